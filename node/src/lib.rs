@@ -1,0 +1,1 @@
+//! The Consilience node and command line.

@@ -1,0 +1,1 @@
+//! Runs ONNX models in a process of its own: tensors, embeddings, text generation, and evidence of each.

@@ -1,0 +1,1 @@
+//! JSON-RPC of models and requests.

@@ -1,0 +1,1 @@
+//! FRAME pallet: requests, escrow, committees, measurement rounds and payment.

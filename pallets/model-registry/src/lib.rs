@@ -1,0 +1,1 @@
+//! FRAME pallet: models, their limits, prices and policies, and who serves them.

@@ -1,0 +1,1 @@
+//! Declaration of the runtime API through which node and clients see models, requests and duties.

@@ -1,0 +1,1 @@
+//! Tests over networks of real nodes.
