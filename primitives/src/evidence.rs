@@ -1,0 +1,299 @@
+//! What each member of a round measured, and the commitments to it.
+
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use polkadot_sdk::{sp_core::H256, sp_crypto_hashing::blake2_256};
+use scale_info::TypeInfo;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+	challenge, fixed,
+	model::{NumericClass, VerificationPolicy},
+	request::Output,
+	tensor::{Tensor, TensorError},
+	List, RequestId,
+};
+
+/// Most values of a fingerprint, the shape tag of tensors not counted.
+pub const MAX_VALUES: u32 = 64;
+
+/// Random bytes that keep a commitment from being guessed.
+pub type Salt = [u8; 16];
+
+/// What the model's numbers were at the places that the challenge drew.
+#[derive(
+	Clone,
+	Debug,
+	PartialEq,
+	Eq,
+	PartialOrd,
+	Ord,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+	Serialize,
+	Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Fingerprint {
+	/// Exact class: the first half of a BLAKE2b-256 hash over the bits.
+	Digest([u8; 16]),
+	/// Tolerant class: fixed-point values in steps of the policy.
+	Values(List<i32, { MAX_VALUES + 1 }>),
+}
+
+/// What the answer's tokens are worth to the model: all zero if every one is what it would have said.
+///
+/// Margins are the perturbed score of the best token minus that of the claimed one, in 2⁻¹⁶ of a logit. Tasks whose
+/// answer is compared itself leave this zero.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	Default,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+	Serialize,
+	Deserialize,
+)]
+pub struct Verdict {
+	/// Largest margin; [`u32::MAX`] for an answer that no model could give: an impossible token, a wrong end, text that is
+	/// not what the tokens say.
+	pub margin_max: u32,
+	/// Mean over all answer positions, each clipped to 16 logits.
+	pub margin_mean: u32,
+	/// Positions with a margin over the policy's accepted maximum.
+	pub deviations: u32,
+}
+
+/// One member's measurement.
+#[derive(
+	Clone,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+	Serialize,
+	Deserialize,
+)]
+pub struct Evidence {
+	/// That the member ran the model.
+	pub fingerprint: Fingerprint,
+	/// What it says of the answer.
+	pub verdict: Verdict,
+}
+
+impl Evidence {
+	/// Whether the fingerprint is of the kind that the class asks for.
+	pub const fn is_of(&self, class: NumericClass) -> bool {
+		matches!(
+			(&self.fingerprint, class),
+			(Fingerprint::Digest(_), NumericClass::Exact)
+				| (Fingerprint::Values(_), NumericClass::Tolerant)
+		)
+	}
+
+	/// The evidence that a graph's outputs give under a challenge: a digest of everything (exact class), or a tag of the
+	/// shapes and the drawn elements (tolerant class).
+	pub fn of_tensors(
+		outputs: &[Tensor],
+		seed: &H256,
+		policy: &VerificationPolicy,
+	) -> Result<Self, TensorError> {
+		let fingerprint = match policy.class {
+			NumericClass::Exact => (seed, outputs).using_encoded(Fingerprint::digest),
+			NumericClass::Tolerant => {
+				let mut total = 0u32;
+				for t in outputs {
+					total = total
+						.checked_add(t.elements()?)
+						.ok_or(TensorError::TooManyElements)?;
+				}
+				let mut values = List::new();
+				let mut push = |value| {
+					// Policies that ask for more values are refused; what goes beyond is not compared.
+					let _ = values.try_push(value);
+				};
+				push(
+					outputs
+						.iter()
+						.map(|t| (&t.name, t.datatype, &t.shape))
+						.collect::<alloc::vec::Vec<_>>()
+						.using_encoded(fixed::tag),
+				);
+				let (mut before, mut left) = (0u32, outputs.iter());
+				let mut current = left.next();
+				for index in challenge::elements(seed, policy.positions, total) {
+					while let Some(t) = current {
+						let elements = t.elements()?;
+						if index - before < elements {
+							break;
+						}
+						before += elements;
+						current = left.next();
+					}
+					let Some(t) = current else { break };
+					push(
+						fixed::element(t, index - before, policy.fraction_bits)?
+							.ok_or(TensorError::WrongLength)?,
+					);
+				}
+				Fingerprint::Values(values)
+			}
+		};
+		Ok(Self {
+			fingerprint,
+			verdict: Verdict::default(),
+		})
+	}
+
+	/// Commitment to this evidence by `member` in the round over `request`, bound to the challenge so that another fork,
+	/// which asks another question, has no use for it.
+	pub fn commitment(
+		&self,
+		request: RequestId,
+		challenge: &H256,
+		member: &impl Encode,
+		salt: &Salt,
+	) -> H256 {
+		H256(
+			(
+				b"consilience/evidence",
+				request,
+				challenge,
+				member,
+				salt,
+				self,
+			)
+				.using_encoded(blake2_256),
+		)
+	}
+}
+
+impl Fingerprint {
+	/// The digest of these bytes.
+	pub fn digest(bytes: &[u8]) -> Self {
+		let hash = blake2_256(bytes);
+		let mut half = [0u8; 16];
+		half.copy_from_slice(&hash[..16]);
+		Self::Digest(half)
+	}
+}
+
+/// Commitment of an executor to an output that it shows only when the round reveals.
+pub fn output_commitment(
+	output: &Output,
+	request: RequestId,
+	executor: &impl Encode,
+	salt: &Salt,
+) -> H256 {
+	H256((b"consilience/output", request, executor, salt, output).using_encoded(blake2_256))
+}
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+	use crate::tensor::DataType;
+
+	fn tensor(name: &str, values: &[f32]) -> Tensor {
+		Tensor {
+			name: name.as_bytes().to_vec().try_into().unwrap(),
+			datatype: DataType::Fp32,
+			shape: vec![values.len() as u32].try_into().unwrap(),
+			data: values
+				.iter()
+				.flat_map(|v| v.to_le_bytes())
+				.collect::<Vec<_>>()
+				.try_into()
+				.unwrap(),
+		}
+	}
+
+	fn policy(class: NumericClass, positions: u8) -> VerificationPolicy {
+		VerificationPolicy {
+			class,
+			positions,
+			entries: 0,
+			fraction_bits: 4,
+			accept: Default::default(),
+			fraud: Default::default(),
+			min_verifiers: 1,
+		}
+	}
+
+	#[test]
+	fn elements_are_found_across_outputs() {
+		let outputs = [
+			tensor("a", &[1.0, 2.0]),
+			tensor("empty", &[]),
+			tensor("b", &[3.0, 4.0, 5.0]),
+		];
+		let all = policy(NumericClass::Tolerant, 64);
+		let Fingerprint::Values(values) = Evidence::of_tensors(&outputs, &H256::zero(), &all)
+			.unwrap()
+			.fingerprint
+		else {
+			panic!("tolerant evidence has values")
+		};
+		assert_eq!(values[1..], [16, 32, 48, 64, 80]);
+	}
+
+	#[test]
+	fn one_output_number_is_enough() {
+		let outputs = [tensor("p", &[0.5])];
+		let evidence =
+			Evidence::of_tensors(&outputs, &H256::zero(), &policy(NumericClass::Tolerant, 16));
+		let Fingerprint::Values(values) = evidence.unwrap().fingerprint else {
+			panic!()
+		};
+		assert_eq!(values[1..], [8]);
+	}
+
+	#[test]
+	fn another_shape_or_bit_is_another_fingerprint() {
+		let of = |t: &[Tensor], class| {
+			Evidence::of_tensors(t, &H256::zero(), &policy(class, 8)).unwrap()
+		};
+		let (a, mut b) = (tensor("a", &[1.0, 2.0]), tensor("a", &[1.0, 2.0]));
+		b.shape = vec![1, 2].try_into().unwrap();
+		assert_ne!(
+			of(&[a.clone()], NumericClass::Tolerant),
+			of(&[b], NumericClass::Tolerant)
+		);
+		let near = tensor("a", &[1.0, f32::from_bits(2.0f32.to_bits() + 1)]);
+		assert_eq!(
+			of(&[a.clone()], NumericClass::Tolerant),
+			of(&[near.clone()], NumericClass::Tolerant)
+		);
+		assert_ne!(
+			of(&[a], NumericClass::Exact),
+			of(&[near], NumericClass::Exact)
+		);
+	}
+
+	#[test]
+	fn commitments_bind_everything() {
+		let evidence = Evidence {
+			fingerprint: Fingerprint::Digest([1; 16]),
+			verdict: Verdict::default(),
+		};
+		let base = evidence.commitment(1, &H256::zero(), &1u32, &[0; 16]);
+		assert_ne!(base, evidence.commitment(2, &H256::zero(), &1u32, &[0; 16]));
+		assert_ne!(
+			base,
+			evidence.commitment(1, &H256::repeat_byte(1), &1u32, &[0; 16])
+		);
+		assert_ne!(base, evidence.commitment(1, &H256::zero(), &2u32, &[0; 16]));
+		assert_ne!(base, evidence.commitment(1, &H256::zero(), &1u32, &[1; 16]));
+	}
+}

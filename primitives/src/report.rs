@@ -1,0 +1,157 @@
+//! Duties, and the statements that discharge them.
+//!
+//! The runtime says what is due for a session key at a block; the worker does it and puts everything it has to say into
+//! one report, with one signature, so that transactions grow with validators and not with requests.
+
+use alloc::vec::Vec;
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use polkadot_sdk::sp_core::H256;
+use scale_info::TypeInfo;
+
+use crate::{
+	evidence::{Evidence, Salt},
+	request::{Input, Output},
+	List, ModelId, RequestId,
+};
+
+/// Most statements of one report.
+pub const MAX_STATEMENTS: u32 = 32;
+
+/// One thing that a validator has to say.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum Statement {
+	/// It serves the model: it has checked every hash, loaded it, and measured this for the reference input.
+	Serve {
+		/// The model.
+		model: ModelId,
+		/// What it measured.
+		evidence: Evidence,
+	},
+	/// It stops serving the model. Duties already drawn stay.
+	Withdraw {
+		/// The model.
+		model: ModelId,
+	},
+	/// The executor's answer (text generation).
+	Answer {
+		/// The request.
+		request: RequestId,
+		/// The answer.
+		output: Output,
+	},
+	/// The executor's binding commitment to its answer (embedding, tensor).
+	CommitOutput {
+		/// The request.
+		request: RequestId,
+		/// [`crate::evidence::output_commitment`].
+		commitment: H256,
+	},
+	/// A member's commitment to its evidence.
+	Commit {
+		/// The request.
+		request: RequestId,
+		/// [`Evidence::commitment`].
+		commitment: H256,
+	},
+	/// A member's evidence.
+	Reveal {
+		/// The request.
+		request: RequestId,
+		/// What it measured.
+		evidence: Evidence,
+		/// Salt of the commitment.
+		salt: Salt,
+	},
+	/// The answer to which the executor is bound. Comes before or with its [`Statement::Reveal`].
+	RevealOutput {
+		/// The request.
+		request: RequestId,
+		/// The answer.
+		output: Output,
+		/// Salt of the commitment.
+		salt: Salt,
+	},
+}
+
+/// All that a validator has to say in a block. Signed, SCALE-encoded and prefixed by the genesis hash, by its `infr` key.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Report<BlockNumber> {
+	/// Index of the session in which the validator index holds.
+	pub session: u32,
+	/// The validator's index in the session's `infr` keys.
+	pub validator: u32,
+	/// Number of the block on which the report was made: a report is good for a few blocks after it.
+	pub at: BlockNumber,
+	/// What it says.
+	pub statements: List<Statement, MAX_STATEMENTS>,
+}
+
+impl<BlockNumber: Encode> Report<BlockNumber> {
+	/// What is signed.
+	pub fn payload(&self, genesis: &H256) -> Vec<u8> {
+		(b"consilience/report", genesis, self).encode()
+	}
+}
+
+/// What kind of work is due.
+#[derive(
+	Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, MaxEncodedLen, TypeInfo,
+)]
+pub enum DutyKind {
+	/// As executor: run the model, then [`Statement::Answer`].
+	Answer,
+	/// As executor: run the model, then [`Statement::CommitOutput`].
+	CommitOutput,
+	/// As member of the round: measure, then [`Statement::Commit`].
+	Commit,
+	/// As member of the round: [`Statement::Reveal`] what was committed, the executor of a committed output also
+	/// [`Statement::RevealOutput`].
+	Reveal,
+}
+
+/// Something that is due.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct Duty<BlockNumber> {
+	/// The request.
+	pub request: RequestId,
+	/// The model.
+	pub model: ModelId,
+	/// What to do.
+	pub kind: DutyKind,
+	/// Last block in which the statement is taken.
+	pub deadline: BlockNumber,
+}
+
+/// Everything due for one validator.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct Duties<AccountId, BlockNumber> {
+	/// The validator, to which commitments are bound.
+	pub validator: AccountId,
+	/// For [`Report::session`].
+	pub session: u32,
+	/// For [`Report::validator`].
+	pub index: u32,
+	/// Models that it serves at present.
+	pub serving: Vec<ModelId>,
+	/// What is due, the most urgent first.
+	pub duties: Vec<Duty<BlockNumber>>,
+}
+
+/// What the engine needs to do a duty.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct Work {
+	/// The model.
+	pub model: ModelId,
+	/// What was asked.
+	pub input: Input,
+	/// Seed of the sampling noise.
+	pub seed: H256,
+	/// The answer, once it is on chain.
+	pub output: Option<Output>,
+	/// Seed of the challenge, once it is drawn.
+	pub challenge: Option<H256>,
+}

@@ -1,0 +1,363 @@
+//! What a requester asks for, and what an executor answers.
+
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use scale_info::TypeInfo;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+	model::{Limits, Task},
+	tensor::{Tensor, TensorSpec, MAX_TENSORS},
+	Bytes, List,
+};
+
+/// Most bytes of text in one message, prompt or text to embed.
+pub const MAX_TEXT: u32 = 32_768;
+/// Most messages of a chat.
+pub const MAX_MESSAGES: u32 = 16;
+/// Most stop strings, as in the OpenAI API.
+pub const MAX_STOPS: u32 = 4;
+/// Most bytes of a stop string.
+pub const MAX_STOP: u32 = 64;
+/// Most tokens of an answer.
+pub const MAX_TOKENS: u32 = 4_096;
+/// Input units charged for a chat message beside its bytes: room for the tokens that a chat template puts around it.
+pub const MESSAGE_UNITS: u32 = 16;
+
+/// Who speaks in a chat message.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+	Serialize,
+	Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+	/// Instructions.
+	System,
+	/// The person.
+	User,
+	/// The model, in earlier turns.
+	Assistant,
+}
+
+impl Role {
+	/// The word that chat templates use.
+	pub const fn name(self) -> &'static str {
+		match self {
+			Self::System => "system",
+			Self::User => "user",
+			Self::Assistant => "assistant",
+		}
+	}
+}
+
+/// A chat message.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Message {
+	/// Who speaks.
+	pub role: Role,
+	/// What is said, in UTF-8.
+	pub content: Bytes<MAX_TEXT>,
+}
+
+/// What text generation starts from.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum Prompt {
+	/// Messages, put through the model's chat template.
+	Chat(List<Message, MAX_MESSAGES>),
+	/// Text as it is, in UTF-8.
+	Text(Bytes<MAX_TEXT>),
+}
+
+/// How tokens are chosen. A [`Default`] is greedy and gives at most 128 tokens.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Sampling {
+	/// Most tokens of the answer, the end-of-text token included.
+	pub max_tokens: u32,
+	/// Temperature in thousandths, 0 (greedy) to 2,000.
+	pub temperature: u16,
+	/// Nucleus in thousandths, 1 to 1,000 (everything).
+	pub top_p: u16,
+	/// Strings at which the answer ends.
+	pub stop: List<Bytes<MAX_STOP>, MAX_STOPS>,
+}
+
+impl Default for Sampling {
+	fn default() -> Self {
+		Self {
+			max_tokens: 128,
+			temperature: 0,
+			top_p: 1_000,
+			stop: List::new(),
+		}
+	}
+}
+
+/// What is asked of a model, by task.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum Input {
+	/// For [`Task::TextGeneration`].
+	TextGeneration {
+		/// What to go on from.
+		prompt: Prompt,
+		/// How to choose tokens.
+		sampling: Sampling,
+	},
+	/// For [`Task::Embedding`]: UTF-8 text.
+	Embedding(Bytes<MAX_TEXT>),
+	/// For [`Task::Tensor`]: one tensor for each of the graph's inputs, in any order.
+	Tensor(List<Tensor, MAX_TENSORS>),
+}
+
+/// Why an input is refused at the border.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub enum InputError {
+	/// The model does another task.
+	WrongTask,
+	/// Text that is not UTF-8.
+	NotUtf8,
+	/// No text, no messages or no tensors.
+	Empty,
+	/// More input units than the model takes.
+	InputTooLarge,
+	/// `max_tokens` is zero.
+	ZeroTokens,
+	/// More tokens asked for than the model gives.
+	OutputTooLarge,
+	/// Temperature over 2,000 thousandths, `top_p` of zero or over 1,000 thousandths, or an empty stop string.
+	BadSampling,
+	/// The tensors' names, element types or shapes are not the model's signature.
+	SignatureMismatch,
+	/// A tensor's data is not as long as its shape says, or is malformed.
+	MalformedTensor,
+}
+
+impl Input {
+	/// The task that this asks for.
+	pub const fn task(&self) -> Task {
+		match self {
+			Self::TextGeneration { .. } => Task::TextGeneration,
+			Self::Embedding(_) => Task::Embedding,
+			Self::Tensor(_) => Task::Tensor,
+		}
+	}
+
+	/// Input units to pay for: bytes of text (and [`MESSAGE_UNITS`] for each chat message), or elements of tensors.
+	///
+	/// A byte-level tokenizer gives at most one token a byte, so that units bound the tokens of a prompt without a
+	/// tokenizer on chain.
+	pub fn units(&self) -> u32 {
+		match self {
+			Self::TextGeneration {
+				prompt: Prompt::Chat(messages),
+				..
+			} => messages
+				.iter()
+				.map(|m| MESSAGE_UNITS + m.content.len() as u32)
+				.fold(MESSAGE_UNITS, u32::saturating_add),
+			Self::TextGeneration {
+				prompt: Prompt::Text(text),
+				..
+			}
+			| Self::Embedding(text) => text.len() as u32,
+			Self::Tensor(tensors) => tensors
+				.iter()
+				.map(|t| t.elements().unwrap_or(u32::MAX))
+				.fold(0, u32::saturating_add),
+		}
+	}
+
+	/// Most output units that an answer to this can have under `limits`: what escrow must cover.
+	pub fn max_output_units(&self, limits: &Limits) -> u32 {
+		match self {
+			Self::TextGeneration { sampling, .. } => sampling.max_tokens,
+			Self::Embedding(_) | Self::Tensor(_) => limits.max_output_units,
+		}
+	}
+
+	/// Whether a model of this task, limits and signature takes the input.
+	pub fn validate(
+		&self,
+		task: Task,
+		limits: &Limits,
+		signature: &[TensorSpec],
+	) -> Result<(), InputError> {
+		if self.task() != task {
+			return Err(InputError::WrongTask);
+		}
+		let text = |bytes: &[u8]| match core::str::from_utf8(bytes) {
+			Err(_) => Err(InputError::NotUtf8),
+			Ok("") => Err(InputError::Empty),
+			Ok(_) => Ok(()),
+		};
+		match self {
+			Self::TextGeneration { prompt, sampling } => {
+				match prompt {
+					Prompt::Chat(messages) if messages.is_empty() => return Err(InputError::Empty),
+					Prompt::Chat(messages) => messages.iter().try_for_each(|m| text(&m.content))?,
+					Prompt::Text(bytes) => text(bytes)?,
+				}
+				if sampling.max_tokens == 0 {
+					return Err(InputError::ZeroTokens);
+				}
+				if sampling.max_tokens > limits.max_output_units.min(MAX_TOKENS) {
+					return Err(InputError::OutputTooLarge);
+				}
+				let bad_stop =
+					|s: &Bytes<MAX_STOP>| s.is_empty() || core::str::from_utf8(s).is_err();
+				if sampling.temperature > 2_000
+					|| sampling.top_p == 0
+					|| sampling.top_p > 1_000
+					|| sampling.stop.iter().any(bad_stop)
+				{
+					return Err(InputError::BadSampling);
+				}
+			}
+			Self::Embedding(bytes) => text(bytes)?,
+			Self::Tensor(tensors) => {
+				if tensors.is_empty() {
+					return Err(InputError::Empty);
+				}
+				if tensors.len() != signature.len()
+					|| !signature
+						.iter()
+						.all(|spec| tensors.iter().any(|t| spec.admits(t)))
+				{
+					return Err(InputError::SignatureMismatch);
+				}
+				tensors
+					.iter()
+					.try_for_each(|t| t.validate())
+					.map_err(|_| InputError::MalformedTensor)?;
+			}
+		}
+		if self.units() > limits.max_input_units {
+			return Err(InputError::InputTooLarge);
+		}
+		Ok(())
+	}
+}
+
+/// Why text generation ended.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+	Serialize,
+	Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+	/// The model said an end-of-text token, which is the last of the tokens.
+	EndOfText,
+	/// The text holds a stop string; the tokens end with the one that completed it.
+	StopString,
+	/// `max_tokens` tokens were given.
+	Length,
+}
+
+/// What an executor answers.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum Output {
+	/// Generated text. A reader reads `text`; a verifier recovers the exact claimed tokens from `tokens`, and checks
+	/// that they say the text.
+	Text {
+		/// Token identities, end-of-text token included.
+		tokens: List<codec::Compact<u32>, MAX_TOKENS>,
+		/// What they say, in UTF-8, without special tokens.
+		text: Bytes<MAX_TEXT>,
+		/// Why it ended.
+		finish: FinishReason,
+	},
+	/// Outputs of the graph; for an embedding one `FP32` tensor of one dimension.
+	Tensors(List<Tensor, MAX_TENSORS>),
+}
+
+impl Output {
+	/// Output units to pay for: tokens, or elements.
+	pub fn units(&self) -> u32 {
+		match self {
+			Self::Text { tokens, .. } => tokens.len() as u32,
+			Self::Tensors(tensors) => tensors
+				.iter()
+				.map(|t| t.elements().unwrap_or(u32::MAX))
+				.fold(0, u32::saturating_add),
+		}
+	}
+
+	/// Whether an answer of this kind belongs to `task`, and is well-formed.
+	pub fn fits(&self, task: Task) -> bool {
+		match (self, task) {
+			(Self::Text { tokens, text, .. }, Task::TextGeneration) => {
+				!tokens.is_empty() && core::str::from_utf8(text).is_ok()
+			}
+			(Self::Tensors(tensors), Task::Embedding | Task::Tensor) => {
+				!tensors.is_empty() && tensors.iter().all(|t| t.validate().is_ok())
+			}
+			_ => false,
+		}
+	}
+}
+
+/// How an answer is to be checked.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub enum Assurance {
+	/// A round of the executor and this many verifiers.
+	Committee(u8),
+}
+
+impl Assurance {
+	/// Number of verifiers that escrow must be able to pay.
+	pub const fn verifiers(self) -> u8 {
+		match self {
+			Self::Committee(n) => n,
+		}
+	}
+}

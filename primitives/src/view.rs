@@ -1,0 +1,140 @@
+//! What clients are shown of models and requests.
+
+use alloc::vec::Vec;
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use polkadot_sdk::sp_core::H256;
+use scale_info::TypeInfo;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+	model::{ModelSpec, ModelStatus, Price},
+	request::{Assurance, Input, InputError, Output},
+	ModelId, RequestId,
+};
+
+/// Where a request stands.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+	Serialize,
+	Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum RequestState {
+	/// Escrow is held; an executor is to be drawn.
+	Requested,
+	/// An executor is at work.
+	Assigned,
+	/// The answer, or a commitment to it, is on chain and being measured.
+	Provisional,
+	/// Checked, paid.
+	Final,
+	/// The round disagreed: refunded.
+	Rejected,
+	/// Nobody answered or checked it in time: refunded.
+	Expired,
+	/// Cancelled by its requester before an executor was drawn: refunded.
+	Cancelled,
+}
+
+impl RequestState {
+	/// Whether nothing more happens.
+	pub const fn is_settled(self) -> bool {
+		matches!(
+			self,
+			Self::Final | Self::Rejected | Self::Expired | Self::Cancelled
+		)
+	}
+}
+
+/// A request as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct RequestView<AccountId, BlockNumber, Balance> {
+	/// Its number.
+	pub id: RequestId,
+	/// Who asked and pays.
+	pub requester: AccountId,
+	/// The model.
+	pub model: ModelId,
+	/// What was asked.
+	pub input: Input,
+	/// How it is checked.
+	pub assurance: Assurance,
+	/// Where it stands. An output is not final in any state but [`RequestState::Final`].
+	pub state: RequestState,
+	/// Seed of the sampling noise, once an executor is drawn.
+	pub seed: Option<H256>,
+	/// Seed of the challenge, once it is drawn.
+	pub challenge: Option<H256>,
+	/// The present or last executor.
+	pub executor: Option<AccountId>,
+	/// The round's verifiers.
+	pub verifiers: Vec<AccountId>,
+	/// The answer, once shown.
+	pub output: Option<Output>,
+	/// Block of the request.
+	pub requested_at: BlockNumber,
+	/// Block at whose end the present executor was drawn.
+	pub assigned_at: Option<BlockNumber>,
+	/// Block of the answer or the commitment to it.
+	pub provisional_at: Option<BlockNumber>,
+	/// Block in which it was settled.
+	pub settled_at: Option<BlockNumber>,
+	/// Escrow that was held.
+	pub escrow: Balance,
+	/// Payments out of it.
+	pub paid: Balance,
+	/// What was returned.
+	pub refunded: Balance,
+}
+
+/// A model as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct ModelView<AccountId, Balance> {
+	/// Hash of its manifest.
+	pub id: ModelId,
+	/// Who registered it.
+	pub owner: AccountId,
+	/// What was registered.
+	pub spec: ModelSpec,
+	/// What it costs.
+	pub price: Price<Balance>,
+	/// Where it stands.
+	pub status: ModelStatus,
+	/// Validators that serve it.
+	pub serving: Vec<AccountId>,
+}
+
+/// Why a request would be refused.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub enum QuoteError {
+	/// No such model.
+	UnknownModel,
+	/// The model is not active.
+	ModelNotActive,
+	/// The input does not suit the model.
+	Input(InputError),
+	/// Fewer verifiers than the model's minimum, or more than the chain's maximum.
+	BadAssurance,
+	/// The price does not fit the balance type.
+	Overflow,
+}
