@@ -25,8 +25,6 @@ setup_system() {
 	have g++ || missing+=(g++)
 	have make || missing+=(make)
 	have protoc || missing+=(protobuf-compiler)
-	# protoc's own well-known types are a package of their own in some releases, and rust needs them.
-	[ -e /usr/include/google/protobuf/any.proto ] || ! have dpkg || missing+=(libprotobuf-dev)
 	have git || missing+=(git ca-certificates)
 	have python3 || missing+=(python3)
 	have unzip || missing+=(unzip)

@@ -1,0 +1,74 @@
+"""Builds an ONNX graph node by node and writes it with its weights beside it, the same bytes every time."""
+
+import os
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+F32, I64 = np.float32, np.int64
+
+# Weights start at multiples of this in the data file, so that ONNX Runtime can map them into memory.
+ALIGNMENT = 4096
+
+
+class Graph:
+    def __init__(self):
+        self.nodes, self.constants, self.weights, self.known, self.count = [], [], {}, {}, 0
+
+    def op(self, kind, *inputs, outputs=1, name=None, domain="", **attributes):
+        """Adds a node; returns the name of its output, or their list."""
+        made = []
+        for _ in range(outputs):
+            self.count += 1
+            made.append(f"{kind.lower()}_{self.count}")
+        if name:
+            made = [name]
+        self.nodes.append(helper.make_node(kind, list(inputs), made, domain=domain, **attributes))
+        return made[0] if outputs == 1 else made
+
+    def const(self, value, dtype):
+        """A small constant, stored in the graph itself and once."""
+        array = np.array(value, dtype)
+        key = (array.tobytes(), array.shape, array.dtype.str)
+        if key not in self.known:
+            self.known[key] = f"const_{len(self.known)}"
+            self.constants.append(numpy_helper.from_array(array, self.known[key]))
+        return self.known[key]
+
+    def weight(self, name, array):
+        """A large constant, stored in the data file."""
+        self.weights.setdefault(name, np.ascontiguousarray(array))
+        return name
+
+    def save(self, inputs, outputs, folder, microsoft=False):
+        """Writes model.onnx and model.onnx_data; `microsoft` admits ONNX Runtime's own operators."""
+        data_file, offset, tensors = "model.onnx_data", 0, []
+        with open(os.path.join(folder, data_file), "wb") as file:
+            for name in sorted(self.weights):
+                array = self.weights[name]
+                file.write(b"\0" * (-offset % ALIGNMENT))
+                offset += -offset % ALIGNMENT
+                tensor = onnx.TensorProto(
+                    name=name,
+                    data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+                    dims=array.shape,
+                    data_location=TensorProto.EXTERNAL,
+                )
+                for key, value in (("location", data_file), ("offset", offset), ("length", array.nbytes)):
+                    tensor.external_data.add(key=key, value=str(value))
+                file.write(array.tobytes())
+                offset += array.nbytes
+                tensors.append(tensor)
+        opsets = [helper.make_opsetid("", 17)]
+        if microsoft:
+            opsets.append(helper.make_opsetid("com.microsoft", 1))
+        graph = helper.make_graph(self.nodes, "model", inputs, outputs, self.constants + tensors)
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        with open(os.path.join(folder, "model.onnx"), "wb") as file:
+            file.write(model.SerializeToString(deterministic=True))
+
+
+def value(name, dtype, shape):
+    """A graph input or output; a dimension that is a string is open."""
+    return helper.make_tensor_value_info(name, dtype, shape)
