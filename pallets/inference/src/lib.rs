@@ -1,1 +1,478 @@
-//! FRAME pallet: requests, escrow, committees, measurement rounds and payment.
+//! # Inference
+//!
+//! Requests, escrow, committees, measurement rounds and payment.
+//!
+//! ## Overview
+//!
+//! A requester holds a fee limit in escrow and names a model and an input. At the end of the next block an *executor* is drawn
+//! among the validators that serve the model; it posts the answer, or a commitment to it where the answer is the evidence
+//! itself. At the end of the block after that *verifiers* and a *challenge* are drawn. All of them measure, commit to their
+//! evidence, and reveal it once everybody has committed. The runtime compares the evidence in integer arithmetic; where all
+//! agree the request is Final and executor, verifiers and treasury are paid, otherwise the requester gets everything back.
+//!
+//! ```text
+//! Requested ─executor drawn─▶ Assigned ─answer─▶ Provisional ─round agrees─▶ Final
+//!               ▲  │executor late: next one           │round disagrees
+//!               └──┘ none left: Expired               └▶ Rejected
+//! ```
+//!
+//! ## Low level
+//!
+//! Validators speak through one authorised transaction a block, [`Call::report`], signed by the session key `infr`. The runtime API
+//! says what is due; a statement that is not due makes the whole report invalid before it reaches a block, so reports can be
+//! free. Draws happen in `on_finalize` with the VRF output of the block that is being finalised: **the pallet must stand after
+//! `pallet-babe` in the runtime** (see [`features::draw`]).
+//!
+//! Every list is bounded; settled requests are readable for [`Config::Retention`] blocks and then pruned.
+
+#![cfg_attr(not(feature = "std"), no_std)]
+// The pallet macro makes items that carry no documentation of their own.
+#![allow(missing_docs, clippy::too_many_arguments)]
+
+extern crate alloc;
+
+pub use pallet::*;
+pub use types::*;
+pub use weights::WeightInfo;
+
+//BENCH
+pub mod features;
+#[cfg(test)]
+mod mock;
+#[cfg(test)]
+mod tests;
+mod types;
+pub mod weights;
+
+use alloc::vec::Vec;
+use consilience_primitives::{
+	comparison::{AnswerJudgement, Judgement},
+	crypto::{InferenceId, InferenceSignature},
+	evidence::Evidence,
+	report::Report,
+	request::{Assurance, Input, Output},
+	view::RequestView,
+	ModelId, RequestId,
+};
+use polkadot_sdk::{
+	frame_support::{
+		self,
+		pallet_prelude::*,
+		traits::{fungible::MutateHold, Randomness},
+		WeakBoundedVec,
+	},
+	frame_system::{offchain::CreateAuthorizedTransaction, pallet_prelude::*},
+	sp_core::H256,
+	sp_runtime::{transaction_validity::TransactionPriority, Perbill},
+};
+
+/// Target of this pallet's log lines.
+pub const LOG_TARGET: &str = "runtime::inference";
+
+#[frame_support::pallet]
+pub mod pallet {
+	use super::*;
+
+	const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
+
+	#[pallet::pallet]
+	#[pallet::storage_version(STORAGE_VERSION)]
+	pub struct Pallet<T>(_);
+
+	/// # Requirements
+	///
+	/// `frame_system::AuthorizeCall` is in the runtime's transaction extension, and this pallet stands after `pallet-babe`.
+	#[pallet::config]
+	pub trait Config:
+		CreateAuthorizedTransaction<Call<Self>>
+		+ polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>>
+		+ pallet_model_registry::Config<
+			Currency: MutateHold<
+				Self::AccountId,
+				Reason = <Self as pallet_model_registry::Config>::RuntimeHoldReason,
+			>,
+			RuntimeHoldReason: From<HoldReason>,
+		>
+	{
+		/// Randomness of the parent block, which after Babe's `on_finalize` is that of the present one; `None` where the block
+		/// has no VRF output.
+		type Randomness: Randomness<Option<Self::Hash>, BlockNumberFor<Self>>;
+
+		/// Receives the treasury's share.
+		type Treasury: Get<Self::AccountId>;
+
+		/// The executor's share of the price.
+		#[pallet::constant]
+		type ExecutorShare: Get<Perbill>;
+
+		/// The verifiers' share of the price, divided equally. The rest is the treasury's.
+		#[pallet::constant]
+		type VerifierShare: Get<Perbill>;
+
+		/// Most validators in a session.
+		#[pallet::constant]
+		type MaxValidators: Get<u32>;
+
+		/// Most open requests that one validator has duties in.
+		#[pallet::constant]
+		type MaxLoad: Get<u32>;
+
+		/// Most verifiers that a requester can ask for.
+		#[pallet::constant]
+		type MaxVerifiers: Get<u8>;
+
+		/// Most open requests.
+		#[pallet::constant]
+		type MaxOpen: Get<u32>;
+
+		/// Most open requests of one account.
+		#[pallet::constant]
+		type MaxOpenPerAccount: Get<u32>;
+
+		/// Most requests whose deadline or pruning falls on one block, and most draws in one.
+		#[pallet::constant]
+		type MaxPerBlock: Get<u32>;
+
+		/// Blocks that a request may wait for a draw beyond the model's own time limit.
+		#[pallet::constant]
+		type DrawPatience: Get<BlockNumberFor<Self>>;
+
+		/// Blocks that members have to reveal.
+		#[pallet::constant]
+		type RevealBlocks: Get<BlockNumberFor<Self>>;
+
+		/// Blocks for which a settled request stays readable.
+		#[pallet::constant]
+		type Retention: Get<BlockNumberFor<Self>>;
+
+		/// Blocks after [`Report::at`] in which a report is good.
+		#[pallet::constant]
+		type ReportLongevity: Get<BlockNumberFor<Self>>;
+
+		/// Priority of reports in the transaction pool.
+		#[pallet::constant]
+		type ReportPriority: Get<TransactionPriority>;
+
+		/// Weights of calls and hooks.
+		type WeightInfo: WeightInfo;
+	}
+
+	/// Why money is held.
+	#[pallet::composite_enum]
+	pub enum HoldReason {
+		/// Fee limit of an open request.
+		Escrow,
+	}
+
+	/// Number of the next request.
+	#[pallet::storage]
+	pub type NextRequest<T> = StorageValue<_, RequestId, ValueQuery>;
+
+	/// Requests that are open or were settled not long ago. Keys are counted: no hashing against attackers is needed.
+	#[pallet::storage]
+	pub type Requests<T: Config> = StorageMap<_, Twox64Concat, RequestId, RequestOf<T>>;
+
+	/// What was asked.
+	#[pallet::storage]
+	pub type Inputs<T: Config> = StorageMap<_, Twox64Concat, RequestId, Input>;
+
+	/// What was answered. Not final while the request is not.
+	#[pallet::storage]
+	pub type Outputs<T: Config> = StorageMap<_, Twox64Concat, RequestId, Output>;
+
+	/// Rounds of requests that are being measured, and of settled ones.
+	#[pallet::storage]
+	pub type Rounds<T: Config> = StorageMap<_, Twox64Concat, RequestId, RoundOf<T>>;
+
+	/// Requests that wait for a draw, the oldest first.
+	#[pallet::storage]
+	pub type PendingDraws<T: Config> =
+		StorageValue<_, BoundedVec<PendingDraw<BlockNumberFor<T>>, T::MaxOpen>, ValueQuery>;
+
+	/// Requests to look at in a block.
+	#[pallet::storage]
+	pub type Deadlines<T: Config> = StorageMap<
+		_,
+		Twox64Concat,
+		BlockNumberFor<T>,
+		BoundedVec<RequestId, T::MaxPerBlock>,
+		ValueQuery,
+	>;
+
+	/// Settled requests to forget in a block.
+	#[pallet::storage]
+	pub type Prune<T: Config> = StorageMap<
+		_,
+		Twox64Concat,
+		BlockNumberFor<T>,
+		BoundedVec<RequestId, T::MaxPerBlock>,
+		ValueQuery,
+	>;
+
+	/// Number of open requests.
+	#[pallet::storage]
+	pub type Open<T> = StorageValue<_, u32, ValueQuery>;
+
+	/// Number of open requests of an account. Anybody can be a requester: a cryptographic hasher.
+	#[pallet::storage]
+	pub type OpenOf<T: Config> =
+		StorageMap<_, Blake2_128Concat, T::AccountId, u32, ValueQuery>;
+
+	/// Open requests in which a validator has duties, as executor or verifier.
+	#[pallet::storage]
+	pub type Assignments<T: Config> = StorageMap<
+		_,
+		Twox64Concat,
+		T::AccountId,
+		BoundedVec<RequestId, T::MaxLoad>,
+		ValueQuery,
+	>;
+
+	/// The session's validators with their `infr` keys, in the session's order.
+	#[pallet::storage]
+	pub type Keys<T: Config> = StorageValue<
+		_,
+		WeakBoundedVec<(T::AccountId, InferenceId), T::MaxValidators>,
+		ValueQuery,
+	>;
+
+	/// Counts changes of [`Keys`].
+	#[pallet::storage]
+	pub type Session<T> = StorageValue<_, u32, ValueQuery>;
+
+	/// [`Report::at`] of a validator's last report: the next must be newer.
+	#[pallet::storage]
+	pub type LastReport<T: Config> =
+		StorageMap<_, Twox64Concat, T::AccountId, BlockNumberFor<T>>;
+
+	/// Hash of the genesis block, which signatures of reports are bound to.
+	#[pallet::storage]
+	pub type Genesis<T> = StorageValue<_, H256>;
+
+	#[pallet::event]
+	#[pallet::generate_deposit(pub(crate) fn deposit_event)]
+	pub enum Event<T: Config> {
+		/// A request was taken and its escrow held.
+		RequestSubmitted {
+			request: RequestId,
+			requester: T::AccountId,
+			model: ModelId,
+			escrow: BalanceOf<T>,
+		},
+		/// An executor was drawn, and must answer by the deadline.
+		ExecutorDrawn { request: RequestId, executor: T::AccountId, deadline: BlockNumberFor<T> },
+		/// The executor answered. The answer is provisional.
+		AnswerPosted { request: RequestId, executor: T::AccountId },
+		/// The executor bound itself to an answer that it shows when evidence is revealed.
+		OutputCommitted { request: RequestId, executor: T::AccountId, commitment: H256 },
+		/// Verifiers and challenge were drawn.
+		CommitteeDrawn {
+			request: RequestId,
+			verifiers: Vec<T::AccountId>,
+			challenge: H256,
+			deadline: BlockNumberFor<T>,
+		},
+		/// A member is bound to its evidence.
+		EvidenceCommitted { request: RequestId, member: T::AccountId, commitment: H256 },
+		/// Every member has committed: evidence is due.
+		RevealStarted { request: RequestId, deadline: BlockNumberFor<T> },
+		/// A member's evidence is on chain.
+		EvidenceRevealed { request: RequestId, member: T::AccountId, evidence: Evidence },
+		/// The committed output is on chain. It is provisional.
+		OutputRevealed { request: RequestId, executor: T::AccountId },
+		/// The executor was late, or did not do its part of the round; another is drawn.
+		ExecutorReplaced { request: RequestId, executor: T::AccountId },
+		/// A verifier was late; another is drawn.
+		VerifierReplaced { request: RequestId, verifier: T::AccountId },
+		/// A member committed and did not reveal; the round is repeated without it.
+		RevealMissing { request: RequestId, member: T::AccountId },
+		/// The round agreed: the answer is final, and everybody is paid.
+		RequestFinal {
+			request: RequestId,
+			executor: T::AccountId,
+			verifiers: Vec<T::AccountId>,
+			paid: BalanceOf<T>,
+			refunded: BalanceOf<T>,
+		},
+		/// A member was paid its share, or the treasury its.
+		Paid { request: RequestId, who: T::AccountId, amount: BalanceOf<T> },
+		/// The round did not agree: the requester has everything back.
+		RequestRejected {
+			request: RequestId,
+			answer: AnswerJudgement,
+			executor: (T::AccountId, Judgement),
+			verifiers: Vec<(T::AccountId, Judgement)>,
+			refunded: BalanceOf<T>,
+		},
+		/// The request could not be answered and checked in time: the requester has everything back.
+		RequestExpired { request: RequestId, reason: ExpiryReason, refunded: BalanceOf<T> },
+		/// The requester cancelled before an executor was drawn, and has everything back.
+		RequestCancelled { request: RequestId, refunded: BalanceOf<T> },
+		/// A statement that was due when the report was made is not any more; the others count.
+		StatementSkipped { validator: T::AccountId, index: u32, reason: DispatchError },
+	}
+
+	#[pallet::error]
+	pub enum Error<T> {
+		/// No model with this manifest is registered.
+		UnknownModel,
+		/// The model takes no requests: too few validators serve it, or its owner withdrew it.
+		ModelNotActive,
+		/// The model does another task than the input is for.
+		WrongTask,
+		/// Prompt, message, text or stop string is not UTF-8.
+		NotUtf8,
+		/// There is no text, no message or no tensor in the input.
+		EmptyInput,
+		/// The input has more units than the model takes.
+		InputTooLarge,
+		/// `max_tokens` is zero.
+		ZeroTokens,
+		/// `max_tokens` is more than the model gives.
+		OutputTooLarge,
+		/// Temperature is over 2,000 thousandths, `top_p` is zero or over 1,000 thousandths, or a stop string is empty.
+		BadSampling,
+		/// The tensors' names, element types or shapes are not the model's signature.
+		SignatureMismatch,
+		/// A tensor's data is not as long as its shape says, or is malformed.
+		MalformedTensor,
+		/// Fewer verifiers than the model's minimum, or more than the chain's maximum.
+		BadAssurance,
+		/// The fee limit does not cover price and tip in the worst case; ask `quote` for it.
+		FeeLimitTooLow,
+		/// A price does not fit the balance type.
+		PriceOverflow,
+		/// The network has as many open requests as it takes: try again later.
+		TooManyOpen,
+		/// The account has as many open requests as it may: wait for one to be settled.
+		TooManyOpenOfAccount,
+		/// No open request has this number.
+		UnknownRequest,
+		/// Only the requester may do this.
+		NotRequester,
+		/// An executor is drawn already: the work has begun and is to be paid.
+		AlreadyAssigned,
+		/// Nothing of this kind is due from this validator.
+		NotDue,
+		/// An answer of another kind than the model's task, too long, or malformed.
+		MalformedOutput,
+		/// The evidence or output is not what was committed to.
+		CommitmentMismatch,
+		/// The evidence is of another kind than the model's numeric class.
+		WrongEvidence,
+	}
+
+	#[pallet::hooks]
+	impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+		fn on_initialize(now: BlockNumberFor<T>) -> Weight {
+			Self::note_genesis(now);
+			let due = Self::process_deadlines(now);
+			let pruned = Self::prune(now);
+			let draws = PendingDraws::<T>::decode_len().unwrap_or_default() as u32;
+			<T as Config>::WeightInfo::on_initialize(due, pruned)
+				.saturating_add(<T as Config>::WeightInfo::draws(draws.min(T::MaxPerBlock::get())))
+		}
+
+		fn on_finalize(now: BlockNumberFor<T>) {
+			Self::process_draws(now);
+		}
+
+		fn integrity_test() {
+			let members = u32::from(T::MaxVerifiers::get()) + 1;
+			assert!(members <= MAX_MEMBERS, "a round cannot hold executor and verifiers");
+			assert!(
+				T::ExecutorShare::get().deconstruct() as u64 +
+					T::VerifierShare::get().deconstruct() as u64 <=
+					1_000_000_000,
+				"shares add up to more than the price"
+			);
+			assert!(T::MaxOpen::get() > 0 && T::MaxPerBlock::get() > 0 && T::MaxLoad::get() > 0);
+		}
+
+		#[cfg(feature = "try-runtime")]
+		fn try_state(_n: BlockNumberFor<T>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+			Self::do_try_state()
+		}
+	}
+
+	#[pallet::call]
+	impl<T: Config> Pallet<T> {
+		/// Asks for an inference.
+		///
+		/// - **Origin**: signed; the account pays, and `fee_limit` is held from it until the request is settled.
+		/// - `input`: for the model's task. - `assurance`: how it is checked. - `fee_limit`: must cover the price of the longest
+		///   answer, and the tip; what is not used is returned. - `tip`: paid on top of the price.
+		/// - **Errors**: each reason for which an input is refused has its own; `FeeLimitTooLow`, `TooManyOpen`,
+		///   `TooManyOpenOfAccount`, and the currency's when the money is not there.
+		/// - **Emits** `RequestSubmitted`.
+		#[pallet::call_index(0)]
+		#[pallet::weight(<T as Config>::WeightInfo::request(input.encoded_size() as u32))]
+		pub fn request(
+			origin: OriginFor<T>,
+			model: ModelId,
+			input: Input,
+			assurance: Assurance,
+			fee_limit: BalanceOf<T>,
+			tip: BalanceOf<T>,
+		) -> DispatchResult {
+			let requester = ensure_signed(origin)?;
+			Self::do_request(requester, model, input, assurance, fee_limit, tip).map(|_| ())
+		}
+
+		/// Takes back a request before an executor is drawn for it.
+		///
+		/// - **Origin**: signed by the requester. - **Errors**: `UnknownRequest`, `NotRequester`, `AlreadyAssigned`.
+		/// - **Emits** `RequestCancelled`.
+		#[pallet::call_index(1)]
+		#[pallet::weight(<T as Config>::WeightInfo::cancel())]
+		pub fn cancel(origin: OriginFor<T>, request: RequestId) -> DispatchResult {
+			let requester = ensure_signed(origin)?;
+			Self::do_cancel(requester, request)
+		}
+
+		/// Everything that a validator has to say.
+		///
+		/// - **Origin**: authorised: signed by the validator's `infr` key, made on a block not long ago, newer than the last one,
+		///   and every statement due. It is free.
+		/// - Statements that are no longer due when the report is executed are skipped; the others count.
+		/// - **Emits** an event for every statement.
+		#[pallet::call_index(2)]
+		#[pallet::weight(<T as Config>::WeightInfo::report(
+			report.statements.len() as u32,
+			report.encoded_size() as u32,
+		))]
+		#[pallet::weight_of_authorize(<T as Config>::WeightInfo::authorize_report(
+			report.statements.len() as u32,
+			report.encoded_size() as u32,
+		))]
+		#[pallet::authorize(Pallet::<T>::authorize_report)]
+		pub fn report(
+			origin: OriginFor<T>,
+			report: Report<BlockNumberFor<T>>,
+			// Verified when the call was authorised.
+			_signature: InferenceSignature,
+		) -> DispatchResult {
+			ensure_authorized(origin)?;
+			Self::do_report(report)
+		}
+	}
+
+	#[pallet::view_functions]
+	impl<T: Config> Pallet<T> {
+		/// A request with everything that is known of it.
+		pub fn get_request(
+			request: RequestId,
+		) -> Option<RequestView<T::AccountId, BlockNumberFor<T>, BalanceOf<T>>> {
+			Self::request_view(request)
+		}
+
+		/// What a request would cost at most, tip not counted, or why it would be refused.
+		pub fn get_quote(
+			model: ModelId,
+			input: Input,
+			assurance: Assurance,
+		) -> Result<BalanceOf<T>, consilience_primitives::view::QuoteError> {
+			Self::quote(model, &input, assurance)
+		}
+	}
+}

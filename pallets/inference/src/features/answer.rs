@@ -1,0 +1,134 @@
+//! The executor's answer, or its commitment to one.
+
+use consilience_primitives::{
+	evidence::{output_commitment, Salt},
+	request::Output,
+	view::RequestState,
+	RequestId,
+};
+use pallet_model_registry::Models;
+use polkadot_sdk::{
+	frame_support::{ensure, pallet_prelude::DispatchResult},
+	frame_system,
+	sp_core::H256,
+	sp_runtime::{traits::Get, DispatchError},
+};
+
+use crate::{
+	features::round::Phase, Config, Error, Event, Outputs, Pallet, RequestOf, Requests, Rounds,
+};
+
+impl<T: Config> Pallet<T> {
+	/// The request, if an answer or commitment is due from this validator.
+	fn assigned(
+		validator: &T::AccountId,
+		id: RequestId,
+		commits: bool,
+	) -> Result<RequestOf<T>, DispatchError> {
+		let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
+		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
+		ensure!(
+			request.state == RequestState::Assigned &&
+				request.executor.as_ref() == Some(validator) &&
+				model.spec.task.commits_output() == commits,
+			Error::<T>::NotDue
+		);
+		Ok(request)
+	}
+
+	/// Whether an output is of the model's task and within what was paid for.
+	fn check_output(request: &RequestOf<T>, output: &Output) -> DispatchResult {
+		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
+		ensure!(
+			output.fits(model.spec.task) && output.units() <= request.max_output_units,
+			Error::<T>::MalformedOutput
+		);
+		Ok(())
+	}
+
+	pub(crate) fn check_answer(
+		validator: &T::AccountId,
+		id: RequestId,
+		output: &Output,
+	) -> DispatchResult {
+		let request = Self::assigned(validator, id, false)?;
+		Self::check_output(&request, output)
+	}
+
+	pub(crate) fn answer(
+		validator: &T::AccountId,
+		id: RequestId,
+		output: Output,
+	) -> DispatchResult {
+		let request = Self::assigned(validator, id, false)?;
+		Self::check_output(&request, &output)?;
+		Outputs::<T>::insert(id, output);
+		Self::deposit_event(Event::AnswerPosted { request: id, executor: validator.clone() });
+		Self::provisional(id, request)
+	}
+
+	pub(crate) fn check_commit_output(validator: &T::AccountId, id: RequestId) -> DispatchResult {
+		Self::assigned(validator, id, true).map(|_| ())
+	}
+
+	pub(crate) fn commit_output(
+		validator: &T::AccountId,
+		id: RequestId,
+		commitment: H256,
+	) -> DispatchResult {
+		let mut request = Self::assigned(validator, id, true)?;
+		request.output_commitment = Some(commitment);
+		Self::deposit_event(Event::OutputCommitted {
+			request: id,
+			executor: validator.clone(),
+			commitment,
+		});
+		Self::provisional(id, request)
+	}
+
+	/// The answer is in this block; verifiers are drawn with the randomness of a later one.
+	fn provisional(id: RequestId, mut request: RequestOf<T>) -> DispatchResult {
+		let now = frame_system::Pallet::<T>::block_number();
+		request.state = RequestState::Provisional;
+		request.provisional_at = Some(now);
+		request.deadline = Self::schedule(now, T::DrawPatience::get(), id)?;
+		Requests::<T>::insert(id, request);
+		Self::queue_draw(id);
+		Ok(())
+	}
+
+	pub(crate) fn check_reveal_output(
+		validator: &T::AccountId,
+		id: RequestId,
+		output: &Output,
+		salt: &Salt,
+	) -> DispatchResult {
+		let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
+		let revealing = Rounds::<T>::get(id).is_some_and(|r| r.phase == Phase::Reveal);
+		ensure!(
+			request.state == RequestState::Provisional &&
+				request.executor.as_ref() == Some(validator) &&
+				revealing &&
+				!Outputs::<T>::contains_key(id),
+			Error::<T>::NotDue
+		);
+		let commitment = request.output_commitment.ok_or(Error::<T>::NotDue)?;
+		ensure!(
+			output_commitment(output, id, validator, salt) == commitment,
+			Error::<T>::CommitmentMismatch
+		);
+		Self::check_output(&request, output)
+	}
+
+	pub(crate) fn reveal_output(
+		validator: &T::AccountId,
+		id: RequestId,
+		output: Output,
+		salt: Salt,
+	) -> DispatchResult {
+		Self::check_reveal_output(validator, id, &output, &salt)?;
+		Outputs::<T>::insert(id, output);
+		Self::deposit_event(Event::OutputRevealed { request: id, executor: validator.clone() });
+		Self::conclude(id)
+	}
+}

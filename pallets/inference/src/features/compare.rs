@@ -1,0 +1,155 @@
+//! Commitments and evidence of a request's round, and what they come to.
+
+use alloc::vec::Vec;
+use consilience_primitives::{
+	comparison::{compare, AnswerJudgement},
+	evidence::{Evidence, Salt},
+	request::Output,
+	view::RequestState,
+	RequestId,
+};
+use pallet_model_registry::Models;
+use polkadot_sdk::{
+	frame_support::{ensure, pallet_prelude::DispatchResult},
+	frame_system,
+	sp_core::H256,
+	sp_runtime::{
+		traits::{Get, Saturating},
+		DispatchError,
+	},
+};
+
+use crate::{
+	features::round::RoundError, Config, Error, Event, Outputs, Pallet, RequestOf, Requests,
+	RoundOf, Rounds,
+};
+
+impl<T: Config> From<RoundError> for Error<T> {
+	fn from(e: RoundError) -> Self {
+		match e {
+			RoundError::NotMember | RoundError::WrongPhase | RoundError::AlreadyDone =>
+				Self::NotDue,
+			RoundError::CommitmentMismatch => Self::CommitmentMismatch,
+		}
+	}
+}
+
+impl<T: Config> Pallet<T> {
+	fn measured(id: RequestId) -> Result<(RequestOf<T>, RoundOf<T>), DispatchError> {
+		let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
+		ensure!(request.state == RequestState::Provisional, Error::<T>::NotDue);
+		let round = Rounds::<T>::get(id).ok_or(Error::<T>::NotDue)?;
+		Ok((request, round))
+	}
+
+	pub(crate) fn check_commit(validator: &T::AccountId, id: RequestId) -> DispatchResult {
+		let (_, round) = Self::measured(id)?;
+		round.may_commit(validator).map_err(Error::<T>::from)?;
+		Ok(())
+	}
+
+	pub(crate) fn commit_evidence(
+		validator: &T::AccountId,
+		id: RequestId,
+		commitment: H256,
+	) -> DispatchResult {
+		let (mut request, mut round) = Self::measured(id)?;
+		let now = frame_system::Pallet::<T>::block_number();
+		let reveal_by = now.saturating_add(T::RevealBlocks::get());
+		let closed =
+			round.commit(validator, commitment, reveal_by).map_err(Error::<T>::from)?;
+		Self::deposit_event(Event::EvidenceCommitted {
+			request: id,
+			member: validator.clone(),
+			commitment,
+		});
+		if closed {
+			let deadline = Self::schedule(now, T::RevealBlocks::get(), id)?;
+			request.deadline = deadline;
+			round.deadline = deadline;
+			Requests::<T>::insert(id, request);
+			Self::deposit_event(Event::RevealStarted { request: id, deadline });
+		}
+		Rounds::<T>::insert(id, round);
+		Ok(())
+	}
+
+	/// The commitment that this evidence opens, if it is due from this validator and opens it.
+	pub(crate) fn check_reveal(
+		validator: &T::AccountId,
+		id: RequestId,
+		evidence: &Evidence,
+		salt: &Salt,
+	) -> Result<H256, DispatchError> {
+		let (request, round) = Self::measured(id)?;
+		let commitment = evidence.commitment(id, &round.challenge, validator, salt);
+		round.may_reveal(validator, commitment).map_err(Error::<T>::from)?;
+		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
+		ensure!(evidence.is_of(model.spec.policy.class), Error::<T>::WrongEvidence);
+		Ok(commitment)
+	}
+
+	pub(crate) fn reveal_evidence(
+		validator: &T::AccountId,
+		id: RequestId,
+		evidence: Evidence,
+		salt: Salt,
+	) -> DispatchResult {
+		let commitment = Self::check_reveal(validator, id, &evidence, &salt)?;
+		Rounds::<T>::try_mutate(id, |round| {
+			let round = round.as_mut().ok_or(Error::<T>::NotDue)?;
+			round
+				.reveal(validator, evidence.clone(), commitment)
+				.map_err(Error::<T>::from)
+		})?;
+		Self::deposit_event(Event::EvidenceRevealed {
+			request: id,
+			member: validator.clone(),
+			evidence,
+		});
+		Self::conclude(id)
+	}
+
+	/// Settles the request if every member's evidence and the output are there.
+	pub(crate) fn conclude(id: RequestId) -> DispatchResult {
+		let (mut request, round) = Self::measured(id)?;
+		let (Some(revealed), Some(output)) = (round.complete(), Outputs::<T>::get(id)) else {
+			return Ok(());
+		};
+		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
+		let policy = &model.spec.policy;
+		let executor = request.executor.clone().ok_or(Error::<T>::NotDue)?;
+		let mut verifiers = Vec::new();
+		let (mut own, mut others) = (None, Vec::new());
+		for (who, evidence) in revealed {
+			if *who == executor {
+				own = Some(evidence.clone());
+			} else {
+				verifiers.push(who.clone());
+				others.push(evidence.clone());
+			}
+		}
+		let own = own.ok_or(Error::<T>::NotDue)?;
+		let mut comparison = compare(policy, &own, &others);
+		// Where the output is the evidence, the executor's evidence is what its output gives, and the runtime can see that.
+		if let Output::Tensors(tensors) = &output {
+			let expected = Evidence::of_tensors(tensors, &round.challenge, policy);
+			if expected.as_ref() != Ok(&own) {
+				comparison.answer = AnswerJudgement::Wrong;
+			}
+		}
+		if comparison.agrees() {
+			Self::settle(id, &mut request, &output, executor, verifiers);
+		} else {
+			let refunded = Self::close(id, &mut request, RequestState::Rejected);
+			Self::deposit_event(Event::RequestRejected {
+				request: id,
+				answer: comparison.answer,
+				executor: (executor, comparison.executor),
+				verifiers: verifiers.into_iter().zip(comparison.verifiers).collect(),
+				refunded,
+			});
+		}
+		Ok(())
+	}
+}

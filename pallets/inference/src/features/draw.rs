@@ -1,0 +1,252 @@
+//! Drawing executors, verifiers and challenges.
+//!
+//! ## Which block's VRF
+//!
+//! `pallet-babe` stores the VRF output of the block that is being executed in its `on_finalize`. `ParentBlockRandomness` reads it:
+//! from a call or `on_initialize` of block *n* that is the output of *n* − 1, from an `on_finalize` after Babe's that of *n*.
+//! An event of block *n* is drawn here in `on_finalize` of *n* + 1 or later, so with the output of a block *strictly after* the
+//! event, which whoever wrote block *n* cannot know unless the next block is its own. The parent hash is mixed in: it is the
+//! hash of the block with the answer or of one built on it, so another fork asks another question.
+//!
+//! A block without VRF output draws nothing; its draws wait for the next that has one.
+
+use alloc::vec::Vec;
+use codec::Encode;
+use consilience_primitives::{model::TimeLimit, view::RequestState, RequestId};
+use pallet_model_registry::{Models, Serving};
+use polkadot_sdk::{
+	frame_support::traits::Randomness,
+	frame_system::{self, pallet_prelude::BlockNumberFor},
+	sp_core::H256,
+	sp_crypto_hashing::blake2_256,
+	sp_runtime::traits::{Get, Saturating},
+};
+
+use crate::{
+	features::round::Round, Assignments, Config, Event, Keys, Pallet, PendingDraw, PendingDraws,
+	RequestOf, Requests, Rounds,
+};
+
+/// Chooses an index by weight; `None` where all weights are zero.
+fn weighted(random: &H256, weights: &[u32]) -> Option<usize> {
+	let total: u64 = weights.iter().map(|w| u64::from(*w)).sum();
+	// The bias of reducing 128 bits modulo a 64-bit total is below 2⁻⁶⁴.
+	let word = u128::from_le_bytes(random.0[..16].try_into().expect("16 of 32 bytes; qed"));
+	let mut point = (word % u128::from(total.max(1))) as u64;
+	weights.iter().position(|w| {
+		let weight = u64::from(*w);
+		let hit = point < weight;
+		point = point.saturating_sub(weight);
+		hit
+	})
+}
+
+impl<T: Config> Pallet<T> {
+	/// Blocks that a request waits for a draw before it expires.
+	pub(crate) fn draw_patience(time: &TimeLimit, output_units: u32) -> BlockNumberFor<T> {
+		T::DrawPatience::get().saturating_add(time.answer_blocks(output_units).into())
+	}
+
+	/// Validators of the session that serve the request's model, have capacity, and may be drawn; with their free capacity.
+	fn candidates(
+		request: &RequestOf<T>,
+		members: &[T::AccountId],
+	) -> (Vec<T::AccountId>, Vec<u32>) {
+		let keys = Keys::<T>::get();
+		Serving::<T>::get(request.model)
+			.into_iter()
+			.filter(|v| {
+				keys.iter().any(|(k, _)| k == v) &&
+					!request.excluded.contains(v) &&
+					!members.contains(v)
+			})
+			.map(|v| {
+				let load = Assignments::<T>::decode_len(&v).unwrap_or_default() as u32;
+				let free = T::MaxLoad::get().saturating_sub(load);
+				(v, free)
+			})
+			.filter(|(_, free)| *free > 0)
+			.unzip()
+	}
+
+	/// Adds a request to a validator's duties. It was drawn among those with capacity.
+	fn assign(validator: &T::AccountId, id: RequestId) {
+		Assignments::<T>::mutate(validator, |list| {
+			if !list.contains(&id) && list.try_push(id).is_err() {
+				log::error!(target: crate::LOG_TARGET, "a validator without capacity was drawn");
+			}
+		});
+	}
+
+	/// Takes a request from a validator's duties.
+	pub(crate) fn unassign(validator: &T::AccountId, id: RequestId) {
+		Assignments::<T>::mutate_exists(validator, |list| {
+			if let Some(l) = list {
+				l.retain(|r| *r != id);
+				if l.is_empty() {
+					*list = None;
+				}
+			}
+		});
+	}
+
+	/// Draws for the requests whose event is in an earlier block, at most [`Config::MaxPerBlock`] of them.
+	pub(crate) fn process_draws(now: BlockNumberFor<T>) {
+		let pending = PendingDraws::<T>::get();
+		if pending.is_empty() {
+			return;
+		}
+		let (Some(random), _) = T::Randomness::random(b"consilience/draw") else { return };
+		let parent = frame_system::Pallet::<T>::parent_hash();
+		let (mut left, mut drawn) = (Vec::with_capacity(pending.len()), 0);
+		for entry in pending {
+			if entry.since >= now || drawn >= T::MaxPerBlock::get() {
+				left.push(entry);
+				continue;
+			}
+			drawn += 1;
+			let seed = H256((random, parent, entry.request).using_encoded(blake2_256));
+			if !Self::draw(now, entry.request, seed) {
+				left.push(entry);
+			}
+		}
+		// Those that could not be drawn go behind those that were not tried, so that they do not keep the others waiting.
+		left.sort_by_key(|e| e.since < now);
+		PendingDraws::<T>::put(
+			polkadot_sdk::frame_support::BoundedVec::truncate_from(left),
+		);
+	}
+
+	/// Draws for one request. `false` if it has to go on waiting.
+	fn draw(now: BlockNumberFor<T>, id: RequestId, seed: H256) -> bool {
+		let Some(mut request) = Requests::<T>::get(id) else { return true };
+		match request.state {
+			RequestState::Requested => Self::draw_executor(now, id, &mut request, seed),
+			RequestState::Provisional => Self::draw_verifiers(now, id, &mut request, seed),
+			_ => true,
+		}
+	}
+
+	fn draw_executor(
+		now: BlockNumberFor<T>,
+		id: RequestId,
+		request: &mut RequestOf<T>,
+		seed: H256,
+	) -> bool {
+		let Some(model) = Models::<T>::get(request.model) else { return true };
+		let (candidates, free) = Self::candidates(request, &[]);
+		// An executor whose answer nobody could check would work for nothing.
+		if candidates.len() <= usize::from(request.assurance.verifiers()) {
+			return false;
+		}
+		let pick = H256((seed, b"executor").using_encoded(blake2_256));
+		let Some(executor) = weighted(&pick, &free).and_then(|i| candidates.get(i)) else {
+			return false;
+		};
+		let blocks = model.spec.time.answer_blocks(request.max_output_units);
+		let Ok(deadline) = Self::schedule(now, blocks.into(), id) else { return false };
+		request.state = RequestState::Assigned;
+		request.executor = Some(executor.clone());
+		request.seed = request
+			.seed
+			.or_else(|| Some(H256((seed, b"sampling").using_encoded(blake2_256))));
+		request.assigned_at = Some(now);
+		request.deadline = deadline;
+		Self::assign(executor, id);
+		Requests::<T>::insert(id, &*request);
+		Self::deposit_event(Event::ExecutorDrawn {
+			request: id,
+			executor: executor.clone(),
+			deadline,
+		});
+		true
+	}
+
+	/// Draws the verifiers that a round is short of: all of them and the challenge, or replacements.
+	fn draw_verifiers(
+		now: BlockNumberFor<T>,
+		id: RequestId,
+		request: &mut RequestOf<T>,
+		seed: H256,
+	) -> bool {
+		let (Some(model), Some(executor)) =
+			(Models::<T>::get(request.model), request.executor.clone())
+		else {
+			return true;
+		};
+		let round = Rounds::<T>::get(id);
+		let (present, wanted) = match &round {
+			Some(r) => (r.members.iter().map(|m| m.who.clone()).collect(), r.missing()),
+			None => (Vec::from([executor.clone()]), u32::from(request.assurance.verifiers())),
+		};
+		let (mut candidates, mut free) = Self::candidates(request, &present);
+		if (candidates.len() as u32) < wanted {
+			return false;
+		}
+		// A measurement takes no longer than the answer did.
+		let blocks = model.spec.time.answer_blocks(request.max_output_units);
+		let Ok(deadline) = Self::schedule(now, blocks.into(), id) else { return false };
+		let mut drawn = Vec::new();
+		for i in 0..wanted {
+			let pick = H256((seed, b"verifier", i).using_encoded(blake2_256));
+			let Some(index) = weighted(&pick, &free) else { return false };
+			drawn.push(candidates.swap_remove(index));
+			free.swap_remove(index);
+		}
+		for verifier in &drawn {
+			Self::assign(verifier, id);
+		}
+		let round = match round {
+			Some(mut r) => {
+				r.fill(drawn.iter().cloned(), deadline);
+				r
+			},
+			None => {
+				let challenge = H256((seed, b"challenge").using_encoded(blake2_256));
+				let members = core::iter::once(executor).chain(drawn.iter().cloned());
+				Round::new(challenge, members, deadline)
+			},
+		};
+		request.deadline = deadline;
+		Requests::<T>::insert(id, &*request);
+		Self::deposit_event(Event::CommitteeDrawn {
+			request: id,
+			verifiers: drawn,
+			challenge: round.challenge,
+			deadline,
+		});
+		Rounds::<T>::insert(id, round);
+		true
+	}
+
+	/// Has a request drawn for again, with randomness of a later block than this one.
+	pub(crate) fn queue_draw(id: RequestId) {
+		let since = frame_system::Pallet::<T>::block_number();
+		PendingDraws::<T>::mutate(|list| {
+			list.retain(|e| e.request != id);
+			// At most one entry for every open request, and as many places.
+			if list.try_push(PendingDraw { request: id, since }).is_err() {
+				log::error!(target: crate::LOG_TARGET, "no place to draw for request {id}");
+			}
+		});
+	}
+}
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+
+	#[test]
+	fn weights_decide() {
+		let mut hits = [0u32; 4];
+		for i in 0..10_000u32 {
+			let random = H256(i.using_encoded(blake2_256));
+			hits[weighted(&random, &[1, 0, 2, 1]).unwrap()] += 1;
+		}
+		assert_eq!(hits[1], 0);
+		// 5,000 expected; five standard deviations are 250.
+		assert!((4_750..=5_250).contains(&hits[2]), "{hits:?}");
+		assert_eq!(weighted(&H256::zero(), &[0, 0]), None);
+		assert_eq!(weighted(&H256::zero(), &[]), None);
+	}
+}

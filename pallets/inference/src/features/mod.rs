@@ -1,0 +1,12 @@
+//! A request's life, a file for each step.
+
+pub mod answer;
+pub mod compare;
+pub mod deadline;
+pub mod draw;
+pub mod report;
+pub mod request;
+pub mod round;
+pub mod session;
+pub mod settle;
+pub mod view;

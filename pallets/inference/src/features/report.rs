@@ -1,0 +1,140 @@
+//! Reports: which are let in, and what their statements do.
+
+use alloc::collections::BTreeSet;
+use codec::Encode;
+use consilience_primitives::{
+	crypto::InferenceSignature,
+	report::{Report, Statement},
+	ModelId, RequestId,
+};
+use polkadot_sdk::{
+	frame_support::{pallet_prelude::*, storage::with_storage_layer},
+	frame_system::{self, pallet_prelude::BlockNumberFor},
+	sp_application_crypto::RuntimeAppPublic,
+	sp_runtime::traits::Saturating,
+};
+
+use crate::{Config, Error, Event, Genesis, Keys, LastReport, Pallet, Session};
+
+/// The validator index is not in the session.
+pub const UNKNOWN_VALIDATOR: u8 = 1;
+/// The report says nothing, or one thing twice.
+pub const BAD_STATEMENTS: u8 = 2;
+/// A statement is not due from this validator.
+pub const NOT_DUE: u8 = 3;
+
+/// What a statement is about: a report may say one thing once.
+fn subject(statement: &Statement) -> (u8, ModelId, RequestId) {
+	let none = ModelId::zero();
+	match statement {
+		Statement::Serve { model, .. } | Statement::Withdraw { model } => (0, *model, 0),
+		Statement::Answer { request, .. } => (1, none, *request),
+		Statement::CommitOutput { request, .. } => (2, none, *request),
+		Statement::Commit { request, .. } => (3, none, *request),
+		Statement::Reveal { request, .. } => (4, none, *request),
+		Statement::RevealOutput { request, .. } => (5, none, *request),
+	}
+}
+
+impl<T: Config> Pallet<T> {
+	/// Lets a report in: cheap checks first, then whether every statement is due, the signature last.
+	pub(crate) fn authorize_report(
+		_source: TransactionSource,
+		report: &Report<BlockNumberFor<T>>,
+		signature: &InferenceSignature,
+	) -> TransactionValidityWithRefund {
+		let now = frame_system::Pallet::<T>::block_number();
+		let stale = report.session != Session::<T>::get() ||
+			report.at > now ||
+			now.saturating_sub(report.at) > T::ReportLongevity::get();
+		if stale {
+			return Err(InvalidTransaction::Stale.into());
+		}
+		let keys = Keys::<T>::get();
+		let Some((validator, key)) = keys.get(report.validator as usize) else {
+			return Err(InvalidTransaction::Custom(UNKNOWN_VALIDATOR).into());
+		};
+		if LastReport::<T>::get(validator).is_some_and(|last| last >= report.at) {
+			return Err(InvalidTransaction::Stale.into());
+		}
+		let subjects: BTreeSet<_> = report.statements.iter().map(subject).collect();
+		if subjects.is_empty() || subjects.len() != report.statements.len() {
+			return Err(InvalidTransaction::Custom(BAD_STATEMENTS).into());
+		}
+		if report.statements.iter().any(|s| Self::check_statement(validator, s).is_err()) {
+			return Err(InvalidTransaction::Custom(NOT_DUE).into());
+		}
+		let genesis = Genesis::<T>::get().ok_or(InvalidTransaction::BadProof)?;
+		if !key.verify(&report.payload(&genesis), signature) {
+			return Err(InvalidTransaction::BadProof.into());
+		}
+		ValidTransaction::with_tag_prefix("Inference")
+			.priority(T::ReportPriority::get())
+			.and_provides((validator, report.at).encode())
+			.longevity(
+				T::ReportLongevity::get().try_into().ok().unwrap_or(u64::from(u8::MAX)),
+			)
+			.propagate(true)
+			.build()
+			.map(|valid| (valid, Weight::zero()))
+	}
+
+	/// Whether a statement is due from this validator. Changes nothing.
+	pub fn check_statement(validator: &T::AccountId, statement: &Statement) -> DispatchResult {
+		match statement {
+			Statement::Serve { model, evidence } =>
+				pallet_model_registry::Pallet::<T>::can_serve(validator, *model, evidence),
+			Statement::Withdraw { model } => {
+				let serves =
+					pallet_model_registry::ServedBy::<T>::get(validator).contains(model);
+				ensure!(serves, Error::<T>::NotDue);
+				Ok(())
+			},
+			Statement::Answer { request, output } =>
+				Self::check_answer(validator, *request, output),
+			Statement::CommitOutput { request, .. } =>
+				Self::check_commit_output(validator, *request),
+			Statement::Commit { request, .. } => Self::check_commit(validator, *request),
+			Statement::Reveal { request, evidence, salt } =>
+				Self::check_reveal(validator, *request, evidence, salt).map(|_| ()),
+			Statement::RevealOutput { request, output, salt } =>
+				Self::check_reveal_output(validator, *request, output, salt),
+		}
+	}
+
+	fn apply_statement(validator: &T::AccountId, statement: Statement) -> DispatchResult {
+		match statement {
+			Statement::Serve { model, evidence } =>
+				pallet_model_registry::Pallet::<T>::serve(validator, model, &evidence),
+			Statement::Withdraw { model } =>
+				pallet_model_registry::Pallet::<T>::withdraw(validator, model),
+			Statement::Answer { request, output } => Self::answer(validator, request, output),
+			Statement::CommitOutput { request, commitment } =>
+				Self::commit_output(validator, request, commitment),
+			Statement::Commit { request, commitment } =>
+				Self::commit_evidence(validator, request, commitment),
+			Statement::Reveal { request, evidence, salt } =>
+				Self::reveal_evidence(validator, request, evidence, salt),
+			Statement::RevealOutput { request, output, salt } =>
+				Self::reveal_output(validator, request, output, salt),
+		}
+	}
+
+	/// Executes a report that was let in. A statement that is not due any more is skipped, and changes nothing.
+	pub(crate) fn do_report(report: Report<BlockNumberFor<T>>) -> DispatchResult {
+		let keys = Keys::<T>::get();
+		let (validator, _) = keys.get(report.validator as usize).ok_or(Error::<T>::NotDue)?;
+		LastReport::<T>::insert(validator, report.at);
+		for (index, statement) in report.statements.into_iter().enumerate() {
+			let applied = with_storage_layer(|| Self::apply_statement(validator, statement));
+			if let Err(reason) = applied {
+				Self::deposit_event(Event::StatementSkipped {
+					validator: validator.clone(),
+					index: index as u32,
+					reason,
+				});
+			}
+		}
+		Ok(())
+	}
+}

@@ -1,0 +1,54 @@
+//! The session's validators and their `infr` keys.
+
+use alloc::vec::Vec;
+use consilience_primitives::crypto::InferenceId;
+use polkadot_sdk::{
+	frame_support::{traits::OneSessionHandler, WeakBoundedVec},
+	sp_runtime::BoundToRuntimeAppPublic,
+};
+
+use crate::{Config, Keys, LastReport, Pallet, Session};
+
+impl<T: Config> BoundToRuntimeAppPublic for Pallet<T> {
+	type Public = InferenceId;
+}
+
+impl<T: Config> Pallet<T> {
+	fn set_keys(keys: Vec<(T::AccountId, InferenceId)>) {
+		Keys::<T>::put(WeakBoundedVec::force_from(keys, Some("inference session keys")));
+	}
+}
+
+impl<T: Config> OneSessionHandler<T::AccountId> for Pallet<T> {
+	type Key = InferenceId;
+
+	fn on_genesis_session<'a, I: 'a>(validators: I)
+	where
+		I: Iterator<Item = (&'a T::AccountId, InferenceId)>,
+	{
+		Self::set_keys(validators.map(|(v, k)| (v.clone(), k)).collect());
+	}
+
+	fn on_new_session<'a, I: 'a>(_changed: bool, validators: I, _queued: I)
+	where
+		I: Iterator<Item = (&'a T::AccountId, InferenceId)>,
+	{
+		let next: Vec<_> = validators.map(|(v, k)| (v.clone(), k)).collect();
+		let last = Keys::<T>::get();
+		if last[..] == next[..] {
+			return;
+		}
+		for (validator, _) in last.iter().filter(|(v, _)| !next.iter().any(|(n, _)| n == v)) {
+			pallet_model_registry::Pallet::<T>::withdraw_all(validator);
+			LastReport::<T>::remove(validator);
+		}
+		Self::set_keys(next);
+		Session::<T>::mutate(|n| *n = n.wrapping_add(1));
+	}
+
+	fn on_disabled(index: u32) {
+		if let Some((validator, _)) = Keys::<T>::get().get(index as usize) {
+			pallet_model_registry::Pallet::<T>::withdraw_all(validator);
+		}
+	}
+}

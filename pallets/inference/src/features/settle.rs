@@ -1,0 +1,124 @@
+//! Payment and refund. Every unit of an escrow is either paid or returned.
+
+use alloc::vec::Vec;
+use consilience_primitives::{request::Output, view::RequestState, RequestId};
+use polkadot_sdk::{
+	frame_support::traits::{
+		fungible::MutateHold,
+		tokens::{Fortitude, Precision, Restriction},
+	},
+	frame_system,
+	sp_runtime::traits::{Get, Saturating, Zero},
+};
+
+use crate::{
+	BalanceOf, Config, Event, HoldReason, Open, OpenOf, Pallet, PendingDraws, RequestOf,
+	Requests, Rounds,
+};
+
+impl<T: Config> Pallet<T> {
+	/// Pays executor, verifiers and treasury out of the escrow, and returns the rest.
+	pub(crate) fn settle(
+		id: RequestId,
+		request: &mut RequestOf<T>,
+		output: &Output,
+		executor: T::AccountId,
+		verifiers: Vec<T::AccountId>,
+	) {
+		let price = request.price.of(request.input_units, output.units());
+		// The escrow covers the longest answer, and longer ones are refused.
+		let cost = price
+			.map(|p| p.saturating_add(request.tip))
+			.unwrap_or(request.escrow)
+			.min(request.escrow);
+		let to_executor = T::ExecutorShare::get().mul_floor(cost);
+		let share = T::VerifierShare::get().mul_floor(cost);
+		let each = share / (verifiers.len() as u32).max(1).into();
+		let mut paid = BalanceOf::<T>::zero();
+		paid.saturating_accrue(Self::pay(id, request, &executor, to_executor));
+		for verifier in &verifiers {
+			paid.saturating_accrue(Self::pay(id, request, verifier, each));
+		}
+		// What could not be paid out, and what division left over, is the treasury's.
+		let rest = cost.saturating_sub(paid);
+		paid.saturating_accrue(Self::pay(id, request, &T::Treasury::get(), rest));
+		request.paid = paid;
+		let refunded = Self::close(id, request, RequestState::Final);
+		Self::deposit_event(Event::RequestFinal {
+			request: id,
+			executor,
+			verifiers,
+			paid,
+			refunded,
+		});
+	}
+
+	/// Pays out of the escrow. Gives what arrived: nothing where the receiver's account cannot be, because the amount is below
+	/// the existential deposit.
+	fn pay(
+		id: RequestId,
+		request: &RequestOf<T>,
+		who: &T::AccountId,
+		amount: BalanceOf<T>,
+	) -> BalanceOf<T> {
+		if amount.is_zero() {
+			return amount;
+		}
+		let paid = T::Currency::transfer_on_hold(
+			&HoldReason::Escrow.into(),
+			&request.requester,
+			who,
+			amount,
+			Precision::Exact,
+			Restriction::Free,
+			Fortitude::Force,
+		);
+		match paid {
+			Ok(paid) => {
+				Self::deposit_event(Event::Paid { request: id, who: who.clone(), amount: paid });
+				paid
+			},
+			Err(e) => {
+				log::warn!(target: crate::LOG_TARGET, "request {id}: {amount:?} not paid: {e:?}");
+				Zero::zero()
+			},
+		}
+	}
+
+	/// Ends a request: returns what is left of the escrow, frees its validators, and has it forgotten later. Gives what was
+	/// returned.
+	pub(crate) fn close(
+		id: RequestId,
+		request: &mut RequestOf<T>,
+		state: RequestState,
+	) -> BalanceOf<T> {
+		let left = request.escrow.saturating_sub(request.paid);
+		let released = T::Currency::release(
+			&HoldReason::Escrow.into(),
+			&request.requester,
+			left,
+			Precision::BestEffort,
+		);
+		request.refunded = released.unwrap_or_else(|e| {
+			log::error!(target: crate::LOG_TARGET, "request {id}: escrow not returned: {e:?}");
+			Zero::zero()
+		});
+		request.state = state;
+		request.settled_at = Some(frame_system::Pallet::<T>::block_number());
+		if let Some(executor) = &request.executor {
+			Self::unassign(executor, id);
+		}
+		if let Some(round) = Rounds::<T>::get(id) {
+			round.members.iter().for_each(|m| Self::unassign(&m.who, id));
+		}
+		PendingDraws::<T>::mutate(|list| list.retain(|e| e.request != id));
+		Open::<T>::mutate(|n| *n = n.saturating_sub(1));
+		OpenOf::<T>::mutate_exists(&request.requester, |n| {
+			*n = n.and_then(|n| n.checked_sub(1)).filter(|n| *n > 0);
+		});
+		pallet_model_registry::Pallet::<T>::request_closed(request.model);
+		Requests::<T>::insert(id, &*request);
+		Self::schedule_prune(id);
+		request.refunded
+	}
+}

@@ -1,0 +1,134 @@
+//! Who serves what. Called by `pallet-inference`, which knows whose report it reads.
+
+use consilience_primitives::{
+	comparison::{judge, Judgement},
+	evidence::Evidence,
+	model::{ModelStatus, NumericClass},
+	ModelId,
+};
+use polkadot_sdk::{
+	frame_support::{ensure, pallet_prelude::DispatchResult},
+	sp_runtime::{traits::Get, DispatchError},
+};
+
+use crate::{Config, Error, Event, Models, Pallet, ServedBy, Serving};
+
+impl<T: Config> Pallet<T> {
+	/// Whether `validator` could begin to serve `model` with this evidence of its reference input.
+	pub fn can_serve(
+		validator: &T::AccountId,
+		model: ModelId,
+		evidence: &Evidence,
+	) -> Result<(), DispatchError> {
+		let details = Models::<T>::get(model).ok_or(Error::<T>::UnknownModel)?;
+		ensure!(details.status != ModelStatus::Deprecated, Error::<T>::AlreadyDeprecated);
+		let (serving, served) = (Serving::<T>::get(model), ServedBy::<T>::get(validator));
+		ensure!(!serving.contains(validator), Error::<T>::AlreadyServing);
+		ensure!((serving.len() as u32) < T::MaxServing::get(), Error::<T>::TooManyServing);
+		ensure!((served.len() as u32) < T::MaxServed::get(), Error::<T>::TooManyServed);
+		let (policy, reference) = (&details.spec.policy, &details.spec.reference);
+		// Two fingerprints are both accepted where each is within the accept bounds of the other.
+		let near = evidence.is_of(policy.class) &&
+			judge(policy, &[&reference.fingerprint, &evidence.fingerprint])[1] ==
+				Judgement::Accept;
+		let (verdict, bounds) = (&evidence.verdict, &policy.accept);
+		let right = match policy.class {
+			NumericClass::Exact => *verdict == reference.verdict,
+			NumericClass::Tolerant =>
+				verdict.margin_max <= bounds.margin_max &&
+					verdict.margin_mean <= bounds.margin_mean,
+		};
+		ensure!(near && right, Error::<T>::ReferenceNotReproduced);
+		Ok(())
+	}
+
+	/// Adds `validator` to those who serve `model`; with enough of them it takes requests.
+	pub fn serve(
+		validator: &T::AccountId,
+		model: ModelId,
+		evidence: &Evidence,
+	) -> DispatchResult {
+		Self::can_serve(validator, model, evidence)?;
+		let serving = Serving::<T>::try_mutate(model, |list| {
+			list.try_push(validator.clone()).map_err(|_| Error::<T>::TooManyServing)?;
+			Ok::<_, DispatchError>(list.len() as u32)
+		})?;
+		ServedBy::<T>::try_mutate(validator, |list| {
+			list.try_push(model).map_err(|_| Error::<T>::TooManyServed)
+		})?;
+		Self::deposit_event(Event::ServingStarted { model, validator: validator.clone() });
+		Self::update_status(model, serving);
+		Ok(())
+	}
+
+	/// Removes `validator` from those who serve `model`.
+	pub fn withdraw(validator: &T::AccountId, model: ModelId) -> DispatchResult {
+		let serving = Serving::<T>::try_mutate_exists(model, |list| {
+			let serving = list.as_mut().ok_or(Error::<T>::NotServing)?;
+			let index =
+				serving.iter().position(|v| v == validator).ok_or(Error::<T>::NotServing)?;
+			serving.remove(index);
+			let left = serving.len() as u32;
+			if left == 0 {
+				*list = None;
+			}
+			Ok::<_, DispatchError>(left)
+		})?;
+		ServedBy::<T>::mutate_exists(validator, |served| {
+			if let Some(list) = served {
+				list.retain(|m| *m != model);
+				if list.is_empty() {
+					*served = None;
+				}
+			}
+		});
+		Self::deposit_event(Event::ServingStopped { model, validator: validator.clone() });
+		Self::update_status(model, serving);
+		Ok(())
+	}
+
+	/// Removes a validator from everything it serves: it left the session.
+	pub fn withdraw_all(validator: &T::AccountId) {
+		for model in ServedBy::<T>::get(validator) {
+			if let Err(e) = Self::withdraw(validator, model) {
+				log::error!(target: crate::LOG_TARGET, "serving of {model:?} is out of step: {e:?}");
+			}
+		}
+	}
+
+	/// A request for the model was taken.
+	pub fn request_opened(model: ModelId) {
+		Models::<T>::mutate(model, |details| {
+			if let Some(d) = details {
+				d.open_requests = d.open_requests.saturating_add(1);
+			}
+		});
+	}
+
+	/// A request for the model was settled.
+	pub fn request_closed(model: ModelId) {
+		Models::<T>::mutate(model, |details| {
+			if let Some(d) = details {
+				d.open_requests = d.open_requests.saturating_sub(1);
+			}
+		});
+	}
+
+	fn update_status(model: ModelId, serving: u32) {
+		Models::<T>::mutate(model, |details| {
+			let Some(details) = details else { return };
+			let enough = serving >= T::MinServing::get();
+			match (details.status, enough) {
+				(ModelStatus::Registered, true) => {
+					details.status = ModelStatus::Active;
+					Self::deposit_event(Event::ModelActive { model });
+				},
+				(ModelStatus::Active, false) => {
+					details.status = ModelStatus::Registered;
+					Self::deposit_event(Event::ModelInactive { model });
+				},
+				_ => (),
+			}
+		});
+	}
+}
