@@ -1,0 +1,129 @@
+// A Consilience chain through @polkadot/api, with the chain's own metadata and no custom types.
+
+import { ApiPromise, WsProvider } from '@polkadot/api'
+
+/** States after which nothing more happens to a request. */
+export const SETTLED = ['Final', 'Rejected', 'Expired', 'Cancelled']
+
+/** Connects to a node. */
+export async function connect(url = 'ws://127.0.0.1:9944') {
+	return ApiPromise.create({ provider: new WsProvider(url), noInitWarn: true, throwOnConnect: true })
+}
+
+/** All registered models: `{ id, name, task, class, status, price, serving }`. */
+export async function models(api) {
+	const entries = await api.query.modelRegistry.models.entries()
+	return Promise.all(
+		entries.map(async ([key, details]) => {
+			const model = details.unwrap()
+			const id = key.args[0]
+			const serving = await api.query.modelRegistry.serving(id)
+			return {
+				id: id.toHex(),
+				name: model.spec.name.toUtf8(),
+				task: model.spec.task.type,
+				class: model.spec.policy.class.type,
+				status: model.status.type,
+				price: {
+					perRequest: model.price.perRequest.toBigInt(),
+					perInputUnit: model.price.perInputUnit.toBigInt(),
+					perOutputUnit: model.price.perOutputUnit.toBigInt(),
+				},
+				serving: serving.map((account) => account.toString()),
+			}
+		})
+	)
+}
+
+/** Input of a text-generation model: one question, answered greedily. */
+export function chat(question, maxTokens = 48) {
+	return {
+		TextGeneration: {
+			prompt: { Chat: [{ role: 'User', content: utf8(question) }] },
+			sampling: { maxTokens, temperature: 0, topP: 1000, stop: [] },
+		},
+	}
+}
+
+/** Input of an embedding model. */
+export function embedding(text) {
+	return { Embedding: utf8(text) }
+}
+
+/** Bytes as polkadot.js takes them: a plain string could be read as hexadecimal. */
+function utf8(text) {
+	return `0x${Buffer.from(text, 'utf8').toString('hex')}`
+}
+
+/** What a request would cost at most, or throws the reason for which it would be refused. */
+export async function quote(api, model, input, verifiers = 2) {
+	const answer = await api.call.inferenceApi.quote(model, input, { Committee: verifiers })
+	if (answer.isErr) throw new Error(`the request would be refused: ${answer.asErr.toString()}`)
+	return answer.asOk.toBigInt()
+}
+
+/**
+ * Submits a request and resolves when it stands in a block, with `{ id, block, fee }`. A refusal rejects with the name and the
+ * documentation of the pallet's error.
+ */
+export async function request(api, account, model, input, { verifiers = 2, feeLimit, tip = 0n } = {}) {
+	const limit = feeLimit ?? (await quote(api, model, input, verifiers)) + tip
+	const call = api.tx.inference.request(model, input, { Committee: verifiers }, limit, tip)
+	return new Promise((resolve, reject) => {
+		call
+			.signAndSend(account, ({ status, events, dispatchError, isError }) => {
+				if (isError) return reject(new Error(`the transaction was dropped: ${status.type}`))
+				if (!status.isInBlock) return
+				if (dispatchError) return reject(describe(api, dispatchError))
+				const find = (section, method) =>
+					events.find(({ event }) => event.section === section && event.method === method)?.event.data
+				resolve({
+					id: find('inference', 'RequestSubmitted').request.toBigInt(),
+					block: status.asInBlock.toHex(),
+					fee: find('transactionPayment', 'TransactionFeePaid').actualFee.toBigInt(),
+				})
+			})
+			.catch(reject)
+	})
+}
+
+function describe(api, error) {
+	if (!error.isModule) return new Error(error.toString())
+	const { section, name, docs } = api.registry.findMetaError(error.asModule)
+	return Object.assign(new Error(`${section}.${name}: ${docs.join(' ')}`), { section, errorName: name })
+}
+
+/** Follows a request until it is settled; `onState` sees each state once. Resolves with the request as stored. */
+export async function settled(api, id, onState = () => {}) {
+	let stop = () => {}
+	let last
+	try {
+		return await new Promise((resolve, reject) => {
+			api.query.inference
+				.requests(id, (found) => {
+					if (found.isNone) return reject(new Error(`there is no request ${id}`))
+					const stored = found.unwrap()
+					const state = stored.state.type
+					if (state !== last) onState((last = state))
+					if (SETTLED.includes(state)) resolve(stored)
+				})
+				.then((unsubscribe) => (stop = unsubscribe), reject)
+		})
+	} finally {
+		stop()
+	}
+}
+
+/** The answer of a settled request: a text, or tensors `{ name, datatype, shape, data }`. Only a Final one is an answer. */
+export async function answer(api, id) {
+	const stored = (await api.query.inference.requests(id)).unwrap()
+	if (!stored.state.isFinal) throw new Error(`request ${id} is ${stored.state.type}, not Final: there is no checked answer`)
+	const output = (await api.query.inference.outputs(id)).unwrap()
+	if (output.isText) return output.asText.text.toUtf8()
+	return output.asTensors.map((tensor) => ({
+		name: tensor.name.toUtf8(),
+		datatype: tensor.datatype.type.toUpperCase(),
+		shape: tensor.shape.map((length) => length.toNumber()),
+		data: tensor.data.toU8a(true),
+	}))
+}
