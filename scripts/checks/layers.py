@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Dependencies point one way (docs/ARCHITECTURE.md), and what runs on chain knows no floating point.
+
+Reads `cargo metadata` from standard input; run from the repository's root. Prints each violation; exit status 1 if there is one.
+"""
+
+import json
+import pathlib
+import re
+import sys
+
+# What each crate may use of ours, development dependencies left out: tests may look upwards.
+ALLOWED = {
+    "consilience-primitives": [],
+    "consilience-runtime-api": ["consilience-primitives"],
+    "pallet-model-registry": ["consilience-primitives"],
+    "pallet-inference": ["consilience-primitives", "pallet-model-registry"],
+    "consilience-runtime": [
+        "consilience-primitives",
+        "consilience-runtime-api",
+        "pallet-inference",
+        "pallet-model-registry",
+    ],
+    "consilience-engine": ["consilience-primitives"],
+    "consilience-store": ["consilience-primitives"],
+    "consilience-worker": [
+        "consilience-engine",
+        "consilience-primitives",
+        "consilience-runtime-api",
+        "consilience-store",
+    ],
+    "consilience-rpc": ["consilience-primitives", "consilience-runtime-api", "consilience-store"],
+    "consilience-node": None,  # wiring: everything
+    "consilience-tests": None,
+}
+
+# Crates of the SDK come through the umbrella crate only: their newest versions do not fit each other.
+SDK = re.compile(r"^(sc|sp|frame|pallet)-")
+
+# Only the engine knows ONNX Runtime.
+ONLY_IN = {"ort": ["consilience-engine"]}
+
+# Block execution never touches a float.
+FLOAT_FREE = ["pallets", "runtime/src", "primitives/src", "primitives/runtime-api/src"]
+FLOAT = re.compile(r"\bf(32|64)\b")
+
+
+def dependency_violations(metadata):
+    ours = {package["name"] for package in metadata["packages"]}
+    for package in metadata["packages"]:
+        name = package["name"]
+        if name not in ALLOWED:
+            yield f"{name}: a crate that scripts/checks/layers.py does not know; say there what it may use"
+            continue
+        for dependency in package["dependencies"]:
+            if dependency["kind"] == "dev":
+                continue
+            used = dependency["name"]
+            if used in ours and ALLOWED[name] is not None and used not in ALLOWED[name]:
+                yield f"{name} uses {used}: dependencies point the other way"
+            if used not in ours and SDK.match(used):
+                yield f"{name} uses {used} directly: use a feature of polkadot-sdk"
+            if name not in ONLY_IN.get(used, [name]):
+                yield f"{name} uses {used}: only {', '.join(ONLY_IN[used])} may"
+
+
+def code_of(text):
+    """Rust without comments, and without what comes after the first test module."""
+    text = re.sub(r"//[^\n]*", "", text)
+    return re.split(r"#\[cfg\(test\)\]\s*mod\s+\w+\s*\{", text)[0]
+
+
+def float_violations(root):
+    for folder in FLOAT_FREE:
+        for path in sorted((root / folder).rglob("*.rs")):
+            if "tests" in path.parts or path.name in ("tests.rs", "mock.rs"):
+                continue
+            for number, line in enumerate(code_of(path.read_text()).splitlines(), 1):
+                if FLOAT.search(line):
+                    yield f"{path.relative_to(root)}:{number}: a floating-point type in code that runs on chain"
+
+
+def main():
+    violations = [*dependency_violations(json.load(sys.stdin)), *float_violations(pathlib.Path.cwd())]
+    for violation in violations:
+        print(violation, file=sys.stderr)
+    sys.exit(1 if violations else 0)
+
+
+if __name__ == "__main__":
+    main()
