@@ -1,0 +1,55 @@
+"""The node's own command line, called by scripts: every subcommand with --json."""
+
+import json
+import os
+import subprocess
+import sys
+
+
+class CliError(Exception):
+    """A subcommand failed; its own message went to standard error."""
+
+
+class Cli:
+    def __init__(self, binary):
+        self.binary = binary
+
+    def run(self, *arguments, show=None):
+        """The last JSON object that the subcommand printed. Earlier ones, one a line, go to `show` as they come.
+
+        What the subcommand says to people goes to standard error.
+        """
+        command = [self.binary, *arguments, "--json"]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        last = None
+        for line in process.stdout:
+            if not line.strip():
+                continue
+            if last is not None and show is not None:
+                show(last)
+            try:
+                last = json.loads(line)
+            except json.JSONDecodeError:
+                sys.stderr.write(line)
+        if process.wait() != 0:
+            raise CliError(f"{os.path.basename(self.binary)} {' '.join(arguments[:2])} ended with {process.returncode}")
+        return last
+
+    def import_model(self, folder, validator):
+        """The model's id."""
+        return self.run("model", "import", folder, "--base-path", validator.folder, "--chain", "local")["model"]
+
+    def register(self, model, validator, account):
+        return self.run(
+            "model", "register", model, "--base-path", validator.folder, "--chain", "local",
+            "--suri", account, "--url", validator.url,
+        )  # fmt: skip
+
+    def serve(self, model, validator):
+        return self.run("model", "serve", model, "--url", validator.url)
+
+    def infer(self, model, validator, account, question, show):
+        """Asks and waits; the request as it stands at its end."""
+        return self.run(
+            "infer", "--model", model, "--suri", account, "--url", validator.url, *question, show=show
+        )  # fmt: skip

@@ -1,0 +1,137 @@
+"""Three questions on a network of four validators. Usage is in scripts/demo."""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "models"))
+from features import features  # noqa: E402
+
+from cli import Cli, CliError
+from line import bring_up
+from validators import Network, NetworkError
+
+QUESTION = "What is the capital of France?"
+SENTENCE = "Consilience is the agreement of independent measurements."
+CSL = 10**12
+
+EMBEDDING, CLASSIFIER = "all-minilm-l6-v2-int8", "magika-standard-v3.3"
+OWNER, REQUESTER = "//Alice", "//Ferdie"
+
+
+def say(text=""):
+    print(text, file=sys.stderr, flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/demo")
+    for hidden in ("--binary", "--models", "--repository", "--default-dir"):
+        parser.add_argument(hidden, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--once", action="store_true", help="stop the network afterwards")
+    parser.add_argument("--json", action="store_true", help="one line of JSON at the end")
+    parser.add_argument("--dir", help="where the network's data lives")
+    parser.add_argument("--model", default="smollm2-135m-instruct-int8", help="language model")
+    arguments = parser.parse_args()
+
+    network = Network(arguments.dir or arguments.default_dir)
+    started = time.monotonic()
+    say("\n== four validators")
+    network.stop()
+    network.plan(4)
+    network.purge_chains()
+    network.start(arguments.binary)
+    say(f"finality after {time.monotonic() - started:.0f} s: " + ", ".join(f"{v.name} {v.url}" for v in network.validators))
+    try:
+        requests = line(arguments, network)
+    except BaseException:
+        # A network that failed is left for a look unless nobody will: its logs stay either way.
+        if arguments.once:
+            network.stop()
+        raise
+    table(requests, time.monotonic() - started)
+    if arguments.once:
+        network.stop()
+    else:
+        url = network.validators[0].url
+        say(f"\nThe network goes on. Open https://polkadot.js.org/apps/?rpc={url} to look at it; scripts/devnet stop ends it.")
+    if arguments.json:
+        print(json.dumps({"requests": requests}, ensure_ascii=False))
+    good = all(r["status"] == "final" and len(set(r["verifiers"]) - {r["executor"]}) >= 2 for r in requests)
+    sys.exit(0 if good and "Paris" in requests[0]["output"] else 1)
+
+
+def line(arguments, network):
+    cli = Cli(arguments.binary)
+    say("\n== models")
+    folder = lambda name: os.path.join(arguments.models, name)
+    language, embedding, classifier = (folder(n) for n in (arguments.model, EMBEDDING, CLASSIFIER))
+    models = bring_up(cli, network, [language, embedding, classifier], OWNER, say)
+
+    file = pathlib.Path(arguments.repository) / "scripts" / "setup"
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as tensors:
+        row = features(file.read_bytes())
+        json.dump({"inputs": [{"name": "bytes", "shape": [1, len(row)], "datatype": "INT32", "data": row}]}, tensors)
+        tensors.flush()
+        asked = [
+            (language, QUESTION, ["--prompt", QUESTION, "--max-tokens", "32"], str),
+            (embedding, SENTENCE, ["--text", SENTENCE], shorten),
+            (classifier, "which type is scripts/setup?", ["--input", tensors.name], top_class(classifier)),
+        ]
+        requests = []
+        for model, question, options, read in asked:
+            say(f"\n== {os.path.basename(model)}: {question}")
+            # A different validator each time: any node takes requests for any model.
+            asked_at = network.validators[len(requests)]
+            request = cli.infer(models[model], asked_at, REQUESTER, ["--verifiers", "2", *options], lambda state: say(json.dumps(state)))
+            request["question"] = question
+            request["answer"] = read(request["output"])
+            requests.append(request)
+    return requests
+
+
+def values(output):
+    """Elements of the first tensor of an Open Inference Protocol answer."""
+    return (output["outputs"] if isinstance(output, dict) else output)[0]["data"]
+
+
+def shorten(output):
+    vector = values(output)
+    return f"[{', '.join(f'{x:.4f}' for x in vector[:4])}, …] ({len(vector)} numbers)"
+
+
+def top_class(folder):
+    with open(os.path.join(folder, "labels.json"), encoding="utf-8") as file:
+        labels = json.load(file)["labels"]
+
+    def read(output):
+        probabilities = values(output)
+        best = max(range(len(labels)), key=probabilities.__getitem__)
+        return f"{labels[best]} ({probabilities[best]:.1%})"
+
+    return read
+
+
+def table(requests, seconds):
+    say("\n== answers")
+    for r in requests:
+        say(f"question   {r['question']}")
+        say(f"answer     {r['answer']}  [{r['status']}]")
+        say(f"executor   {r['executor']}")
+        say(f"verifiers  {', '.join(r['verifiers'])}")
+        say(
+            f"blocks     requested {r['requested_block']}, provisional {r['provisional_block']}, final {r['final_block']}"
+            f"; {r['seconds']:.0f} s"
+        )
+        say(f"cost       {int(r['paid']) / CSL:.6f} CSL paid, {int(r['refunded']) / CSL:.6f} CSL returned\n")
+    say(f"from the first validator's start to the last answer: {seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (NetworkError, CliError, OSError) as error:
+        sys.exit(f"error: {error}")
