@@ -1,0 +1,6 @@
+//! The pallets' configurations, by subject.
+
+pub mod consensus;
+pub mod governance;
+pub mod staking;
+pub mod system;
