@@ -1,1 +1,27 @@
-//! Runs ONNX models in a process of its own: tensors, embeddings, text generation, and evidence of each.
+//! Runs ONNX models: tensors, embeddings, text generation, and evidence of each.
+//!
+//! This is the only crate that knows ONNX Runtime. A node runs it in a process of its own ([`server`], [`client`]), so that a
+//! crash in the runtime, in a driver or through a hostile model file ends that process and never block production. The same
+//! [`Engine`] can be used in-process by tools.
+//!
+//! What it computes is defined so that every honest machine gets the same: sampling noise comes from a stream cipher keyed by
+//! the request's seed and a software logarithm ([`text::sampling`]); in the exact class the graph itself gives equal bits.
+
+pub mod client;
+mod embedding;
+mod engine;
+mod error;
+mod library;
+pub mod protocol;
+pub mod server;
+mod session;
+pub mod tensor;
+pub mod text;
+
+pub use engine::{Engine, EngineConfig};
+pub use error::EngineError;
+pub use library::find_library;
+pub use session::{GraphInfo, Provider};
+
+/// Target of this crate's log lines.
+pub const LOG_TARGET: &str = "engine";

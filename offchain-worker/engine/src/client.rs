@@ -1,0 +1,193 @@
+//! The node's end of the connection to the engine process.
+
+use std::{
+	collections::HashMap,
+	path::Path,
+	sync::{
+		atomic::{AtomicU64, Ordering},
+		Arc, Mutex,
+	},
+};
+
+use codec::{Decode, Encode};
+use consilience_primitives::{
+	evidence::Evidence,
+	request::{Input, Output},
+	ModelId,
+};
+use polkadot_sdk::sp_core::H256;
+use tokio::{
+	io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+	net::UnixStream,
+	sync::{oneshot, watch},
+};
+
+use crate::{
+	protocol::{Command, Frame, Reply, MAX_FRAME},
+	EngineError,
+};
+
+/// Who waits for which reply; `None` once the connection is gone.
+type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Reply>>>>>;
+
+/// A connection to an engine process. Clones share it; commands are answered in any order.
+#[derive(Clone)]
+pub struct EngineClient {
+	writer: Arc<tokio::sync::Mutex<WriteHalf<UnixStream>>>,
+	waiting: Waiting,
+	next: Arc<AtomicU64>,
+	gone: watch::Receiver<bool>,
+}
+
+impl EngineClient {
+	/// Connects to an engine that listens on `socket`.
+	pub async fn connect(socket: &Path) -> std::io::Result<Self> {
+		let (reader, writer) = tokio::io::split(UnixStream::connect(socket).await?);
+		let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
+		let (tell, gone) = watch::channel(false);
+		let shared = waiting.clone();
+		tokio::spawn(async move {
+			let _ = receive(reader, &shared).await;
+			// Dropping the senders tells everybody who waits.
+			shared.lock().unwrap_or_else(|e| e.into_inner()).take();
+			let _ = tell.send(true);
+		});
+		Ok(Self {
+			writer: Arc::new(tokio::sync::Mutex::new(writer)),
+			waiting,
+			next: Arc::default(),
+			gone,
+		})
+	}
+
+	/// Resolves when the connection is gone.
+	pub async fn closed(&self) {
+		let mut gone = self.gone.clone();
+		// An error means that the receiving task has ended, which is the same.
+		let _ = gone.wait_for(|g| *g).await;
+	}
+
+	async fn ask(&self, body: Command) -> Result<Reply, EngineError> {
+		let id = self.next.fetch_add(1, Ordering::Relaxed);
+		let (reply, replied) = oneshot::channel();
+		match &mut *self.waiting.lock().unwrap_or_else(|e| e.into_inner()) {
+			Some(waiting) => waiting.insert(id, reply),
+			None => return Err(EngineError::Gone),
+		};
+		let body = Frame { id, body }.encode();
+		let mut bytes = (body.len() as u32).to_le_bytes().to_vec();
+		bytes.extend(body);
+		self.writer
+			.lock()
+			.await
+			.write_all(&bytes)
+			.await
+			.map_err(|_| EngineError::Gone)?;
+		match replied.await.map_err(|_| EngineError::Gone)? {
+			Reply::Failed(e) => Err(e),
+			reply => Ok(reply),
+		}
+	}
+
+	/// Loads the model in a folder.
+	pub async fn load(&self, folder: &Path) -> Result<ModelId, EngineError> {
+		match self
+			.ask(Command::Load {
+				folder: folder.display().to_string(),
+			})
+			.await?
+		{
+			Reply::Loaded(model) => Ok(model),
+			other => unexpected(other),
+		}
+	}
+
+	/// Forgets a model.
+	pub async fn unload(&self, model: ModelId) -> Result<(), EngineError> {
+		match self.ask(Command::Unload { model }).await? {
+			Reply::Unloaded => Ok(()),
+			other => unexpected(other),
+		}
+	}
+
+	/// Answers an input.
+	pub async fn run(
+		&self,
+		model: ModelId,
+		input: Input,
+		seed: H256,
+	) -> Result<Output, EngineError> {
+		match self.ask(Command::Run { model, input, seed }).await? {
+			Reply::Output(output) => Ok(output),
+			other => unexpected(other),
+		}
+	}
+
+	/// Measures under a challenge.
+	pub async fn measure(
+		&self,
+		model: ModelId,
+		input: Input,
+		seed: H256,
+		claimed: Option<Output>,
+		challenge: H256,
+	) -> Result<Evidence, EngineError> {
+		match self
+			.ask(Command::Measure {
+				model,
+				input,
+				seed,
+				claimed,
+				challenge,
+			})
+			.await?
+		{
+			Reply::Evidence(evidence) => Ok(evidence),
+			other => unexpected(other),
+		}
+	}
+
+	/// Runs a model's reference inference.
+	pub async fn reference(&self, model: ModelId) -> Result<(Output, Evidence), EngineError> {
+		match self.ask(Command::Reference { model }).await? {
+			Reply::Reference(output, evidence) => Ok((output, evidence)),
+			other => unexpected(other),
+		}
+	}
+
+	/// Asks whether the process lives.
+	pub async fn ping(&self) -> Result<(), EngineError> {
+		match self.ask(Command::Ping).await? {
+			Reply::Pong => Ok(()),
+			other => unexpected(other),
+		}
+	}
+}
+
+fn unexpected<T>(reply: Reply) -> Result<T, EngineError> {
+	Err(EngineError::Run(format!(
+		"an answer to another question: {reply:?}"
+	)))
+}
+
+async fn receive(mut reader: ReadHalf<UnixStream>, waiting: &Waiting) -> std::io::Result<()> {
+	loop {
+		let length = reader.read_u32_le().await?;
+		if length > MAX_FRAME {
+			return Err(std::io::ErrorKind::InvalidData.into());
+		}
+		let mut bytes = vec![0u8; length as usize];
+		reader.read_exact(&mut bytes).await?;
+		let frame = Frame::<Reply>::decode(&mut &bytes[..])
+			.map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e.to_string()))?;
+		let sender = waiting
+			.lock()
+			.unwrap_or_else(|e| e.into_inner())
+			.as_mut()
+			.and_then(|w| w.remove(&frame.id));
+		if let Some(sender) = sender {
+			// Who asked may have stopped waiting.
+			let _ = sender.send(frame.body);
+		}
+	}
+}

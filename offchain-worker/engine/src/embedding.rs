@@ -1,0 +1,127 @@
+//! A vector for a text.
+
+use consilience_primitives::{
+	manifest::Pooling,
+	tensor::{DataType, Tensor},
+	List,
+};
+use ort::session::SessionInputValue;
+use tokenizers::{Tokenizer, TruncationParams};
+
+use crate::{session::Graph, tensor, EngineError};
+
+/// A text encoder.
+pub(crate) struct Embedder {
+	pub(crate) tokenizer: Tokenizer,
+	pub(crate) pooling: Pooling,
+	pub(crate) normalize: bool,
+	pub(crate) dimensions: u32,
+	pub(crate) output: String,
+}
+
+impl Embedder {
+	/// An encoder whose texts are cut after `max_tokens` tokens, special ones included.
+	pub(crate) fn new(
+		mut tokenizer: Tokenizer,
+		pooling: Pooling,
+		normalize: bool,
+		max_tokens: u32,
+		dimensions: u32,
+		output: String,
+	) -> Result<Self, EngineError> {
+		tokenizer.with_padding(None);
+		tokenizer
+			.with_truncation(Some(TruncationParams {
+				max_length: max_tokens as usize,
+				..Default::default()
+			}))
+			.map_err(|e| EngineError::Input(e.to_string()))?;
+		Ok(Self {
+			tokenizer,
+			pooling,
+			normalize,
+			dimensions,
+			output,
+		})
+	}
+
+	/// The vector of a text.
+	pub(crate) fn embed(&self, graph: &Graph, text: &str) -> Result<Tensor, EngineError> {
+		let encoding = self
+			.tokenizer
+			.encode(text, true)
+			.map_err(|e| EngineError::Input(format!("the text cannot be tokenized: {e}")))?;
+		let row = |values: &[u32]| -> Result<SessionInputValue<'static>, EngineError> {
+			let values: Vec<i64> = values.iter().map(|v| i64::from(*v)).collect();
+			Ok(tensor::from_vec(&[1, values.len()], values)?.into())
+		};
+		let mut inputs = Vec::new();
+		for (name, values) in [
+			("input_ids", encoding.get_ids()),
+			("attention_mask", encoding.get_attention_mask()),
+			("token_type_ids", encoding.get_type_ids()),
+		] {
+			if graph.has_input(name) {
+				inputs.push((name.to_owned(), row(values)?));
+			}
+		}
+		let (shape, values) = graph.run(inputs, |outputs| {
+			let value = outputs.get(&self.output).ok_or_else(|| {
+				EngineError::Mismatch(format!("the graph has no output {:?}", self.output))
+			})?;
+			tensor::floats(value)
+		})?;
+		let mut vector = self.pool(&shape, &values)?;
+		if self.normalize {
+			let length = vector
+				.iter()
+				.map(|v| f64::from(*v) * f64::from(*v))
+				.sum::<f64>()
+				.sqrt();
+			if length > 0.0 {
+				vector
+					.iter_mut()
+					.for_each(|v| *v = (f64::from(*v) / length) as f32);
+			}
+		}
+		Ok(Tensor {
+			name: List::truncate_from(b"embedding".to_vec()),
+			datatype: DataType::Fp32,
+			shape: List::truncate_from(vec![vector.len() as u32]),
+			data: vector
+				.iter()
+				.flat_map(|v| v.to_le_bytes())
+				.collect::<Vec<_>>()
+				.try_into()
+				.map_err(|_| {
+					EngineError::Output("the vector is longer than the chain carries".into())
+				})?,
+		})
+	}
+
+	/// One vector from one for each token. A single text is not padded, so that all tokens count.
+	fn pool(&self, shape: &[usize], values: &[f32]) -> Result<Vec<f32>, EngineError> {
+		let dimensions = self.dimensions as usize;
+		let wrong = || {
+			EngineError::Mismatch(format!(
+				"the vectors' shape is {shape:?}, not [1,(tokens,){dimensions}]"
+			))
+		};
+		match (self.pooling, shape) {
+			(Pooling::None, [1, d]) if *d == dimensions => Ok(values.to_vec()),
+			(Pooling::Cls, [1, n, d]) if *d == dimensions && *n > 0 => {
+				Ok(values[..dimensions].to_vec())
+			}
+			(Pooling::Mean, [1, n, d]) if *d == dimensions && *n > 0 => {
+				let mut sum = vec![0f64; dimensions];
+				for row in values.chunks_exact(dimensions) {
+					sum.iter_mut()
+						.zip(row)
+						.for_each(|(s, v)| *s += f64::from(*v));
+				}
+				Ok(sum.into_iter().map(|s| (s / *n as f64) as f32).collect())
+			}
+			_ => Err(wrong()),
+		}
+	}
+}

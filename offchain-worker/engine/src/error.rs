@@ -1,0 +1,68 @@
+//! One error type, which also travels over the socket.
+
+use codec::{Decode, Encode};
+
+/// Why the engine could not do something. Says what to do where something can be done.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+pub enum EngineError {
+	/// The ONNX Runtime library is missing or unfit.
+	#[error(
+		"ONNX Runtime: {0}. Run ./scripts/setup, or set ORT_DYLIB_PATH to libonnxruntime.so 1.31"
+	)]
+	Library(String),
+	/// A model's folder cannot be used.
+	#[error("model {path}: {why}")]
+	Load {
+		/// File or folder.
+		path: String,
+		/// What is wrong with it.
+		why: String,
+	},
+	/// A model was asked for that is not loaded.
+	#[error("model {0} is not loaded")]
+	NotLoaded(String),
+	/// The input does not suit the model.
+	#[error("input: {0}")]
+	Input(String),
+	/// ONNX Runtime failed while it ran the graph.
+	#[error("run: {0}")]
+	Run(String),
+	/// The output is more than the chain carries.
+	#[error("output: {0}")]
+	Output(String),
+	/// The model did not give what its manifest says.
+	#[error("the model does not do what its manifest says: {0}")]
+	Mismatch(String),
+	/// The connection to the engine's process broke: it ended, or was ended.
+	#[error("the engine's process went away")]
+	Gone,
+}
+
+impl EngineError {
+	pub(crate) fn load(path: impl AsRef<std::path::Path>, why: impl ToString) -> Self {
+		Self::Load {
+			path: path.as_ref().display().to_string(),
+			why: why.to_string(),
+		}
+	}
+
+	/// Label for metrics.
+	pub const fn label(&self) -> &'static str {
+		match self {
+			Self::Library(_) => "library",
+			Self::Load { .. } => "load",
+			Self::NotLoaded(_) => "not_loaded",
+			Self::Input(_) => "input",
+			Self::Run(_) => "run",
+			Self::Output(_) => "output",
+			Self::Mismatch(_) => "mismatch",
+			Self::Gone => "gone",
+		}
+	}
+}
+
+impl From<ort::Error> for EngineError {
+	fn from(e: ort::Error) -> Self {
+		Self::Run(e.to_string())
+	}
+}

@@ -1,0 +1,86 @@
+//! What node and engine process say to each other: SCALE, each frame after its length as a little-endian `u32`.
+
+use codec::{Decode, Encode};
+use consilience_primitives::{
+	evidence::Evidence,
+	request::{Input, Output},
+	ModelId,
+};
+use polkadot_sdk::sp_core::H256;
+
+use crate::EngineError;
+
+/// Longest frame, in bytes. Inputs and outputs are bounded by the chain far below this.
+pub const MAX_FRAME: u32 = 4 << 20;
+
+/// A command from the node.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Command {
+	/// Load the model in this folder. Its hashes have been checked.
+	Load {
+		/// Absolute path.
+		folder: String,
+	},
+	/// Forget a model.
+	Unload {
+		/// The model.
+		model: ModelId,
+	},
+	/// Answer an input.
+	Run {
+		/// The model.
+		model: ModelId,
+		/// What is asked.
+		input: Input,
+		/// Seed of the sampling noise.
+		seed: H256,
+	},
+	/// Measure under a challenge.
+	Measure {
+		/// The model.
+		model: ModelId,
+		/// What was asked.
+		input: Input,
+		/// Seed of the sampling noise.
+		seed: H256,
+		/// The answer (text generation).
+		claimed: Option<Output>,
+		/// Seed of the challenge.
+		challenge: H256,
+	},
+	/// Run a model's reference inference.
+	Reference {
+		/// The model.
+		model: ModelId,
+	},
+	/// Say that you are there.
+	Ping,
+}
+
+/// A reply of the engine.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Reply {
+	/// The model is in memory.
+	Loaded(ModelId),
+	/// It is not any more.
+	Unloaded,
+	/// The answer.
+	Output(Output),
+	/// What was measured.
+	Evidence(Evidence),
+	/// Output and evidence of the reference inference.
+	Reference(Output, Evidence),
+	/// The engine is there.
+	Pong,
+	/// It did not work.
+	Failed(EngineError),
+}
+
+/// A command or reply with the number that joins them.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Frame<T> {
+	/// Chosen by the node.
+	pub id: u64,
+	/// What is said.
+	pub body: T,
+}

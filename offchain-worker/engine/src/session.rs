@@ -1,0 +1,178 @@
+//! Sessions of ONNX Runtime.
+
+use std::{path::Path, sync::Mutex};
+
+use codec::{Decode, Encode};
+use consilience_primitives::tensor::{DataType, NamedSpec};
+use ort::{
+	ep,
+	session::{builder::GraphOptimizationLevel, Session, SessionInputValue, SessionOutputs},
+	value::{Outlet, ValueType},
+};
+
+use crate::{library::environment, tensor, EngineError, LOG_TARGET};
+
+/// Where graphs run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub enum Provider {
+	/// ONNX Runtime's own kernels.
+	#[default]
+	Cpu,
+	/// CUDA, with the CPU for operators that it lacks. Needs the GPU build of the library.
+	Cuda {
+		/// Number of the device.
+		device: i32,
+	},
+}
+
+/// What a graph takes and gives.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct GraphInfo {
+	/// Inputs.
+	pub inputs: Vec<NamedSpec>,
+	/// Outputs.
+	pub outputs: Vec<NamedSpec>,
+	/// Opset of the default domain; 0 where the graph names none.
+	pub opset: u32,
+}
+
+/// A loaded graph. ONNX Runtime shares its memory and threads between runs; runs of one graph go one after another.
+pub(crate) struct Graph {
+	session: Mutex<Session>,
+	inputs: Vec<(String, Option<ValueType>)>,
+	outputs: Vec<String>,
+	info: Result<GraphInfo, EngineError>,
+}
+
+/// The optimisation level of this name in a manifest.
+fn level(name: &str) -> Result<GraphOptimizationLevel, EngineError> {
+	Ok(match name {
+		"disable" => GraphOptimizationLevel::Disable,
+		"basic" => GraphOptimizationLevel::Level1,
+		"extended" => GraphOptimizationLevel::Level2,
+		"all" => GraphOptimizationLevel::All,
+		other => {
+			return Err(EngineError::Input(format!(
+				"graph optimisation {other:?} is none of disable, basic, extended, all"
+			)))
+		}
+	})
+}
+
+fn specs(outlets: &[Outlet]) -> Result<Vec<NamedSpec>, EngineError> {
+	outlets
+		.iter()
+		.map(|o| match o.dtype() {
+			ValueType::Tensor { ty, shape, .. } => Ok(NamedSpec {
+				name: o.name().into(),
+				datatype: tensor::datatype(*ty)
+					.map_err(|e| EngineError::Input(format!("{:?}: {e}", o.name())))?,
+				shape: shape.iter().map(|d| u32::try_from(*d).ok()).collect(),
+			}),
+			other => Err(EngineError::Input(format!(
+				"{:?} is {other:?}: sequences, maps and optional values are not supported, tensors are",
+				o.name()
+			))),
+		})
+		.collect()
+}
+
+impl Graph {
+	/// Loads a graph. Nothing of the file was parsed before: whoever calls has checked its hash, or takes the risk in a
+	/// process of its own.
+	pub(crate) fn load(
+		path: &Path,
+		threads: usize,
+		optimization: &str,
+		provider: Provider,
+	) -> Result<Self, EngineError> {
+		let environment = environment()?;
+		let load = |e: &dyn std::fmt::Display| EngineError::load(path, e);
+		if !path.is_file() {
+			return Err(EngineError::load(path, "no such file"));
+		}
+		let mut builder = Session::builder(environment)
+			.map_err(|e| load(&e))?
+			.with_optimization_level(level(optimization)?)
+			.map_err(|e| load(&e))?
+			.with_intra_threads(threads.max(1))
+			.map_err(|e| load(&e))?
+			// Spinning threads would take the cores that author blocks.
+			.with_intra_op_spinning(false)
+			.map_err(|e| load(&e))?;
+		let mut in_force = "CPUExecutionProvider";
+		if let Provider::Cuda { device } = provider {
+			match builder.with_execution_providers([ep::CUDA::default()
+				.with_device_id(device)
+				.build()
+				.error_on_failure()])
+			{
+				Ok(with_cuda) => {
+					builder = with_cuda;
+					in_force = "CUDAExecutionProvider";
+				}
+				Err(e) => {
+					tracing::warn!(
+						target: LOG_TARGET,
+						"CUDA is not available, running on the CPU: {e}",
+					);
+					builder = e.recover();
+				}
+			}
+		}
+		let session = builder.commit_from_file(path).map_err(|e| load(&e))?;
+		tracing::info!(target: LOG_TARGET, "{} loaded on {in_force}", path.display());
+		let info = specs(session.inputs()).and_then(|inputs| {
+			Ok(GraphInfo {
+				inputs,
+				outputs: specs(session.outputs())?,
+				opset: session.opset_for_domain("").unwrap_or_default(),
+			})
+		});
+		Ok(Self {
+			inputs: session
+				.inputs()
+				.iter()
+				.map(|o| (o.name().into(), Some(o.dtype().clone())))
+				.collect(),
+			outputs: session.outputs().iter().map(|o| o.name().into()).collect(),
+			session: Mutex::new(session),
+			info,
+		})
+	}
+
+	/// What the graph takes and gives, if it is made of tensors only.
+	pub(crate) fn info(&self) -> Result<GraphInfo, EngineError> {
+		self.info.clone()
+	}
+
+	pub(crate) fn has_input(&self, name: &str) -> bool {
+		self.inputs.iter().any(|(n, _)| n == name)
+	}
+
+	pub(crate) fn has_output(&self, name: &str) -> bool {
+		self.outputs.iter().any(|n| n == name)
+	}
+
+	pub(crate) fn input_type(&self, name: &str) -> Option<DataType> {
+		self.inputs
+			.iter()
+			.find(|(n, _)| n == name)
+			.and_then(|(_, t)| match t {
+				Some(ValueType::Tensor { ty, .. }) => tensor::datatype(*ty).ok(),
+				_ => None,
+			})
+	}
+
+	/// Runs the graph and hands its outputs to `take`.
+	pub(crate) fn run<R>(
+		&self,
+		inputs: Vec<(String, SessionInputValue<'_>)>,
+		take: impl FnOnce(SessionOutputs<'_>) -> Result<R, EngineError>,
+	) -> Result<R, EngineError> {
+		// A panic in `take` leaves the session as it was: nothing of it is borrowed across runs.
+		let mut session = self.session.lock().unwrap_or_else(|e| e.into_inner());
+		let outputs = session.run(inputs)?;
+		take(outputs)
+	}
+}

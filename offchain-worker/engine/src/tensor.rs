@@ -1,0 +1,212 @@
+//! Tensors of the wire and of ONNX Runtime.
+
+use consilience_primitives::{
+	tensor::{DataType, Tensor, MAX_TENSOR_BYTES},
+	List,
+};
+use half::{bf16, f16};
+use ort::{
+	memory::Allocator,
+	value::{DynTensor, DynValue, PrimitiveTensorElementType, TensorElementType},
+};
+
+use crate::EngineError;
+
+/// The wire's name of an element type.
+pub fn datatype(of: TensorElementType) -> Result<DataType, EngineError> {
+	use TensorElementType as E;
+	Ok(match of {
+		E::Bool => DataType::Bool,
+		E::Uint8 => DataType::Uint8,
+		E::Uint16 => DataType::Uint16,
+		E::Uint32 => DataType::Uint32,
+		E::Uint64 => DataType::Uint64,
+		E::Int8 => DataType::Int8,
+		E::Int16 => DataType::Int16,
+		E::Int32 => DataType::Int32,
+		E::Int64 => DataType::Int64,
+		E::Float16 => DataType::Fp16,
+		E::Bfloat16 => DataType::Bf16,
+		E::Float32 => DataType::Fp32,
+		E::Float64 => DataType::Fp64,
+		E::String => DataType::Bytes,
+		E::Int4 => DataType::Int4,
+		E::Uint4 => DataType::Uint4,
+		other => {
+			return Err(EngineError::Input(format!(
+				"element type {other:?} is not supported"
+			)))
+		}
+	})
+}
+
+/// A number that a tensor can hold, as little-endian bytes.
+trait Element: PrimitiveTensorElementType + Copy + std::fmt::Debug + 'static {
+	fn read(bytes: &[u8]) -> Self;
+	fn write(self, to: &mut Vec<u8>);
+}
+
+macro_rules! element {
+	($($t:ty: $n:literal),*) => {$(
+		impl Element for $t {
+			fn read(bytes: &[u8]) -> Self {
+				let mut word = [0u8; $n];
+				word.copy_from_slice(bytes);
+				Self::from_le_bytes(word)
+			}
+
+			fn write(self, to: &mut Vec<u8>) {
+				to.extend_from_slice(&self.to_le_bytes());
+			}
+		}
+	)*};
+}
+element!(u8: 1, u16: 2, u32: 4, u64: 8, i8: 1, i16: 2, i32: 4, i64: 8, f32: 4, f64: 8, f16: 2, bf16: 2);
+
+impl Element for bool {
+	fn read(bytes: &[u8]) -> Self {
+		bytes[0] != 0
+	}
+
+	fn write(self, to: &mut Vec<u8>) {
+		to.push(self.into());
+	}
+}
+
+/// A tensor of ONNX Runtime from values and a shape; no elements are fine.
+pub(crate) fn from_vec<T: PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static>(
+	shape: &[usize],
+	values: Vec<T>,
+) -> Result<DynValue, EngineError> {
+	let shape: Vec<i64> = shape.iter().map(|d| *d as i64).collect();
+	if values.is_empty() {
+		let element = <T as ort::value::IntoTensorElementType>::into_tensor_element_type();
+		return Ok(DynTensor::new(&Allocator::default(), element, shape)?.into_dyn());
+	}
+	Ok(ort::value::Tensor::from_array((shape, values))?.into_dyn())
+}
+
+/// The wire's tensor as one of ONNX Runtime.
+pub fn to_ort(tensor: &Tensor) -> Result<DynValue, EngineError> {
+	tensor.validate().map_err(|e| {
+		EngineError::Input(format!(
+			"tensor {:?}: {e:?}",
+			String::from_utf8_lossy(&tensor.name)
+		))
+	})?;
+	let shape: Vec<usize> = tensor.shape.iter().map(|d| *d as usize).collect();
+	fn numbers<T: Element>(shape: &[usize], data: &[u8]) -> Result<DynValue, EngineError> {
+		from_vec(
+			shape,
+			data.chunks_exact(std::mem::size_of::<T>())
+				.map(T::read)
+				.collect(),
+		)
+	}
+	let data = &tensor.data[..];
+	match tensor.datatype {
+		DataType::Bool => numbers::<bool>(&shape, data),
+		DataType::Uint8 => numbers::<u8>(&shape, data),
+		DataType::Uint16 => numbers::<u16>(&shape, data),
+		DataType::Uint32 => numbers::<u32>(&shape, data),
+		DataType::Uint64 => numbers::<u64>(&shape, data),
+		DataType::Int8 => numbers::<i8>(&shape, data),
+		DataType::Int16 => numbers::<i16>(&shape, data),
+		DataType::Int32 => numbers::<i32>(&shape, data),
+		DataType::Int64 => numbers::<i64>(&shape, data),
+		DataType::Fp16 => numbers::<f16>(&shape, data),
+		DataType::Bf16 => numbers::<bf16>(&shape, data),
+		DataType::Fp32 => numbers::<f32>(&shape, data),
+		DataType::Fp64 => numbers::<f64>(&shape, data),
+		DataType::Bytes => {
+			let strings = tensor.strings().map_err(|e| EngineError::Input(format!("{e:?}")))?;
+			let strings: Vec<String> = strings.into_iter().map(str::to_owned).collect();
+			Ok(ort::value::Tensor::from_string_array((shape, &strings[..]))?.into_dyn())
+		},
+		DataType::Int4 | DataType::Uint4 => Err(EngineError::Input(
+			"four-bit integers as graph inputs or outputs are not supported by ONNX Runtime's CPU provider".into(),
+		)),
+	}
+}
+
+/// A tensor of ONNX Runtime as one of the wire.
+pub fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, EngineError> {
+	let wrong = |what: String| EngineError::Output(format!("{name:?}: {what}"));
+	let ty = value
+		.dtype()
+		.tensor_type()
+		.ok_or_else(|| wrong("not a tensor".into()))?;
+	let mut data = Vec::new();
+	fn numbers<T: Element>(value: &DynValue, data: &mut Vec<u8>) -> Result<Vec<i64>, EngineError> {
+		let (shape, values) = value.try_extract_tensor::<T>()?;
+		values.iter().for_each(|v| v.write(data));
+		Ok(shape.to_vec())
+	}
+	let shape = match datatype(ty)? {
+		DataType::Bool => numbers::<bool>(value, &mut data)?,
+		DataType::Uint8 => numbers::<u8>(value, &mut data)?,
+		DataType::Uint16 => numbers::<u16>(value, &mut data)?,
+		DataType::Uint32 => numbers::<u32>(value, &mut data)?,
+		DataType::Uint64 => numbers::<u64>(value, &mut data)?,
+		DataType::Int8 => numbers::<i8>(value, &mut data)?,
+		DataType::Int16 => numbers::<i16>(value, &mut data)?,
+		DataType::Int32 => numbers::<i32>(value, &mut data)?,
+		DataType::Int64 => numbers::<i64>(value, &mut data)?,
+		DataType::Fp16 => numbers::<f16>(value, &mut data)?,
+		DataType::Bf16 => numbers::<bf16>(value, &mut data)?,
+		DataType::Fp32 => numbers::<f32>(value, &mut data)?,
+		DataType::Fp64 => numbers::<f64>(value, &mut data)?,
+		DataType::Bytes => {
+			let (shape, strings) = value.try_extract_strings()?;
+			for s in strings {
+				data.extend_from_slice(&(s.len() as u32).to_le_bytes());
+				data.extend_from_slice(s.as_bytes());
+			}
+			shape.to_vec()
+		}
+		other @ (DataType::Int4 | DataType::Uint4) => {
+			return Err(wrong(format!("{} outputs are not supported", other.name())))
+		}
+	};
+	Ok(Tensor {
+		name: name
+			.as_bytes()
+			.to_vec()
+			.try_into()
+			.map_err(|_| wrong("the name is longer than 64 bytes".into()))?,
+		datatype: datatype(ty)?,
+		shape: List::try_from(shape.iter().map(|d| *d as u32).collect::<Vec<_>>())
+			.map_err(|_| wrong("more than 8 dimensions".into()))?,
+		data: data.try_into().map_err(|d: Vec<u8>| {
+			wrong(format!(
+				"{} bytes are more than the {MAX_TENSOR_BYTES} that the chain carries",
+				d.len()
+			))
+		})?,
+	})
+}
+
+/// Values of a float tensor of any width, as `f32`.
+pub(crate) fn floats(value: &DynValue) -> Result<(Vec<usize>, Vec<f32>), EngineError> {
+	let ty = value.dtype().tensor_type();
+	let (shape, values) = match ty {
+		Some(TensorElementType::Float32) => {
+			let (s, v) = value.try_extract_tensor::<f32>()?;
+			(s, v.to_vec())
+		}
+		Some(TensorElementType::Float16) => {
+			let (s, v) = value.try_extract_tensor::<f16>()?;
+			(s, v.iter().map(|x| x.to_f32()).collect())
+		}
+		Some(TensorElementType::Bfloat16) => {
+			let (s, v) = value.try_extract_tensor::<bf16>()?;
+			(s, v.iter().map(|x| x.to_f32()).collect())
+		}
+		other => {
+			return Err(EngineError::Mismatch(format!(
+				"an output of floats is {other:?}"
+			)))
+		}
+	};
+	Ok((shape.iter().map(|d| *d as usize).collect(), values))
+}
