@@ -34,7 +34,7 @@ def main():
     parser.add_argument("--once", action="store_true", help="stop the network afterwards")
     parser.add_argument("--json", action="store_true", help="one line of JSON at the end")
     parser.add_argument("--dir", help="where the network's data lives")
-    parser.add_argument("--model", default="smollm2-135m-instruct-int8", help="language model")
+    parser.add_argument("--model", default="smollm2-135m-instruct-fp32", help="language model")
     arguments = parser.parse_args()
 
     network = Network(arguments.dir or arguments.default_dir)

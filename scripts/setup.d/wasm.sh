@@ -9,7 +9,7 @@ WASM_FOLDER="$CONSILIENCE_HOME/wasm-toolchain"
 
 setup_wasm() {
 	have rustup || die "rustup is missing: install it (https://rustup.rs) and run this again"
-	if [ -d "$(rustc --print sysroot)/lib/rustlib/$WASM_TARGET/lib" ]; then
+	if wasm_target_installed; then
 		say "wasm: $WASM_TARGET of the active toolchain"
 		return
 	fi
@@ -18,7 +18,7 @@ setup_wasm() {
 		return
 	fi
 	say "wasm: rustup target add $WASM_TARGET"
-	if timeout 120 rustup target add "$WASM_TARGET" >&2; then
+	if timeout 120 rustup target add "$WASM_TARGET" >&2 && wasm_target_installed; then
 		say "wasm: $WASM_TARGET added to the active toolchain"
 		return
 	fi
@@ -26,6 +26,8 @@ setup_wasm() {
 	wasm_build_fallback
 	wasm_use_fallback
 }
+
+wasm_target_installed() { [ -d "$(rustc --print sysroot)/lib/rustlib/$WASM_TARGET/lib" ]; }
 
 wasm_fallback_complete() {
 	local crate
