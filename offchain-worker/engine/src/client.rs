@@ -17,8 +17,11 @@ use consilience_primitives::{
 };
 use polkadot_sdk::sp_core::H256;
 use tokio::{
-	io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
-	net::UnixStream,
+	io::{AsyncReadExt, AsyncWriteExt},
+	net::{
+		unix::{OwnedReadHalf, OwnedWriteHalf},
+		UnixStream,
+	},
 	sync::{oneshot, watch},
 };
 
@@ -33,7 +36,7 @@ type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Reply>>>>>;
 /// A connection to an engine process. Clones share it; commands are answered in any order.
 #[derive(Clone)]
 pub struct EngineClient {
-	writer: Arc<tokio::sync::Mutex<WriteHalf<UnixStream>>>,
+	writer: Arc<tokio::sync::Mutex<OwnedWriteHalf>>,
 	waiting: Waiting,
 	next: Arc<AtomicU64>,
 	gone: watch::Receiver<bool>,
@@ -42,7 +45,8 @@ pub struct EngineClient {
 impl EngineClient {
 	/// Connects to an engine that listens on `socket`.
 	pub async fn connect(socket: &Path) -> std::io::Result<Self> {
-		let (reader, writer) = tokio::io::split(UnixStream::connect(socket).await?);
+		// The last clone's end closes the writing half, and with it the engine.
+		let (reader, writer) = UnixStream::connect(socket).await?.into_split();
 		let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
 		let (tell, gone) = watch::channel(false);
 		let shared = waiting.clone();
@@ -170,7 +174,7 @@ fn unexpected<T>(reply: Reply) -> Result<T, EngineError> {
 	)))
 }
 
-async fn receive(mut reader: ReadHalf<UnixStream>, waiting: &Waiting) -> std::io::Result<()> {
+async fn receive(mut reader: OwnedReadHalf, waiting: &Waiting) -> std::io::Result<()> {
 	loop {
 		let length = reader.read_u32_le().await?;
 		if length > MAX_FRAME {

@@ -13,7 +13,7 @@ use crate::EngineError;
 const VERSION: &str = "1.31.1";
 
 /// The data folder that `scripts/setup` fills: `CONSILIENCE_HOME`, or `consilience` in the user's data folder.
-fn home() -> Option<PathBuf> {
+pub(crate) fn home() -> Option<PathBuf> {
 	let var = |name| {
 		std::env::var_os(name)
 			.filter(|v| !v.is_empty())

@@ -28,17 +28,32 @@ pub struct ServerConfig {
 	pub workers: usize,
 }
 
+/// Binds a socket, in place of what another process may have left there.
+pub fn bind(socket: &Path) -> io::Result<UnixListener> {
+	let _ = std::fs::remove_file(socket);
+	UnixListener::bind(socket)
+}
+
 /// Takes one connection on `socket` and serves it until it is closed: when the node goes away, so does the engine.
 pub fn serve(socket: &Path, config: ServerConfig) -> io::Result<()> {
+	serve_on(bind(socket)?, config)
+}
+
+/// [`serve`] on a socket that is bound.
+pub fn serve_on(listener: UnixListener, config: ServerConfig) -> io::Result<()> {
 	if let Some(limit) = config.memory_limit {
 		use nix::sys::resource::{setrlimit, Resource};
 		setrlimit(Resource::RLIMIT_DATA, limit, limit).map_err(io::Error::from)?;
 	}
-	let _ = std::fs::remove_file(socket);
-	let listener = UnixListener::bind(socket)?;
 	let (connection, _) = listener.accept()?;
 	// Nobody else is to come in, and nothing is to be left behind.
-	let _ = std::fs::remove_file(socket);
+	if let Some(path) = listener
+		.local_addr()
+		.ok()
+		.and_then(|a| a.as_pathname().map(Path::to_owned))
+	{
+		let _ = std::fs::remove_file(path);
+	}
 	drop(listener);
 	let engine = Engine::new(config.engine.clone());
 	if let Err(e) = &engine {

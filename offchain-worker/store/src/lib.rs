@@ -1,1 +1,23 @@
-//! The model store: manifests and files on disk, verified before anything parses them.
+//! Models on disk.
+//!
+//! ```text
+//! <store>/<model id>/manifest.json    what is hashed to the id
+//!                   /price.json       the card's price, if it named one: not part of the model
+//!                   /…                the manifest's files
+//! ```
+//!
+//! **Architecture invariant:** no byte of a model reaches a parser before its hash is checked. A folder with a manifest is
+//! checked chunk by chunk before it is copied in; a bare folder with a card is hashed first, and becomes a model only after the
+//! engine, in whatever process it runs, has loaded it and reproduced nothing but what was hashed.
+
+mod card;
+mod hash;
+mod import;
+mod onnx;
+pub mod open_inference;
+mod store;
+
+pub use card::{Card, CardReference, Signature};
+pub use hash::{hash_file, verify_file};
+pub use import::{Import, ImportError, Progress, Runner};
+pub use store::{Store, StoreError, StoredModel};

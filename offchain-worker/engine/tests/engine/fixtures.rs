@@ -1,0 +1,142 @@
+//! Manifests for the graphs in `tests/fixtures`, which `make.py` there makes.
+
+use std::path::PathBuf;
+
+use consilience_engine::{Engine, EngineConfig};
+use consilience_primitives::{
+	evidence::{Evidence, Fingerprint},
+	manifest::{Cache, File, Manifest, Numerics, Reference, ReferenceInput, TaskDetails, VERSION},
+	model::{Bounds, Limits, NumericClass, TimeLimit, VerificationPolicy},
+	tensor::NamedSpec,
+	List, ModelId,
+};
+use polkadot_sdk::sp_core::H256;
+
+/// Vocabulary of the tiny language models; the last word is `t63`.
+pub(crate) const VOCABULARY: u32 = 64;
+/// Context of the tiny language models.
+pub(crate) const CONTEXT: u32 = 384;
+
+pub(crate) fn folder(name: &str) -> PathBuf {
+	PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+		.join("tests/fixtures")
+		.join(name)
+}
+
+pub(crate) fn engine() -> Engine {
+	let config = EngineConfig {
+		threads: 1,
+		..Default::default()
+	};
+	Engine::new(config).expect("the tests need ONNX Runtime: run ./scripts/setup")
+}
+
+pub(crate) fn policy(class: NumericClass) -> VerificationPolicy {
+	VerificationPolicy {
+		class,
+		positions: 8,
+		entries: 2,
+		fraction_bits: 8,
+		accept: Bounds::default(),
+		fraud: Bounds::default(),
+		min_verifiers: 1,
+	}
+}
+
+fn manifest(
+	graph: &str,
+	files: &[&str],
+	task: TaskDetails,
+	class: NumericClass,
+	input: ReferenceInput,
+) -> Manifest {
+	let fingerprint = match class {
+		NumericClass::Exact => Fingerprint::Digest([0; 16]),
+		NumericClass::Tolerant => Fingerprint::Values(List::new()),
+	};
+	Manifest {
+		version: VERSION,
+		name: "fixture".into(),
+		license: "Apache-2.0".into(),
+		source: "tests/fixtures/make.py".into(),
+		task,
+		graph: graph.into(),
+		files: files
+			.iter()
+			.map(|path| File {
+				path: (*path).into(),
+				size: 1,
+				chunks: vec![H256::zero()],
+			})
+			.collect(),
+		numerics: Numerics {
+			element_type: "fp32".into(),
+			opset: 17,
+			onnxruntime_min: "1.31.1".into(),
+			onnxruntime_max: "1.31.1".into(),
+			providers: vec!["CPUExecutionProvider".into()],
+			optimization: "disable".into(),
+		},
+		limits: Limits {
+			max_input_units: 4_096,
+			max_output_units: 256,
+		},
+		time: TimeLimit {
+			base_blocks: 10,
+			output_units_per_block: 10,
+		},
+		policy: policy(class),
+		reference: Reference {
+			input,
+			output: H256::zero(),
+			evidence: Evidence {
+				fingerprint,
+				verdict: Default::default(),
+			},
+		},
+	}
+}
+
+/// Manifest of a tiny language model.
+pub(crate) fn text(name: &str, class: NumericClass) -> Manifest {
+	let cache = if name == "llama-hub" {
+		Cache::Growing
+	} else {
+		Cache::Slots
+	};
+	let template =
+		"{% for m in messages %}{{ m['role'][:0] }}{{ m['content'] + ' t2 ' }}{% endfor %}";
+	let task = TaskDetails::TextGeneration {
+		tokenizer: "tokenizer.json".into(),
+		chat_template: Some(template.into()),
+		bos_token: Some("t0".into()),
+		eos_token: Some("t1".into()),
+		eos_token_ids: vec![1],
+		context: CONTEXT,
+		vocabulary: VOCABULARY,
+		layers: 2,
+		kv_heads: 2,
+		head_dim: 4,
+		cache,
+	};
+	let files = ["model.onnx", "model.onnx_data", "tokenizer.json"];
+	let input = ReferenceInput::Text {
+		text: "t5 t6".into(),
+		max_tokens: 8,
+	};
+	manifest("model.onnx", &files, task, class, input)
+}
+
+/// Manifest of a graph of tensors.
+pub(crate) fn tensors(graph: &str, inputs: Vec<NamedSpec>, outputs: Vec<NamedSpec>) -> Manifest {
+	let task = TaskDetails::Tensor { inputs, outputs };
+	let input = ReferenceInput::Tensors(String::new());
+	manifest(graph, &[graph], task, NumericClass::Exact, input)
+}
+
+/// Loads a tiny language model.
+pub(crate) fn load(engine: &Engine, name: &str, class: NumericClass) -> ModelId {
+	engine
+		.load_manifest(&folder(name), text(name, class))
+		.expect("the fixture is sound")
+}

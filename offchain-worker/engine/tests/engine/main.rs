@@ -1,0 +1,6 @@
+//! The engine through its public interface, on graphs small enough to stand in the repository.
+
+mod fixtures;
+mod process;
+mod tensors;
+mod text;

@@ -1,0 +1,148 @@
+//! The engine behind its socket.
+
+use std::{path::PathBuf, thread::JoinHandle};
+
+use consilience_engine::{client::EngineClient, server, EngineConfig, EngineError};
+use consilience_primitives::{
+	model::NumericClass::Exact,
+	request::{Input, Prompt, Sampling},
+};
+use polkadot_sdk::sp_core::H256;
+
+use crate::fixtures::{self, folder};
+
+/// A server on a thread, as the hidden subcommand runs it in a process.
+struct Server {
+	_folder: tempfile::TempDir,
+	socket: PathBuf,
+	thread: JoinHandle<std::io::Result<()>>,
+}
+
+fn start() -> Server {
+	let folder = tempfile::tempdir().unwrap();
+	let socket = folder.path().join("engine.sock");
+	// Bound before the thread starts, so that nobody has to wait for the file to appear.
+	let listener = server::bind(&socket).unwrap();
+	let config = server::ServerConfig {
+		engine: EngineConfig {
+			threads: 1,
+			..Default::default()
+		},
+		workers: 2,
+		..Default::default()
+	};
+	let thread = std::thread::spawn(move || server::serve_on(listener, config));
+	Server {
+		_folder: folder,
+		socket,
+		thread,
+	}
+}
+
+fn input(text: &str) -> Input {
+	let prompt = Prompt::Text(text.as_bytes().to_vec().try_into().unwrap());
+	let sampling = Sampling {
+		max_tokens: 16,
+		temperature: 1_000,
+		..Default::default()
+	};
+	Input::TextGeneration { prompt, sampling }
+}
+
+/// A model folder as the store holds it.
+fn stored() -> tempfile::TempDir {
+	let to = tempfile::tempdir().unwrap();
+	for file in ["model.onnx", "model.onnx_data", "tokenizer.json"] {
+		std::fs::copy(folder("llama-fp32").join(file), to.path().join(file)).unwrap();
+	}
+	let manifest = serde_json::to_vec(&fixtures::text("llama-fp32", Exact)).unwrap();
+	std::fs::write(to.path().join("manifest.json"), manifest).unwrap();
+	to
+}
+
+#[tokio::test]
+async fn answers_are_those_of_the_engine_in_any_order() {
+	let server = start();
+	let client = EngineClient::connect(&server.socket).await.unwrap();
+	client.ping().await.unwrap();
+	let stored = stored();
+	let model = client.load(stored.path()).await.unwrap();
+	assert_eq!(model, fixtures::text("llama-fp32", Exact).id());
+	let engine = fixtures::engine();
+	fixtures::load(&engine, "llama-fp32", Exact);
+	let mut jobs = Vec::new();
+	for n in 0..12u8 {
+		let (client, seed) = (client.clone(), H256::repeat_byte(n));
+		jobs.push(tokio::spawn(async move {
+			let output = client.run(model, input("t5 t6"), seed).await.unwrap();
+			let claimed = Some(output.clone());
+			let evidence = client
+				.measure(model, input("t5 t6"), seed, claimed, H256::zero())
+				.await
+				.unwrap();
+			(seed, output, evidence)
+		}));
+	}
+	for job in jobs {
+		let (seed, output, evidence) = job.await.unwrap();
+		assert_eq!(output, engine.run(model, &input("t5 t6"), &seed).unwrap());
+		let expected = engine
+			.measure(model, &input("t5 t6"), &seed, Some(&output), &H256::zero())
+			.unwrap();
+		assert_eq!(evidence, expected);
+	}
+	assert_eq!(
+		client.reference(model).await.unwrap(),
+		engine.reference(model).unwrap()
+	);
+	client.unload(model).await.unwrap();
+	let gone = client.run(model, input("t5"), H256::zero()).await;
+	assert!(matches!(gone, Err(EngineError::NotLoaded(_))), "{gone:?}");
+}
+
+#[tokio::test]
+async fn errors_cost_one_job_and_not_the_process() {
+	let server = start();
+	let client = EngineClient::connect(&server.socket).await.unwrap();
+	let missing = client.load(&folder("nowhere")).await;
+	assert!(
+		matches!(missing, Err(EngineError::Load { .. })),
+		"{missing:?}"
+	);
+	let broken = stored();
+	std::fs::write(broken.path().join("model.onnx"), b"broken").unwrap();
+	let error = client.load(broken.path()).await.unwrap_err();
+	assert!(error.to_string().contains("model.onnx"), "{error}");
+	let other = client.run(H256::zero(), input("t5"), H256::zero()).await;
+	assert!(matches!(other, Err(EngineError::NotLoaded(_))), "{other:?}");
+	client.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_process_ends_with_its_node_and_the_node_learns_of_its_end() {
+	let server = start();
+	let client = EngineClient::connect(&server.socket).await.unwrap();
+	client.ping().await.unwrap();
+	assert!(!server.socket.exists(), "nobody else can connect");
+	drop(client);
+	server.thread.join().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_fails_what_is_waited_for() {
+	let folder = tempfile::tempdir().unwrap();
+	let socket = folder.path().join("engine.sock");
+	let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+	let client = EngineClient::connect(&socket).await.unwrap();
+	let (connection, _) = listener.accept().await.unwrap();
+	let waiting = tokio::spawn({
+		let client = client.clone();
+		async move { client.ping().await }
+	});
+	// The command arrives, and is never answered.
+	connection.readable().await.unwrap();
+	drop(connection);
+	assert_eq!(waiting.await.unwrap(), Err(EngineError::Gone));
+	client.closed().await;
+	assert_eq!(client.ping().await, Err(EngineError::Gone));
+}

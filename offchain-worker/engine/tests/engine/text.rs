@@ -1,0 +1,378 @@
+//! Text generation and the measurement of claimed answers, on language models too small to say anything.
+
+use codec::Compact;
+use consilience_engine::EngineError;
+use consilience_primitives::{
+	evidence::{Evidence, Fingerprint, Verdict},
+	model::NumericClass::{self, Exact, Tolerant},
+	request::{FinishReason, Input, Message, Output, Prompt, Role, Sampling},
+	List,
+};
+use polkadot_sdk::sp_core::H256;
+
+use crate::fixtures::{engine, load, CONTEXT, VOCABULARY};
+
+const MODELS: [(&str, NumericClass); 3] = [
+	("llama-fp32", Exact),
+	("llama-int8", Exact),
+	("llama-hub", Tolerant),
+];
+
+fn question(text: &str, sampling: Sampling) -> Input {
+	let prompt = Prompt::Text(text.as_bytes().to_vec().try_into().unwrap());
+	Input::TextGeneration { prompt, sampling }
+}
+
+fn warm(max_tokens: u32) -> Sampling {
+	Sampling {
+		max_tokens,
+		temperature: 1_000,
+		..Default::default()
+	}
+}
+
+fn seed(n: u8) -> H256 {
+	H256::repeat_byte(n)
+}
+
+/// The parts of a textual answer.
+fn parts(output: &Output) -> (Vec<u32>, String, FinishReason) {
+	let Output::Text {
+		tokens,
+		text,
+		finish,
+	} = output
+	else {
+		panic!("tensors from text")
+	};
+	let tokens = tokens.iter().map(|Compact(t)| *t).collect();
+	(tokens, String::from_utf8(text.to_vec()).unwrap(), *finish)
+}
+
+fn claim(tokens: &[u32], text: &str, finish: FinishReason) -> Output {
+	Output::Text {
+		tokens: List::try_from(tokens.iter().map(|t| Compact(*t)).collect::<Vec<_>>()).unwrap(),
+		text: text.as_bytes().to_vec().try_into().unwrap(),
+		finish,
+	}
+}
+
+/// What tokens of the fixtures' tokenizer say.
+fn words(tokens: &[u32]) -> String {
+	let words: Vec<_> = tokens
+		.iter()
+		.filter(|t| **t > 1)
+		.map(|t| format!("t{t}"))
+		.collect();
+	words.join(" ")
+}
+
+#[test]
+fn honest_answers_have_no_margin() {
+	let engine = engine();
+	for (name, class) in MODELS {
+		let model = load(&engine, name, class);
+		for (n, sampling) in [
+			(
+				1,
+				Sampling {
+					max_tokens: 12,
+					..Default::default()
+				},
+			),
+			(2, warm(40)),
+			(
+				3,
+				Sampling {
+					top_p: 700,
+					..warm(40)
+				},
+			),
+			(
+				4,
+				Sampling {
+					temperature: 300,
+					..warm(1)
+				},
+			),
+			// Over the edge of a block of the cache, more than once.
+			(5, warm(300)),
+		] {
+			let input = question("t5 t6 t7", sampling);
+			let output = engine.run(model, &input, &seed(n)).unwrap();
+			assert_eq!(output, engine.run(model, &input, &seed(n)).unwrap());
+			let of = |challenge| {
+				engine
+					.measure(model, &input, &seed(n), Some(&output), &challenge)
+					.unwrap()
+			};
+			let evidence = of(seed(9));
+			assert_eq!(
+				evidence.verdict,
+				Verdict::default(),
+				"{name} {n}: {output:?}"
+			);
+			assert!(evidence.is_of(class));
+			assert_eq!(evidence, of(seed(9)));
+			assert_ne!(evidence.fingerprint, of(seed(10)).fingerprint);
+		}
+	}
+}
+
+#[test]
+fn another_seed_gives_another_answer_and_is_found() {
+	let engine = engine();
+	let model = load(&engine, "llama-fp32", Exact);
+	let input = question("t5 t6", warm(40));
+	let output = engine.run(model, &input, &seed(1)).unwrap();
+	assert_ne!(output, engine.run(model, &input, &seed(2)).unwrap());
+	let evidence = engine
+		.measure(model, &input, &seed(2), Some(&output), &seed(9))
+		.unwrap();
+	assert!(evidence.verdict.deviations > 5, "{:?}", evidence.verdict);
+	// Sold as sampled at temperature one, and written at another.
+	let cold = question(
+		"t5 t6",
+		Sampling {
+			temperature: 0,
+			..warm(40)
+		},
+	);
+	let output = engine.run(model, &cold, &seed(1)).unwrap();
+	let evidence = engine
+		.measure(model, &input, &seed(1), Some(&output), &seed(9))
+		.unwrap();
+	assert!(evidence.verdict.margin_max > 0);
+}
+
+#[test]
+fn one_changed_token_is_found_and_measured() {
+	let engine = engine();
+	for (name, class) in MODELS {
+		let model = load(&engine, name, class);
+		let input = question("t5 t6", warm(20));
+		let (mut tokens, _, finish) = parts(&engine.run(model, &input, &seed(3)).unwrap());
+		let last = tokens.len() - 1;
+		tokens[last] = if tokens[last] == 9 { 10 } else { 9 };
+		let finish = if finish == FinishReason::EndOfText {
+			FinishReason::StopString
+		} else {
+			finish
+		};
+		let claimed = claim(&tokens, &words(&tokens), finish);
+		let verdict = engine
+			.measure(model, &input, &seed(3), Some(&claimed), &seed(9))
+			.unwrap()
+			.verdict;
+		assert!(verdict.margin_max > 0, "{name}");
+		if finish == FinishReason::Length {
+			assert_eq!(verdict.deviations, 1, "{name}");
+			assert!(verdict.margin_max < u32::MAX);
+			// The mean over so many positions, the others being zero.
+			let mean = verdict
+				.margin_max
+				.min(16 << 16)
+				.div_ceil(tokens.len() as u32);
+			assert!(verdict.margin_mean.abs_diff(mean) <= 1, "{verdict:?}");
+		}
+	}
+}
+
+#[test]
+fn what_no_model_could_have_said_is_beyond_every_margin() {
+	let engine = engine();
+	let model = load(&engine, "llama-fp32", Exact);
+	let stop = List::try_from(vec![b"t9".to_vec().try_into().unwrap()]).unwrap();
+	let input = question("t5 t6", Sampling { stop, ..warm(4) });
+	let verdict = |tokens: &[u32], text: &str, finish| -> Verdict {
+		let claimed = claim(tokens, text, finish);
+		engine
+			.measure(model, &input, &seed(3), Some(&claimed), &seed(9))
+			.unwrap()
+			.verdict
+	};
+	use FinishReason::*;
+	for (what, tokens, text, finish) in [
+		("no tokens", vec![], "", Length),
+		(
+			"a token outside the vocabulary",
+			vec![5, 6, 7, VOCABULARY],
+			"t5 t6 t7",
+			Length,
+		),
+		("another text", vec![5, 6, 7, 8], "t5 t6 t7 t7", Length),
+		("cut short", vec![5, 6, 7], "t5 t6 t7", Length),
+		("too long", vec![5, 6, 7, 8, 10], "t5 t6 t7 t8 t10", Length),
+		(
+			"goes on after the end of text",
+			vec![5, 1, 7, 8],
+			"t5 t7 t8",
+			Length,
+		),
+		(
+			"an end of text that is none",
+			vec![5, 6],
+			"t5 t6",
+			EndOfText,
+		),
+		(
+			"an end of text called something else",
+			vec![5, 1],
+			"t5",
+			Length,
+		),
+		(
+			"goes on after a stop string",
+			vec![5, 9, 7, 8],
+			"t5 t9 t7 t8",
+			Length,
+		),
+		(
+			"a stop string called something else",
+			vec![5, 9],
+			"t5 t9",
+			EndOfText,
+		),
+		(
+			"stopped without a stop string",
+			vec![5, 6],
+			"t5 t6",
+			StopString,
+		),
+	] {
+		assert_eq!(
+			verdict(&tokens, text, finish).margin_max,
+			u32::MAX,
+			"{what}"
+		);
+	}
+	for (what, tokens, text, finish) in [
+		("the end of text", vec![5, 1], "t5", EndOfText),
+		("a stop string", vec![5, 9], "t5 t9", StopString),
+		("the length", vec![5, 6, 7, 8], "t5 t6 t7 t8", Length),
+	] {
+		assert_ne!(
+			verdict(&tokens, text, finish).margin_max,
+			u32::MAX,
+			"possible: {what}"
+		);
+	}
+}
+
+#[test]
+fn answers_end_where_they_should() {
+	let engine = engine();
+	let model = load(&engine, "llama-int8", Exact);
+	let mut seen = [false; 3];
+	for n in 0..60 {
+		let stop = List::try_from(vec![b"t9".to_vec().try_into().unwrap()]).unwrap();
+		let input = question("t5 t6", Sampling { stop, ..warm(30) });
+		let output = engine.run(model, &input, &seed(n)).unwrap();
+		let (tokens, text, finish) = parts(&output);
+		assert_eq!(text, words(&tokens));
+		assert!(tokens.len() <= 30);
+		let (last, before) = tokens.split_last().unwrap();
+		assert!(!before.contains(&1), "{tokens:?}");
+		match finish {
+			FinishReason::EndOfText => assert_eq!(*last, 1),
+			FinishReason::StopString => assert!(text.contains("t9")),
+			FinishReason::Length => assert_eq!(tokens.len(), 30),
+		}
+		assert!(!words(before).contains("t9"));
+		seen[finish as usize] = true;
+		let measured = engine
+			.measure(model, &input, &seed(n), Some(&output), &seed(9))
+			.unwrap();
+		assert_eq!(measured.verdict, Verdict::default(), "{tokens:?}");
+	}
+	assert_eq!(seen, [true; 3], "sixty answers show all three ends");
+}
+
+#[test]
+fn the_two_exact_ways_agree_and_the_tolerant_one_is_near() {
+	// The hub's export and the canonical graph are one model: their answers are the same, their numbers nearly so.
+	let engine = engine();
+	let exact = load(&engine, "llama-fp32", Exact);
+	let hub = load(&engine, "llama-hub", Tolerant);
+	let input = question("t5 t6 t7", warm(60));
+	let output = engine.run(exact, &input, &seed(1)).unwrap();
+	assert_eq!(output, engine.run(hub, &input, &seed(1)).unwrap());
+	let measured = engine
+		.measure(hub, &input, &seed(1), Some(&output), &seed(9))
+		.unwrap();
+	assert!(measured.verdict.margin_max <= 66, "{measured:?}");
+	let Fingerprint::Values(values) = measured.fingerprint else {
+		panic!("tolerant")
+	};
+	// Eight positions, two entries each.
+	assert_eq!(values.len(), 16);
+}
+
+#[test]
+fn chats_go_through_the_template() {
+	let engine = engine();
+	let model = load(&engine, "llama-fp32", Exact);
+	let message = |role, content: &str| Message {
+		role,
+		content: content.as_bytes().to_vec().try_into().unwrap(),
+	};
+	let messages = vec![message(Role::System, "t5"), message(Role::User, "t6 t7")];
+	let chat = Input::TextGeneration {
+		prompt: Prompt::Chat(messages.try_into().unwrap()),
+		sampling: warm(10),
+	};
+	let text = question("t5 t2 t6 t7 t2", warm(10));
+	assert_eq!(
+		engine.run(model, &chat, &seed(1)).unwrap(),
+		engine.run(model, &text, &seed(1)).unwrap()
+	);
+}
+
+#[test]
+fn what_cannot_be_answered_is_refused() {
+	let engine = engine();
+	let model = load(&engine, "llama-fp32", Exact);
+	let refused = |input: &Input| match engine.run(model, input, &seed(1)) {
+		Err(EngineError::Input(why)) => why,
+		other => panic!("{other:?}"),
+	};
+	let long = refused(&question("t5 t6", warm(CONTEXT - 1)));
+	assert!(long.contains("context of 384"), "{long}");
+	engine
+		.run(
+			model,
+			&question(
+				"t5 t6",
+				Sampling {
+					temperature: 0,
+					..warm(4)
+				},
+			),
+			&seed(1),
+		)
+		.unwrap();
+	assert!(refused(&question("t5", warm(0))).contains("zero"));
+	assert!(refused(&question("   ", warm(1))).contains("no tokens"));
+	let bytes = Prompt::Text(vec![0xff, 0xfe].try_into().unwrap());
+	let why = refused(&Input::TextGeneration {
+		prompt: bytes,
+		sampling: warm(1),
+	});
+	assert!(why.contains("UTF-8"), "{why}");
+	let why = engine.measure(model, &question("t5", warm(1)), &seed(1), None, &seed(1));
+	assert!(matches!(why, Err(EngineError::Input(_))), "{why:?}");
+}
+
+#[test]
+fn the_reference_is_reproduced() {
+	for (name, class) in MODELS {
+		let first = engine();
+		let model = load(&first, name, class);
+		let (output, evidence) = first.reference(model).unwrap();
+		assert!(output.units() <= 8);
+		assert_eq!(evidence.verdict, Verdict::default());
+		let second = engine();
+		let again: (Output, Evidence) = second.reference(load(&second, name, class)).unwrap();
+		assert_eq!((output, evidence), again, "{name}");
+	}
+}

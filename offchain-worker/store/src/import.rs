@@ -1,0 +1,329 @@
+//! Importing a folder.
+
+use std::{
+	fs, io,
+	path::{Component, Path, PathBuf},
+};
+
+use codec::Encode;
+use consilience_primitives::{
+	evidence::Evidence,
+	manifest::{File, Manifest, ManifestError},
+	model::Price,
+	request::Output,
+	ModelId,
+};
+use polkadot_sdk::{sp_core::H256, sp_crypto_hashing::blake2_256};
+
+use crate::{
+	card::{Card, Signature},
+	hash::{hash_file, verify_file},
+	onnx::external_files,
+	store::{Store, StoreError, MANIFEST, PRICE},
+};
+
+/// Name of the card in a bare folder.
+const CARD: &str = "model.json";
+
+/// Runs a model's reference inference while it is imported. The engine does, in whatever process it runs.
+pub trait Runner {
+	/// What the graph in this file takes and gives.
+	fn signature(&self, graph: &Path) -> Result<Signature, String>;
+
+	/// Loads the model of this manifest from `folder` and runs its reference input.
+	fn reference(&self, folder: &Path, manifest: &Manifest) -> Result<(Output, Evidence), String>;
+}
+
+/// How far an import is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+	/// So many bytes will be read.
+	Total(u64),
+	/// So many more bytes were hashed.
+	Hashed(u64),
+	/// The reference inference runs.
+	Reference,
+	/// Files are put in place.
+	Copying,
+}
+
+/// Why a folder is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+	/// The folder has neither a manifest nor a card.
+	#[error("{0}: neither manifest.json nor model.json is there; write a card (model.json) that says what the model is")]
+	NoCard(PathBuf),
+	/// `model.json` or `manifest.json` cannot be read.
+	#[error("{path}: {why}")]
+	BadCard {
+		/// The file.
+		path: PathBuf,
+		/// What is wrong with it.
+		why: String,
+	},
+	/// A file of the model is missing, damaged or out of bounds.
+	#[error("{path}: {why}")]
+	BadFile {
+		/// The file.
+		path: PathBuf,
+		/// What is wrong with it.
+		why: String,
+	},
+	/// The manifest contradicts itself.
+	#[error("manifest: {0}")]
+	Manifest(#[from] ManifestError),
+	/// The model cannot be loaded or run.
+	#[error("{graph}: {why}")]
+	Model {
+		/// The graph.
+		graph: PathBuf,
+		/// What the engine says.
+		why: String,
+	},
+	/// The model gave another output or evidence than its manifest says.
+	#[error("the model does not reproduce its manifest's reference on this machine: {0}")]
+	Reference(String),
+	/// The store failed.
+	#[error(transparent)]
+	Store(#[from] StoreError),
+}
+
+/// A folder that was read and found good.
+#[derive(Debug)]
+pub struct Import {
+	folder: PathBuf,
+	/// What it is.
+	pub manifest: Manifest,
+	/// Price that its author suggests.
+	pub price: Option<Price<u128>>,
+}
+
+impl Import {
+	/// Reads a folder: checks every file against its manifest, or hashes the files that its card names and runs the reference.
+	pub fn read(
+		folder: &Path,
+		runner: &dyn Runner,
+		progress: &mut dyn FnMut(Progress),
+	) -> Result<Self, ImportError> {
+		let folder = fs::canonicalize(folder).map_err(|e| ImportError::BadFile {
+			path: folder.into(),
+			why: e.to_string(),
+		})?;
+		if folder.join(MANIFEST).is_file() {
+			Self::read_manifest(folder, progress)
+		} else if folder.join(CARD).is_file() {
+			Self::read_card(folder, runner, progress)
+		} else {
+			Err(ImportError::NoCard(folder))
+		}
+	}
+
+	fn read_manifest(
+		folder: PathBuf,
+		progress: &mut dyn FnMut(Progress),
+	) -> Result<Self, ImportError> {
+		let manifest: Manifest = read_json(&folder.join(MANIFEST))?;
+		manifest.validate()?;
+		progress(Progress::Total(manifest.size()));
+		for file in &manifest.files {
+			let path = inside(&folder, &file.path)?;
+			verify_file(&path, file, |n| progress(Progress::Hashed(n)))
+				.map_err(|why| ImportError::BadFile { path, why })?;
+		}
+		check_graph(&folder, &manifest)?;
+		let price = folder.join(PRICE);
+		let price = price.is_file().then(|| read_json(&price)).transpose()?;
+		Ok(Self {
+			folder,
+			manifest,
+			price,
+		})
+	}
+
+	fn read_card(
+		folder: PathBuf,
+		runner: &dyn Runner,
+		progress: &mut dyn FnMut(Progress),
+	) -> Result<Self, ImportError> {
+		let card: Card = read_json(&folder.join(CARD))?;
+		let mut names = card.files.clone();
+		names.sort();
+		names.dedup();
+		let paths = names
+			.iter()
+			.map(|n| inside(&folder, n))
+			.collect::<Result<Vec<_>, _>>()?;
+		let size = |p: &PathBuf| fs::metadata(p).map_or(0, |m| m.len());
+		progress(Progress::Total(paths.iter().map(size).sum()));
+		let files = names
+			.iter()
+			.zip(&paths)
+			.map(|(name, path)| {
+				hash_file(path, name, |n| progress(Progress::Hashed(n))).map_err(|e| {
+					ImportError::BadFile {
+						path: path.clone(),
+						why: e.to_string(),
+					}
+				})
+			})
+			.collect::<Result<Vec<File>, _>>()?;
+		let model = |why| ImportError::Model {
+			graph: folder.join(&card.graph),
+			why,
+		};
+		let signature = if card.has_signature() {
+			None
+		} else {
+			let graph = inside(&folder, &card.graph)?;
+			Some(runner.signature(&graph).map_err(model)?)
+		};
+		let mut manifest =
+			card.manifest(files, signature.as_ref())
+				.map_err(|why| ImportError::BadCard {
+					path: folder.join(CARD),
+					why,
+				})?;
+		manifest.validate()?;
+		check_graph(&folder, &manifest)?;
+		progress(Progress::Reference);
+		let (output, evidence) = runner.reference(&folder, &manifest).map_err(model)?;
+		manifest.reference.output = output_hash(&output);
+		manifest.reference.evidence = evidence;
+		manifest.validate()?;
+		Ok(Self {
+			folder,
+			manifest,
+			price: Some(card.price),
+		})
+	}
+
+	/// Puts the model into a store. Files are linked where the file system can, and copied otherwise. Gives the id; a model that is
+	/// there already stays as it is.
+	pub fn put(
+		self,
+		store: &Store,
+		progress: &mut dyn FnMut(Progress),
+	) -> Result<ModelId, ImportError> {
+		let id = self.manifest.id();
+		let target = store.folder(id);
+		if target.is_dir() {
+			return Ok(id);
+		}
+		progress(Progress::Copying);
+		let temporary = tempfile::Builder::new()
+			.prefix(".import-")
+			.tempdir_in(store.root())
+			.map_err(StoreError::io(store.root()))?;
+		for file in &self.manifest.files {
+			let (from, to) = (
+				self.folder.join(&file.path),
+				temporary.path().join(&file.path),
+			);
+			if let Some(parent) = to.parent() {
+				fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
+			}
+			copy(&from, &to).map_err(StoreError::io(&from))?;
+			// What was checked and what was copied must be the same bytes.
+			verify_file(&to, file, |_| ())
+				.map_err(|why| ImportError::BadFile { path: from, why })?;
+		}
+		write_json(&temporary.path().join(MANIFEST), &self.manifest)?;
+		if let Some(price) = &self.price {
+			write_json(&temporary.path().join(PRICE), price)?;
+		}
+		// A rename within the store: the model is there whole or not at all.
+		let temporary = temporary.keep();
+		match fs::rename(&temporary, &target) {
+			Ok(()) => Ok(id),
+			Err(_) if target.is_dir() => {
+				let _ = fs::remove_dir_all(&temporary);
+				Ok(id)
+			}
+			Err(e) => Err(StoreError::io(target)(e).into()),
+		}
+	}
+}
+
+/// What stands in a manifest for an output.
+pub(crate) fn output_hash(output: &Output) -> H256 {
+	H256(blake2_256(&output.encode()))
+}
+
+/// Checks that the graph keeps its weights in files of the model and nowhere else.
+fn check_graph(folder: &Path, manifest: &Manifest) -> Result<(), ImportError> {
+	let path = inside(folder, &manifest.graph)?;
+	let bad = |why: String| ImportError::BadFile {
+		path: path.clone(),
+		why,
+	};
+	let bytes = fs::read(&path).map_err(|e| bad(e.to_string()))?;
+	let parent = manifest
+		.graph
+		.rsplit_once('/')
+		.map_or("", |(parent, _)| parent);
+	for location in external_files(&bytes).map_err(bad)? {
+		let named = if parent.is_empty() {
+			location.clone()
+		} else {
+			format!("{parent}/{location}")
+		};
+		if !manifest.files.iter().any(|f| f.path == named) {
+			return Err(bad(format!(
+				"its weights are in {location:?}, which is none of the model's files: list it among them"
+			)));
+		}
+	}
+	Ok(())
+}
+
+/// The file of this name, if it is a plain file inside the folder.
+fn inside(folder: &Path, name: &str) -> Result<PathBuf, ImportError> {
+	let path = folder.join(name);
+	let bad = |why: &str| ImportError::BadFile {
+		path: path.clone(),
+		why: why.into(),
+	};
+	let plain = Path::new(name)
+		.components()
+		.all(|c| matches!(c, Component::Normal(_)));
+	if !plain || name.is_empty() {
+		return Err(bad("names of files are relative and without '..'"));
+	}
+	let real = fs::canonicalize(&path).map_err(|e| match e.kind() {
+		io::ErrorKind::NotFound => bad("the file is missing"),
+		_ => bad(&e.to_string()),
+	})?;
+	if !real.starts_with(folder) {
+		return Err(bad("leads out of the model's folder"));
+	}
+	if !real.is_file() {
+		return Err(bad("is not a file"));
+	}
+	Ok(path)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+	// A link to a link would keep the author's path; a hard link shares the bytes, which nobody writes in place.
+	let real = fs::canonicalize(from)?;
+	match fs::hard_link(&real, to) {
+		Ok(()) => Ok(()),
+		Err(_) => fs::copy(&real, to).map(|_| ()),
+	}
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ImportError> {
+	let bad = |why: String| ImportError::BadCard {
+		path: path.into(),
+		why,
+	};
+	let bytes = fs::read(path).map_err(|e| bad(e.to_string()))?;
+	serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
+}
+
+fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), StoreError> {
+	let bytes = serde_json::to_vec_pretty(value).map_err(|e| StoreError::Damaged {
+		path: path.into(),
+		why: e.to_string(),
+	})?;
+	fs::write(path, bytes).map_err(StoreError::io(path))
+}

@@ -1,0 +1,160 @@
+//! The store's folder.
+
+use std::{
+	fs, io,
+	path::{Path, PathBuf},
+};
+
+use consilience_primitives::{manifest::Manifest, model::Price, ModelId};
+
+use crate::hash::verify_file;
+
+/// Name of the manifest in a model's folder.
+pub(crate) const MANIFEST: &str = "manifest.json";
+/// Name of the file with the suggested price.
+pub(crate) const PRICE: &str = "price.json";
+
+/// Why the store could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+	/// A file or folder could not be read or written.
+	#[error("{path}: {source}")]
+	Io {
+		/// File or folder.
+		path: PathBuf,
+		/// The system's reason.
+		source: io::Error,
+	},
+	/// A model's folder is not what it should be.
+	#[error("{path}: {why}")]
+	Damaged {
+		/// File or folder.
+		path: PathBuf,
+		/// What is wrong.
+		why: String,
+	},
+	/// The model is not in the store.
+	#[error("model {0:?} is not in this store: import it with `consilience model import`")]
+	Unknown(ModelId),
+}
+
+impl StoreError {
+	pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+		let path = path.into();
+		move |source| Self::Io { path, source }
+	}
+}
+
+/// A model in the store.
+#[derive(Clone, Debug)]
+pub struct StoredModel {
+	/// The model's name on chain.
+	pub id: ModelId,
+	/// What it is.
+	pub manifest: Manifest,
+	/// Where its files are.
+	pub folder: PathBuf,
+	/// Price that its author suggests.
+	pub price: Option<Price<u128>>,
+}
+
+/// Models on disk.
+#[derive(Clone, Debug)]
+pub struct Store {
+	root: PathBuf,
+}
+
+impl Store {
+	/// Opens the store in a folder, which is made if it is missing.
+	pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+		let root = root.into();
+		fs::create_dir_all(&root).map_err(StoreError::io(&root))?;
+		let root = fs::canonicalize(&root).map_err(StoreError::io(&root))?;
+		Ok(Self { root })
+	}
+
+	/// The store's folder.
+	pub fn root(&self) -> &Path {
+		&self.root
+	}
+
+	/// Where a model's folder is or would be.
+	pub fn folder(&self, id: ModelId) -> PathBuf {
+		self.root.join(hex::encode(id.0))
+	}
+
+	/// A model; its manifest is checked against the id, its files are not read.
+	pub fn get(&self, id: ModelId) -> Result<StoredModel, StoreError> {
+		let folder = self.folder(id);
+		if !folder.is_dir() {
+			return Err(StoreError::Unknown(id));
+		}
+		let path = folder.join(MANIFEST);
+		let damaged = |why: String| StoreError::Damaged {
+			path: path.clone(),
+			why,
+		};
+		let bytes = fs::read(&path).map_err(StoreError::io(&path))?;
+		let manifest: Manifest =
+			serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+		if manifest.id() != id {
+			return Err(damaged(format!(
+				"the manifest is that of model {:?}",
+				manifest.id()
+			)));
+		}
+		manifest.validate().map_err(|e| damaged(e.to_string()))?;
+		let price = fs::read(folder.join(PRICE))
+			.ok()
+			.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+		Ok(StoredModel {
+			id,
+			manifest,
+			folder,
+			price,
+		})
+	}
+
+	/// All models, by name. Folders that are no models are left out.
+	pub fn list(&self) -> Result<Vec<StoredModel>, StoreError> {
+		let mut models = Vec::new();
+		for entry in fs::read_dir(&self.root).map_err(StoreError::io(&self.root))? {
+			let entry = entry.map_err(StoreError::io(&self.root))?;
+			let id = entry.file_name().to_str().and_then(|n| {
+				let bytes = hex::decode(n).ok()?;
+				<[u8; 32]>::try_from(bytes).ok().map(ModelId::from)
+			});
+			if let Some(model) = id.and_then(|id| self.get(id).ok()) {
+				models.push(model);
+			}
+		}
+		models.sort_by(|a, b| (&a.manifest.name, a.id).cmp(&(&b.manifest.name, b.id)));
+		Ok(models)
+	}
+
+	/// Checks every hash of a model's files. `seen` is told of the bytes read.
+	pub fn verify(
+		&self,
+		id: ModelId,
+		mut seen: impl FnMut(u64),
+	) -> Result<StoredModel, StoreError> {
+		let model = self.get(id)?;
+		for file in &model.manifest.files {
+			let path = model.folder.join(&file.path);
+			verify_file(&path, file, &mut seen).map_err(|why| StoreError::Damaged {
+				path: path.clone(),
+				why,
+			})?;
+		}
+		Ok(model)
+	}
+
+	/// Removes a model's folder.
+	pub fn remove(&self, id: ModelId) -> Result<(), StoreError> {
+		let folder = self.folder(id);
+		match fs::remove_dir_all(&folder) {
+			Err(e) if e.kind() == io::ErrorKind::NotFound => Err(StoreError::Unknown(id)),
+			other => other.map_err(StoreError::io(folder)),
+		}
+	}
+}
