@@ -35,7 +35,6 @@ pub use pallet::*;
 pub use types::*;
 pub use weights::WeightInfo;
 
-//BENCH
 pub mod features;
 #[cfg(test)]
 mod mock;
@@ -215,26 +214,17 @@ pub mod pallet {
 
 	/// Number of open requests of an account. Anybody can be a requester: a cryptographic hasher.
 	#[pallet::storage]
-	pub type OpenOf<T: Config> =
-		StorageMap<_, Blake2_128Concat, T::AccountId, u32, ValueQuery>;
+	pub type OpenOf<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, u32, ValueQuery>;
 
 	/// Open requests in which a validator has duties, as executor or verifier.
 	#[pallet::storage]
-	pub type Assignments<T: Config> = StorageMap<
-		_,
-		Twox64Concat,
-		T::AccountId,
-		BoundedVec<RequestId, T::MaxLoad>,
-		ValueQuery,
-	>;
+	pub type Assignments<T: Config> =
+		StorageMap<_, Twox64Concat, T::AccountId, BoundedVec<RequestId, T::MaxLoad>, ValueQuery>;
 
 	/// The session's validators with their `infr` keys, in the session's order.
 	#[pallet::storage]
-	pub type Keys<T: Config> = StorageValue<
-		_,
-		WeakBoundedVec<(T::AccountId, InferenceId), T::MaxValidators>,
-		ValueQuery,
-	>;
+	pub type Keys<T: Config> =
+		StorageValue<_, WeakBoundedVec<(T::AccountId, InferenceId), T::MaxValidators>, ValueQuery>;
 
 	/// Counts changes of [`Keys`].
 	#[pallet::storage]
@@ -242,8 +232,7 @@ pub mod pallet {
 
 	/// [`Report::at`] of a validator's last report: the next must be newer.
 	#[pallet::storage]
-	pub type LastReport<T: Config> =
-		StorageMap<_, Twox64Concat, T::AccountId, BlockNumberFor<T>>;
+	pub type LastReport<T: Config> = StorageMap<_, Twox64Concat, T::AccountId, BlockNumberFor<T>>;
 
 	/// Hash of the genesis block, which signatures of reports are bound to.
 	#[pallet::storage]
@@ -260,11 +249,22 @@ pub mod pallet {
 			escrow: BalanceOf<T>,
 		},
 		/// An executor was drawn, and must answer by the deadline.
-		ExecutorDrawn { request: RequestId, executor: T::AccountId, deadline: BlockNumberFor<T> },
+		ExecutorDrawn {
+			request: RequestId,
+			executor: T::AccountId,
+			deadline: BlockNumberFor<T>,
+		},
 		/// The executor answered. The answer is provisional.
-		AnswerPosted { request: RequestId, executor: T::AccountId },
+		AnswerPosted {
+			request: RequestId,
+			executor: T::AccountId,
+		},
 		/// The executor bound itself to an answer that it shows when evidence is revealed.
-		OutputCommitted { request: RequestId, executor: T::AccountId, commitment: H256 },
+		OutputCommitted {
+			request: RequestId,
+			executor: T::AccountId,
+			commitment: H256,
+		},
 		/// Verifiers and challenge were drawn.
 		CommitteeDrawn {
 			request: RequestId,
@@ -273,19 +273,42 @@ pub mod pallet {
 			deadline: BlockNumberFor<T>,
 		},
 		/// A member is bound to its evidence.
-		EvidenceCommitted { request: RequestId, member: T::AccountId, commitment: H256 },
+		EvidenceCommitted {
+			request: RequestId,
+			member: T::AccountId,
+			commitment: H256,
+		},
 		/// Every member has committed: evidence is due.
-		RevealStarted { request: RequestId, deadline: BlockNumberFor<T> },
+		RevealStarted {
+			request: RequestId,
+			deadline: BlockNumberFor<T>,
+		},
 		/// A member's evidence is on chain.
-		EvidenceRevealed { request: RequestId, member: T::AccountId, evidence: Evidence },
+		EvidenceRevealed {
+			request: RequestId,
+			member: T::AccountId,
+			evidence: Evidence,
+		},
 		/// The committed output is on chain. It is provisional.
-		OutputRevealed { request: RequestId, executor: T::AccountId },
+		OutputRevealed {
+			request: RequestId,
+			executor: T::AccountId,
+		},
 		/// The executor was late, or did not do its part of the round; another is drawn.
-		ExecutorReplaced { request: RequestId, executor: T::AccountId },
+		ExecutorReplaced {
+			request: RequestId,
+			executor: T::AccountId,
+		},
 		/// A verifier was late; another is drawn.
-		VerifierReplaced { request: RequestId, verifier: T::AccountId },
+		VerifierReplaced {
+			request: RequestId,
+			verifier: T::AccountId,
+		},
 		/// A member committed and did not reveal; the round is repeated without it.
-		RevealMissing { request: RequestId, member: T::AccountId },
+		RevealMissing {
+			request: RequestId,
+			member: T::AccountId,
+		},
 		/// The round agreed: the answer is final, and everybody is paid.
 		RequestFinal {
 			request: RequestId,
@@ -295,7 +318,11 @@ pub mod pallet {
 			refunded: BalanceOf<T>,
 		},
 		/// A member was paid its share, or the treasury its.
-		Paid { request: RequestId, who: T::AccountId, amount: BalanceOf<T> },
+		Paid {
+			request: RequestId,
+			who: T::AccountId,
+			amount: BalanceOf<T>,
+		},
 		/// The round did not agree: the requester has everything back.
 		RequestRejected {
 			request: RequestId,
@@ -305,11 +332,22 @@ pub mod pallet {
 			refunded: BalanceOf<T>,
 		},
 		/// The request could not be answered and checked in time: the requester has everything back.
-		RequestExpired { request: RequestId, reason: ExpiryReason, refunded: BalanceOf<T> },
+		RequestExpired {
+			request: RequestId,
+			reason: ExpiryReason,
+			refunded: BalanceOf<T>,
+		},
 		/// The requester cancelled before an executor was drawn, and has everything back.
-		RequestCancelled { request: RequestId, refunded: BalanceOf<T> },
+		RequestCancelled {
+			request: RequestId,
+			refunded: BalanceOf<T>,
+		},
 		/// A statement that was due when the report was made is not any more; the others count.
-		StatementSkipped { validator: T::AccountId, index: u32, reason: DispatchError },
+		StatementSkipped {
+			validator: T::AccountId,
+			index: u32,
+			reason: DispatchError,
+		},
 	}
 
 	#[pallet::error]
@@ -369,8 +407,9 @@ pub mod pallet {
 			let due = Self::process_deadlines(now);
 			let pruned = Self::prune(now);
 			let draws = PendingDraws::<T>::decode_len().unwrap_or_default() as u32;
-			<T as Config>::WeightInfo::on_initialize(due, pruned)
-				.saturating_add(<T as Config>::WeightInfo::draws(draws.min(T::MaxPerBlock::get())))
+			<T as Config>::WeightInfo::on_initialize(due, pruned).saturating_add(
+				<T as Config>::WeightInfo::draws(draws.min(T::MaxPerBlock::get())),
+			)
 		}
 
 		fn on_finalize(now: BlockNumberFor<T>) {
@@ -379,18 +418,23 @@ pub mod pallet {
 
 		fn integrity_test() {
 			let members = u32::from(T::MaxVerifiers::get()) + 1;
-			assert!(members <= MAX_MEMBERS, "a round cannot hold executor and verifiers");
 			assert!(
-				T::ExecutorShare::get().deconstruct() as u64 +
-					T::VerifierShare::get().deconstruct() as u64 <=
-					1_000_000_000,
+				members <= MAX_MEMBERS,
+				"a round cannot hold executor and verifiers"
+			);
+			assert!(
+				T::ExecutorShare::get().deconstruct() as u64
+					+ T::VerifierShare::get().deconstruct() as u64
+					<= 1_000_000_000,
 				"shares add up to more than the price"
 			);
 			assert!(T::MaxOpen::get() > 0 && T::MaxPerBlock::get() > 0 && T::MaxLoad::get() > 0);
 		}
 
 		#[cfg(feature = "try-runtime")]
-		fn try_state(_n: BlockNumberFor<T>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+		fn try_state(
+			_n: BlockNumberFor<T>,
+		) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
 			Self::do_try_state()
 		}
 	}

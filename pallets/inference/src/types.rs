@@ -2,10 +2,7 @@
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use consilience_primitives::{
-	evidence::Evidence,
-	request::Assurance,
-	view::RequestState,
-	List, ModelId, RequestId,
+	evidence::Evidence, request::Assurance, view::RequestState, List, ModelId, RequestId,
 };
 use polkadot_sdk::{frame_system::pallet_prelude::BlockNumberFor, sp_core::H256};
 use scale_info::TypeInfo;
@@ -88,7 +85,16 @@ pub struct PendingDraw<BlockNumber> {
 
 /// Why a request expired.
 #[derive(
-	Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
 )]
 pub enum ExpiryReason {
 	/// No validator that serves the model was free, or all that were drawn were late.

@@ -44,7 +44,11 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 			.saturating_add(Weight::from_parts(700_000_000, 60_000).saturating_mul(n.into()))
 			.saturating_add(Weight::from_parts(3_000, 1).saturating_mul(bytes.into()))
 			.saturating_add(T::DbWeight::get().reads_writes(3, 1))
-			.saturating_add(T::DbWeight::get().reads_writes(12, 12).saturating_mul(n.into()))
+			.saturating_add(
+				T::DbWeight::get()
+					.reads_writes(12, 12)
+					.saturating_mul(n.into()),
+			)
 	}
 
 	fn authorize_report(n: u32, bytes: u32) -> Weight {
@@ -59,7 +63,11 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		Weight::from_parts(50_000_000, 8_000)
 			.saturating_add(T::DbWeight::get().reads_writes(3, 2))
 			.saturating_add(Weight::from_parts(800_000_000, 80_000).saturating_mul(due.into()))
-			.saturating_add(T::DbWeight::get().reads_writes(40, 40).saturating_mul(due.into()))
+			.saturating_add(
+				T::DbWeight::get()
+					.reads_writes(40, 40)
+					.saturating_mul(due.into()),
+			)
 			.saturating_add(Weight::from_parts(50_000_000, 4_000).saturating_mul(pruned.into()))
 			.saturating_add(T::DbWeight::get().writes(4).saturating_mul(pruned.into()))
 	}
@@ -68,7 +76,11 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		Weight::from_parts(50_000_000, 20_000)
 			.saturating_add(T::DbWeight::get().reads_writes(3, 1))
 			.saturating_add(Weight::from_parts(800_000_000, 80_000).saturating_mul(n.into()))
-			.saturating_add(T::DbWeight::get().reads_writes(70, 20).saturating_mul(n.into()))
+			.saturating_add(
+				T::DbWeight::get()
+					.reads_writes(70, 20)
+					.saturating_mul(n.into()),
+			)
 	}
 }
 

@@ -25,7 +25,6 @@ pub use pallet::*;
 pub use types::*;
 pub use weights::WeightInfo;
 
-//BENCH
 mod features;
 #[cfg(test)]
 mod mock;
@@ -130,21 +129,23 @@ pub mod pallet {
 
 	/// Models that a validator serves. Accounts of validators cost a stake: a fast hasher will do.
 	#[pallet::storage]
-	pub type ServedBy<T: Config> = StorageMap<
-		_,
-		Twox64Concat,
-		T::AccountId,
-		BoundedVec<ModelId, T::MaxServed>,
-		ValueQuery,
-	>;
+	pub type ServedBy<T: Config> =
+		StorageMap<_, Twox64Concat, T::AccountId, BoundedVec<ModelId, T::MaxServed>, ValueQuery>;
 
 	#[pallet::event]
 	#[pallet::generate_deposit(pub(crate) fn deposit_event)]
 	pub enum Event<T: Config> {
 		/// A model was registered.
-		ModelRegistered { model: ModelId, owner: T::AccountId, deposit: BalanceOf<T> },
+		ModelRegistered {
+			model: ModelId,
+			owner: T::AccountId,
+			deposit: BalanceOf<T>,
+		},
 		/// A model's price changed; open requests keep theirs.
-		PriceChanged { model: ModelId, price: Price<BalanceOf<T>> },
+		PriceChanged {
+			model: ModelId,
+			price: Price<BalanceOf<T>>,
+		},
 		/// Enough validators serve the model: it takes requests.
 		ModelActive { model: ModelId },
 		/// Too few validators serve the model: it takes no requests.
@@ -154,9 +155,15 @@ pub mod pallet {
 		/// The model is gone and its deposit returned.
 		ModelRemoved { model: ModelId },
 		/// A validator serves the model.
-		ServingStarted { model: ModelId, validator: T::AccountId },
+		ServingStarted {
+			model: ModelId,
+			validator: T::AccountId,
+		},
 		/// A validator serves the model no longer.
-		ServingStopped { model: ModelId, validator: T::AccountId },
+		ServingStopped {
+			model: ModelId,
+			validator: T::AccountId,
+		},
 	}
 
 	#[pallet::error]
@@ -201,11 +208,16 @@ pub mod pallet {
 	#[pallet::hooks]
 	impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
 		fn integrity_test() {
-			assert!(T::MinServing::get() <= T::MaxServing::get(), "a model could never be active");
+			assert!(
+				T::MinServing::get() <= T::MaxServing::get(),
+				"a model could never be active"
+			);
 		}
 
 		#[cfg(feature = "try-runtime")]
-		fn try_state(_n: BlockNumberFor<T>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+		fn try_state(
+			_n: BlockNumberFor<T>,
+		) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
 			Self::do_try_state()
 		}
 	}

@@ -42,7 +42,11 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		Weight::from_parts(500_000_000, 20_000)
 			.saturating_add(Weight::from_parts(100_000_000, 4_000).saturating_mul(n.into()))
 			.saturating_add(T::DbWeight::get().reads_writes(6, 6))
-			.saturating_add(T::DbWeight::get().reads_writes(1, 1).saturating_mul(n.into()))
+			.saturating_add(
+				T::DbWeight::get()
+					.reads_writes(1, 1)
+					.saturating_mul(n.into()),
+			)
 	}
 }
 

@@ -28,9 +28,9 @@ impl<T: Config> Pallet<T> {
 		let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
 		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
 		ensure!(
-			request.state == RequestState::Assigned &&
-				request.executor.as_ref() == Some(validator) &&
-				model.spec.task.commits_output() == commits,
+			request.state == RequestState::Assigned
+				&& request.executor.as_ref() == Some(validator)
+				&& model.spec.task.commits_output() == commits,
 			Error::<T>::NotDue
 		);
 		Ok(request)
@@ -63,7 +63,10 @@ impl<T: Config> Pallet<T> {
 		let request = Self::assigned(validator, id, false)?;
 		Self::check_output(&request, &output)?;
 		Outputs::<T>::insert(id, output);
-		Self::deposit_event(Event::AnswerPosted { request: id, executor: validator.clone() });
+		Self::deposit_event(Event::AnswerPosted {
+			request: id,
+			executor: validator.clone(),
+		});
 		Self::provisional(id, request)
 	}
 
@@ -106,10 +109,9 @@ impl<T: Config> Pallet<T> {
 		let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
 		let revealing = Rounds::<T>::get(id).is_some_and(|r| r.phase == Phase::Reveal);
 		ensure!(
-			request.state == RequestState::Provisional &&
-				request.executor.as_ref() == Some(validator) &&
-				revealing &&
-				!Outputs::<T>::contains_key(id),
+			request.state == RequestState::Provisional
+				&& request.executor.as_ref() == Some(validator)
+				&& revealing && !Outputs::<T>::contains_key(id),
 			Error::<T>::NotDue
 		);
 		let commitment = request.output_commitment.ok_or(Error::<T>::NotDue)?;
@@ -128,7 +130,10 @@ impl<T: Config> Pallet<T> {
 	) -> DispatchResult {
 		Self::check_reveal_output(validator, id, &output, &salt)?;
 		Outputs::<T>::insert(id, output);
-		Self::deposit_event(Event::OutputRevealed { request: id, executor: validator.clone() });
+		Self::deposit_event(Event::OutputRevealed {
+			request: id,
+			executor: validator.clone(),
+		});
 		Self::conclude(id)
 	}
 }

@@ -27,8 +27,9 @@ use crate::{
 impl<T: Config> From<RoundError> for Error<T> {
 	fn from(e: RoundError) -> Self {
 		match e {
-			RoundError::NotMember | RoundError::WrongPhase | RoundError::AlreadyDone =>
-				Self::NotDue,
+			RoundError::NotMember | RoundError::WrongPhase | RoundError::AlreadyDone => {
+				Self::NotDue
+			}
 			RoundError::CommitmentMismatch => Self::CommitmentMismatch,
 		}
 	}
@@ -37,7 +38,10 @@ impl<T: Config> From<RoundError> for Error<T> {
 impl<T: Config> Pallet<T> {
 	fn measured(id: RequestId) -> Result<(RequestOf<T>, RoundOf<T>), DispatchError> {
 		let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
-		ensure!(request.state == RequestState::Provisional, Error::<T>::NotDue);
+		ensure!(
+			request.state == RequestState::Provisional,
+			Error::<T>::NotDue
+		);
 		let round = Rounds::<T>::get(id).ok_or(Error::<T>::NotDue)?;
 		Ok((request, round))
 	}
@@ -56,8 +60,9 @@ impl<T: Config> Pallet<T> {
 		let (mut request, mut round) = Self::measured(id)?;
 		let now = frame_system::Pallet::<T>::block_number();
 		let reveal_by = now.saturating_add(T::RevealBlocks::get());
-		let closed =
-			round.commit(validator, commitment, reveal_by).map_err(Error::<T>::from)?;
+		let closed = round
+			.commit(validator, commitment, reveal_by)
+			.map_err(Error::<T>::from)?;
 		Self::deposit_event(Event::EvidenceCommitted {
 			request: id,
 			member: validator.clone(),
@@ -68,7 +73,10 @@ impl<T: Config> Pallet<T> {
 			request.deadline = deadline;
 			round.deadline = deadline;
 			Requests::<T>::insert(id, request);
-			Self::deposit_event(Event::RevealStarted { request: id, deadline });
+			Self::deposit_event(Event::RevealStarted {
+				request: id,
+				deadline,
+			});
 		}
 		Rounds::<T>::insert(id, round);
 		Ok(())
@@ -83,9 +91,14 @@ impl<T: Config> Pallet<T> {
 	) -> Result<H256, DispatchError> {
 		let (request, round) = Self::measured(id)?;
 		let commitment = evidence.commitment(id, &round.challenge, validator, salt);
-		round.may_reveal(validator, commitment).map_err(Error::<T>::from)?;
+		round
+			.may_reveal(validator, commitment)
+			.map_err(Error::<T>::from)?;
 		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
-		ensure!(evidence.is_of(model.spec.policy.class), Error::<T>::WrongEvidence);
+		ensure!(
+			evidence.is_of(model.spec.policy.class),
+			Error::<T>::WrongEvidence
+		);
 		Ok(commitment)
 	}
 

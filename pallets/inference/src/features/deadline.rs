@@ -49,7 +49,9 @@ impl<T: Config> Pallet<T> {
 	pub(crate) fn process_deadlines(now: BlockNumberFor<T>) -> u32 {
 		let due = Deadlines::<T>::take(now);
 		for id in &due {
-			let Some(request) = Requests::<T>::get(id) else { continue };
+			let Some(request) = Requests::<T>::get(id) else {
+				continue;
+			};
 			// A request that went on since has another deadline.
 			if !request.state.is_settled() && request.deadline.saturating_add(One::one()) == now {
 				Self::late(now, *id, request);
@@ -65,8 +67,8 @@ impl<T: Config> Pallet<T> {
 			(RequestState::Provisional, Some(round)) if round.missing() == 0 => {
 				let absent = round.absent();
 				let executor_absent = request.executor.as_ref().is_some_and(|executor| {
-					absent.contains(executor) ||
-						(round.phase == Phase::Reveal && !Outputs::<T>::contains_key(id))
+					absent.contains(executor)
+						|| (round.phase == Phase::Reveal && !Outputs::<T>::contains_key(id))
 				});
 				if executor_absent {
 					return Self::replace_executor(now, id, request);
@@ -74,8 +76,9 @@ impl<T: Config> Pallet<T> {
 				// Who could still copy an output that stands on chain cannot check it.
 				let output_shown =
 					round.phase == Phase::Reveal && request.output_commitment.is_some();
-				let excluded =
-					absent.iter().all(|a| request.excluded.try_push(a.clone()).is_ok());
+				let excluded = absent
+					.iter()
+					.all(|a| request.excluded.try_push(a.clone()).is_ok());
 				if output_shown || !excluded {
 					return Self::expire(id, request, ExpiryReason::TooFewVerifiers);
 				}
@@ -91,7 +94,7 @@ impl<T: Config> Pallet<T> {
 							});
 						}
 						Rounds::<T>::insert(id, round);
-					},
+					}
 					Phase::Reveal => {
 						// Evidence of this challenge is on chain: a new round asks another question.
 						for member in &round.members {
@@ -100,29 +103,35 @@ impl<T: Config> Pallet<T> {
 							}
 						}
 						for member in absent {
-							Self::deposit_event(Event::RevealMissing { request: id, member });
+							Self::deposit_event(Event::RevealMissing {
+								request: id,
+								member,
+							});
 						}
 						Rounds::<T>::remove(id);
-					},
+					}
 				}
 				match Self::schedule(now, T::DrawPatience::get(), id) {
 					Ok(deadline) => {
 						request.deadline = deadline;
 						Requests::<T>::insert(id, request);
 						Self::queue_draw(id);
-					},
+					}
 					Err(_) => Self::expire(id, request, ExpiryReason::TooFewVerifiers),
 				}
-			},
-			(RequestState::Provisional, _) =>
-				Self::expire(id, request, ExpiryReason::TooFewVerifiers),
+			}
+			(RequestState::Provisional, _) => {
+				Self::expire(id, request, ExpiryReason::TooFewVerifiers)
+			}
 			_ => Self::expire(id, request, ExpiryReason::NoExecutor),
 		}
 	}
 
 	/// Takes the request from its executor, with whatever was built on its answer, and has another drawn.
 	fn replace_executor(now: BlockNumberFor<T>, id: RequestId, mut request: RequestOf<T>) {
-		let Some(executor) = request.executor.take() else { return };
+		let Some(executor) = request.executor.take() else {
+			return;
+		};
 		Self::unassign(&executor, id);
 		if let Some(round) = Rounds::<T>::take(id) {
 			for member in &round.members {
@@ -134,7 +143,10 @@ impl<T: Config> Pallet<T> {
 		request.provisional_at = None;
 		request.state = RequestState::Requested;
 		let excluded = request.excluded.try_push(executor.clone()).is_ok();
-		Self::deposit_event(Event::ExecutorReplaced { request: id, executor });
+		Self::deposit_event(Event::ExecutorReplaced {
+			request: id,
+			executor,
+		});
 		let patience = Models::<T>::get(request.model)
 			.map(|m| Self::draw_patience(&m.spec.time, request.max_output_units));
 		match patience.map(|blocks| Self::schedule(now, blocks, id)) {
@@ -142,14 +154,18 @@ impl<T: Config> Pallet<T> {
 				request.deadline = deadline;
 				Requests::<T>::insert(id, request);
 				Self::queue_draw(id);
-			},
+			}
 			_ => Self::expire(id, request, ExpiryReason::NoExecutor),
 		}
 	}
 
 	fn expire(id: RequestId, mut request: RequestOf<T>, reason: ExpiryReason) {
 		let refunded = Self::close(id, &mut request, RequestState::Expired);
-		Self::deposit_event(Event::RequestExpired { request: id, reason, refunded });
+		Self::deposit_event(Event::RequestExpired {
+			request: id,
+			reason,
+			refunded,
+		});
 	}
 
 	/// Has a settled request forgotten when its retention has passed.

@@ -56,9 +56,9 @@ impl<T: Config> Pallet<T> {
 		Serving::<T>::get(request.model)
 			.into_iter()
 			.filter(|v| {
-				keys.iter().any(|(k, _)| k == v) &&
-					!request.excluded.contains(v) &&
-					!members.contains(v)
+				keys.iter().any(|(k, _)| k == v)
+					&& !request.excluded.contains(v)
+					&& !members.contains(v)
 			})
 			.map(|v| {
 				let load = Assignments::<T>::decode_len(&v).unwrap_or_default() as u32;
@@ -96,7 +96,9 @@ impl<T: Config> Pallet<T> {
 		if pending.is_empty() {
 			return;
 		}
-		let (Some(random), _) = T::Randomness::random(b"consilience/draw") else { return };
+		let (Some(random), _) = T::Randomness::random(b"consilience/draw") else {
+			return;
+		};
 		let parent = frame_system::Pallet::<T>::parent_hash();
 		let (mut left, mut drawn) = (Vec::with_capacity(pending.len()), 0);
 		for entry in pending {
@@ -112,14 +114,14 @@ impl<T: Config> Pallet<T> {
 		}
 		// Those that could not be drawn go behind those that were not tried, so that they do not keep the others waiting.
 		left.sort_by_key(|e| e.since < now);
-		PendingDraws::<T>::put(
-			polkadot_sdk::frame_support::BoundedVec::truncate_from(left),
-		);
+		PendingDraws::<T>::put(polkadot_sdk::frame_support::BoundedVec::truncate_from(left));
 	}
 
 	/// Draws for one request. `false` if it has to go on waiting.
 	fn draw(now: BlockNumberFor<T>, id: RequestId, seed: H256) -> bool {
-		let Some(mut request) = Requests::<T>::get(id) else { return true };
+		let Some(mut request) = Requests::<T>::get(id) else {
+			return true;
+		};
 		match request.state {
 			RequestState::Requested => Self::draw_executor(now, id, &mut request, seed),
 			RequestState::Provisional => Self::draw_verifiers(now, id, &mut request, seed),
@@ -133,7 +135,9 @@ impl<T: Config> Pallet<T> {
 		request: &mut RequestOf<T>,
 		seed: H256,
 	) -> bool {
-		let Some(model) = Models::<T>::get(request.model) else { return true };
+		let Some(model) = Models::<T>::get(request.model) else {
+			return true;
+		};
 		let (candidates, free) = Self::candidates(request, &[]);
 		// An executor whose answer nobody could check would work for nothing.
 		if candidates.len() <= usize::from(request.assurance.verifiers()) {
@@ -144,7 +148,9 @@ impl<T: Config> Pallet<T> {
 			return false;
 		};
 		let blocks = model.spec.time.answer_blocks(request.max_output_units);
-		let Ok(deadline) = Self::schedule(now, blocks.into(), id) else { return false };
+		let Ok(deadline) = Self::schedule(now, blocks.into(), id) else {
+			return false;
+		};
 		request.state = RequestState::Assigned;
 		request.executor = Some(executor.clone());
 		request.seed = request
@@ -176,8 +182,14 @@ impl<T: Config> Pallet<T> {
 		};
 		let round = Rounds::<T>::get(id);
 		let (present, wanted) = match &round {
-			Some(r) => (r.members.iter().map(|m| m.who.clone()).collect(), r.missing()),
-			None => (Vec::from([executor.clone()]), u32::from(request.assurance.verifiers())),
+			Some(r) => (
+				r.members.iter().map(|m| m.who.clone()).collect(),
+				r.missing(),
+			),
+			None => (
+				Vec::from([executor.clone()]),
+				u32::from(request.assurance.verifiers()),
+			),
 		};
 		let (mut candidates, mut free) = Self::candidates(request, &present);
 		if (candidates.len() as u32) < wanted {
@@ -185,11 +197,15 @@ impl<T: Config> Pallet<T> {
 		}
 		// A measurement takes no longer than the answer did.
 		let blocks = model.spec.time.answer_blocks(request.max_output_units);
-		let Ok(deadline) = Self::schedule(now, blocks.into(), id) else { return false };
+		let Ok(deadline) = Self::schedule(now, blocks.into(), id) else {
+			return false;
+		};
 		let mut drawn = Vec::new();
 		for i in 0..wanted {
 			let pick = H256((seed, b"verifier", i).using_encoded(blake2_256));
-			let Some(index) = weighted(&pick, &free) else { return false };
+			let Some(index) = weighted(&pick, &free) else {
+				return false;
+			};
 			drawn.push(candidates.swap_remove(index));
 			free.swap_remove(index);
 		}
@@ -200,12 +216,12 @@ impl<T: Config> Pallet<T> {
 			Some(mut r) => {
 				r.fill(drawn.iter().cloned(), deadline);
 				r
-			},
+			}
 			None => {
 				let challenge = H256((seed, b"challenge").using_encoded(blake2_256));
 				let members = core::iter::once(executor).chain(drawn.iter().cloned());
 				Round::new(challenge, members, deadline)
-			},
+			}
 		};
 		request.deadline = deadline;
 		Requests::<T>::insert(id, &*request);

@@ -44,9 +44,9 @@ impl<T: Config> Pallet<T> {
 		signature: &InferenceSignature,
 	) -> TransactionValidityWithRefund {
 		let now = frame_system::Pallet::<T>::block_number();
-		let stale = report.session != Session::<T>::get() ||
-			report.at > now ||
-			now.saturating_sub(report.at) > T::ReportLongevity::get();
+		let stale = report.session != Session::<T>::get()
+			|| report.at > now
+			|| now.saturating_sub(report.at) > T::ReportLongevity::get();
 		if stale {
 			return Err(InvalidTransaction::Stale.into());
 		}
@@ -61,7 +61,11 @@ impl<T: Config> Pallet<T> {
 		if subjects.is_empty() || subjects.len() != report.statements.len() {
 			return Err(InvalidTransaction::Custom(BAD_STATEMENTS).into());
 		}
-		if report.statements.iter().any(|s| Self::check_statement(validator, s).is_err()) {
+		if report
+			.statements
+			.iter()
+			.any(|s| Self::check_statement(validator, s).is_err())
+		{
 			return Err(InvalidTransaction::Custom(NOT_DUE).into());
 		}
 		let genesis = Genesis::<T>::get().ok_or(InvalidTransaction::BadProof)?;
@@ -72,7 +76,10 @@ impl<T: Config> Pallet<T> {
 			.priority(T::ReportPriority::get())
 			.and_provides((validator, report.at).encode())
 			.longevity(
-				T::ReportLongevity::get().try_into().ok().unwrap_or(u64::from(u8::MAX)),
+				T::ReportLongevity::get()
+					.try_into()
+					.ok()
+					.unwrap_or(u64::from(u8::MAX)),
 			)
 			.propagate(true)
 			.build()
@@ -82,48 +89,70 @@ impl<T: Config> Pallet<T> {
 	/// Whether a statement is due from this validator. Changes nothing.
 	pub fn check_statement(validator: &T::AccountId, statement: &Statement) -> DispatchResult {
 		match statement {
-			Statement::Serve { model, evidence } =>
-				pallet_model_registry::Pallet::<T>::can_serve(validator, *model, evidence),
+			Statement::Serve { model, evidence } => {
+				pallet_model_registry::Pallet::<T>::can_serve(validator, *model, evidence)
+			}
 			Statement::Withdraw { model } => {
-				let serves =
-					pallet_model_registry::ServedBy::<T>::get(validator).contains(model);
+				let serves = pallet_model_registry::ServedBy::<T>::get(validator).contains(model);
 				ensure!(serves, Error::<T>::NotDue);
 				Ok(())
-			},
-			Statement::Answer { request, output } =>
-				Self::check_answer(validator, *request, output),
-			Statement::CommitOutput { request, .. } =>
-				Self::check_commit_output(validator, *request),
+			}
+			Statement::Answer { request, output } => {
+				Self::check_answer(validator, *request, output)
+			}
+			Statement::CommitOutput { request, .. } => {
+				Self::check_commit_output(validator, *request)
+			}
 			Statement::Commit { request, .. } => Self::check_commit(validator, *request),
-			Statement::Reveal { request, evidence, salt } =>
-				Self::check_reveal(validator, *request, evidence, salt).map(|_| ()),
-			Statement::RevealOutput { request, output, salt } =>
-				Self::check_reveal_output(validator, *request, output, salt),
+			Statement::Reveal {
+				request,
+				evidence,
+				salt,
+			} => Self::check_reveal(validator, *request, evidence, salt).map(|_| ()),
+			Statement::RevealOutput {
+				request,
+				output,
+				salt,
+			} => Self::check_reveal_output(validator, *request, output, salt),
 		}
 	}
 
 	fn apply_statement(validator: &T::AccountId, statement: Statement) -> DispatchResult {
 		match statement {
-			Statement::Serve { model, evidence } =>
-				pallet_model_registry::Pallet::<T>::serve(validator, model, &evidence),
-			Statement::Withdraw { model } =>
-				pallet_model_registry::Pallet::<T>::withdraw(validator, model),
+			Statement::Serve { model, evidence } => {
+				pallet_model_registry::Pallet::<T>::serve(validator, model, &evidence)
+			}
+			Statement::Withdraw { model } => {
+				pallet_model_registry::Pallet::<T>::withdraw(validator, model)
+			}
 			Statement::Answer { request, output } => Self::answer(validator, request, output),
-			Statement::CommitOutput { request, commitment } =>
-				Self::commit_output(validator, request, commitment),
-			Statement::Commit { request, commitment } =>
-				Self::commit_evidence(validator, request, commitment),
-			Statement::Reveal { request, evidence, salt } =>
-				Self::reveal_evidence(validator, request, evidence, salt),
-			Statement::RevealOutput { request, output, salt } =>
-				Self::reveal_output(validator, request, output, salt),
+			Statement::CommitOutput {
+				request,
+				commitment,
+			} => Self::commit_output(validator, request, commitment),
+			Statement::Commit {
+				request,
+				commitment,
+			} => Self::commit_evidence(validator, request, commitment),
+			Statement::Reveal {
+				request,
+				evidence,
+				salt,
+			} => Self::reveal_evidence(validator, request, evidence, salt),
+			Statement::RevealOutput {
+				request,
+				output,
+				salt,
+			} => Self::reveal_output(validator, request, output, salt),
 		}
 	}
 
 	/// Executes a report that was let in. A statement that is not due any more is skipped, and changes nothing.
 	pub(crate) fn do_report(report: Report<BlockNumberFor<T>>) -> DispatchResult {
 		let keys = Keys::<T>::get();
-		let (validator, _) = keys.get(report.validator as usize).ok_or(Error::<T>::NotDue)?;
+		let (validator, _) = keys
+			.get(report.validator as usize)
+			.ok_or(Error::<T>::NotDue)?;
 		LastReport::<T>::insert(validator, report.at);
 		for (index, statement) in report.statements.into_iter().enumerate() {
 			let applied = with_storage_layer(|| Self::apply_statement(validator, statement));

@@ -44,8 +44,10 @@ impl<T: Config> From<QuoteError> for Error<T> {
 }
 
 /// A model together with the price of the longest answer.
-type Quoted<T> =
-	(ModelDetails<<T as frame_system::Config>::AccountId, BalanceOf<T>>, BalanceOf<T>);
+type Quoted<T> = (
+	ModelDetails<<T as frame_system::Config>::AccountId, BalanceOf<T>>,
+	BalanceOf<T>,
+);
 
 impl<T: Config> Pallet<T> {
 	/// The price of the longest answer, tip not counted, or why the request would be refused.
@@ -90,11 +92,13 @@ impl<T: Config> Pallet<T> {
 		fee_limit: BalanceOf<T>,
 		tip: BalanceOf<T>,
 	) -> Result<RequestId, DispatchError> {
-		let (details, price) =
-			Self::examine(model, &input, assurance).map_err(Error::<T>::from)?;
+		let (details, price) = Self::examine(model, &input, assurance).map_err(Error::<T>::from)?;
 		let worst = price.checked_add(&tip).ok_or(Error::<T>::PriceOverflow)?;
 		ensure!(fee_limit >= worst, Error::<T>::FeeLimitTooLow);
-		ensure!(Open::<T>::get() < T::MaxOpen::get(), Error::<T>::TooManyOpen);
+		ensure!(
+			Open::<T>::get() < T::MaxOpen::get(),
+			Error::<T>::TooManyOpen
+		);
 		ensure!(
 			OpenOf::<T>::get(&requester) < T::MaxOpenPerAccount::get(),
 			Error::<T>::TooManyOpenOfAccount
@@ -136,8 +140,11 @@ impl<T: Config> Pallet<T> {
 			},
 		);
 		Inputs::<T>::insert(id, input);
-		PendingDraws::<T>::try_append(PendingDraw { request: id, since: now })
-			.map_err(|_| Error::<T>::TooManyOpen)?;
+		PendingDraws::<T>::try_append(PendingDraw {
+			request: id,
+			since: now,
+		})
+		.map_err(|_| Error::<T>::TooManyOpen)?;
 		Open::<T>::mutate(|n| *n += 1);
 		OpenOf::<T>::mutate(&requester, |n| *n += 1);
 		pallet_model_registry::Pallet::<T>::request_opened(model);
@@ -159,7 +166,10 @@ impl<T: Config> Pallet<T> {
 			Error::<T>::AlreadyAssigned
 		);
 		let refunded = Self::close(id, &mut request, RequestState::Cancelled);
-		Self::deposit_event(Event::RequestCancelled { request: id, refunded });
+		Self::deposit_event(Event::RequestCancelled {
+			request: id,
+			refunded,
+		});
 		Ok(())
 	}
 }

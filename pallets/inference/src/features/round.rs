@@ -45,7 +45,16 @@ pub struct Member<AccountId, Evidence> {
 
 /// Which statements a round takes.
 #[derive(
-	Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
 )]
 pub enum Phase {
 	/// Commitments.
@@ -96,7 +105,10 @@ impl<AccountId: PartialEq + Clone, BlockNumber: Copy, Evidence>
 		let members: Vec<_> = members
 			.into_iter()
 			.take(MAX_MEMBERS as usize)
-			.map(|who| Member { who, progress: Progress::Measuring })
+			.map(|who| Member {
+				who,
+				progress: Progress::Measuring,
+			})
 			.collect();
 		Self {
 			challenge,
@@ -111,7 +123,10 @@ impl<AccountId: PartialEq + Clone, BlockNumber: Copy, Evidence>
 		&mut self,
 		who: &AccountId,
 	) -> Result<&mut Member<AccountId, Evidence>, RoundError> {
-		self.members.iter_mut().find(|m| m.who == *who).ok_or(RoundError::NotMember)
+		self.members
+			.iter_mut()
+			.find(|m| m.who == *who)
+			.ok_or(RoundError::NotMember)
 	}
 
 	/// The member, if it is one.
@@ -221,7 +236,10 @@ impl<AccountId: PartialEq + Clone, BlockNumber: Copy, Evidence>
 		for who in who {
 			if self.missing() > 0 && self.member(&who).is_none() {
 				// `size` is at most the bound, and the round is short of members.
-				let _ = self.members.try_push(Member { who, progress: Progress::Measuring });
+				let _ = self.members.try_push(Member {
+					who,
+					progress: Progress::Measuring,
+				});
 			}
 		}
 		self.deadline = deadline;

@@ -15,7 +15,10 @@ impl<T: Config> BoundToRuntimeAppPublic for Pallet<T> {
 
 impl<T: Config> Pallet<T> {
 	fn set_keys(keys: Vec<(T::AccountId, InferenceId)>) {
-		Keys::<T>::put(WeakBoundedVec::force_from(keys, Some("inference session keys")));
+		Keys::<T>::put(WeakBoundedVec::force_from(
+			keys,
+			Some("inference session keys"),
+		));
 	}
 }
 
@@ -38,7 +41,10 @@ impl<T: Config> OneSessionHandler<T::AccountId> for Pallet<T> {
 		if last[..] == next[..] {
 			return;
 		}
-		for (validator, _) in last.iter().filter(|(v, _)| !next.iter().any(|(n, _)| n == v)) {
+		for (validator, _) in last
+			.iter()
+			.filter(|(v, _)| !next.iter().any(|(n, _)| n == v))
+		{
 			pallet_model_registry::Pallet::<T>::withdraw_all(validator);
 			LastReport::<T>::remove(validator);
 		}

@@ -12,8 +12,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	BalanceOf, Config, Event, HoldReason, Open, OpenOf, Pallet, PendingDraws, RequestOf,
-	Requests, Rounds,
+	BalanceOf, Config, Event, HoldReason, Open, OpenOf, Pallet, PendingDraws, RequestOf, Requests,
+	Rounds,
 };
 
 impl<T: Config> Pallet<T> {
@@ -75,13 +75,17 @@ impl<T: Config> Pallet<T> {
 		);
 		match paid {
 			Ok(paid) => {
-				Self::deposit_event(Event::Paid { request: id, who: who.clone(), amount: paid });
+				Self::deposit_event(Event::Paid {
+					request: id,
+					who: who.clone(),
+					amount: paid,
+				});
 				paid
-			},
+			}
 			Err(e) => {
 				log::warn!(target: crate::LOG_TARGET, "request {id}: {amount:?} not paid: {e:?}");
 				Zero::zero()
-			},
+			}
 		}
 	}
 
@@ -109,7 +113,10 @@ impl<T: Config> Pallet<T> {
 			Self::unassign(executor, id);
 		}
 		if let Some(round) = Rounds::<T>::get(id) {
-			round.members.iter().for_each(|m| Self::unassign(&m.who, id));
+			round
+				.members
+				.iter()
+				.for_each(|m| Self::unassign(&m.who, id));
 		}
 		PendingDraws::<T>::mutate(|list| list.retain(|e| e.request != id));
 		Open::<T>::mutate(|n| *n = n.saturating_sub(1));

@@ -80,7 +80,7 @@ impl<T: Config> Pallet<T> {
 				} else {
 					DutyKind::Answer
 				}
-			},
+			}
 			RequestState::Provisional => {
 				let round = Rounds::<T>::get(id)?;
 				match (round.phase, &round.member(validator)?.progress) {
@@ -89,13 +89,20 @@ impl<T: Config> Pallet<T> {
 					// Evidence and output may come in two reports.
 					(Phase::Reveal, Progress::Revealed(_))
 						if is_executor && !Outputs::<T>::contains_key(id) =>
-						DutyKind::Reveal,
+					{
+						DutyKind::Reveal
+					}
 					_ => return None,
 				}
-			},
+			}
 			_ => return None,
 		};
-		Some(Duty { request: id, model: request.model, kind, deadline: request.deadline })
+		Some(Duty {
+			request: id,
+			model: request.model,
+			kind,
+			deadline: request.deadline,
+		})
 	}
 
 	/// What the engine needs for the duties of an open request.
@@ -115,7 +122,7 @@ impl<T: Config> Pallet<T> {
 
 	/// Checks that money in is money held, paid and returned; that counters, queues and assignments follow from the requests; and
 	/// that nothing is left behind.
-	#[cfg(any(test, feature = "try-runtime"))]
+	#[cfg(any(feature = "std", feature = "try-runtime"))]
 	pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
 		use crate::{Deadlines, HoldReason, Open, OpenOf, PendingDraws, Prune};
 		use alloc::collections::{BTreeMap, BTreeSet};
@@ -149,12 +156,17 @@ impl<T: Config> Pallet<T> {
 					request.state == RequestState::Final || request.paid.is_zero(),
 					"money was paid for a request that is not final"
 				);
-				ensure!(prunable.contains(&id), "a settled request is never forgotten");
+				ensure!(
+					prunable.contains(&id),
+					"a settled request is never forgotten"
+				);
 				ensure!(!pending.contains(&id), "a settled request waits for a draw");
 				continue;
 			}
 			open += 1;
-			let entry = held.entry(request.requester.clone()).or_insert((Zero::zero(), 0));
+			let entry = held
+				.entry(request.requester.clone())
+				.or_insert((Zero::zero(), 0));
 			entry.0 = entry.0.saturating_add(request.escrow);
 			entry.1 += 1;
 			*by_model.entry(request.model).or_insert(0u32) += 1;
@@ -167,16 +179,19 @@ impl<T: Config> Pallet<T> {
 					ensure!(pending.contains(&id), "a request waits for no executor");
 					ensure!(request.executor.is_none(), "an executor too early");
 					ensure!(round.is_none(), "a round too early");
-				},
+				}
 				RequestState::Assigned => {
 					ensure!(request.executor.is_some(), "assigned to nobody");
 					ensure!(round.is_none(), "a round too early");
-				},
+				}
 				_ => {
 					ensure!(request.executor.is_some(), "an answer by nobody");
 					let short = round.as_ref().is_none_or(|r| r.missing() > 0);
-					ensure!(short == pending.contains(&id), "a draw is due or not, wrongly");
-				},
+					ensure!(
+						short == pending.contains(&id),
+						"a draw is due or not, wrongly"
+					);
+				}
 			}
 			if let Some(executor) = &request.executor {
 				assigned.insert((executor.clone(), id));
@@ -185,9 +200,15 @@ impl<T: Config> Pallet<T> {
 				assigned.insert((member.who.clone(), id));
 			}
 		}
-		ensure!(Open::<T>::get() == open, "the number of open requests is wrong");
+		ensure!(
+			Open::<T>::get() == open,
+			"the number of open requests is wrong"
+		);
 		for (who, n) in OpenOf::<T>::iter() {
-			ensure!(held.get(&who).is_some_and(|h| h.1 == n), "an account's open requests");
+			ensure!(
+				held.get(&who).is_some_and(|h| h.1 == n),
+				"an account's open requests"
+			);
 		}
 		for (who, (sum, n)) in held {
 			ensure!(OpenOf::<T>::get(&who) == n, "an account's open requests");
@@ -205,9 +226,15 @@ impl<T: Config> Pallet<T> {
 		let stored: BTreeSet<_> = Assignments::<T>::iter()
 			.flat_map(|(who, ids)| ids.into_iter().map(move |id| (who.clone(), id)))
 			.collect();
-		ensure!(stored == assigned, "assignments do not follow from the requests");
+		ensure!(
+			stored == assigned,
+			"assignments do not follow from the requests"
+		);
 		for id in Outputs::<T>::iter_keys().chain(Rounds::<T>::iter_keys()) {
-			ensure!(Requests::<T>::contains_key(id), "something of a forgotten request is left");
+			ensure!(
+				Requests::<T>::contains_key(id),
+				"something of a forgotten request is left"
+			);
 		}
 		Ok(())
 	}

@@ -34,8 +34,14 @@ impl<T: Config> Pallet<T> {
 			SpecError::BadSignature => Error::<T>::BadSignature,
 			SpecError::BadReference => Error::<T>::BadReference,
 		})?;
-		ensure!(!Models::<T>::contains_key(model), Error::<T>::AlreadyRegistered);
-		ensure!(Models::<T>::count() < T::MaxModels::get(), Error::<T>::TooManyModels);
+		ensure!(
+			!Models::<T>::contains_key(model),
+			Error::<T>::AlreadyRegistered
+		);
+		ensure!(
+			Models::<T>::count() < T::MaxModels::get(),
+			Error::<T>::TooManyModels
+		);
 		let deposit = Self::deposit_for(&spec);
 		T::Currency::hold(&HoldReason::ModelDeposit.into(), &owner, deposit)?;
 		Models::<T>::insert(
@@ -49,7 +55,11 @@ impl<T: Config> Pallet<T> {
 				open_requests: 0,
 			},
 		);
-		Self::deposit_event(Event::ModelRegistered { model, owner, deposit });
+		Self::deposit_event(Event::ModelRegistered {
+			model,
+			owner,
+			deposit,
+		});
 		Ok(())
 	}
 
@@ -68,7 +78,10 @@ impl<T: Config> Pallet<T> {
 	pub(crate) fn do_remove(owner: T::AccountId, model: ModelId) -> DispatchResult {
 		let details = Models::<T>::get(model).ok_or(Error::<T>::UnknownModel)?;
 		ensure!(details.owner == owner, Error::<T>::NotOwner);
-		ensure!(details.status == ModelStatus::Deprecated, Error::<T>::NotDeprecated);
+		ensure!(
+			details.status == ModelStatus::Deprecated,
+			Error::<T>::NotDeprecated
+		);
 		ensure!(details.open_requests == 0, Error::<T>::RequestsOpen);
 		Self::release_deposit(&owner, details.deposit)?;
 		for validator in Serving::<T>::take(model) {

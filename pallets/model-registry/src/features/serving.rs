@@ -21,42 +21,51 @@ impl<T: Config> Pallet<T> {
 		evidence: &Evidence,
 	) -> Result<(), DispatchError> {
 		let details = Models::<T>::get(model).ok_or(Error::<T>::UnknownModel)?;
-		ensure!(details.status != ModelStatus::Deprecated, Error::<T>::AlreadyDeprecated);
+		ensure!(
+			details.status != ModelStatus::Deprecated,
+			Error::<T>::AlreadyDeprecated
+		);
 		let (serving, served) = (Serving::<T>::get(model), ServedBy::<T>::get(validator));
 		ensure!(!serving.contains(validator), Error::<T>::AlreadyServing);
-		ensure!((serving.len() as u32) < T::MaxServing::get(), Error::<T>::TooManyServing);
-		ensure!((served.len() as u32) < T::MaxServed::get(), Error::<T>::TooManyServed);
+		ensure!(
+			(serving.len() as u32) < T::MaxServing::get(),
+			Error::<T>::TooManyServing
+		);
+		ensure!(
+			(served.len() as u32) < T::MaxServed::get(),
+			Error::<T>::TooManyServed
+		);
 		let (policy, reference) = (&details.spec.policy, &details.spec.reference);
 		// Two fingerprints are both accepted where each is within the accept bounds of the other.
-		let near = evidence.is_of(policy.class) &&
-			judge(policy, &[&reference.fingerprint, &evidence.fingerprint])[1] ==
-				Judgement::Accept;
+		let near = evidence.is_of(policy.class)
+			&& judge(policy, &[&reference.fingerprint, &evidence.fingerprint])[1]
+				== Judgement::Accept;
 		let (verdict, bounds) = (&evidence.verdict, &policy.accept);
 		let right = match policy.class {
 			NumericClass::Exact => *verdict == reference.verdict,
-			NumericClass::Tolerant =>
-				verdict.margin_max <= bounds.margin_max &&
-					verdict.margin_mean <= bounds.margin_mean,
+			NumericClass::Tolerant => {
+				verdict.margin_max <= bounds.margin_max && verdict.margin_mean <= bounds.margin_mean
+			}
 		};
 		ensure!(near && right, Error::<T>::ReferenceNotReproduced);
 		Ok(())
 	}
 
 	/// Adds `validator` to those who serve `model`; with enough of them it takes requests.
-	pub fn serve(
-		validator: &T::AccountId,
-		model: ModelId,
-		evidence: &Evidence,
-	) -> DispatchResult {
+	pub fn serve(validator: &T::AccountId, model: ModelId, evidence: &Evidence) -> DispatchResult {
 		Self::can_serve(validator, model, evidence)?;
 		let serving = Serving::<T>::try_mutate(model, |list| {
-			list.try_push(validator.clone()).map_err(|_| Error::<T>::TooManyServing)?;
+			list.try_push(validator.clone())
+				.map_err(|_| Error::<T>::TooManyServing)?;
 			Ok::<_, DispatchError>(list.len() as u32)
 		})?;
 		ServedBy::<T>::try_mutate(validator, |list| {
 			list.try_push(model).map_err(|_| Error::<T>::TooManyServed)
 		})?;
-		Self::deposit_event(Event::ServingStarted { model, validator: validator.clone() });
+		Self::deposit_event(Event::ServingStarted {
+			model,
+			validator: validator.clone(),
+		});
 		Self::update_status(model, serving);
 		Ok(())
 	}
@@ -65,8 +74,10 @@ impl<T: Config> Pallet<T> {
 	pub fn withdraw(validator: &T::AccountId, model: ModelId) -> DispatchResult {
 		let serving = Serving::<T>::try_mutate_exists(model, |list| {
 			let serving = list.as_mut().ok_or(Error::<T>::NotServing)?;
-			let index =
-				serving.iter().position(|v| v == validator).ok_or(Error::<T>::NotServing)?;
+			let index = serving
+				.iter()
+				.position(|v| v == validator)
+				.ok_or(Error::<T>::NotServing)?;
 			serving.remove(index);
 			let left = serving.len() as u32;
 			if left == 0 {
@@ -82,7 +93,10 @@ impl<T: Config> Pallet<T> {
 				}
 			}
 		});
-		Self::deposit_event(Event::ServingStopped { model, validator: validator.clone() });
+		Self::deposit_event(Event::ServingStopped {
+			model,
+			validator: validator.clone(),
+		});
 		Self::update_status(model, serving);
 		Ok(())
 	}
@@ -122,11 +136,11 @@ impl<T: Config> Pallet<T> {
 				(ModelStatus::Registered, true) => {
 					details.status = ModelStatus::Active;
 					Self::deposit_event(Event::ModelActive { model });
-				},
+				}
 				(ModelStatus::Active, false) => {
 					details.status = ModelStatus::Registered;
 					Self::deposit_event(Event::ModelInactive { model });
-				},
+				}
 				_ => (),
 			}
 		});

@@ -21,7 +21,10 @@ impl<T: Config> Pallet<T> {
 			Some(id) => Models::<T>::iter_from(Models::<T>::hashed_key_for(id)),
 			None => Models::<T>::iter(),
 		};
-		entries.take(limit).map(|(id, details)| Self::to_view(id, details)).collect()
+		entries
+			.take(limit)
+			.map(|(id, details)| Self::to_view(id, details))
+			.collect()
 	}
 
 	fn to_view(
@@ -39,7 +42,7 @@ impl<T: Config> Pallet<T> {
 	}
 
 	/// Checks that the two views of who serves what agree, that statuses follow from them, and that deposits are held.
-	#[cfg(any(test, feature = "try-runtime"))]
+	#[cfg(any(feature = "std", feature = "try-runtime"))]
 	pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
 		use crate::{HoldReason, ServedBy};
 		use alloc::collections::BTreeMap;
@@ -57,8 +60,8 @@ impl<T: Config> Pallet<T> {
 			let serving = Serving::<T>::get(id);
 			let enough = serving.len() as u32 >= T::MinServing::get();
 			ensure!(
-				details.status == ModelStatus::Deprecated ||
-					enough == (details.status == ModelStatus::Active),
+				details.status == ModelStatus::Deprecated
+					|| enough == (details.status == ModelStatus::Active),
 				"a model's status does not follow from who serves it"
 			);
 			for validator in &serving {
@@ -72,7 +75,10 @@ impl<T: Config> Pallet<T> {
 		}
 		for (id, list) in Serving::<T>::iter() {
 			ensure!(Models::<T>::contains_key(id), "an unknown model is served");
-			ensure!(!list.is_empty(), "an empty list of who serves a model is stored");
+			ensure!(
+				!list.is_empty(),
+				"an empty list of who serves a model is stored"
+			);
 		}
 		for (validator, list) in ServedBy::<T>::iter() {
 			ensure!(!list.is_empty(), "an empty list of served models is stored");

@@ -1,0 +1,555 @@
+//! A runtime with balances, both pallets, a session that tests set, and randomness that they can withhold.
+
+use std::cell::Cell;
+
+use codec::Encode;
+use consilience_primitives::{
+	crypto::{InferenceId, InferencePair},
+	evidence::{output_commitment, Evidence, Fingerprint, Salt, Verdict},
+	model::{Bounds, Limits, ModelSpec, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
+	report::{DutyKind, Report, Statement},
+	request::{Assurance, FinishReason, Input, Message, Output, Prompt, Role, Sampling},
+	tensor::{DataType, Tensor, TensorSpec},
+	view::RequestState,
+	ModelId, RequestId,
+};
+use polkadot_sdk::{
+	frame_support::{
+		self, assert_ok, derive_impl, parameter_types,
+		traits::{Hooks, OneSessionHandler, Randomness},
+	},
+	frame_system, pallet_balances,
+	sp_core::{Pair, H256},
+	sp_crypto_hashing::blake2_256,
+	sp_io,
+	sp_runtime::{
+		traits::IdentityLookup,
+		transaction_validity::{TransactionSource, TransactionValidityError},
+		BuildStorage, Perbill,
+	},
+};
+
+use crate::{Event, Requests};
+
+pub(crate) type Extrinsic = frame_system::mocking::MockUncheckedExtrinsic<Test>;
+type Block = frame_system::mocking::MockBlock<Test>;
+
+frame_support::construct_runtime!(
+	pub enum Test {
+		System: frame_system,
+		Balances: pallet_balances,
+		ModelRegistry: pallet_model_registry,
+		Inference: crate,
+	}
+);
+
+#[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
+impl frame_system::Config for Test {
+	type Block = Block;
+	type AccountId = u64;
+	type Lookup = IdentityLookup<u64>;
+	type AccountData = pallet_balances::AccountData<u64>;
+}
+
+#[derive_impl(pallet_balances::config_preludes::TestDefaultConfig)]
+impl pallet_balances::Config for Test {
+	type AccountStore = System;
+	type ExistentialDeposit = ExistentialDeposit;
+}
+
+parameter_types! {
+	pub const ExistentialDeposit: u64 = 10;
+	pub const DepositBase: u64 = 1_000;
+	pub const DepositPerByte: u64 = 0;
+	pub const MinServing: u32 = 3;
+	pub const MaxServing: u32 = 16;
+	pub const MaxServed: u32 = 4;
+	pub const MaxModels: u32 = 4;
+	pub const Treasury: u64 = TREASURY;
+	pub const ExecutorShare: Perbill = Perbill::from_percent(60);
+	pub const VerifierShare: Perbill = Perbill::from_percent(30);
+	pub const MaxValidators: u32 = 16;
+	pub const MaxLoad: u32 = 4;
+	pub const MaxVerifiers: u8 = 5;
+	pub const MaxOpen: u32 = 12;
+	pub const MaxOpenPerAccount: u32 = 8;
+	pub const MaxPerBlock: u32 = 6;
+	pub const DrawPatience: u64 = 4;
+	pub const RevealBlocks: u64 = 3;
+	pub const Retention: u64 = 20;
+	pub const ReportLongevity: u64 = 4;
+	pub const ReportPriority: u64 = 1_000;
+}
+
+impl pallet_model_registry::Config for Test {
+	type Currency = Balances;
+	type RuntimeHoldReason = RuntimeHoldReason;
+	type DepositBase = DepositBase;
+	type DepositPerByte = DepositPerByte;
+	type MinServing = MinServing;
+	type MaxServing = MaxServing;
+	type MaxServed = MaxServed;
+	type MaxModels = MaxModels;
+	type WeightInfo = ();
+}
+
+thread_local! {
+	static VRF: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Whether blocks carry randomness from now on.
+pub(crate) fn set_vrf(on: bool) {
+	VRF.set(on);
+}
+
+/// A hash of the block number, like a VRF output: another in every block.
+pub struct BlockRandomness;
+
+impl Randomness<Option<H256>, u64> for BlockRandomness {
+	fn random(subject: &[u8]) -> (Option<H256>, u64) {
+		let now = System::block_number();
+		let random = VRF
+			.get()
+			.then(|| H256((now, subject).using_encoded(blake2_256)));
+		(random, now)
+	}
+}
+
+impl crate::Config for Test {
+	type Randomness = BlockRandomness;
+	type Treasury = Treasury;
+	type ExecutorShare = ExecutorShare;
+	type VerifierShare = VerifierShare;
+	type MaxValidators = MaxValidators;
+	type MaxLoad = MaxLoad;
+	type MaxVerifiers = MaxVerifiers;
+	type MaxOpen = MaxOpen;
+	type MaxOpenPerAccount = MaxOpenPerAccount;
+	type MaxPerBlock = MaxPerBlock;
+	type DrawPatience = DrawPatience;
+	type RevealBlocks = RevealBlocks;
+	type Retention = Retention;
+	type ReportLongevity = ReportLongevity;
+	type ReportPriority = ReportPriority;
+	type WeightInfo = ();
+}
+
+impl frame_system::offchain::CreateTransactionBase<crate::Call<Test>> for Test {
+	type RuntimeCall = RuntimeCall;
+	type Extrinsic = Extrinsic;
+}
+
+impl frame_system::offchain::CreateTransaction<crate::Call<Test>> for Test {
+	type Extension = ();
+
+	fn create_transaction(call: RuntimeCall, _extension: ()) -> Extrinsic {
+		Extrinsic::new_transaction(call, ())
+	}
+}
+
+impl frame_system::offchain::CreateAuthorizedTransaction<crate::Call<Test>> for Test {
+	fn create_extension() -> Self::Extension {}
+}
+
+pub(crate) const TREASURY: u64 = 999;
+pub(crate) const OWNER: u64 = 900;
+/// Requesters with money.
+pub(crate) const ALICE: u64 = 1;
+pub(crate) const BOB: u64 = 2;
+
+/// A text model, a tensor model.
+pub(crate) const TEXT: u8 = 1;
+pub(crate) const TENSOR: u8 = 2;
+
+pub(crate) fn id(n: u8) -> ModelId {
+	ModelId::repeat_byte(n)
+}
+
+pub(crate) fn pair(validator: u64) -> InferencePair {
+	InferencePair::from_seed(&H256::from_low_u64_be(validator).0)
+}
+
+fn keys(validators: &[u64]) -> Vec<(u64, InferenceId)> {
+	validators.iter().map(|v| (*v, pair(*v).public())).collect()
+}
+
+pub(crate) fn set_session(validators: &[u64]) {
+	let keys = keys(validators);
+	let iter = || keys.iter().map(|(v, k)| (v, k.clone()));
+	<Inference as OneSessionHandler<u64>>::on_new_session(
+		true,
+		Box::new(iter()) as Box<dyn Iterator<Item = _>>,
+		Box::new(iter()),
+	);
+}
+
+pub(crate) fn spec(task: Task) -> ModelSpec {
+	ModelSpec {
+		name: b"test".to_vec().try_into().unwrap(),
+		task,
+		size: 1,
+		limits: Limits {
+			max_input_units: 200,
+			max_output_units: 10,
+		},
+		time: TimeLimit {
+			base_blocks: 3,
+			output_units_per_block: 10,
+		},
+		policy: VerificationPolicy {
+			class: NumericClass::Exact,
+			positions: 4,
+			entries: 1,
+			fraction_bits: 0,
+			accept: Bounds::default(),
+			fraud: Bounds::default(),
+			min_verifiers: 1,
+		},
+		signature: match task {
+			Task::Tensor => vec![TensorSpec {
+				name: b"x".to_vec().try_into().unwrap(),
+				datatype: DataType::Uint8,
+				shape: vec![None].try_into().unwrap(),
+			}]
+			.try_into()
+			.unwrap(),
+			_ => Default::default(),
+		},
+		reference: digest(7),
+	}
+}
+
+pub(crate) fn digest(n: u8) -> Evidence {
+	Evidence {
+		fingerprint: Fingerprint::Digest([n; 16]),
+		verdict: Verdict::default(),
+	}
+}
+
+pub(crate) fn price() -> Price<u64> {
+	Price {
+		per_request: 100,
+		per_input_unit: 1,
+		per_output_unit: 10,
+	}
+}
+
+/// Validators of the mock.
+pub(crate) const VALIDATORS: [u64; 5] = [101, 102, 103, 104, 105];
+
+/// Both models served by all validators, requesters with 1,000,000 each.
+pub(crate) fn externalities() -> sp_io::TestExternalities {
+	let mut storage = frame_system::GenesisConfig::<Test>::default()
+		.build_storage()
+		.unwrap();
+	let mut balances: Vec<_> = [ALICE, BOB, OWNER].map(|n| (n, 1_000_000)).into();
+	balances.extend(VALIDATORS.map(|v| (v, 1_000)));
+	balances.push((TREASURY, 1_000));
+	pallet_balances::GenesisConfig::<Test> {
+		balances,
+		..Default::default()
+	}
+	.assimilate_storage(&mut storage)
+	.unwrap();
+	let mut ext = sp_io::TestExternalities::new(storage);
+	ext.execute_with(|| {
+		set_vrf(true);
+		System::set_block_number(1);
+		Inference::on_initialize(1);
+		let keys = keys(&VALIDATORS);
+		Inference::on_genesis_session(keys.iter().map(|(v, k)| (v, k.clone())));
+		for (n, task) in [(TEXT, Task::TextGeneration), (TENSOR, Task::Tensor)] {
+			assert_ok!(ModelRegistry::register(
+				RuntimeOrigin::signed(OWNER),
+				id(n),
+				spec(task),
+				price()
+			));
+			for v in VALIDATORS {
+				assert_ok!(ModelRegistry::serve(&v, id(n), &digest(7)));
+			}
+		}
+		next_block();
+	});
+	ext
+}
+
+/// Storage is checked at the end.
+pub(crate) fn run(test: impl FnOnce()) {
+	externalities().execute_with(|| {
+		test();
+		check();
+	});
+}
+
+pub(crate) fn check() {
+	ModelRegistry::do_try_state().unwrap();
+	Inference::do_try_state().unwrap();
+}
+
+/// Ends the block and begins the next.
+pub(crate) fn next_block() {
+	let now = System::block_number();
+	Inference::on_finalize(now);
+	System::set_block_number(now + 1);
+	System::set_parent_hash(H256(now.using_encoded(blake2_256)));
+	Inference::on_initialize(now + 1);
+}
+
+pub(crate) fn blocks(n: u64) {
+	(0..n).for_each(|_| next_block());
+}
+
+pub(crate) fn text(content: &str, max_tokens: u32) -> Input {
+	Input::TextGeneration {
+		prompt: Prompt::Chat(
+			vec![Message {
+				role: Role::User,
+				content: content.as_bytes().to_vec().try_into().unwrap(),
+			}]
+			.try_into()
+			.unwrap(),
+		),
+		sampling: Sampling {
+			max_tokens,
+			..Default::default()
+		},
+	}
+}
+
+pub(crate) fn tensor_input(data: &[u8]) -> Input {
+	Input::Tensor(vec![tensor("x", data)].try_into().unwrap())
+}
+
+pub(crate) fn tensor(name: &str, data: &[u8]) -> Tensor {
+	Tensor {
+		name: name.as_bytes().to_vec().try_into().unwrap(),
+		datatype: DataType::Uint8,
+		shape: vec![data.len() as u32].try_into().unwrap(),
+		data: data.to_vec().try_into().unwrap(),
+	}
+}
+
+pub(crate) fn answer(tokens: &[u32]) -> Output {
+	Output::Text {
+		tokens: tokens
+			.iter()
+			.map(|t| codec::Compact(*t))
+			.collect::<Vec<_>>()
+			.try_into()
+			.unwrap(),
+		text: b"an answer".to_vec().try_into().unwrap(),
+		finish: FinishReason::Length,
+	}
+}
+
+pub(crate) fn ask(model: u8, who: u64) -> RequestId {
+	let input = if model == TEXT {
+		text("hi", 4)
+	} else {
+		tensor_input(&[1, 2])
+	};
+	Inference::do_request(who, id(model), input, Assurance::Committee(2), 1_000, 0).unwrap()
+}
+
+pub(crate) fn state(request: RequestId) -> RequestState {
+	Requests::<Test>::get(request).unwrap().state
+}
+
+pub(crate) fn executor(request: RequestId) -> u64 {
+	Requests::<Test>::get(request).unwrap().executor.unwrap()
+}
+
+pub(crate) fn verifiers(request: RequestId) -> Vec<u64> {
+	Inference::request_view(request).unwrap().verifiers
+}
+
+/// A report of the validator on the previous block, let in as a block author would let it in, and executed.
+pub(crate) fn report(
+	validator: u64,
+	statements: Vec<Statement>,
+) -> Result<(), TransactionValidityError> {
+	let (report, signature) = signed(validator, statements);
+	Inference::authorize_report(TransactionSource::External, &report, &signature)?;
+	assert_ok!(Inference::report(
+		frame_system::RawOrigin::Authorized.into(),
+		report,
+		signature
+	));
+	Ok(())
+}
+
+pub(crate) fn signed(
+	validator: u64,
+	statements: Vec<Statement>,
+) -> (
+	Report<u64>,
+	consilience_primitives::crypto::InferenceSignature,
+) {
+	let key = pair(validator);
+	let duties = Inference::duties(&key.public());
+	let report = Report {
+		session: crate::Session::<Test>::get(),
+		validator: duties.map_or(u32::MAX, |d| d.index),
+		at: System::block_number() - 1,
+		statements: statements.try_into().unwrap(),
+	};
+	let genesis = crate::Genesis::<Test>::get().unwrap();
+	let signature = key.sign(&report.payload(&genesis));
+	(report, signature)
+}
+
+/// A salt that differs by validator.
+pub(crate) fn salt(validator: u64) -> Salt {
+	let mut salt = [0; 16];
+	salt[..8].copy_from_slice(&validator.to_le_bytes());
+	salt
+}
+
+/// How a simulated validator behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Habit {
+	Honest,
+	/// Says nothing.
+	Silent,
+	/// Commits and does not reveal.
+	Withholding,
+	/// Measures other bits.
+	Lying,
+}
+
+/// What an honest validator measures of a request.
+pub(crate) fn measured(request: RequestId, habit: Habit) -> Evidence {
+	let work = Inference::work(request).unwrap();
+	let challenge = work.challenge.unwrap();
+	match work.input {
+		Input::Tensor(_) => {
+			let tensors = [tensor("y", &[if habit == Habit::Lying { 9 } else { 5 }])];
+			let policy = spec(Task::Tensor).policy;
+			Evidence::of_tensors(&tensors, &challenge, &policy).unwrap()
+		}
+		_ => digest(if habit == Habit::Lying {
+			challenge.0[0] ^ 0xff
+		} else {
+			challenge.0[0]
+		}),
+	}
+}
+
+fn output(request: RequestId, habit: Habit) -> Output {
+	let work = Inference::work(request).unwrap();
+	match work.input {
+		Input::Tensor(_) => Output::Tensors(
+			vec![tensor("y", &[if habit == Habit::Lying { 9 } else { 5 }])]
+				.try_into()
+				.unwrap(),
+		),
+		_ => answer(&[1, 2, 3]),
+	}
+}
+
+/// Does everything that is due for a validator, in one report.
+pub(crate) fn work(validator: u64, habit: Habit) {
+	let Some(duties) = Inference::duties(&pair(validator).public()) else {
+		return;
+	};
+	if habit == Habit::Silent {
+		return;
+	}
+	let mut statements = Vec::new();
+	for duty in duties.duties {
+		let request = duty.request;
+		match duty.kind {
+			DutyKind::Answer => statements.push(Statement::Answer {
+				request,
+				output: output(request, habit),
+			}),
+			DutyKind::CommitOutput => {
+				let commitment = output_commitment(
+					&output(request, habit),
+					request,
+					&validator,
+					&salt(validator),
+				);
+				statements.push(Statement::CommitOutput {
+					request,
+					commitment,
+				});
+			}
+			DutyKind::Commit => {
+				let challenge = Inference::work(request).unwrap().challenge.unwrap();
+				let commitment = measured(request, habit).commitment(
+					request,
+					&challenge,
+					&validator,
+					&salt(validator),
+				);
+				statements.push(Statement::Commit {
+					request,
+					commitment,
+				});
+			}
+			DutyKind::Reveal if habit == Habit::Withholding => (),
+			DutyKind::Reveal => {
+				let evidence = measured(request, habit);
+				let salt = salt(validator);
+				if Inference::check_reveal(&validator, request, &evidence, &salt).is_ok() {
+					statements.push(Statement::Reveal {
+						request,
+						evidence,
+						salt,
+					});
+				}
+				let output = output(request, habit);
+				if Inference::check_reveal_output(&validator, request, &output, &salt).is_ok() {
+					statements.push(Statement::RevealOutput {
+						request,
+						output,
+						salt,
+					});
+				}
+			}
+		}
+	}
+	if !statements.is_empty() {
+		report(validator, statements).unwrap();
+	}
+}
+
+/// Everybody works honestly for a block, but those named.
+pub(crate) fn work_block(odd: &[(u64, Habit)]) {
+	for v in VALIDATORS {
+		let habit = odd
+			.iter()
+			.find(|(o, _)| *o == v)
+			.map_or(Habit::Honest, |(_, h)| *h);
+		work(v, habit);
+	}
+	next_block();
+}
+
+/// Works until the request is settled, at most so many blocks.
+pub(crate) fn settle_within(request: RequestId, most: u64, odd: &[(u64, Habit)]) {
+	for _ in 0..most {
+		if state(request).is_settled() {
+			return;
+		}
+		work_block(odd);
+	}
+	assert!(state(request).is_settled(), "still {:?}", state(request));
+}
+
+pub(crate) fn events() -> Vec<Event<Test>> {
+	System::events()
+		.into_iter()
+		.filter_map(|r| match r.event {
+			RuntimeEvent::Inference(e) => Some(e),
+			_ => None,
+		})
+		.collect()
+}
+
+/// Assets of the requester, all receivers and the owner: nothing of the protocol makes or burns money.
+pub(crate) fn total() -> u64 {
+	<Balances as frame_support::traits::fungible::Inspect<u64>>::total_issuance()
+}

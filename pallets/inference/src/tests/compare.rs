@@ -1,0 +1,180 @@
+use consilience_primitives::{
+	comparison::{AnswerJudgement, Judgement},
+	report::Statement,
+	view::RequestState,
+};
+use polkadot_sdk::frame_support::assert_noop;
+
+use crate::{mock::*, Error, Event};
+
+fn drawn(model: u8) -> u64 {
+	let request = ask(model, ALICE);
+	blocks(2);
+	work(executor(request), Habit::Honest);
+	blocks(2);
+	request
+}
+
+#[test]
+fn a_lying_verifier_ends_in_rejection_and_nobody_is_paid() {
+	run(|| {
+		let before = Balances::free_balance(ALICE);
+		let request = drawn(TEXT);
+		let liar = verifiers(request)[0];
+		settle_within(request, 4, &[(liar, Habit::Lying)]);
+		assert_eq!(state(request), RequestState::Rejected);
+		assert_eq!(Balances::free_balance(ALICE), before);
+		let judged = events().into_iter().find_map(|e| match e {
+			Event::RequestRejected {
+				executor,
+				verifiers,
+				..
+			} => Some((executor, verifiers)),
+			_ => None,
+		});
+		let (executor, verifiers) = judged.unwrap();
+		assert_eq!(executor.1, Judgement::Accept);
+		let of_liar = verifiers.iter().find(|(v, _)| *v == liar).unwrap();
+		assert_eq!(of_liar.1, Judgement::Fraud);
+	});
+}
+
+#[test]
+fn a_lying_executor_of_a_tensor_is_found() {
+	run(|| {
+		let request = ask(TENSOR, ALICE);
+		blocks(2);
+		let liar = executor(request);
+		settle_within(request, 6, &[(liar, Habit::Lying)]);
+		assert_eq!(state(request), RequestState::Rejected);
+	});
+}
+
+#[test]
+fn an_executor_whose_evidence_is_not_that_of_its_output_is_found() {
+	run(|| {
+		// It commits to one output and measures another, the one that the verifiers measure.
+		let request = ask(TENSOR, ALICE);
+		blocks(2);
+		let liar = executor(request);
+		work(liar, Habit::Lying);
+		blocks(2);
+		work_block(&[]);
+		let evidence = measured(request, Habit::Honest);
+		let output = consilience_primitives::request::Output::Tensors(
+			vec![tensor("y", &[9])].try_into().unwrap(),
+		);
+		let salt = salt(liar);
+		report(
+			liar,
+			vec![
+				Statement::Reveal {
+					request,
+					evidence,
+					salt,
+				},
+				Statement::RevealOutput {
+					request,
+					output,
+					salt,
+				},
+			],
+		)
+		.unwrap();
+		verifiers(request)
+			.into_iter()
+			.for_each(|v| work(v, Habit::Honest));
+		assert_eq!(state(request), RequestState::Rejected);
+		let wrong = events().into_iter().any(
+			|e| matches!(e, Event::RequestRejected { answer, .. } if answer == AnswerJudgement::Wrong),
+		);
+		assert!(wrong);
+	});
+}
+
+#[test]
+fn verifiers_verdict_decides_over_the_executors() {
+	run(|| {
+		let request = drawn(TEXT);
+		let challenge = Inference::work(request).unwrap().challenge.unwrap();
+		let mut found = measured(request, Habit::Honest);
+		found.verdict.margin_max = 5;
+		let members: Vec<_> = verifiers(request)
+			.into_iter()
+			.chain([executor(request)])
+			.collect();
+		let evidence_of = |m: u64| {
+			if m == executor(request) {
+				measured(request, Habit::Honest)
+			} else {
+				found.clone()
+			}
+		};
+		for m in &members {
+			let commitment = evidence_of(*m).commitment(request, &challenge, m, &salt(*m));
+			report(
+				*m,
+				vec![Statement::Commit {
+					request,
+					commitment,
+				}],
+			)
+			.unwrap();
+		}
+		next_block();
+		for m in &members {
+			let statement = Statement::Reveal {
+				request,
+				evidence: evidence_of(*m),
+				salt: salt(*m),
+			};
+			report(*m, vec![statement]).unwrap();
+		}
+		assert_eq!(state(request), RequestState::Rejected);
+	});
+}
+
+#[test]
+fn evidence_must_open_the_commitment_and_nobody_reveals_early() {
+	run(|| {
+		let request = drawn(TEXT);
+		let (first, second) = (verifiers(request)[0], verifiers(request)[1]);
+		work(first, Habit::Honest);
+		let evidence = measured(request, Habit::Honest);
+		assert_noop!(
+			Inference::check_reveal(&first, request, &evidence, &salt(first)),
+			Error::<Test>::NotDue
+		);
+		work(second, Habit::Honest);
+		work(executor(request), Habit::Honest);
+		next_block();
+		assert_noop!(
+			Inference::check_reveal(&first, request, &digest(99), &salt(first)),
+			Error::<Test>::CommitmentMismatch
+		);
+		assert_noop!(
+			Inference::check_reveal(&first, request, &evidence, &salt(second)),
+			Error::<Test>::CommitmentMismatch
+		);
+		assert!(Inference::check_reveal(&first, request, &evidence, &salt(first)).is_ok());
+	});
+}
+
+#[test]
+fn who_is_no_member_cannot_speak() {
+	run(|| {
+		let request = drawn(TEXT);
+		let members: Vec<_> = verifiers(request)
+			.into_iter()
+			.chain([executor(request)])
+			.collect();
+		let outsider = VALIDATORS
+			.into_iter()
+			.find(|v| !members.contains(v))
+			.unwrap();
+		assert_noop!(
+			Inference::check_commit(&outsider, request),
+			Error::<Test>::NotDue
+		);
+	});
+}

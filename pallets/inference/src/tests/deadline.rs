@@ -1,0 +1,149 @@
+use consilience_primitives::view::RequestState;
+
+use crate::{mock::*, Event, ExpiryReason, Requests};
+
+#[test]
+fn a_silent_executor_is_replaced_and_the_request_still_becomes_final() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let silent = executor(request);
+		settle_within(request, 20, &[(silent, Habit::Silent)]);
+		assert_eq!(state(request), RequestState::Final);
+		assert_ne!(executor(request), silent);
+		assert!(!verifiers(request).contains(&silent));
+		assert!(events().contains(&Event::ExecutorReplaced {
+			request,
+			executor: silent
+		}));
+	});
+}
+
+#[test]
+fn the_seed_stays_when_the_executor_is_replaced() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let seed = Inference::work(request).unwrap().seed;
+		let silent = executor(request);
+		while Requests::<Test>::get(request).unwrap().executor == Some(silent) {
+			next_block();
+		}
+		blocks(2);
+		assert_eq!(Inference::work(request).unwrap().seed, seed);
+	});
+}
+
+#[test]
+fn all_silent_expires_with_a_full_refund() {
+	run(|| {
+		let before = Balances::free_balance(ALICE);
+		let request = ask(TEXT, ALICE);
+		blocks(60);
+		let settled = events().into_iter().find_map(|e| match e {
+			Event::RequestExpired {
+				reason, refunded, ..
+			} => Some((reason, refunded)),
+			_ => None,
+		});
+		assert_eq!(settled, Some((ExpiryReason::NoExecutor, 1_000)));
+		assert_eq!(Balances::free_balance(ALICE), before);
+		assert!(Requests::<Test>::get(request).is_none(), "forgotten");
+	});
+}
+
+#[test]
+fn a_silent_verifier_is_replaced() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		work(executor(request), Habit::Honest);
+		blocks(2);
+		let silent = verifiers(request)[0];
+		settle_within(request, 20, &[(silent, Habit::Silent)]);
+		assert_eq!(state(request), RequestState::Final);
+		assert!(!verifiers(request).contains(&silent));
+		assert!(events().contains(&Event::VerifierReplaced {
+			request,
+			verifier: silent
+		}));
+	});
+}
+
+#[test]
+fn too_few_verifiers_left_expires() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let executor = executor(request);
+		work(executor, Habit::Honest);
+		let silent: Vec<_> = VALIDATORS
+			.into_iter()
+			.filter(|v| *v != executor)
+			.map(|v| (v, Habit::Silent))
+			.collect();
+		settle_within(request, 30, &silent);
+		assert_eq!(state(request), RequestState::Expired);
+	});
+}
+
+#[test]
+fn a_verifier_that_withholds_its_reveal_is_left_out_of_a_new_round() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		work(executor(request), Habit::Honest);
+		blocks(2);
+		let silent = verifiers(request)[0];
+		let challenge = Inference::work(request).unwrap().challenge;
+		settle_within(request, 20, &[(silent, Habit::Withholding)]);
+		assert_eq!(state(request), RequestState::Final);
+		assert!(!verifiers(request).contains(&silent));
+		assert_ne!(
+			Inference::request_view(request).unwrap().challenge,
+			challenge
+		);
+		assert!(events().contains(&Event::RevealMissing {
+			request,
+			member: silent
+		}));
+	});
+}
+
+#[test]
+fn withholding_after_a_tensor_is_shown_expires() {
+	run(|| {
+		// Whoever is drawn next could copy what stands on chain.
+		let request = ask(TENSOR, ALICE);
+		blocks(2);
+		work(executor(request), Habit::Honest);
+		blocks(2);
+		let silent = verifiers(request)[0];
+		settle_within(request, 20, &[(silent, Habit::Withholding)]);
+		assert_eq!(state(request), RequestState::Expired);
+	});
+}
+
+#[test]
+fn an_executor_that_withholds_is_replaced() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let silent = executor(request);
+		settle_within(request, 30, &[(silent, Habit::Withholding)]);
+		assert_eq!(state(request), RequestState::Final);
+		assert_ne!(executor(request), silent);
+	});
+}
+
+#[test]
+fn settled_requests_are_forgotten_after_retention() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		settle_within(request, 6, &[]);
+		blocks(18);
+		assert!(Inference::request_view(request).is_some());
+		blocks(4);
+		assert!(Inference::request_view(request).is_none());
+	});
+}

@@ -1,0 +1,118 @@
+use std::collections::BTreeSet;
+
+use consilience_primitives::view::RequestState;
+
+use crate::{mock::*, Assignments};
+
+#[test]
+fn never_with_the_randomness_of_the_events_own_block() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		let asked = polkadot_sdk::frame_system::Pallet::<Test>::block_number();
+		// The end of the request's own block draws nothing.
+		next_block();
+		assert_eq!(state(request), RequestState::Requested);
+		next_block();
+		assert_eq!(state(request), RequestState::Assigned);
+		let view = Inference::request_view(request).unwrap();
+		assert_eq!(view.assigned_at, Some(asked + 1));
+		work(executor(request), Habit::Honest);
+		next_block();
+		assert!(
+			verifiers(request).is_empty(),
+			"the answer's own block draws nothing"
+		);
+		next_block();
+		assert_eq!(verifiers(request).len(), 2);
+	});
+}
+
+#[test]
+fn final_in_five_blocks_after_the_request() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		settle_within(request, 6, &[]);
+		let view = Inference::request_view(request).unwrap();
+		assert_eq!(view.state, RequestState::Final);
+		assert_eq!(view.provisional_at.unwrap() - view.requested_at, 2);
+		assert_eq!(view.settled_at.unwrap() - view.requested_at, 5);
+	});
+}
+
+#[test]
+fn waits_for_a_block_with_randomness() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		set_vrf(false);
+		blocks(4);
+		assert_eq!(state(request), RequestState::Requested);
+		set_vrf(true);
+		next_block();
+		assert_eq!(state(request), RequestState::Assigned);
+	});
+}
+
+#[test]
+fn verifiers_are_distinct_and_not_the_executor() {
+	run(|| {
+		for _ in 0..5 {
+			let request = ask(TEXT, ALICE);
+			settle_within(request, 6, &[]);
+			let mut all: BTreeSet<_> = verifiers(request).into_iter().collect();
+			assert_eq!(all.len(), 2);
+			assert!(all.insert(executor(request)));
+		}
+	});
+}
+
+#[test]
+fn everybody_is_drawn_sooner_or_later() {
+	run(|| {
+		let mut executors = BTreeSet::new();
+		for _ in 0..60 {
+			let request = ask(TEXT, ALICE);
+			settle_within(request, 6, &[]);
+			executors.insert(executor(request));
+		}
+		assert_eq!(executors.len(), VALIDATORS.len());
+	});
+}
+
+#[test]
+fn nobody_gets_more_than_its_capacity() {
+	run(|| {
+		for who in [ALICE, BOB] {
+			for _ in 0..6 {
+				ask(TEXT, who);
+			}
+		}
+		for _ in 0..8 {
+			for v in VALIDATORS {
+				assert!(Assignments::<Test>::get(v).len() <= 4);
+			}
+			work_block(&[]);
+			check();
+		}
+	});
+}
+
+#[test]
+fn nobody_is_set_to_work_whom_too_few_could_check() {
+	run(|| {
+		set_session(&VALIDATORS[..2]);
+		// Two are too few to keep the model active.
+		assert_eq!(
+			pallet_model_registry::Models::<Test>::get(id(TEXT))
+				.unwrap()
+				.status,
+			consilience_primitives::model::ModelStatus::Registered
+		);
+		set_session(&VALIDATORS);
+	});
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		set_session(&VALIDATORS[..2]);
+		blocks(3);
+		assert_eq!(state(request), RequestState::Requested);
+	});
+}

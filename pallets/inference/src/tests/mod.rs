@@ -1,0 +1,11 @@
+//! Behaviour of the pallet, a file for each step of a request's life, and random sequences over all of them.
+
+mod answer;
+mod compare;
+mod deadline;
+mod draw;
+mod properties;
+mod report;
+mod request;
+mod round;
+mod settle;

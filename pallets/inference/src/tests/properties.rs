@@ -1,0 +1,179 @@
+//! Random sequences of requests, work, lies, silence, withdrawals and session changes, with the invariants of storage checked
+//! after each step. Money is neither made nor lost.
+
+use consilience_primitives::{report::Statement, request::Assurance};
+use polkadot_sdk::frame_support::{assert_ok, traits::fungible::InspectHold};
+use proptest::prelude::*;
+
+use crate::{mock::*, HoldReason, NextRequest, Requests};
+
+#[derive(Clone, Debug)]
+enum Action {
+	Ask {
+		model: u8,
+		by_bob: bool,
+		verifiers: u8,
+		limit: u64,
+		tip: u64,
+	},
+	Cancel {
+		request: u64,
+		by_bob: bool,
+	},
+	Work {
+		validator: usize,
+		habit: Habit,
+	},
+	Withdraw {
+		validator: usize,
+		model: u8,
+	},
+	Serve {
+		validator: usize,
+		model: u8,
+	},
+	Session {
+		without: Option<usize>,
+	},
+	Randomness(bool),
+	Block,
+}
+
+fn habit() -> impl Strategy<Value = Habit> {
+	prop_oneof![
+		6 => Just(Habit::Honest),
+		1 => Just(Habit::Silent),
+		1 => Just(Habit::Withholding),
+		1 => Just(Habit::Lying),
+	]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+	let model = 1u8..=2;
+	prop_oneof![
+		4 => (model.clone(), any::<bool>(), 0u8..=6, 0u64..2_000, 0u64..50).prop_map(
+			|(model, by_bob, verifiers, limit, tip)| Action::Ask { model, by_bob, verifiers, limit, tip }
+		),
+		1 => (0u64..20, any::<bool>()).prop_map(|(request, by_bob)| Action::Cancel { request, by_bob }),
+		20 => (0usize..5, habit()).prop_map(|(validator, habit)| Action::Work { validator, habit }),
+		1 => (0usize..5, model.clone()).prop_map(|(validator, model)| Action::Withdraw { validator, model }),
+		2 => (0usize..5, model).prop_map(|(validator, model)| Action::Serve { validator, model }),
+		1 => prop::option::of(0usize..5).prop_map(|without| Action::Session { without }),
+		1 => prop::bool::weighted(0.8).prop_map(Action::Randomness),
+		8 => Just(Action::Block),
+	]
+}
+
+fn act(action: Action) {
+	let who = |bob| if bob { BOB } else { ALICE };
+	match action {
+		Action::Ask {
+			model,
+			by_bob,
+			verifiers,
+			limit,
+			tip,
+		} => {
+			let input = if model == TEXT {
+				text("hi", 4)
+			} else {
+				tensor_input(&[1, 2])
+			};
+			let _ = Inference::request(
+				RuntimeOrigin::signed(who(by_bob)),
+				id(model),
+				input,
+				Assurance::Committee(verifiers),
+				limit,
+				tip,
+			);
+		}
+		Action::Cancel { request, by_bob } => {
+			let _ = Inference::cancel(RuntimeOrigin::signed(who(by_bob)), request);
+		}
+		Action::Work { validator, habit } => {
+			let v = VALIDATORS[validator];
+			// One report a validator and block.
+			let done = crate::LastReport::<Test>::get(v) == Some(System::block_number() - 1);
+			if !done {
+				work(v, habit);
+			}
+		}
+		Action::Withdraw { validator, model } => {
+			let _ = report(
+				VALIDATORS[validator],
+				vec![Statement::Withdraw { model: id(model) }],
+			);
+		}
+		Action::Serve { validator, model } => {
+			let statement = Statement::Serve {
+				model: id(model),
+				evidence: digest(7),
+			};
+			let _ = report(VALIDATORS[validator], vec![statement]);
+		}
+		Action::Session { without } => {
+			let mut validators = VALIDATORS.to_vec();
+			if let Some(i) = without {
+				validators.remove(i);
+			}
+			set_session(&validators);
+		}
+		Action::Randomness(on) => set_vrf(on),
+		Action::Block => next_block(),
+	}
+}
+
+fn cases() -> u32 {
+	// The nightly run asks for more.
+	std::env::var("PROPTEST_CASES")
+		.ok()
+		.and_then(|n| n.parse().ok())
+		.unwrap_or(64)
+}
+
+proptest! {
+	#![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+	#[test]
+	fn invariants_hold_after_every_action(actions in prop::collection::vec(action(), 1..150)) {
+		externalities().execute_with(|| {
+			let money = total();
+			for action in actions {
+				act(action);
+				ModelRegistry::do_try_state().unwrap();
+				Inference::do_try_state().unwrap();
+				assert_eq!(total(), money);
+			}
+			// Left alone, everything is settled, every escrow released, and everything forgotten.
+			set_vrf(true);
+			blocks(150);
+			check();
+			for who in [ALICE, BOB] {
+				assert_eq!(Balances::balance_on_hold(&HoldReason::Escrow.into(), &who), 0);
+			}
+			assert_eq!(Requests::<Test>::iter().count(), 0);
+			assert_eq!(total(), money);
+		});
+	}
+}
+
+#[test]
+fn the_mock_can_reach_every_end() {
+	// The property above would hold of a mock in which nothing happens.
+	run(|| {
+		let request = ask(TENSOR, ALICE);
+		settle_within(request, 8, &[]);
+		assert_eq!(NextRequest::<Test>::get(), 1);
+		assert_ok!(Inference::do_request(
+			ALICE,
+			id(TEXT),
+			text("hi", 4),
+			Assurance::Committee(4),
+			1_000,
+			0
+		));
+		settle_within(1, 8, &[]);
+		assert_eq!(state(1), consilience_primitives::view::RequestState::Final);
+	});
+}

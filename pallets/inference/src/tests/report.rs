@@ -1,0 +1,146 @@
+use consilience_primitives::{report::Statement, view::RequestState};
+use polkadot_sdk::{
+	frame_support::assert_ok,
+	sp_core::Pair,
+	sp_runtime::transaction_validity::{
+		InvalidTransaction, TransactionSource, TransactionValidityError,
+	},
+};
+
+use crate::{
+	features::report::{BAD_STATEMENTS, NOT_DUE, UNKNOWN_VALIDATOR},
+	mock::*,
+	Event,
+};
+
+fn refused(result: Result<(), TransactionValidityError>, why: InvalidTransaction) {
+	assert_eq!(result, Err(TransactionValidityError::Invalid(why)));
+}
+
+fn authorize(
+	report: &consilience_primitives::report::Report<u64>,
+	signature: &consilience_primitives::crypto::InferenceSignature,
+) -> Result<(), TransactionValidityError> {
+	Inference::authorize_report(TransactionSource::External, report, signature).map(|_| ())
+}
+
+fn withdraw() -> Vec<Statement> {
+	vec![Statement::Withdraw { model: id(TEXT) }]
+}
+
+#[test]
+fn what_is_due_is_let_in_once() {
+	run(|| {
+		assert_ok!(report(101, withdraw()));
+		assert!(!ModelRegistry::served_by(101).contains(&id(TEXT)));
+		refused(report(101, withdraw()), InvalidTransaction::Stale);
+		next_block();
+		refused(report(101, withdraw()), InvalidTransaction::Custom(NOT_DUE));
+		let serve = vec![Statement::Serve {
+			model: id(TEXT),
+			evidence: digest(7),
+		}];
+		assert_ok!(report(101, serve));
+	});
+}
+
+#[test]
+fn nothing_twice_and_never_nothing() {
+	run(|| {
+		refused(
+			report(101, vec![]),
+			InvalidTransaction::Custom(BAD_STATEMENTS),
+		);
+		let twice = [withdraw(), withdraw()].concat();
+		refused(
+			report(101, twice),
+			InvalidTransaction::Custom(BAD_STATEMENTS),
+		);
+	});
+}
+
+#[test]
+fn only_the_sessions_keys_in_the_present_session() {
+	run(|| {
+		refused(
+			report(77, withdraw()),
+			InvalidTransaction::Custom(UNKNOWN_VALIDATOR),
+		);
+		let (mut stolen, _) = signed(101, withdraw());
+		let genesis = crate::Genesis::<Test>::get().unwrap();
+		let signature = pair(102).sign(&stolen.payload(&genesis));
+		refused(authorize(&stolen, &signature), InvalidTransaction::BadProof);
+		stolen.session += 1;
+		let signature = pair(101).sign(&stolen.payload(&genesis));
+		refused(authorize(&stolen, &signature), InvalidTransaction::Stale);
+	});
+}
+
+#[test]
+fn neither_old_nor_of_the_future() {
+	run(|| {
+		let (old, signature) = signed(101, withdraw());
+		let (mut early, _) = signed(101, withdraw());
+		early.at += 2;
+		let genesis = crate::Genesis::<Test>::get().unwrap();
+		let early_signature = pair(101).sign(&early.payload(&genesis));
+		refused(
+			authorize(&early, &early_signature),
+			InvalidTransaction::Stale,
+		);
+		blocks(3);
+		assert_ok!(authorize(&old, &signature));
+		next_block();
+		refused(authorize(&old, &signature), InvalidTransaction::Stale);
+	});
+}
+
+#[test]
+fn a_statement_not_due_any_more_is_skipped_and_the_others_count() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let executor = executor(request);
+		let (both, signature) = signed(
+			executor,
+			vec![
+				Statement::Answer {
+					request,
+					output: answer(&[1]),
+				},
+				Statement::Withdraw { model: id(TENSOR) },
+			],
+		);
+		Inference::answer(&executor, request, answer(&[1])).unwrap();
+		assert_ok!(Inference::report(
+			polkadot_sdk::frame_system::RawOrigin::Authorized.into(),
+			both,
+			signature
+		));
+		assert!(!ModelRegistry::served_by(executor).contains(&id(TENSOR)));
+		let skipped = events()
+			.into_iter()
+			.any(|e| matches!(e, Event::StatementSkipped { index: 0, .. }));
+		assert!(skipped);
+	});
+}
+
+#[test]
+fn signed_origins_cannot_report() {
+	run(|| {
+		let (report, signature) = signed(101, withdraw());
+		assert!(Inference::report(RuntimeOrigin::signed(101), report, signature).is_err());
+	});
+}
+
+#[test]
+fn a_validator_that_leaves_the_session_serves_nothing() {
+	run(|| {
+		set_session(&VALIDATORS[1..]);
+		assert!(ModelRegistry::served_by(101).is_empty());
+		assert!(Inference::duties(&pair(101).public()).is_none());
+		let request = ask(TEXT, ALICE);
+		settle_within(request, 6, &[]);
+		assert_eq!(state(request), RequestState::Final);
+	});
+}

@@ -1,0 +1,113 @@
+use consilience_primitives::{request::Assurance, view::RequestState};
+use polkadot_sdk::frame_support::assert_ok;
+
+use crate::{mock::*, Event};
+
+#[test]
+fn requesters_loss_is_what_was_paid_to_the_unit() {
+	run(|| {
+		let money = total();
+		let before: Vec<_> = VALIDATORS.map(Balances::free_balance).into();
+		let (alice, treasury) = (
+			Balances::free_balance(ALICE),
+			Balances::free_balance(TREASURY),
+		);
+		let request = Inference::do_request(
+			ALICE,
+			id(TEXT),
+			text("hi", 4),
+			Assurance::Committee(2),
+			1_000,
+			7,
+		)
+		.unwrap();
+		settle_within(request, 6, &[]);
+		let view = Inference::request_view(request).unwrap();
+		assert_eq!(view.state, RequestState::Final);
+		// 100 a request, 34 input units, 3 tokens of at most 4, and the tip.
+		let cost = 100 + 34 + 30 + 7;
+		assert_eq!((view.paid, view.refunded), (cost, 1_000 - cost));
+		assert_eq!(alice - Balances::free_balance(ALICE), cost);
+		let earned = |v: u64| {
+			let i = VALIDATORS.iter().position(|o| *o == v).unwrap();
+			Balances::free_balance(v) - before[i]
+		};
+		// 60 % and 30 % rounded down, the verifiers' share divided, the rest to the treasury.
+		assert_eq!(earned(view.executor.unwrap()), 102);
+		for v in &view.verifiers {
+			assert_eq!(earned(*v), 25);
+		}
+		assert_eq!(Balances::free_balance(TREASURY) - treasury, cost - 102 - 50);
+		assert_eq!(total(), money);
+	});
+}
+
+#[test]
+fn a_price_change_does_not_touch_open_requests() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		let mut dearer = price();
+		dearer.per_request = 500;
+		assert_ok!(ModelRegistry::set_price(
+			RuntimeOrigin::signed(OWNER),
+			id(TEXT),
+			dearer
+		));
+		settle_within(request, 6, &[]);
+		assert_eq!(
+			Inference::request_view(request).unwrap().paid,
+			100 + 34 + 30
+		);
+	});
+}
+
+#[test]
+fn a_model_is_not_removed_under_an_open_request() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		assert_ok!(ModelRegistry::deprecate(
+			RuntimeOrigin::signed(OWNER),
+			id(TEXT)
+		));
+		assert!(ModelRegistry::remove(RuntimeOrigin::signed(OWNER), id(TEXT)).is_err());
+		settle_within(request, 6, &[]);
+		assert_eq!(
+			state(request),
+			RequestState::Final,
+			"open requests are finished"
+		);
+		assert_ok!(ModelRegistry::remove(
+			RuntimeOrigin::signed(OWNER),
+			id(TEXT)
+		));
+	});
+}
+
+#[test]
+fn a_share_that_cannot_be_received_is_the_treasurys() {
+	run(|| {
+		// An account that does not exist cannot receive less than the existential deposit of 10.
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		work(executor(request), Habit::Honest);
+		blocks(2);
+		let poor = verifiers(request)[0];
+		let all = Balances::free_balance(poor);
+		assert_ok!(Balances::transfer_allow_death(
+			RuntimeOrigin::signed(poor),
+			OWNER,
+			all
+		));
+		settle_within(request, 4, &[]);
+		let view = Inference::request_view(request).unwrap();
+		assert_eq!(view.paid, 164, "nothing is lost");
+		let paid: u64 = events()
+			.iter()
+			.map(|e| match e {
+				Event::Paid { amount, .. } => *amount,
+				_ => 0,
+			})
+			.sum();
+		assert_eq!(paid, 164);
+	});
+}

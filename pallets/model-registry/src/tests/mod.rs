@@ -1,0 +1,4 @@
+//! Behaviour of the registry.
+
+mod registration;
+mod serving;

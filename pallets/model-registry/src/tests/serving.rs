@@ -1,0 +1,114 @@
+use consilience_primitives::model::ModelStatus;
+use polkadot_sdk::frame_support::{assert_noop, assert_ok};
+
+use crate::{mock::*, Error, Event, Models};
+
+fn register(n: u8) {
+	assert_ok!(ModelRegistry::register(
+		RuntimeOrigin::signed(1),
+		id(n),
+		spec(n),
+		price()
+	));
+}
+
+fn status(n: u8) -> ModelStatus {
+	Models::<Test>::get(id(n)).unwrap().status
+}
+
+#[test]
+fn enough_who_serve_make_a_model_active() {
+	run(|| {
+		register(1);
+		assert_ok!(ModelRegistry::serve(&2, id(1), &evidence(1)));
+		assert_eq!(status(1), ModelStatus::Registered);
+		assert_ok!(ModelRegistry::serve(&3, id(1), &evidence(1)));
+		assert_eq!(status(1), ModelStatus::Active);
+		System::assert_last_event(Event::ModelActive { model: id(1) }.into());
+		assert_ok!(ModelRegistry::withdraw(&2, id(1)));
+		assert_eq!(status(1), ModelStatus::Registered);
+		System::assert_last_event(Event::ModelInactive { model: id(1) }.into());
+	});
+}
+
+#[test]
+fn who_does_not_reproduce_the_reference_does_not_serve() {
+	run(|| {
+		register(1);
+		assert_noop!(
+			ModelRegistry::serve(&2, id(1), &evidence(2)),
+			Error::<Test>::ReferenceNotReproduced
+		);
+		let mut wrong = evidence(1);
+		wrong.verdict.margin_max = 1;
+		assert_noop!(
+			ModelRegistry::serve(&2, id(1), &wrong),
+			Error::<Test>::ReferenceNotReproduced
+		);
+	});
+}
+
+#[test]
+fn bounds_of_serving() {
+	run(|| {
+		(1..=3).for_each(register);
+		assert_noop!(
+			ModelRegistry::serve(&2, id(9), &evidence(9)),
+			Error::<Test>::UnknownModel
+		);
+		assert_ok!(ModelRegistry::serve(&2, id(1), &evidence(1)));
+		assert_noop!(
+			ModelRegistry::serve(&2, id(1), &evidence(1)),
+			Error::<Test>::AlreadyServing
+		);
+		assert_ok!(ModelRegistry::serve(&2, id(2), &evidence(2)));
+		assert_noop!(
+			ModelRegistry::serve(&2, id(3), &evidence(3)),
+			Error::<Test>::TooManyServed
+		);
+		assert_ok!(ModelRegistry::serve(&3, id(1), &evidence(1)));
+		assert_ok!(ModelRegistry::serve(&4, id(1), &evidence(1)));
+		assert_noop!(
+			ModelRegistry::serve(&5, id(1), &evidence(1)),
+			Error::<Test>::TooManyServing
+		);
+		assert_noop!(
+			ModelRegistry::withdraw(&5, id(1)),
+			Error::<Test>::NotServing
+		);
+	});
+}
+
+#[test]
+fn a_validator_that_leaves_serves_nothing() {
+	run(|| {
+		register(1);
+		register(2);
+		for n in 1..=2 {
+			assert_ok!(ModelRegistry::serve(&2, id(n), &evidence(n)));
+			assert_ok!(ModelRegistry::serve(&3, id(n), &evidence(n)));
+		}
+		ModelRegistry::withdraw_all(&2);
+		assert!(ModelRegistry::served_by(2).is_empty());
+		assert_eq!(
+			(status(1), status(2)),
+			(ModelStatus::Registered, ModelStatus::Registered)
+		);
+	});
+}
+
+#[test]
+fn nobody_begins_to_serve_a_deprecated_model() {
+	run(|| {
+		register(1);
+		assert_ok!(ModelRegistry::serve(&2, id(1), &evidence(1)));
+		assert_ok!(ModelRegistry::serve(&3, id(1), &evidence(1)));
+		assert_ok!(ModelRegistry::deprecate(RuntimeOrigin::signed(1), id(1)));
+		assert_noop!(
+			ModelRegistry::serve(&4, id(1), &evidence(1)),
+			Error::<Test>::AlreadyDeprecated
+		);
+		assert_ok!(ModelRegistry::withdraw(&2, id(1)));
+		assert_eq!(status(1), ModelStatus::Deprecated, "stays withdrawn");
+	});
+}
