@@ -1,1 +1,34 @@
 //! JSON-RPC of models and requests.
+//!
+//! Methods are declared once, in [`ModelsRpc`] and [`InferenceRpc`]; jsonrpsee generates servers and clients. Values are made for
+//! people: hashes in hexadecimal, accounts as addresses, text as text, amounts as decimal strings in the token's smallest unit,
+//! tensors in the Open Inference Protocol's JSON.
+//!
+//! | method | what it does | unsafe |
+//! |---|---|---|
+//! | `models_list` | every model on chain | |
+//! | `models_get` | one model on chain | |
+//! | `models_local` | models stored on this node, and where each stands with its validator | |
+//! | `models_serve` | lets this validator serve a stored model | yes |
+//! | `models_withdraw` | lets it serve the model no longer | yes |
+//! | `inference_request` | a request that is open or was settled not long ago | |
+//! | `inference_quote` | what a request costs at most | |
+//! | `inference_engine` | the engine and its work | |
+//! | `inference_subscribeRequest` | a request's life, block by block | |
+//!
+//! What is [`RequestState::Final`](consilience_primitives::view::RequestState) in a block that is not finalised may still be
+//! undone by a fork; every state comes with whether its block is finalised.
+
+mod error;
+mod inference;
+mod json;
+mod life;
+mod models;
+
+pub use error::{code, RpcError};
+pub use inference::{Inference, InferenceRpcClient, InferenceRpcServer};
+pub use json::{
+	Block, EngineStatus, JsonInput, JsonMessage, JsonModel, JsonOutput, JsonPrice, JsonRequest,
+	LocalModel, Update,
+};
+pub use models::{Models, ModelsRpcClient, ModelsRpcServer};

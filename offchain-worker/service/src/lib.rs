@@ -1,1 +1,223 @@
-//! The validator's worker: follows the chain, runs due duties on the engine and submits the results.
+//! The validator's worker: follows the chain, does what is due on the engine, and submits what there is to say.
+//!
+//! ```text
+//! best block ─▶ duties(key) ─▶ journal? ─ no ─▶ job ─▶ engine process ─▶ journal
+//!                                 │ yes                                     │
+//!                                 └──────────▶ statements ◀─────────────────┘
+//!                                                  │ one report for a block, one signature
+//!                                                  ▼
+//!                                           transaction pool
+//! ```
+//!
+//! **Assumptions.** The runtime decides what is due ([`InferenceApi`](consilience_runtime_api::InferenceApi)); nobody else signs
+//! with this node's `infr` key; the journal's file is not removed while requests are open.
+//!
+//! **Invariants.**
+//! 1. What is computed and said follows from the best block and the journal alone: the queue is derived again at every block, so
+//!    that a restart, a lost transaction or a reorganisation needs no case of its own. What is still due is said again.
+//! 2. Nothing is said before it is in the journal, on disk. A kill at any instruction leaves a worker that reveals what it
+//!    committed to and says nothing in two ways.
+//! 3. At most one report is made for a block, with one signature.
+//! 4. No byte of a model reaches the engine before its hash was checked, and a model is announced only by a machine that has
+//!    reproduced its reference evidence.
+//! 5. The worker decides nothing that consensus must agree on, and its end, or the engine's, stops neither authoring nor
+//!    finality.
+//!
+//! **Cost.** A block costs one runtime call for each of the node's keys and one for each duty; a job costs what the model costs,
+//! in another process. On disk stand open requests' outputs and evidence.
+
+pub mod chain;
+mod duty;
+mod follow;
+mod journal;
+mod library;
+mod metrics;
+pub mod runner;
+mod serving;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+
+use std::{
+	collections::BTreeSet,
+	path::{Path, PathBuf},
+	sync::Arc,
+};
+
+use consilience_primitives::ModelId;
+use consilience_store::Store;
+use polkadot_sdk::substrate_prometheus_endpoint::Registry;
+use tokio::sync::{mpsc, oneshot};
+
+use chain::Chain;
+use follow::Command;
+pub use follow::{Limits, Status, Worker};
+pub use journal::{Journal, JournalError};
+pub use library::StoreLibrary;
+pub use metrics::Metrics;
+pub use serving::ServingState;
+pub use supervisor::{Engine, EngineOptions};
+
+/// Target of this crate's log lines.
+pub const LOG_TARGET: &str = "inference";
+
+/// Folder of the model store under a node's base path. All chains share it: models are content-addressed.
+pub fn store_folder(base_path: &Path) -> PathBuf {
+	base_path.join("models")
+}
+
+/// Models to serve from the start, beside those of the list on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServeAtStart {
+	/// All that are stored and registered, now and later.
+	pub all: bool,
+	/// These.
+	pub models: BTreeSet<ModelId>,
+}
+
+impl std::str::FromStr for ServeAtStart {
+	type Err = String;
+
+	/// `all`, or a model's id in hexadecimal.
+	fn from_str(text: &str) -> Result<Self, String> {
+		if text == "all" {
+			return Ok(Self { all: true, models: BTreeSet::new() });
+		}
+		let id = text
+			.parse()
+			.map_err(|_| format!("{text:?} is neither `all` nor a model's id of 64 hexadecimal digits"))?;
+		Ok(Self { all: false, models: BTreeSet::from([id]) })
+	}
+}
+
+/// How the worker runs.
+#[derive(Clone, Debug)]
+pub struct Config {
+	/// Folder of the chain's own data; journal and list of served models go into its `inference` folder.
+	pub chain_folder: PathBuf,
+	/// Folder of the model store: [`store_folder`].
+	pub store: PathBuf,
+	/// Models to serve from the start.
+	pub serve: ServeAtStart,
+	/// Bounds of the work.
+	pub limits: Limits,
+	/// How the engine process is started.
+	pub engine: EngineOptions,
+}
+
+/// Why the worker cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+	/// The journal.
+	#[error(transparent)]
+	Journal(#[from] JournalError),
+	/// The model store.
+	#[error("the model store: {0}")]
+	Store(#[from] consilience_store::StoreError),
+	/// The list of served models.
+	#[error("the list of served models: {0}")]
+	Serving(String),
+	/// The metrics.
+	#[error("metrics: {0}")]
+	Metrics(#[from] polkadot_sdk::substrate_prometheus_endpoint::PrometheusError),
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+	/// The worker has ended.
+	#[error("the worker has ended: see the node's log")]
+	Ended,
+	/// The worker refused; why, and what to do.
+	#[error("{0}")]
+	Refused(String),
+}
+
+/// A handle with which the node's RPC talks to the worker. Clones share it.
+#[derive(Clone)]
+pub struct Handle {
+	commands: mpsc::Sender<Command>,
+	engine: Engine,
+	store: Store,
+}
+
+impl Handle {
+	async fn ask<T>(
+		&self,
+		command: impl FnOnce(oneshot::Sender<T>) -> Command,
+	) -> Result<T, CommandError> {
+		let (reply, replied) = oneshot::channel();
+		self.commands.send(command(reply)).await.map_err(|_| CommandError::Ended)?;
+		replied.await.map_err(|_| CommandError::Ended)
+	}
+
+	/// Serves a stored model, once it is registered and this machine has reproduced its reference evidence.
+	pub async fn serve(&self, model: ModelId) -> Result<ServingState, CommandError> {
+		self.ask(|reply| Command::Serve(model, reply)).await?.map_err(CommandError::Refused)
+	}
+
+	/// Serves a model no longer. Duties already drawn stay. Whether it was served or to be served.
+	pub async fn withdraw(&self, model: ModelId) -> Result<bool, CommandError> {
+		self.ask(|reply| Command::Withdraw(model, reply)).await?.map_err(CommandError::Refused)
+	}
+
+	/// How things are.
+	pub async fn status(&self) -> Result<Status, CommandError> {
+		self.ask(Command::Status).await
+	}
+
+	/// The supervised engine.
+	pub fn engine(&self) -> &Engine {
+		&self.engine
+	}
+
+	/// The model store.
+	pub fn store(&self) -> &Store {
+		&self.store
+	}
+}
+
+/// Prepares the worker: its handle, and the future that runs worker and engine supervision. The future ends only with the chain's
+/// stream of blocks, and is not essential to the node.
+pub fn start<C: Chain>(
+	chain: C,
+	config: Config,
+	registry: Option<&Registry>,
+) -> Result<(Handle, impl std::future::Future<Output = ()> + Send), StartError> {
+	let metrics = Metrics::register(registry)?;
+	let folder = config.chain_folder.join("inference");
+	let journal = Journal::open(&folder.join("journal.redb"))?;
+	let store = Store::open(config.store)?;
+	let mut serving =
+		serving::Serving::open(folder.join("serving.json")).map_err(StartError::Serving)?;
+	if config.serve.all {
+		serving.want_all().map_err(StartError::Serving)?;
+	}
+	for model in config.serve.models {
+		serving.want(model).map_err(StartError::Serving)?;
+	}
+	let (engine, supervision) = supervisor::supervise(config.engine, metrics.clone());
+	let (commands, receiver) = mpsc::channel(16);
+	let worker = Worker::new(
+		Arc::new(chain),
+		Arc::new(engine.clone()),
+		Arc::new(StoreLibrary::new(store.clone())),
+		journal,
+		serving,
+		metrics,
+		config.limits,
+		receiver,
+	);
+	let future = async move {
+		// Supervision ends where there can be no engine; the worker goes on to say so.
+		let supervision = async {
+			supervision.await;
+			std::future::pending::<()>().await
+		};
+		tokio::select! {
+			() = worker.run() => (),
+			() = supervision => (),
+		}
+	};
+	Ok((Handle { commands, engine, store }, future))
+}

@@ -1,0 +1,123 @@
+//! Errors and their codes: one table.
+
+use consilience_primitives::{
+	view::QuoteError,
+	ModelId, RequestId,
+};
+use jsonrpsee::types::ErrorObjectOwned;
+
+/// Codes of errors. They never change and are never used again.
+pub mod code {
+	/// The runtime could not be called.
+	pub const RUNTIME: i32 = 7001;
+	/// No such model on chain.
+	pub const UNKNOWN_MODEL: i32 = 7002;
+	/// No such request, or it was settled too long ago.
+	pub const UNKNOWN_REQUEST: i32 = 7003;
+	/// The input is malformed or does not suit the model.
+	pub const INPUT: i32 = 7004;
+	/// The model takes no requests.
+	pub const MODEL_NOT_ACTIVE: i32 = 7005;
+	/// Too few or too many verifiers.
+	pub const ASSURANCE: i32 = 7006;
+	/// A price does not fit.
+	pub const OVERFLOW: i32 = 7007;
+	/// The node runs no worker.
+	pub const NO_WORKER: i32 = 7008;
+	/// The worker refused.
+	pub const REFUSED: i32 = 7009;
+	/// The method is unsafe and called from outside.
+	pub const UNSAFE: i32 = 7010;
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RpcError {
+	/// The runtime could not be called.
+	#[error("runtime call: {0}")]
+	Runtime(String),
+	/// No such model on chain.
+	#[error("no model {0:?} is registered: models_list shows those that are")]
+	UnknownModel(ModelId),
+	/// No such request, or it was settled too long ago.
+	#[error("no request {0}: it was never made, or it was settled so long ago that the chain has forgotten it")]
+	UnknownRequest(RequestId),
+	/// The input is malformed or does not suit the model.
+	#[error("input: {0}")]
+	Input(String),
+	/// The model takes no requests.
+	#[error("the model takes no requests: too few validators serve it, or its owner withdrew it")]
+	ModelNotActive,
+	/// Too few or too many verifiers.
+	#[error("fewer verifiers than the model's policy asks for, or more than the chain allows")]
+	Assurance,
+	/// A price does not fit.
+	#[error("the price does not fit the chain's balance type")]
+	Overflow,
+	/// The node runs no worker.
+	#[error("this node runs no worker: start it with --validator")]
+	NoWorker,
+	/// The worker refused.
+	#[error("{0}")]
+	Refused(String),
+	/// The method is unsafe and called from outside.
+	#[error("the method is unsafe to call from outside: start the node with --rpc-methods unsafe, or call it on the node's machine")]
+	Unsafe,
+}
+
+impl RpcError {
+	/// The error's code.
+	pub const fn code(&self) -> i32 {
+		match self {
+			Self::Runtime(_) => code::RUNTIME,
+			Self::UnknownModel(_) => code::UNKNOWN_MODEL,
+			Self::UnknownRequest(_) => code::UNKNOWN_REQUEST,
+			Self::Input(_) => code::INPUT,
+			Self::ModelNotActive => code::MODEL_NOT_ACTIVE,
+			Self::Assurance => code::ASSURANCE,
+			Self::Overflow => code::OVERFLOW,
+			Self::NoWorker => code::NO_WORKER,
+			Self::Refused(_) => code::REFUSED,
+			Self::Unsafe => code::UNSAFE,
+		}
+	}
+
+	/// Why the runtime would refuse a request for this model.
+	pub fn quote(model: ModelId, error: QuoteError) -> Self {
+		match error {
+			QuoteError::UnknownModel => Self::UnknownModel(model),
+			QuoteError::ModelNotActive => Self::ModelNotActive,
+			QuoteError::Input(e) => Self::Input(describe(e).into()),
+			QuoteError::BadAssurance => Self::Assurance,
+			QuoteError::Overflow => Self::Overflow,
+		}
+	}
+}
+
+fn describe(error: consilience_primitives::request::InputError) -> &'static str {
+	use consilience_primitives::request::InputError::*;
+	match error {
+		WrongTask => "the model does another task",
+		NotUtf8 => "text is not UTF-8",
+		Empty => "there is no text, no message or no tensor",
+		InputTooLarge => "larger than the model takes: see its limits",
+		ZeroTokens => "max_tokens is zero",
+		OutputTooLarge => "max_tokens is more than the model gives: see its limits",
+		BadSampling => "temperature is over 2, top_p is not above 0 and at most 1, or a stop string is empty",
+		SignatureMismatch => "names, types or shapes of the tensors are not the model's: see its signature",
+		MalformedTensor => "a tensor's data does not fit its shape",
+	}
+}
+
+impl From<RpcError> for ErrorObjectOwned {
+	fn from(e: RpcError) -> Self {
+		Self::owned(e.code(), e.to_string(), None::<()>)
+	}
+}
+
+impl From<consilience_worker::CommandError> for RpcError {
+	fn from(e: consilience_worker::CommandError) -> Self {
+		Self::Refused(e.to_string())
+	}
+}

@@ -1,0 +1,139 @@
+//! `inference_*`.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use consilience_primitives::{
+	request::{Assurance, Input},
+	ModelId, RequestId,
+};
+use consilience_runtime_api::InferenceApi;
+use consilience_worker::{
+	chain::{AccountId, Balance, BlockNumber},
+	runner::Runner,
+	Handle,
+};
+use jsonrpsee::{
+	core::{async_trait, SubscriptionResult},
+	proc_macros::rpc,
+	types::ErrorObjectOwned,
+	PendingSubscriptionSink,
+};
+use polkadot_sdk::{
+	sc_client_api::BlockchainEvents,
+	sp_api::ProvideRuntimeApi,
+	sp_blockchain::HeaderBackend,
+	sp_core::H256,
+	sp_runtime::traits::{Block as BlockT, Header},
+};
+
+use crate::{
+	life::{follow, request_at},
+	EngineStatus, JsonInput, JsonRequest, RpcError, Update,
+};
+
+/// Requests and their checked answers.
+#[rpc(client, server, namespace = "inference")]
+pub trait InferenceRpc {
+	/// A request that is open or was settled not long ago, at the best block or the one given; `null` if there is none.
+	#[method(name = "request")]
+	fn request(
+		&self,
+		request: RequestId,
+		at: Option<H256>,
+	) -> Result<Option<JsonRequest>, ErrorObjectOwned>;
+
+	/// What a request would cost at most, tip not counted, in the token's smallest unit; an error says why it would be refused.
+	#[method(name = "quote")]
+	fn quote(
+		&self,
+		model: ModelId,
+		input: JsonInput,
+		verifiers: u8,
+	) -> Result<String, ErrorObjectOwned>;
+
+	/// The engine and its work.
+	#[method(name = "engine")]
+	async fn engine(&self) -> Result<EngineStatus, ErrorObjectOwned>;
+
+	/// A request's life: an update for every change in the best chain, and again when it is in a finalised block. Ends when the
+	/// request is settled in one.
+	#[subscription(name = "subscribeRequest" => "requestUpdate", unsubscribe = "unsubscribeRequest", item = Update)]
+	async fn subscribe_request(&self, request: RequestId) -> SubscriptionResult;
+}
+
+/// Answers `inference_*`.
+pub struct Inference<Block, Client> {
+	client: Arc<Client>,
+	worker: Option<Handle>,
+	_block: PhantomData<fn() -> Block>,
+}
+
+impl<Block, Client> Inference<Block, Client> {
+	/// Answers from this client and, where the node runs one, this worker.
+	pub fn new(client: Arc<Client>, worker: Option<Handle>) -> Self {
+		Self { client, worker, _block: PhantomData }
+	}
+}
+
+#[async_trait]
+impl<Block, Client> InferenceRpcServer for Inference<Block, Client>
+where
+	Block: BlockT<Hash = H256>,
+	Block::Header: Header<Number = BlockNumber>,
+	Client: ProvideRuntimeApi<Block>
+		+ BlockchainEvents<Block>
+		+ HeaderBackend<Block>
+		+ Send
+		+ Sync
+		+ 'static,
+	Client::Api: InferenceApi<Block, AccountId, BlockNumber, Balance>,
+{
+	fn request(
+		&self,
+		request: RequestId,
+		at: Option<H256>,
+	) -> Result<Option<JsonRequest>, ErrorObjectOwned> {
+		let at = at.unwrap_or_else(|| self.client.info().best_hash);
+		Ok(request_at::<Block, Client>(&self.client, at, request)?)
+	}
+
+	fn quote(
+		&self,
+		model: ModelId,
+		input: JsonInput,
+		verifiers: u8,
+	) -> Result<String, ErrorObjectOwned> {
+		let input = Input::try_from(&input).map_err(RpcError::Input)?;
+		let at = self.client.info().best_hash;
+		let price = self
+			.client
+			.runtime_api()
+			.quote(at, model, input, Assurance::Committee(verifiers))
+			.map_err(|e| RpcError::Runtime(e.to_string()))?
+			.map_err(|e| RpcError::quote(model, e))?;
+		Ok(price.to_string())
+	}
+
+	async fn engine(&self) -> Result<EngineStatus, ErrorObjectOwned> {
+		let worker = self.worker.as_ref().ok_or(RpcError::NoWorker)?;
+		let status = worker.status().await.map_err(RpcError::from)?;
+		let engine = worker.engine();
+		Ok(EngineStatus {
+			validator: status.validator,
+			pid: engine.pid(),
+			restarts: engine.restarts(),
+			unavailable: engine.unavailable(),
+			waiting: status.waiting,
+			running: status.running,
+		})
+	}
+
+	async fn subscribe_request(
+		&self,
+		pending: PendingSubscriptionSink,
+		request: RequestId,
+	) -> SubscriptionResult {
+		follow::<Block, Client>(self.client.clone(), request, pending).await?;
+		Ok(())
+	}
+}

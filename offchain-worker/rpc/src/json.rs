@@ -1,0 +1,457 @@
+//! Values as JSON, for people.
+
+use consilience_primitives::{
+	model::{Limits, ModelStatus, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
+	request::{Assurance, FinishReason, Input, Message, Output, Prompt, Role, Sampling},
+	tensor::TensorSpec,
+	view::{ModelView, RequestState, RequestView},
+	Bytes, ModelId, RequestId,
+};
+use consilience_store::open_inference::{from_tensor, to_tensor, JsonTensor};
+use consilience_worker::{
+	chain::{AccountId, Balance, BlockNumber},
+	ServingState,
+};
+use polkadot_sdk::sp_core::H256;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Amounts as decimal strings: JSON numbers lose digits in many languages.
+pub(crate) mod amount {
+	use super::*;
+
+	pub(crate) fn serialize<S: Serializer>(value: &Balance, s: S) -> Result<S::Ok, S::Error> {
+		s.collect_str(value)
+	}
+
+	pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Balance, D::Error> {
+		String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+	}
+}
+
+/// What an inference costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JsonPrice {
+	/// For every request.
+	#[serde(with = "amount")]
+	pub per_request: Balance,
+	/// For every input unit.
+	#[serde(with = "amount")]
+	pub per_input_unit: Balance,
+	/// For every output unit.
+	#[serde(with = "amount")]
+	pub per_output_unit: Balance,
+}
+
+impl From<Price<Balance>> for JsonPrice {
+	fn from(p: Price<Balance>) -> Self {
+		Self {
+			per_request: p.per_request,
+			per_input_unit: p.per_input_unit,
+			per_output_unit: p.per_output_unit,
+		}
+	}
+}
+
+/// An input of a tensor model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JsonSpec {
+	/// Its name.
+	pub name: String,
+	/// Element type.
+	pub datatype: String,
+	/// Dimensions; −1 where the graph leaves one open, as in the Open Inference Protocol.
+	pub shape: Vec<i64>,
+}
+
+impl From<&TensorSpec> for JsonSpec {
+	fn from(spec: &TensorSpec) -> Self {
+		Self {
+			name: text(&spec.name),
+			datatype: spec.datatype.name().into(),
+			shape: spec.shape.iter().map(|d| d.map_or(-1, i64::from)).collect(),
+		}
+	}
+}
+
+/// A model on chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JsonModel {
+	/// Hash of its manifest.
+	pub id: ModelId,
+	/// Name for people; not unique.
+	pub name: String,
+	/// What it does.
+	pub task: Task,
+	/// Numeric class.
+	pub class: NumericClass,
+	/// Where it stands.
+	pub status: ModelStatus,
+	/// Validators that serve it.
+	pub serving: Vec<AccountId>,
+	/// Who registered it.
+	pub owner: AccountId,
+	/// Size of its files, in bytes.
+	pub size: u64,
+	/// What it costs.
+	pub price: JsonPrice,
+	/// What it takes and gives at most.
+	pub limits: Limits,
+	/// How long work may take.
+	pub time: TimeLimit,
+	/// How answers are checked.
+	pub policy: VerificationPolicy,
+	/// Inputs of a tensor model.
+	pub signature: Vec<JsonSpec>,
+}
+
+impl From<ModelView<AccountId, Balance>> for JsonModel {
+	fn from(view: ModelView<AccountId, Balance>) -> Self {
+		let spec = view.spec;
+		Self {
+			id: view.id,
+			name: text(&spec.name),
+			task: spec.task,
+			class: spec.policy.class,
+			status: view.status,
+			serving: view.serving,
+			owner: view.owner,
+			size: spec.size,
+			price: view.price.into(),
+			limits: spec.limits,
+			time: spec.time,
+			policy: spec.policy,
+			signature: spec.signature.iter().map(Into::into).collect(),
+		}
+	}
+}
+
+/// A model stored on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalModel {
+	/// Hash of its manifest.
+	pub id: ModelId,
+	/// Name for people; none where the store does not have the model any more.
+	pub name: Option<String>,
+	/// What it does.
+	pub task: Option<Task>,
+	/// Size of its files, in bytes.
+	pub size: Option<u64>,
+	/// Where it stands with this node's validator.
+	#[serde(flatten)]
+	pub state: ServingState,
+}
+
+/// The engine and its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineStatus {
+	/// The validator whose duties are done; none while no key of this node is in the session.
+	pub validator: Option<AccountId>,
+	/// Process id of the engine, while one runs.
+	pub pid: Option<u32>,
+	/// How often the engine was started again.
+	pub restarts: u64,
+	/// Why there is no engine and will not be one, if that is so.
+	pub unavailable: Option<String>,
+	/// Jobs that wait.
+	pub waiting: usize,
+	/// Jobs that run.
+	pub running: usize,
+}
+
+/// A chat message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JsonMessage {
+	/// Who speaks.
+	pub role: Role,
+	/// What is said.
+	pub content: String,
+}
+
+/// What is asked: `messages` or `prompt` with sampling parameters, `text` to embed, or `inputs` in the Open Inference Protocol.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum JsonInput {
+	/// Text generation from chat messages.
+	Chat {
+		/// The messages.
+		messages: Vec<JsonMessage>,
+		/// How tokens are chosen.
+		#[serde(flatten)]
+		sampling: JsonSampling,
+	},
+	/// Text generation from plain text.
+	Prompt {
+		/// The text.
+		prompt: String,
+		/// How tokens are chosen.
+		#[serde(flatten)]
+		sampling: JsonSampling,
+	},
+	/// Embedding.
+	Text {
+		/// The text.
+		text: String,
+	},
+	/// Tensors.
+	Tensors {
+		/// One for each of the graph's inputs.
+		inputs: Vec<JsonTensor>,
+	},
+}
+
+/// How tokens are chosen, by OpenAI's names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JsonSampling {
+	/// Most tokens of the answer.
+	#[serde(default = "default_tokens")]
+	pub max_tokens: u32,
+	/// 0 (greedy) to 2, in thousandths.
+	#[serde(default)]
+	pub temperature: f64,
+	/// Nucleus, above 0 and at most 1, in thousandths.
+	#[serde(default = "one")]
+	pub top_p: f64,
+	/// Strings at which the answer ends.
+	#[serde(default)]
+	pub stop: Vec<String>,
+}
+
+fn default_tokens() -> u32 {
+	Sampling::default().max_tokens
+}
+
+fn one() -> f64 {
+	1.0
+}
+
+impl Default for JsonSampling {
+	fn default() -> Self {
+		Self { max_tokens: default_tokens(), temperature: 0.0, top_p: 1.0, stop: Vec::new() }
+	}
+}
+
+fn text(bytes: &[u8]) -> String {
+	String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn bytes<const N: u32>(text: &str) -> Result<Bytes<N>, String> {
+	text.as_bytes()
+		.to_vec()
+		.try_into()
+		.map_err(|_| format!("{} bytes of text are more than {N}", text.len()))
+}
+
+impl TryFrom<&JsonSampling> for Sampling {
+	type Error = String;
+
+	fn try_from(json: &JsonSampling) -> Result<Self, String> {
+		let thousandths = |name: &str, value: f64, largest: f64| {
+			if (0.0..=largest).contains(&value) {
+				Ok((value * 1000.0).round() as u16)
+			} else {
+				Err(format!("{name} is {value}, and must be from 0 to {largest}"))
+			}
+		};
+		let stop = json.stop.iter().map(|s| bytes(s)).collect::<Result<Vec<_>, _>>()?;
+		Ok(Self {
+			max_tokens: json.max_tokens,
+			temperature: thousandths("temperature", json.temperature, 2.0)?,
+			top_p: thousandths("top_p", json.top_p, 1.0)?,
+			stop: stop.try_into().map_err(|_| "more than 4 stop strings".to_owned())?,
+		})
+	}
+}
+
+impl From<&Sampling> for JsonSampling {
+	fn from(s: &Sampling) -> Self {
+		Self {
+			max_tokens: s.max_tokens,
+			temperature: f64::from(s.temperature) / 1000.0,
+			top_p: f64::from(s.top_p) / 1000.0,
+			stop: s.stop.iter().map(|s| text(s)).collect(),
+		}
+	}
+}
+
+impl TryFrom<&JsonInput> for Input {
+	type Error = String;
+
+	fn try_from(json: &JsonInput) -> Result<Self, String> {
+		Ok(match json {
+			JsonInput::Chat { messages, sampling } => {
+				let messages = messages
+					.iter()
+					.map(|m| Ok(Message { role: m.role, content: bytes(&m.content)? }))
+					.collect::<Result<Vec<_>, String>>()?;
+				Self::TextGeneration {
+					prompt: Prompt::Chat(
+						messages.try_into().map_err(|_| "more than 16 messages".to_owned())?,
+					),
+					sampling: sampling.try_into()?,
+				}
+			},
+			JsonInput::Prompt { prompt, sampling } => Self::TextGeneration {
+				prompt: Prompt::Text(bytes(prompt)?),
+				sampling: sampling.try_into()?,
+			},
+			JsonInput::Text { text } => Self::Embedding(bytes(text)?),
+			JsonInput::Tensors { inputs } => Self::Tensor(
+				inputs
+					.iter()
+					.map(to_tensor)
+					.collect::<Result<Vec<_>, _>>()?
+					.try_into()
+					.map_err(|_| "more than 8 tensors".to_owned())?,
+			),
+		})
+	}
+}
+
+impl From<&Input> for JsonInput {
+	fn from(input: &Input) -> Self {
+		match input {
+			Input::TextGeneration { prompt: Prompt::Chat(messages), sampling } => Self::Chat {
+				messages: messages
+					.iter()
+					.map(|m| JsonMessage { role: m.role, content: text(&m.content) })
+					.collect(),
+				sampling: sampling.into(),
+			},
+			Input::TextGeneration { prompt: Prompt::Text(prompt), sampling } =>
+				Self::Prompt { prompt: text(prompt), sampling: sampling.into() },
+			Input::Embedding(t) => Self::Text { text: text(t) },
+			// What stands on chain was checked when it was submitted.
+			Input::Tensor(tensors) => Self::Tensors {
+				inputs: tensors.iter().filter_map(|t| from_tensor(t).ok()).collect(),
+			},
+		}
+	}
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum JsonOutput {
+	/// Generated text.
+	Text {
+		/// The text.
+		text: String,
+		/// Token identities.
+		tokens: Vec<u32>,
+		/// Why it ended.
+		finish_reason: FinishReason,
+	},
+	/// Tensors; for an embedding one of one dimension.
+	Tensors {
+		/// The graph's outputs in the manifest's order.
+		outputs: Vec<JsonTensor>,
+	},
+}
+
+impl From<&Output> for JsonOutput {
+	fn from(output: &Output) -> Self {
+		match output {
+			Output::Text { tokens, text: t, finish } => Self::Text {
+				text: text(t),
+				tokens: tokens.iter().map(|t| t.0).collect(),
+				finish_reason: *finish,
+			},
+			Output::Tensors(tensors) => Self::Tensors {
+				outputs: tensors.iter().filter_map(|t| from_tensor(t).ok()).collect(),
+			},
+		}
+	}
+}
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JsonRequest {
+	/// Its number.
+	pub id: RequestId,
+	/// The model.
+	pub model: ModelId,
+	/// What the model does.
+	pub task: Task,
+	/// Where it stands. An output is final in no state but `final`.
+	pub state: RequestState,
+	/// Who asked and pays.
+	pub requester: AccountId,
+	/// What was asked.
+	pub input: JsonInput,
+	/// Verifiers asked for.
+	pub committee: u8,
+	/// The present or last executor.
+	pub executor: Option<AccountId>,
+	/// The round's verifiers.
+	pub verifiers: Vec<AccountId>,
+	/// The answer, once shown.
+	pub output: Option<JsonOutput>,
+	/// Seed of the sampling noise, once an executor is drawn.
+	pub seed: Option<H256>,
+	/// Seed of the challenge, once it is drawn.
+	pub challenge: Option<H256>,
+	/// Block of the request.
+	pub requested_block: BlockNumber,
+	/// Block at whose end the present executor was drawn.
+	pub assigned_block: Option<BlockNumber>,
+	/// Block of the answer or the commitment to it.
+	pub provisional_block: Option<BlockNumber>,
+	/// Block in which it was settled.
+	pub settled_block: Option<BlockNumber>,
+	/// Escrow that was held.
+	#[serde(with = "amount")]
+	pub escrow: Balance,
+	/// Payments out of it.
+	#[serde(with = "amount")]
+	pub paid: Balance,
+	/// What was returned.
+	#[serde(with = "amount")]
+	pub refunded: Balance,
+}
+
+impl From<RequestView<AccountId, BlockNumber, Balance>> for JsonRequest {
+	fn from(view: RequestView<AccountId, BlockNumber, Balance>) -> Self {
+		let Assurance::Committee(committee) = view.assurance;
+		Self {
+			id: view.id,
+			model: view.model,
+			task: view.input.task(),
+			state: view.state,
+			requester: view.requester,
+			input: (&view.input).into(),
+			committee,
+			executor: view.executor,
+			verifiers: view.verifiers,
+			output: view.output.as_ref().map(Into::into),
+			seed: view.seed,
+			challenge: view.challenge,
+			requested_block: view.requested_at,
+			assigned_block: view.assigned_at,
+			provisional_block: view.provisional_at,
+			settled_block: view.settled_at,
+			escrow: view.escrow,
+			paid: view.paid,
+			refunded: view.refunded,
+		}
+	}
+}
+
+/// A block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+	/// Its number.
+	pub number: BlockNumber,
+	/// Its hash.
+	pub hash: H256,
+}
+
+/// A step in a request's life.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Update {
+	/// Block in which the request was seen so.
+	pub block: Block,
+	/// Whether that block is finalised. What is not may still be undone by a fork.
+	pub finalized: bool,
+	/// The request.
+	pub request: JsonRequest,
+}

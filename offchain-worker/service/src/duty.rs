@@ -1,0 +1,208 @@
+//! From a duty to what is said about it, or to what has to be computed first.
+
+use std::time::Duration;
+
+use codec::Encode;
+use consilience_engine::EngineError;
+use consilience_primitives::{
+	evidence::output_commitment,
+	report::{Duty, DutyKind, Statement, Work},
+	request::{Input, Output},
+	ModelId,
+};
+use polkadot_sdk::sp_core::H256;
+use tokio::time::timeout;
+
+use crate::{
+	chain::{AccountId, BlockNumber},
+	journal::{Entry, Journal, JournalError, Key, Kind, Value},
+	runner::{Library, Runner},
+};
+
+/// Something to compute.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+	/// Where the result goes in the journal.
+	pub(crate) key: Key,
+	/// The model.
+	pub(crate) model: ModelId,
+	input: Input,
+	seed: H256,
+	claimed: Option<Output>,
+}
+
+/// What a duty asks for now.
+#[derive(Debug)]
+pub(crate) enum Step {
+	/// Say these, in one report.
+	Say(Vec<Statement>),
+	/// Compute this first.
+	Compute(Box<Job>),
+	/// It cannot be done; why.
+	Stuck(&'static str),
+}
+
+/// Decides what a duty asks for, from chain state and journal alone.
+pub(crate) fn step(
+	journal: &Journal,
+	validator: &AccountId,
+	duty: &Duty<BlockNumber>,
+	work: Work,
+) -> Result<Step, JournalError> {
+	let request = duty.request;
+	let output_key = Key { request, kind: Kind::Output, seed: work.seed };
+	let answers = matches!(duty.kind, DutyKind::Answer | DutyKind::CommitOutput);
+	if answers {
+		return Ok(match journal.get(&output_key)? {
+			Some(Entry { value: Value::Output(output), salt, .. }) =>
+				Step::Say(vec![match duty.kind {
+					DutyKind::Answer => Statement::Answer { request, output },
+					_ => Statement::CommitOutput {
+						request,
+						commitment: output_commitment(&output, request, validator, &salt),
+					},
+				}]),
+			Some(_) => Step::Stuck("the journal holds evidence where an answer should be"),
+			None => Step::Compute(Box::new(Job {
+				key: output_key,
+				model: work.model,
+				input: work.input,
+				seed: work.seed,
+				claimed: None,
+			})),
+		});
+	}
+	let Some(challenge) = work.challenge else {
+		return Ok(Step::Stuck("a round without a challenge"));
+	};
+	let key = Key { request, kind: Kind::Evidence, seed: challenge };
+	let entry = journal.get(&key)?;
+	Ok(match (entry, duty.kind) {
+		(Some(Entry { value: Value::Evidence(evidence), salt, .. }), DutyKind::Commit) =>
+			Step::Say(vec![Statement::Commit {
+				request,
+				commitment: evidence.commitment(request, &challenge, validator, &salt),
+			}]),
+		(Some(Entry { value: Value::Evidence(evidence), salt, .. }), _) => {
+			let mut statements = Vec::new();
+			// Only the executor of a committed output has one that is not on chain.
+			if work.output.is_none() {
+				if let Some(Entry { value: Value::Output(output), salt, .. }) =
+					journal.get(&output_key)?
+				{
+					statements.push(Statement::RevealOutput { request, output, salt });
+				}
+			}
+			statements.push(Statement::Reveal { request, evidence, salt });
+			Step::Say(statements)
+		},
+		(Some(_), _) => Step::Stuck("the journal holds an answer where evidence should be"),
+		(None, DutyKind::Commit) => Step::Compute(Box::new(Job {
+			key,
+			model: work.model,
+			input: work.input,
+			seed: work.seed,
+			claimed: work.output,
+		})),
+		(None, _) => Step::Stuck("the journal does not hold what was committed to: was it removed?"),
+	})
+}
+
+/// Why a job was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum JobError {
+	/// The model is not here, or its files are not what they should be.
+	Library(String),
+	/// The engine refused or failed.
+	Engine(EngineError),
+	/// It took longer than it may.
+	TooLong,
+}
+
+impl JobError {
+	/// Label for metrics.
+	pub(crate) fn label(&self) -> &'static str {
+		match self {
+			Self::Library(_) => "library",
+			Self::Engine(e) => e.label(),
+			Self::TooLong => "too_long",
+		}
+	}
+
+	/// Whether the engine's process went away over it.
+	pub(crate) fn is_crash(&self) -> bool {
+		matches!(self, Self::TooLong | Self::Engine(EngineError::Gone))
+	}
+}
+
+impl std::fmt::Display for JobError {
+	fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+		match self {
+			Self::Library(e) => f.write_str(e),
+			Self::Engine(e) => e.fmt(f),
+			Self::TooLong => f.write_str("it took too long"),
+		}
+	}
+}
+
+/// Brings a model into the engine; no byte reaches it before its hash was checked.
+pub(crate) async fn load(
+	runner: &impl Runner,
+	library: &std::sync::Arc<impl Library>,
+	model: ModelId,
+) -> Result<crate::runner::LocalModel, JobError> {
+	let shared = library.clone();
+	let local = tokio::task::spawn_blocking(move || shared.verified(model))
+		.await
+		.map_err(|e| JobError::Library(format!("checking the model's files: {e}")))?
+		.map_err(JobError::Library)?;
+	let loaded = runner.load(&local.folder).await.map_err(JobError::Engine)?;
+	if loaded != model {
+		return Err(JobError::Library(format!("{} holds model {loaded:?}", local.folder.display())));
+	}
+	Ok(local)
+}
+
+/// Does a job.
+pub(crate) async fn perform(
+	job: Job,
+	runner: &impl Runner,
+	library: &std::sync::Arc<impl Library>,
+	limit: Duration,
+) -> Result<Value, JobError> {
+	load(runner, library, job.model).await?;
+	let work = async {
+		match job.key.kind {
+			Kind::Output => runner.run(job.model, job.input, job.seed).await.map(Value::Output),
+			Kind::Evidence => runner
+				.measure(job.model, job.input, job.seed, job.claimed, job.key.seed)
+				.await
+				.map(Value::Evidence),
+		}
+	};
+	match timeout(limit, work).await {
+		Ok(result) => result.map_err(JobError::Engine),
+		Err(_) => {
+			runner.restart();
+			Err(JobError::TooLong)
+		},
+	}
+}
+
+/// The statement's kind, for metrics and logs.
+pub(crate) fn label(statement: &Statement) -> &'static str {
+	match statement {
+		Statement::Serve { .. } => "serve",
+		Statement::Withdraw { .. } => "withdraw",
+		Statement::Answer { .. } => "answer",
+		Statement::CommitOutput { .. } => "commit_output",
+		Statement::Commit { .. } => "commit",
+		Statement::Reveal { .. } => "reveal",
+		Statement::RevealOutput { .. } => "reveal_output",
+	}
+}
+
+/// Name of a statement by its content: another fork's or another round's is another one.
+pub(crate) fn name(statements: &[Statement]) -> H256 {
+	H256(statements.using_encoded(polkadot_sdk::sp_core::blake2_256))
+}

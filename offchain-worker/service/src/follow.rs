@@ -1,0 +1,556 @@
+//! The loop: new blocks, finished jobs, and commands.
+
+use std::{
+	collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+	sync::Arc,
+	time::{Duration, Instant},
+};
+
+use codec::Encode;
+use consilience_primitives::{
+	crypto::InferenceId,
+	evidence::Evidence,
+	report::{Duties, Report, Statement, MAX_STATEMENTS},
+	List, ModelId,
+};
+use futures::{FutureExt, StreamExt};
+use polkadot_sdk::sp_core::H256;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+	chain::{AccountId, BlockNumber, Chain, ChainError, Head},
+	duty::{label, name, perform, step, Job, JobError, Step},
+	journal::{Journal, Key, Kind, Value},
+	metrics::Metrics,
+	runner::{Library, Runner},
+	serving::{self, Serving, ServingState},
+	LOG_TARGET,
+};
+
+/// Blocks after which a statement that is still due is said again.
+const SAY_AGAIN: BlockNumber = 3;
+/// Most jobs that wait; the most urgent ones stay.
+const QUEUE: usize = 64;
+/// Crashes of the engine over one model, without a success in between, after which the model is not run any more.
+const CRASHES: u32 = 3;
+/// Finalised blocks from one pruning of the journal to the next.
+const PRUNE_EVERY: BlockNumber = 16;
+/// Most bytes of a report; what is more goes into the next.
+const REPORT_BYTES: usize = 1 << 20;
+
+/// A command from the node's RPC.
+pub(crate) enum Command {
+	/// Serve a model.
+	Serve(ModelId, oneshot::Sender<Result<ServingState, String>>),
+	/// Serve it no longer.
+	Withdraw(ModelId, oneshot::Sender<Result<bool, String>>),
+	/// Say how things are.
+	Status(oneshot::Sender<Status>),
+}
+
+/// How things are with the worker.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+	/// The validator whose duties are done; none while no key of the keystore is in the session.
+	pub validator: Option<AccountId>,
+	/// Why there is no engine, if there is none and will not be one.
+	pub unavailable: Option<String>,
+	/// Jobs that wait.
+	pub waiting: usize,
+	/// Jobs that run.
+	pub running: usize,
+	/// Every model that is stored or to be served.
+	pub models: BTreeMap<ModelId, ServingState>,
+}
+
+enum Done {
+	Job { key: Key, model: ModelId, result: Result<Value, JobError>, took: Duration },
+	Check { model: ModelId, result: Result<Evidence, JobError> },
+}
+
+/// What is known of this validator at the best block.
+struct Validator {
+	key: InferenceId,
+	duties: Duties<AccountId, BlockNumber>,
+}
+
+/// The worker. Generic over the chain, the engine and the store, so that tests bring their own.
+pub struct Worker<C, R, L> {
+	chain: Arc<C>,
+	runner: Arc<R>,
+	library: Arc<L>,
+	journal: Journal,
+	serving: Serving,
+	metrics: Metrics,
+	limits: Limits,
+	commands: mpsc::Receiver<Command>,
+	/// Our own end of `finished`: it never runs dry while the worker lives.
+	done: mpsc::Sender<Done>,
+	finished: mpsc::Receiver<Done>,
+
+	head: Option<Head>,
+	validator: Option<Validator>,
+	/// Jobs that are due and wait, the most urgent first. Derived from the chain again at every step.
+	waiting: Vec<Job>,
+	/// Journal keys of everything that is due and to be computed.
+	due: HashSet<Key>,
+	running: HashSet<Key>,
+	/// Jobs that failed for a reason that trying again will not mend.
+	failed: HashSet<Key>,
+	/// Duties that were found to be stuck, so that the log says it once.
+	stuck: HashSet<Key>,
+	/// What there is to say, by duty.
+	say: Vec<Vec<Statement>>,
+	/// Block at which each was last said.
+	said: HashMap<H256, BlockNumber>,
+	/// Block on which the last report was made.
+	reported: Option<BlockNumber>,
+	crashes: HashMap<ModelId, u32>,
+	pruned: BlockNumber,
+}
+
+/// Bounds of the worker's work.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+	/// Jobs that run at a time.
+	pub jobs: usize,
+	/// Longest time that a job may take; the engine is ended after it.
+	pub job: Duration,
+}
+
+impl Default for Limits {
+	fn default() -> Self {
+		Self { jobs: 2, job: Duration::from_secs(600) }
+	}
+}
+
+impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
+	#[allow(clippy::too_many_arguments)]
+	pub(crate) fn new(
+		chain: Arc<C>,
+		runner: Arc<R>,
+		library: Arc<L>,
+		journal: Journal,
+		serving: Serving,
+		metrics: Metrics,
+		limits: Limits,
+		commands: mpsc::Receiver<Command>,
+	) -> Self {
+		// Every job sends once, and jobs are few: the channel never fills.
+		let (done, finished) = mpsc::channel(QUEUE);
+		Self {
+			chain,
+			runner,
+			library,
+			journal,
+			serving,
+			metrics,
+			limits,
+			commands,
+			done,
+			finished,
+			head: None,
+			validator: None,
+			waiting: Vec::new(),
+			due: HashSet::new(),
+			running: HashSet::new(),
+			failed: HashSet::new(),
+			stuck: HashSet::new(),
+			say: Vec::new(),
+			said: HashMap::new(),
+			reported: None,
+			crashes: HashMap::new(),
+			pruned: 0,
+		}
+	}
+
+	/// Runs until the chain's stream of blocks ends.
+	pub async fn run(mut self) {
+		let mut heads = self.chain.heads();
+		let mut commands_open = true;
+		loop {
+			tokio::select! {
+				head = heads.next() => {
+					let Some(mut head) = head else { return };
+					// Blocks that came meanwhile make this one old.
+					while let Some(Some(newer)) = heads.next().now_or_never() {
+						head = newer;
+					}
+					self.on_head(head);
+				},
+				Some(done) = self.finished.recv() => self.on_done(done),
+				command = self.commands.recv(), if commands_open => match command {
+					Some(command) => self.on_command(command),
+					None => commands_open = false,
+				},
+			}
+			self.review();
+			self.start_jobs();
+			self.speak().await;
+		}
+	}
+
+	fn on_head(&mut self, head: Head) {
+		self.head = Some(head);
+		let mut found = None;
+		for key in self.chain.keys() {
+			match self.chain.duties(head.hash, key.clone()) {
+				Ok(Some(duties)) => {
+					found = Some(Validator { key, duties });
+					break;
+				},
+				Ok(None) => (),
+				Err(e) => tracing::warn!(target: LOG_TARGET, "what is due at #{}: {e}", head.number),
+			}
+		}
+		match (&self.validator, &found) {
+			(None, Some(v)) =>
+				tracing::info!(target: LOG_TARGET, "doing the duties of validator {}", v.duties.validator),
+			(Some(v), None) => tracing::info!(
+				target: LOG_TARGET,
+				"validator {} is not in the session any more",
+				v.duties.validator
+			),
+			_ => (),
+		}
+		self.metrics.serving(found.as_ref().map_or(0, |v| v.duties.serving.len()));
+		self.validator = found;
+		self.prune(head);
+	}
+
+	fn prune(&mut self, head: Head) {
+		let finalized = self.chain.finalized();
+		if finalized.number < self.pruned.saturating_add(PRUNE_EVERY) {
+			return;
+		}
+		self.pruned = finalized.number;
+		let chain = &self.chain;
+		let open = |request| -> Result<bool, ChainError> {
+			Ok(chain.work(finalized.hash, request)?.is_some()
+				|| chain.work(head.hash, request)?.is_some())
+		};
+		match self.journal.prune(finalized.number, open) {
+			Ok(Ok(entries)) => tracing::debug!(target: LOG_TARGET, "{entries} entries pruned"),
+			Ok(Err(e)) => tracing::warn!(target: LOG_TARGET, "the journal is not pruned: {e}"),
+			Err(e) => tracing::error!(target: LOG_TARGET, "{e}"),
+		}
+	}
+
+	fn on_command(&mut self, command: Command) {
+		// Who asked may have stopped waiting.
+		match command {
+			Command::Serve(model, reply) => {
+				let _ = reply.send(self.want(model));
+			},
+			Command::Withdraw(model, reply) => {
+				let _ = reply.send(self.serving.unwant(model));
+			},
+			Command::Status(reply) => {
+				let _ = reply.send(self.status());
+			},
+		}
+	}
+
+	fn want(&mut self, model: ModelId) -> Result<ServingState, String> {
+		if !self.library.list().contains(&model) {
+			return Err(format!(
+				"model {model:?} is not on this machine: import it with `consilience model import`"
+			));
+		}
+		self.serving.want(model)?;
+		self.crashes.remove(&model);
+		if let Some(why) = self.runner.unavailable() {
+			self.serving.checked(model, Err(why));
+		}
+		Ok(self.serving.state(&model, true, self.serves(&model)))
+	}
+
+	fn serves(&self, model: &ModelId) -> bool {
+		self.validator.as_ref().is_some_and(|v| v.duties.serving.contains(model))
+	}
+
+	fn status(&self) -> Status {
+		let wanted = self.serving.wanted(&*self.library);
+		let known: BTreeSet<ModelId> =
+			wanted.iter().copied().chain(self.library.list()).collect();
+		Status {
+			validator: self.validator.as_ref().map(|v| v.duties.validator.clone()),
+			unavailable: self.runner.unavailable(),
+			waiting: self.waiting.len(),
+			running: self.running.len(),
+			models: known
+				.into_iter()
+				.map(|m| (m, self.serving.state(&m, wanted.contains(&m), self.serves(&m))))
+				.collect(),
+		}
+	}
+
+	fn on_done(&mut self, done: Done) {
+		match done {
+			Done::Job { key, model, result, took } => {
+				self.running.remove(&key);
+				let outcome = result.as_ref().map_or_else(|e| e.label(), |_| "done");
+				let kind = if key.kind == Kind::Output { "answer" } else { "measure" };
+				self.metrics.job(kind, outcome, took.as_secs_f64());
+				match result {
+					Ok(value) => {
+						self.crashes.remove(&model);
+						self.keep(key, value, took);
+					},
+					Err(e) if e.is_crash() => self.crashed(model, &e),
+					Err(e) => {
+						tracing::warn!(
+							target: LOG_TARGET,
+							"request {}: {kind}: {e}. Another validator will take its place",
+							key.request
+						);
+						self.failed.insert(key);
+					},
+				}
+			},
+			Done::Check { model, result } => match result {
+				Ok(evidence) => {
+					tracing::info!(target: LOG_TARGET, "{model:?}: reference evidence reproduced");
+					self.crashes.remove(&model);
+					self.serving.checked(model, Ok(evidence));
+				},
+				Err(e) if e.is_crash() => {
+					self.serving.retry(model);
+					self.crashed(model, &e);
+				},
+				Err(e) => {
+					tracing::error!(target: LOG_TARGET, "{model:?} is not served: {e}");
+					self.serving.checked(model, Err(e.to_string()));
+				},
+			},
+		}
+	}
+
+	fn keep(&mut self, key: Key, value: Value, took: Duration) {
+		let Some(head) = self.head else { return };
+		if !self.due.contains(&key) {
+			tracing::debug!(
+				target: LOG_TARGET,
+				"request {}: {:?} is not due any more",
+				key.request,
+				key.kind
+			);
+			return;
+		}
+		match self.journal.keep(&key, value, head.number) {
+			Ok(_) => tracing::info!(
+				target: LOG_TARGET,
+				"request {}: {:?} after {:.1} s",
+				key.request,
+				key.kind,
+				took.as_secs_f32()
+			),
+			// Nothing is said that could not be said again.
+			Err(e) => tracing::error!(target: LOG_TARGET, "request {}: {e}", key.request),
+		}
+	}
+
+	fn crashed(&mut self, model: ModelId, error: &JobError) {
+		let crashes = self.crashes.entry(model).or_default();
+		*crashes += 1;
+		tracing::warn!(target: LOG_TARGET, "{model:?}: the engine went away ({error}), {crashes} of {CRASHES}");
+		if *crashes >= CRASHES {
+			let why = format!("the engine went away {CRASHES} times over this model; it is not run any more");
+			tracing::error!(target: LOG_TARGET, "{model:?} is not served: {why}");
+			self.serving.checked(model, Err(why));
+		}
+	}
+
+	/// Derives what is to be computed and said from the best block and the journal.
+	fn review(&mut self) {
+		self.waiting.clear();
+		self.due.clear();
+		self.say.clear();
+		let (Some(head), Some(validator)) = (self.head, &self.validator) else { return };
+		for duty in &validator.duties.duties {
+			let work = match self.chain.work(head.hash, duty.request) {
+				Ok(Some(work)) => work,
+				Ok(None) => continue,
+				Err(e) => {
+					tracing::warn!(target: LOG_TARGET, "request {}: {e}", duty.request);
+					continue;
+				},
+			};
+			let seed = work.challenge.unwrap_or(work.seed);
+			match step(&self.journal, &validator.duties.validator, duty, work) {
+				Ok(Step::Say(statements)) => self.say.push(statements),
+				Ok(Step::Compute(job)) => {
+					self.due.insert(job.key);
+					if !self.running.contains(&job.key)
+						&& !self.failed.contains(&job.key)
+						&& self.serving.refusal(&job.model).is_none()
+					{
+						self.waiting.push(*job);
+					}
+				},
+				Ok(Step::Stuck(why)) => {
+					let key = Key { request: duty.request, kind: Kind::Evidence, seed };
+					if self.stuck.insert(key) {
+						tracing::error!(
+							target: LOG_TARGET,
+							"request {}: {:?} cannot be done: {why}",
+							duty.request,
+							duty.kind
+						);
+					}
+				},
+				Err(e) => tracing::error!(target: LOG_TARGET, "request {}: {e}", duty.request),
+			}
+		}
+		if self.waiting.len() > QUEUE {
+			tracing::warn!(
+				target: LOG_TARGET,
+				"{} jobs are due; the {QUEUE} most urgent are kept",
+				self.waiting.len()
+			);
+			self.waiting.truncate(QUEUE);
+		}
+		let open: HashSet<_> = validator.duties.duties.iter().map(|d| d.request).collect();
+		self.failed.retain(|key| open.contains(&key.request));
+		self.stuck.retain(|key| open.contains(&key.request));
+		self.review_serving(head);
+		let due: HashSet<_> = self.say.iter().map(|s| name(s)).collect();
+		self.said.retain(|name, _| due.contains(name));
+	}
+
+	fn review_serving(&mut self, head: Head) {
+		let Some(validator) = &self.validator else { return };
+		let on_chain = &validator.duties.serving;
+		let wanted = self.serving.wanted(&*self.library);
+		for model in on_chain {
+			if !wanted.contains(model) || self.serving.refusal(model).is_some() {
+				self.say.push(vec![Statement::Withdraw { model: *model }]);
+			}
+		}
+		for model in wanted {
+			if !on_chain.contains(&model) {
+				if let Some(evidence) = self.serving.evidence(&model) {
+					let evidence = evidence.clone();
+					self.say.push(vec![Statement::Serve { model, evidence }]);
+					continue;
+				}
+			}
+			// Models that are served already are checked too: machine and files may have changed since.
+			if !self.serving.is_unknown(&model) {
+				continue;
+			}
+			match self.chain.model(head.hash, model) {
+				Ok(Some(view)) =>
+					if self.serving.begin_check(model) {
+						let (runner, library, done) =
+							(self.runner.clone(), self.library.clone(), self.done.clone());
+						tokio::spawn(async move {
+							let result =
+								serving::check(model, &view.spec, &*runner, &library).await;
+							// The worker may have ended.
+							let _ = done.send(Done::Check { model, result }).await;
+						});
+					},
+				Ok(None) => (),
+				Err(e) => tracing::warn!(target: LOG_TARGET, "{model:?}: {e}"),
+			}
+		}
+	}
+
+	fn start_jobs(&mut self) {
+		while self.running.len() < self.limits.jobs.max(1) && !self.waiting.is_empty() {
+			let job = self.waiting.remove(0);
+			self.running.insert(job.key);
+			let (runner, library, done) =
+				(self.runner.clone(), self.library.clone(), self.done.clone());
+			let limit = self.limits.job;
+			tokio::spawn(async move {
+				let (key, model, started) = (job.key, job.model, Instant::now());
+				let result = perform(job, &*runner, &library, limit).await;
+				// The worker may have ended.
+				let _ = done.send(Done::Job { key, model, result, took: started.elapsed() }).await;
+			});
+		}
+		self.metrics.waiting(self.waiting.len());
+	}
+
+	/// Makes one report of what is to be said, at most one for a block.
+	async fn speak(&mut self) {
+		let (Some(head), Some(validator)) = (self.head, &self.validator) else { return };
+		if self.reported == Some(head.number) {
+			return;
+		}
+		let mut groups: Vec<&Vec<Statement>> = Vec::new();
+		let (mut statements, mut bytes) = (0, 0);
+		for group in &self.say {
+			let recently =
+				|at: &BlockNumber| head.number.saturating_sub(*at) < SAY_AGAIN && *at <= head.number;
+			if self.said.get(&name(group)).is_some_and(recently) {
+				continue;
+			}
+			statements += group.len();
+			bytes += group.encoded_size();
+			let first = groups.is_empty();
+			if statements > MAX_STATEMENTS as usize || (bytes > REPORT_BYTES && !first) {
+				break;
+			}
+			groups.push(group);
+		}
+		if groups.is_empty() {
+			return;
+		}
+		let (chain, duties) = (&self.chain, &validator.duties);
+		let sign = |groups: &[&Vec<Statement>]| {
+			let statements: Vec<_> = groups.iter().flat_map(|g| g.iter().cloned()).collect();
+			let report = Report {
+				session: duties.session,
+				validator: duties.index,
+				at: head.number,
+				statements: List::truncate_from(statements),
+			};
+			let signature = chain.sign(&validator.key, &report.payload(&chain.genesis()))?;
+			Ok::<_, ChainError>((report, signature))
+		};
+		let mut outcome = match sign(&groups) {
+			Ok((report, signature)) => chain.submit(head.hash, report, signature).await,
+			Err(e) => Err(e),
+		};
+		if matches!(outcome, Err(ChainError::Refused(_))) && groups.len() > 1 {
+			// One statement that is not due has the whole report refused: find the others.
+			groups.retain(|group| {
+				let alone = sign(&[*group])
+					.and_then(|(report, signature)| chain.check(head.hash, report, signature));
+				if let Err(e) = &alone {
+					tracing::debug!(target: LOG_TARGET, "{}: {e}", label(&group[0]));
+				}
+				alone.is_ok()
+			});
+			if !groups.is_empty() {
+				outcome = match sign(&groups) {
+					Ok((report, signature)) => chain.submit(head.hash, report, signature).await,
+					Err(e) => Err(e),
+				};
+			}
+		}
+		match outcome {
+			Ok(()) => {
+				self.metrics.report("submitted");
+				self.reported = Some(head.number);
+				for group in groups {
+					for statement in group {
+						self.metrics.statement(label(statement));
+						tracing::debug!(target: LOG_TARGET, "said at #{}: {}", head.number, label(statement));
+					}
+					self.said.insert(name(group), head.number);
+				}
+			},
+			Err(e) => {
+				let refused = matches!(e, ChainError::Refused(_));
+				self.metrics.report(if refused { "refused" } else { "failed" });
+				// Whatever is still due at the next block is said there.
+				self.reported = Some(head.number);
+				tracing::warn!(target: LOG_TARGET, "report at #{}: {e}", head.number);
+			},
+		}
+	}
+}

@@ -1,0 +1,62 @@
+//! What the worker needs of an engine and of a model store; tests have their own.
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use consilience_engine::EngineError;
+use consilience_primitives::{
+	evidence::Evidence,
+	manifest::Manifest,
+	request::{Input, Output},
+	ModelId,
+};
+use polkadot_sdk::sp_core::H256;
+
+/// An engine that may not be there yet, or go away: calls wait for one, and [`EngineError::Gone`] says that it went.
+#[async_trait]
+pub trait Runner: Send + Sync + 'static {
+	/// Loads the model in a folder, unless it is loaded.
+	async fn load(&self, folder: &Path) -> Result<ModelId, EngineError>;
+	/// Forgets a model.
+	async fn unload(&self, model: ModelId) -> Result<(), EngineError>;
+	/// Answers an input.
+	async fn run(
+		&self,
+		model: ModelId,
+		input: Input,
+		seed: H256,
+	) -> Result<Output, EngineError>;
+	/// Measures under a challenge.
+	async fn measure(
+		&self,
+		model: ModelId,
+		input: Input,
+		seed: H256,
+		claimed: Option<Output>,
+		challenge: H256,
+	) -> Result<Evidence, EngineError>;
+	/// Runs a model's reference inference.
+	async fn reference(&self, model: ModelId) -> Result<(Output, Evidence), EngineError>;
+	/// Ends the engine's process: it does not answer in time. Another is started.
+	fn restart(&self);
+	/// Why there is no engine and will not be one, if that is so.
+	fn unavailable(&self) -> Option<String>;
+}
+
+/// A model on this machine.
+#[derive(Clone, Debug)]
+pub struct LocalModel {
+	/// Its manifest.
+	pub manifest: Manifest,
+	/// Folder of its files.
+	pub folder: PathBuf,
+}
+
+/// Models on this machine.
+pub trait Library: Send + Sync + 'static {
+	/// Models that were imported, checked or not.
+	fn list(&self) -> Vec<ModelId>;
+	/// A model, after every hash of its files was checked. Takes long; the error says which file is wrong and why, and that
+	/// a model which is not there has to be imported.
+	fn verified(&self, model: ModelId) -> Result<LocalModel, String>;
+}
