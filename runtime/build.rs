@@ -2,5 +2,12 @@
 
 fn main() {
 	#[cfg(feature = "std")]
-	polkadot_sdk::substrate_wasm_builder::WasmBuilder::build_using_defaults();
+	{
+		// The lock file is looked for above the target folder, which may lie outside the workspace.
+		if std::env::var_os("WASM_BUILD_WORKSPACE_HINT").is_none() {
+			let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+			std::env::set_var("WASM_BUILD_WORKSPACE_HINT", workspace);
+		}
+		polkadot_sdk::substrate_wasm_builder::WasmBuilder::build_using_defaults();
+	}
 }

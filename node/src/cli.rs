@@ -1,0 +1,48 @@
+//! The command line.
+
+use polkadot_sdk::*;
+
+/// Arguments of the node and of everything that the binary can do besides.
+#[derive(Debug, clap::Parser)]
+pub(crate) struct Cli {
+	/// What to do; without it, the node runs.
+	#[command(subcommand)]
+	pub(crate) subcommand: Option<Subcommand>,
+
+	/// How the node runs.
+	#[command(flatten)]
+	pub(crate) run: sc_cli::RunCmd,
+}
+
+/// What the binary can do besides running the node.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Subcommand {
+	/// Make, look at and store keys.
+	#[command(subcommand)]
+	Key(sc_cli::KeySubcommand),
+
+	/// Write a chain specification.
+	#[command(alias = "build-spec")]
+	ExportChainSpec(sc_cli::ExportChainSpecCmd),
+
+	/// Check a block.
+	CheckBlock(sc_cli::CheckBlockCmd),
+
+	/// Write blocks to a file.
+	ExportBlocks(sc_cli::ExportBlocksCmd),
+
+	/// Write the state of a block as a chain specification.
+	ExportState(sc_cli::ExportStateCmd),
+
+	/// Read blocks from a file.
+	ImportBlocks(sc_cli::ImportBlocksCmd),
+
+	/// Remove the whole chain from this machine.
+	PurgeChain(sc_cli::PurgeChainCmd),
+
+	/// Set the chain on this machine back by some blocks.
+	Revert(sc_cli::RevertCmd),
+
+	/// Show the database's own information on the chain.
+	ChainInfo(sc_cli::ChainInfoCmd),
+}

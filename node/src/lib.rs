@@ -1,1 +1,0 @@
-//! The Consilience node and command line.

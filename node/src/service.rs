@@ -1,0 +1,410 @@
+//! Puts the node's parts together: client, network, transaction pool, BABE, GRANDPA, authority discovery, and the worker.
+
+use consilience_runtime::{Block, RuntimeApi};
+use futures::{FutureExt, StreamExt};
+use polkadot_sdk::*;
+use sc_client_api::{Backend, BlockBackend};
+use sc_client_db::PruningFilter;
+use sc_consensus_grandpa::{FinalityProofProvider, GrandpaPruningFilter, SharedVoterState};
+use sc_network::{config::FullNetworkConfiguration, Event, NetworkEventStream};
+use sc_service::{
+	error::Error as ServiceError, Configuration, PartialComponents, TaskManager, WarpSyncConfig,
+};
+use sc_telemetry::{Telemetry, TelemetryWorker};
+use sc_transaction_pool_api::OffchainTransactionPoolFactory;
+use sp_consensus_babe::inherents::InherentDataProvider as SlotProvider;
+use sp_runtime::traits::Block as BlockT;
+use std::{sync::Arc, time::Duration};
+
+use crate::rpc;
+
+/// Functions that the runtime may call: the SDK's and no others, so that every tool can run it.
+pub(crate) type HostFunctions = sp_io::SubstrateHostFunctions;
+/// Runs the WebAssembly runtime.
+pub(crate) type Executor = sc_executor::WasmExecutor<HostFunctions>;
+/// The client.
+pub(crate) type FullClient = sc_service::TFullClient<Block, RuntimeApi, Executor>;
+/// The database.
+pub(crate) type FullBackend = sc_service::TFullBackend<Block>;
+/// How the best chain is chosen.
+pub(crate) type FullSelectChain = sc_consensus::LongestChain<FullBackend, Block>;
+/// The transaction pool.
+pub(crate) type FullPool = sc_transaction_pool::TransactionPoolHandle<Block, FullClient>;
+
+type GrandpaBlockImport =
+	sc_consensus_grandpa::GrandpaBlockImport<FullBackend, Block, FullClient, FullSelectChain>;
+type CreateInherentDataProviders = Arc<
+	dyn sp_inherents::CreateInherentDataProviders<
+		Block,
+		(),
+		InherentDataProviders = (SlotProvider, sp_timestamp::InherentDataProvider),
+	>,
+>;
+type BabeBlockImport = sc_consensus_babe::BabeBlockImport<
+	Block,
+	FullClient,
+	GrandpaBlockImport,
+	CreateInherentDataProviders,
+	FullSelectChain,
+>;
+
+/// What [`new_partial`] makes besides the ordinary parts.
+pub(crate) struct Consensus {
+	block_import: BabeBlockImport,
+	grandpa_link: sc_consensus_grandpa::LinkHalf<Block, FullClient, FullSelectChain>,
+	babe_link: sc_consensus_babe::BabeLink<Block>,
+	babe_worker_handle: sc_consensus_babe::BabeWorkerHandle<Block>,
+	telemetry: Option<Telemetry>,
+}
+
+/// The parts that every command needs which touches the chain.
+pub(crate) type Parts = PartialComponents<
+	FullClient,
+	FullBackend,
+	FullSelectChain,
+	sc_consensus::DefaultImportQueue<Block>,
+	FullPool,
+	Consensus,
+>;
+
+/// A justification is kept for every block whose number this divides.
+const GRANDPA_JUSTIFICATION_PERIOD: u32 = 512;
+
+/// Builds client, database, pool and import queue.
+pub(crate) fn new_partial(config: &Configuration) -> Result<Parts, ServiceError> {
+	let telemetry = config
+		.telemetry_endpoints
+		.clone()
+		.filter(|endpoints| !endpoints.is_empty())
+		.map(|endpoints| -> Result<_, sc_telemetry::Error> {
+			let worker = TelemetryWorker::new(16)?;
+			let telemetry = worker.handle().new_telemetry(endpoints);
+			Ok((worker, telemetry))
+		})
+		.transpose()?;
+
+	let executor = sc_service::new_wasm_executor::<HostFunctions>(&config.executor);
+	let pruning_filters: Vec<Arc<dyn PruningFilter>> = vec![Arc::new(GrandpaPruningFilter)];
+	let (client, backend, keystore_container, task_manager) =
+		sc_service::new_full_parts::<Block, RuntimeApi, _>(
+			config,
+			telemetry.as_ref().map(|(_, telemetry)| telemetry.handle()),
+			executor,
+			pruning_filters,
+		)?;
+	let client = Arc::new(client);
+
+	let telemetry = telemetry.map(|(worker, telemetry)| {
+		task_manager
+			.spawn_handle()
+			.spawn("telemetry", None, worker.run());
+		telemetry
+	});
+
+	let select_chain = sc_consensus::LongestChain::new(backend.clone());
+
+	let transaction_pool = Arc::from(
+		sc_transaction_pool::Builder::new(
+			task_manager.spawn_essential_handle(),
+			client.clone(),
+			config.role.is_authority().into(),
+		)
+		.with_options(config.transaction_pool.clone())
+		.with_prometheus(config.prometheus_registry())
+		.build(),
+	);
+
+	let (grandpa_block_import, grandpa_link) = sc_consensus_grandpa::block_import(
+		client.clone(),
+		GRANDPA_JUSTIFICATION_PERIOD,
+		&client.clone(),
+		select_chain.clone(),
+		telemetry.as_ref().map(|telemetry| telemetry.handle()),
+	)?;
+	let justification_import = grandpa_block_import.clone();
+
+	let babe_config = sc_consensus_babe::configuration(&*client)?;
+	let slot_duration = babe_config.slot_duration();
+	let (block_import, babe_link) = sc_consensus_babe::block_import(
+		babe_config,
+		grandpa_block_import,
+		client.clone(),
+		Arc::new(move |_, _| async move {
+			let timestamp = sp_timestamp::InherentDataProvider::from_system_time();
+			let slot = SlotProvider::from_timestamp_and_slot_duration(*timestamp, slot_duration);
+			Ok((slot, timestamp))
+		}) as CreateInherentDataProviders,
+		select_chain.clone(),
+		OffchainTransactionPoolFactory::new(transaction_pool.clone()),
+	)?;
+
+	let (import_queue, babe_worker_handle) =
+		sc_consensus_babe::import_queue(sc_consensus_babe::ImportQueueParams {
+			link: babe_link.clone(),
+			block_import: block_import.clone(),
+			justification_import: Some(Box::new(justification_import)),
+			client: client.clone(),
+			slot_duration,
+			spawner: &task_manager.spawn_essential_handle(),
+			registry: config.prometheus_registry(),
+			telemetry: telemetry.as_ref().map(|telemetry| telemetry.handle()),
+		})?;
+
+	Ok(PartialComponents {
+		client,
+		backend,
+		task_manager,
+		keystore_container,
+		select_chain,
+		import_queue,
+		transaction_pool,
+		other: Consensus {
+			block_import,
+			grandpa_link,
+			babe_link,
+			babe_worker_handle,
+			telemetry,
+		},
+	})
+}
+
+/// Builds and starts the whole node.
+pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as BlockT>::Hash>>(
+	config: Configuration,
+) -> Result<TaskManager, ServiceError> {
+	let PartialComponents {
+		client,
+		backend,
+		mut task_manager,
+		import_queue,
+		keystore_container,
+		select_chain,
+		transaction_pool,
+		other:
+			Consensus {
+				block_import,
+				grandpa_link,
+				babe_link,
+				babe_worker_handle,
+				mut telemetry,
+			},
+	} = new_partial(&config)?;
+
+	let role = config.role;
+	let force_authoring = config.force_authoring;
+	let disable_grandpa = config.disable_grandpa;
+	let name = config.network.node_name.clone();
+	let prometheus_registry = config.prometheus_registry().cloned();
+	let publish_non_global_ips = config.network.allow_non_globals_in_dht;
+	let public_addresses = config.network.public_addresses.clone();
+	let persisted_cache_directory = config.network.net_config_path.clone();
+	let keystore = keystore_container.keystore();
+	let genesis_hash = client
+		.block_hash(0)?
+		.expect("a client is initialised with the genesis block; qed");
+
+	let mut net_config =
+		FullNetworkConfiguration::<_, _, N>::new(&config.network, prometheus_registry.clone());
+	let metrics = N::register_notification_metrics(prometheus_registry.as_ref());
+	let grandpa_protocol_name =
+		sc_consensus_grandpa::protocol_standard_name(&genesis_hash, &config.chain_spec);
+	let (grandpa_protocol_config, grandpa_notification_service) =
+		sc_consensus_grandpa::grandpa_peers_set_config::<_, N>(
+			grandpa_protocol_name.clone(),
+			metrics.clone(),
+			net_config.peer_store_handle(),
+		);
+	net_config.add_notification_protocol(grandpa_protocol_config);
+
+	let warp_sync = Arc::new(sc_consensus_grandpa::warp_proof::NetworkProvider::new(
+		backend.clone(),
+		grandpa_link.shared_authority_set().clone(),
+		Vec::new(),
+	));
+
+	let (network, system_rpc_tx, tx_handler_controller, sync_service, _bitswap) =
+		sc_service::build_network(sc_service::BuildNetworkParams {
+			config: &config,
+			net_config,
+			client: client.clone(),
+			transaction_pool: transaction_pool.clone(),
+			spawn_handle: task_manager.spawn_handle(),
+			spawn_essential_handle: task_manager.spawn_essential_handle(),
+			import_queue,
+			block_announce_validator_builder: None,
+			warp_sync_config: Some(WarpSyncConfig::WithProvider(warp_sync)),
+			block_relay: None,
+			metrics,
+			gap_sync_body_policy: None,
+		})?;
+
+	if config.offchain_worker.enabled {
+		task_manager.spawn_handle().spawn(
+			"offchain-workers-runner",
+			"offchain-worker",
+			sc_offchain::OffchainWorkers::new(sc_offchain::OffchainWorkerOptions {
+				runtime_api_provider: client.clone(),
+				keystore: Some(keystore.clone()),
+				offchain_db: backend.offchain_storage(),
+				transaction_pool: Some(OffchainTransactionPoolFactory::new(
+					transaction_pool.clone(),
+				)),
+				network_provider: Arc::new(network.clone()),
+				is_validator: role.is_authority(),
+				enable_http_requests: false,
+				custom_extensions: |_| vec![],
+			})?
+			.run(client.clone(), task_manager.spawn_handle())
+			.boxed(),
+		);
+	}
+
+	let shared_voter_state = SharedVoterState::empty();
+	let rpc_builder = {
+		let client = client.clone();
+		let pool = transaction_pool.clone();
+		let select_chain = select_chain.clone();
+		let keystore = keystore.clone();
+		let shared_voter_state = shared_voter_state.clone();
+		let shared_authority_set = grandpa_link.shared_authority_set().clone();
+		let justification_stream = grandpa_link.justification_stream();
+		let finality_provider = FinalityProofProvider::new_for_service(
+			backend.clone(),
+			Some(shared_authority_set.clone()),
+		);
+
+		Box::new(move |subscription_executor| {
+			rpc::create_full(rpc::FullDeps {
+				client: client.clone(),
+				pool: pool.clone(),
+				select_chain: select_chain.clone(),
+				babe_worker_handle: babe_worker_handle.clone(),
+				keystore: keystore.clone(),
+				grandpa: rpc::GrandpaDeps {
+					shared_voter_state: shared_voter_state.clone(),
+					shared_authority_set: shared_authority_set.clone(),
+					justification_stream: justification_stream.clone(),
+					subscription_executor,
+					finality_provider: finality_provider.clone(),
+				},
+			})
+			.map_err(Into::into)
+		})
+	};
+
+	sc_service::spawn_tasks(sc_service::SpawnTasksParams {
+		config,
+		backend,
+		client: client.clone(),
+		keystore: keystore.clone(),
+		network: network.clone(),
+		sync_service: sync_service.clone(),
+		rpc_builder,
+		transaction_pool: transaction_pool.clone(),
+		task_manager: &mut task_manager,
+		system_rpc_tx,
+		tx_handler_controller,
+		telemetry: telemetry.as_mut(),
+		tracing_execute_block: None,
+	})?;
+
+	if role.is_authority() {
+		let proposer = sc_basic_authorship::ProposerFactory::new(
+			task_manager.spawn_handle(),
+			client.clone(),
+			transaction_pool.clone(),
+			prometheus_registry.as_ref(),
+			telemetry.as_ref().map(|telemetry| telemetry.handle()),
+		);
+		let slot_duration = babe_link.config().slot_duration();
+		let babe = sc_consensus_babe::start_babe(sc_consensus_babe::BabeParams {
+			keystore: keystore.clone(),
+			client: client.clone(),
+			select_chain,
+			env: proposer,
+			block_import,
+			sync_oracle: sync_service.clone(),
+			justification_sync_link: sync_service.clone(),
+			create_inherent_data_providers: move |_, ()| async move {
+				let timestamp = sp_timestamp::InherentDataProvider::from_system_time();
+				let slot =
+					SlotProvider::from_timestamp_and_slot_duration(*timestamp, slot_duration);
+				Ok((slot, timestamp))
+			},
+			force_authoring,
+			backoff_authoring_blocks: Some(
+				sc_consensus_slots::BackoffAuthoringOnFinalizedHeadLagging::default(),
+			),
+			babe_link,
+			block_proposal_slot_portion: sc_consensus_babe::SlotProportion::new(0.5),
+			max_block_proposal_slot_portion: None,
+			telemetry: telemetry.as_ref().map(|telemetry| telemetry.handle()),
+		})?;
+		task_manager.spawn_essential_handle().spawn_blocking(
+			"babe-proposer",
+			Some("block-authoring"),
+			babe,
+		);
+
+		let dht_event_stream =
+			network
+				.event_stream("authority-discovery")
+				.filter_map(|event| async move {
+					match event {
+						Event::Dht(event) => Some(event),
+						_ => None,
+					}
+				});
+		let (discovery, _) = sc_authority_discovery::new_worker_and_service_with_config(
+			sc_authority_discovery::WorkerConfig {
+				publish_non_global_ips,
+				public_addresses,
+				strict_record_validation: true,
+				persisted_cache_directory,
+				..Default::default()
+			},
+			client.clone(),
+			Arc::new(network.clone()),
+			Box::pin(dht_event_stream),
+			sc_authority_discovery::Role::PublishAndDiscover(keystore.clone()),
+			prometheus_registry.clone(),
+			task_manager.spawn_handle(),
+		);
+		task_manager.spawn_handle().spawn(
+			"authority-discovery-worker",
+			Some("networking"),
+			discovery.run(),
+		);
+	}
+
+	if !disable_grandpa {
+		let grandpa =
+			sc_consensus_grandpa::run_grandpa_voter(sc_consensus_grandpa::GrandpaParams {
+				config: sc_consensus_grandpa::Config {
+					gossip_duration: Duration::from_millis(333),
+					justification_generation_period: GRANDPA_JUSTIFICATION_PERIOD,
+					name: Some(name),
+					observer_enabled: false,
+					// Who does not vote needs no keys.
+					keystore: role.is_authority().then_some(keystore),
+					local_role: role,
+					telemetry: telemetry.as_ref().map(|telemetry| telemetry.handle()),
+					protocol_name: grandpa_protocol_name,
+				},
+				link: grandpa_link,
+				network,
+				sync: sync_service,
+				notification_service: grandpa_notification_service,
+				voting_rule: sc_consensus_grandpa::VotingRulesBuilder::default().build(),
+				prometheus_registry,
+				shared_voter_state,
+				telemetry: telemetry.as_ref().map(|telemetry| telemetry.handle()),
+				offchain_tx_pool_factory: OffchainTransactionPoolFactory::new(transaction_pool),
+			})?;
+		task_manager
+			.spawn_essential_handle()
+			.spawn_blocking("grandpa-voter", None, grandpa);
+	}
+
+	Ok(task_manager)
+}
