@@ -2,6 +2,13 @@
 
 use crate::*;
 use codec::Encode;
+use consilience_primitives::{
+	crypto::{InferenceId, InferenceSignature},
+	report::{Duties, Report, Work},
+	request::{Assurance, Input},
+	view::{ModelView, QuoteError, RequestView},
+	ModelId, RequestId,
+};
 use frame_support::{
 	genesis_builder_helper::{build_state, get_preset},
 	traits::KeyOwnerProofSystem,
@@ -182,6 +189,48 @@ impl_runtime_apis! {
 	impl sp_authority_discovery::AuthorityDiscoveryApi<Block> for Runtime {
 		fn authorities() -> Vec<sp_authority_discovery::AuthorityId> {
 			AuthorityDiscovery::authorities()
+		}
+	}
+
+	impl consilience_runtime_api::InferenceApi<Block, AccountId, BlockNumber, Balance> for Runtime {
+		fn models(after: Option<ModelId>, limit: u32) -> Vec<ModelView<AccountId, Balance>> {
+			ModelRegistry::models(after, limit)
+		}
+
+		fn model(model: ModelId) -> Option<ModelView<AccountId, Balance>> {
+			ModelRegistry::model(model)
+		}
+
+		fn quote(
+			model: ModelId,
+			input: Input,
+			assurance: Assurance,
+		) -> Result<Balance, QuoteError> {
+			Inference::quote(model, &input, assurance)
+		}
+
+		fn request(
+			request: RequestId,
+		) -> Option<RequestView<AccountId, BlockNumber, Balance>> {
+			Inference::request_view(request)
+		}
+
+		fn duties(key: InferenceId) -> Option<Duties<AccountId, BlockNumber>> {
+			Inference::duties(&key)
+		}
+
+		fn work(request: RequestId) -> Option<Work> {
+			Inference::work(request)
+		}
+
+		fn report_transaction(
+			report: Report<BlockNumber>,
+			signature: InferenceSignature,
+		) -> <Block as BlockT>::Extrinsic {
+			let call = pallet_inference::Call::report { report, signature };
+			<Runtime as frame_system::offchain::CreateAuthorizedTransaction<
+				pallet_inference::Call<Runtime>,
+			>>::create_authorized_transaction(call.into())
 		}
 	}
 

@@ -29,6 +29,7 @@ fn session_keys(validator: Sr25519Keyring) -> SessionKeys {
 		babe: sr25519.into(),
 		grandpa: ed25519.public().into(),
 		authority_discovery: sr25519.into(),
+		inference: sr25519.into(),
 	}
 }
 

@@ -33,7 +33,7 @@ use sp_runtime::{
 use sp_version::RuntimeVersion;
 
 pub use apis::RuntimeApi;
-pub use transaction::{TransactionExtensions, UncheckedExtrinsic};
+pub use transaction::{extensions, SignedPayload, TransactionExtensions, UncheckedExtrinsic};
 
 /// Number of a block.
 pub type BlockNumber = u32;
@@ -103,6 +103,7 @@ impl_opaque_keys! {
 		pub babe: Babe,
 		pub grandpa: Grandpa,
 		pub authority_discovery: AuthorityDiscovery,
+		pub inference: Inference,
 	}
 }
 
@@ -183,4 +184,10 @@ mod runtime {
 	pub type Proxy = pallet_proxy;
 	#[runtime::pallet_index(32)]
 	pub type Multisig = pallet_multisig;
+
+	// Models and requests.
+	#[runtime::pallet_index(50)]
+	pub type ModelRegistry = pallet_model_registry;
+	#[runtime::pallet_index(51)]
+	pub type Inference = pallet_inference;
 }

@@ -2,5 +2,6 @@
 
 pub mod consensus;
 pub mod governance;
+pub mod inference;
 pub mod staking;
 pub mod system;

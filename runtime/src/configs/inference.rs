@@ -1,0 +1,49 @@
+//! Models and requests.
+
+use crate::{
+	configs::{consensus::MaxAuthorities, governance::TreasuryAccount},
+	*,
+};
+use frame_support::{parameter_types, traits::{ConstU128, ConstU32, ConstU64, ConstU8}};
+use sp_runtime::Perbill;
+
+parameter_types! {
+	/// The executor generates, which costs several times what a verifier's one pass costs.
+	pub const ExecutorShare: Perbill = Perbill::from_percent(60);
+	/// Divided among the verifiers.
+	pub const VerifierShare: Perbill = Perbill::from_percent(30);
+}
+
+impl pallet_model_registry::Config for Runtime {
+	type Currency = Balances;
+	type RuntimeHoldReason = RuntimeHoldReason;
+	type DepositBase = ConstU128<{ 10 * UNIT }>;
+	type DepositPerByte = ConstU128<{ 10 * MILLI }>;
+	// An executor and the two verifiers of a committee that can say who is wrong.
+	type MinServing = ConstU32<3>;
+	type MaxServing = ConstU32<64>;
+	type MaxServed = ConstU32<16>;
+	type MaxModels = ConstU32<1_024>;
+	type WeightInfo = pallet_model_registry::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_inference::Config for Runtime {
+	// Read in `Inference`'s `on_finalize`, after Babe's, this is the present block's VRF output.
+	type Randomness = pallet_babe::ParentBlockRandomness<Runtime>;
+	type Treasury = TreasuryAccount;
+	type ExecutorShare = ExecutorShare;
+	type VerifierShare = VerifierShare;
+	type MaxValidators = MaxAuthorities;
+	type MaxLoad = ConstU32<8>;
+	type MaxVerifiers = ConstU8<15>;
+	type MaxOpen = ConstU32<1_024>;
+	type MaxOpenPerAccount = ConstU32<64>;
+	type MaxPerBlock = ConstU32<64>;
+	type DrawPatience = ConstU32<20>;
+	type RevealBlocks = ConstU32<20>;
+	type Retention = ConstU32<DAYS>;
+	type ReportLongevity = ConstU32<8>;
+	// Before ordinary transactions, behind operational ones.
+	type ReportPriority = ConstU64<{ u64::MAX / 2 }>;
+	type WeightInfo = pallet_inference::weights::SubstrateWeight<Runtime>;
+}
