@@ -1,9 +1,13 @@
 //! Text generation, and the measurement of a claimed answer.
 
 pub(crate) mod cache;
+#[cfg(test)]
+mod exactness;
 pub(crate) mod generate;
 pub(crate) mod measure;
 pub mod sampling;
+#[cfg(test)]
+mod schedules;
 pub(crate) mod stop;
 pub(crate) mod template;
 
