@@ -15,7 +15,7 @@ class Cli:
         self.binary = binary
 
     def run(self, *arguments, show=None):
-        """The last JSON object that the subcommand printed. Earlier ones, one a line, go to `show` as they come.
+        """The last JSON object that the subcommand printed. A request's states go to `show` as they come.
 
         What the subcommand says to people goes to standard error.
         """
@@ -25,12 +25,13 @@ class Cli:
         for line in process.stdout:
             if not line.strip():
                 continue
-            if last is not None and show is not None:
-                show(last)
             try:
                 last = json.loads(line)
             except json.JSONDecodeError:
                 sys.stderr.write(line)
+                continue
+            if show is not None and "state" in last:
+                show(last)
         if process.wait() != 0:
             raise CliError(f"{os.path.basename(self.binary)} {' '.join(arguments[:2])} ended with {process.returncode}")
         return last

@@ -86,11 +86,19 @@ def line(arguments, network):
             say(f"\n== {os.path.basename(model)}: {question}")
             # A different validator each time: any node takes requests for any model.
             asked_at = network.validators[len(requests)]
-            request = cli.infer(models[model], asked_at, REQUESTER, ["--verifiers", "2", *options], lambda state: say(json.dumps(state)))
+            request = cli.infer(models[model], asked_at, REQUESTER, ["--verifiers", "2", *options], show_state)
             request["question"] = question
             request["answer"] = read(request["output"])
             requests.append(request)
     return requests
+
+
+def show_state(state):
+    """A line of a request's life, from `consilience infer --json`."""
+    members = f"  executor {state['executor']}" if state["executor"] else ""
+    if state["verifiers"]:
+        members += f"  verifiers {', '.join(state['verifiers'])}"
+    say(f"block {state['block']:>5}  request {state['request']}  {state['state']:12}{members}")
 
 
 def values(output):
