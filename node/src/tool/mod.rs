@@ -1,1 +1,144 @@
-//! The tool: models, requests, and the engine's process. Written by the lead; being filled in.
+//! What the binary can do besides running the node: models, requests, and the engine's process.
+//!
+//! Every command takes `--json` and then prints JSON, one object a line, on standard output; what is meant for people goes to
+//! standard error. The last line is the result.
+
+mod ask;
+mod chain;
+mod engine;
+mod failure;
+mod input;
+mod model;
+mod watch;
+
+pub(crate) use engine::EngineCommand;
+pub(crate) use model::ModelCommand;
+
+use std::future::Future;
+
+use consilience_primitives::RequestId;
+use polkadot_sdk::sc_cli;
+
+pub(crate) use ask::InferCommand;
+
+/// Result of a command; the message says what to do.
+pub(crate) type Result<T> = std::result::Result<T, String>;
+
+/// Where the node listens.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct NodeAddress {
+	/// Address of a node's JSON-RPC over WebSocket.
+	#[arg(long, default_value = "ws://127.0.0.1:9944")]
+	pub(crate) url: String,
+}
+
+/// Who signs.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Signer {
+	/// Secret of the account that signs and pays: a phrase, a seed in hexadecimal, or a development key such as //Alice.
+	#[arg(long)]
+	pub(crate) suri: String,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Format {
+	/// Print JSON, one object a line; the last is the result.
+	#[arg(long)]
+	pub(crate) json: bool,
+}
+
+impl Format {
+	/// Prints a result.
+	fn print(self, value: &serde_json::Value, people: impl FnOnce() -> String) {
+		if self.json {
+			println!("{value}");
+		} else {
+			println!("{}", people());
+		}
+	}
+}
+
+/// Requests on chain.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum RequestCommand {
+	/// Follow a request until it is settled and the block in which it was is finalised.
+	Watch {
+		/// Number of the request.
+		request: RequestId,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
+}
+
+impl RequestCommand {
+	/// Does what the command says.
+	pub(crate) fn run(&self) -> sc_cli::Result<()> {
+		let Self::Watch {
+			request,
+			node,
+			format,
+		} = self;
+		block_on(async {
+			let chain = chain::Chain::connect(&node.url).await?;
+			watch::until_settled(&chain, *request, *format, std::time::Instant::now()).await
+		})
+	}
+}
+
+/// Runs a command to its end.
+fn block_on(command: impl Future<Output = Result<()>>) -> sc_cli::Result<()> {
+	let runtime = tokio::runtime::Runtime::new()?;
+	runtime.block_on(command).map_err(sc_cli::Error::Input)
+}
+
+/// An amount for people.
+fn csl(amount: u128) -> String {
+	let (whole, part) = (
+		amount / consilience_runtime::UNIT,
+		amount % consilience_runtime::UNIT,
+	);
+	let digits = format!("{part:012}");
+	match digits.trim_end_matches('0') {
+		"" => format!("{whole} CSL"),
+		part => format!("{whole}.{part} CSL"),
+	}
+}
+
+/// An amount as people write it: `1.5` CSL.
+fn parse_csl(text: &str) -> std::result::Result<u128, String> {
+	let wrong = || format!("{text:?} is no amount of CSL, such as 1.5");
+	let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+	if part.len() > 12 || !part.chars().all(|c| c.is_ascii_digit()) {
+		return Err(wrong());
+	}
+	let whole: u128 = whole.parse().map_err(|_| wrong())?;
+	let part: u128 = format!("{part:0<12}").parse().map_err(|_| wrong())?;
+	whole
+		.checked_mul(consilience_runtime::UNIT)
+		.and_then(|w| w.checked_add(part))
+		.ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+
+	#[test]
+	fn amounts() {
+		for (text, amount) in [
+			("0", 0),
+			("1", 1_000_000_000_000),
+			("1.5", 1_500_000_000_000),
+		] {
+			assert_eq!(parse_csl(text), Ok(amount));
+			assert_eq!(csl(amount), format!("{text} CSL"));
+		}
+		assert_eq!(csl(1), "0.000000000001 CSL");
+		for bad in ["", "-1", "x", "1.0000000000001", "1.x", "1.-5"] {
+			assert!(parse_csl(bad).is_err(), "{bad}");
+		}
+	}
+}

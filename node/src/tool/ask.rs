@@ -1,0 +1,111 @@
+//! `consilience infer`.
+
+use std::time::Instant;
+
+use consilience_primitives::request::Assurance;
+use consilience_runtime::RuntimeEvent;
+use polkadot_sdk::sc_cli;
+use serde_json::json;
+
+use super::{
+	block_on,
+	chain::{self, Chain},
+	csl, failure,
+	input::InputArguments,
+	parse_csl, watch, Format, NodeAddress, Result, Signer,
+};
+
+/// Ask a model on chain, and wait for the checked answer.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InferCommand {
+	/// The model's id or name.
+	#[arg(long)]
+	model: String,
+
+	#[command(flatten)]
+	input: InputArguments,
+
+	/// Validators that check the answer [default: the model's minimum].
+	#[arg(long)]
+	verifiers: Option<u8>,
+
+	/// Most CSL that the answer may cost, tip included; what is not used is returned [default: the price of the longest
+	/// answer, and the tip].
+	#[arg(long, value_parser = parse_csl)]
+	fee_limit: Option<u128>,
+
+	/// CSL paid on top of the price.
+	#[arg(long, value_parser = parse_csl, default_value = "0")]
+	tip: u128,
+
+	/// Print the request's number and do not wait for the answer.
+	#[arg(long)]
+	no_wait: bool,
+
+	#[command(flatten)]
+	signer: Signer,
+	#[command(flatten)]
+	node: NodeAddress,
+	#[command(flatten)]
+	format: Format,
+}
+
+impl InferCommand {
+	/// Does what the command says.
+	pub(crate) fn run(&self) -> sc_cli::Result<()> {
+		block_on(self.ask())
+	}
+
+	async fn ask(&self) -> Result<()> {
+		let pair = chain::pair(&self.signer.suri)?;
+		let chain = Chain::connect(&self.node.url).await?;
+		let model = chain.find_model(&self.model).await?;
+		let input = self.input.input(model.spec.task)?;
+		let assurance =
+			Assurance::Committee(self.verifiers.unwrap_or(model.spec.policy.min_verifiers));
+		let price = chain
+			.quote(model.id, &input, assurance)
+			.await?
+			.map_err(|e| failure::quote(e, &model))?;
+		let worst = price.saturating_add(self.tip);
+		let fee_limit = self.fee_limit.unwrap_or(worst);
+		if fee_limit < worst {
+			return Err(format!(
+				"--fee-limit {} is below the price of the longest answer and the tip, {}",
+				csl(fee_limit),
+				csl(worst)
+			));
+		}
+		let since = Instant::now();
+		let call = pallet_inference::Call::request {
+			model: model.id,
+			input,
+			assurance,
+			fee_limit,
+			tip: self.tip,
+		};
+		let (block, events) = chain.submit(&pair, call.into()).await?;
+		let request = events
+			.iter()
+			.find_map(|e| match e {
+				RuntimeEvent::Inference(pallet_inference::Event::RequestSubmitted {
+					request,
+					..
+				}) => Some(*request),
+				_ => None,
+			})
+			.ok_or("the transaction is in a block, and made no request")?;
+		if self.no_wait {
+			let value = json!({ "request": request, "block": block.number, "escrow": fee_limit.to_string() });
+			self.format.print(&value, || {
+				format!(
+					"request {request} in block {}, {} held",
+					block.number,
+					csl(fee_limit)
+				)
+			});
+			return Ok(());
+		}
+		watch::until_settled(&chain, request, self.format, since).await
+	}
+}

@@ -1,0 +1,344 @@
+//! The node, as a client sees it.
+
+use codec::{Decode, Encode};
+use consilience_primitives::{
+	request::{Assurance, Input},
+	view::{ModelView, QuoteError, RequestView},
+	ModelId, RequestId,
+};
+use consilience_runtime::{
+	AccountId, Address, Balance, BlockNumber, Hash, Nonce, RuntimeCall, RuntimeEvent, Signature,
+	UncheckedExtrinsic,
+};
+use jsonrpsee::{
+	core::client::{ClientT, Subscription, SubscriptionClientT},
+	rpc_params,
+	ws_client::{WsClient, WsClientBuilder},
+};
+use polkadot_sdk::{
+	frame_system, sp_core,
+	sp_core::{crypto::Ss58Codec, sr25519, Bytes, Pair, H256},
+	sp_runtime::{self, traits::IdentifyAccount},
+};
+use serde_json::Value;
+
+use super::{failure, Result};
+
+/// A request of this chain.
+pub(crate) type Request = RequestView<AccountId, BlockNumber, Balance>;
+/// A model of this chain.
+pub(crate) type Model = ModelView<AccountId, Balance>;
+
+/// A connection to a node whose runtime is the one that this program was built with.
+pub(crate) struct Chain {
+	client: WsClient,
+	genesis: H256,
+}
+
+/// A block's number and hash.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+	/// Its height.
+	pub(crate) number: BlockNumber,
+	/// Its hash.
+	pub(crate) hash: H256,
+}
+
+/// An account's address.
+pub(crate) fn address(account: &AccountId) -> String {
+	account.to_ss58check_with_version(consilience_runtime::SS58_PREFIX.into())
+}
+
+/// The key pair of a secret.
+pub(crate) fn pair(suri: &str) -> Result<sr25519::Pair> {
+	sr25519::Pair::from_string(suri, None)
+		.map_err(|e| format!("--suri is no secret phrase, seed or development key: {e:?}"))
+}
+
+/// The account of a key pair.
+pub(crate) fn account(pair: &sr25519::Pair) -> AccountId {
+	sp_runtime::MultiSigner::from(pair.public()).into_account()
+}
+
+impl Chain {
+	/// Connects, and checks that node and program speak of the same runtime.
+	pub(crate) async fn connect(url: &str) -> Result<Self> {
+		let client = WsClientBuilder::default()
+			.max_response_size(64 << 20)
+			.build(url)
+			.await
+			.map_err(|e| {
+				format!("no node answers at {url}: {e}. Start one, or say where it is with --url")
+			})?;
+		let mut chain = Self {
+			client,
+			genesis: H256::zero(),
+		};
+		let version: Value = chain.call("state_getRuntimeVersion", rpc_params![]).await?;
+		let (name, spec, transaction) = (
+			&version["specName"],
+			&version["specVersion"],
+			&version["transactionVersion"],
+		);
+		let own = &consilience_runtime::VERSION;
+		if name != &*own.spec_name
+			|| spec != own.spec_version
+			|| transaction != own.transaction_version
+		{
+			return Err(format!(
+				"the node at {url} runs {name} {spec} (transactions {transaction}), this program knows {} {} ({}): use the node's own version",
+				own.spec_name, own.spec_version, own.transaction_version,
+			));
+		}
+		chain.genesis = chain.call("chain_getBlockHash", rpc_params![0]).await?;
+		Ok(chain)
+	}
+
+	/// Calls a method.
+	pub(crate) async fn call<R: serde::de::DeserializeOwned>(
+		&self,
+		method: &str,
+		params: jsonrpsee::core::params::ArrayParams,
+	) -> Result<R> {
+		self.client
+			.request(method, params)
+			.await
+			.map_err(|e| match e {
+				jsonrpsee::core::ClientError::Call(e) => match e.data() {
+					Some(data) => format!(
+						"{method}: {}: {}",
+						e.message(),
+						data.get().trim_matches('"')
+					),
+					None => format!("{method}: {}", e.message()),
+				},
+				e => format!("{method}: {e}"),
+			})
+	}
+
+	/// Subscribes to block headers.
+	pub(crate) async fn heads(&self, finalized: bool) -> Result<Subscription<Value>> {
+		let (subscribe, unsubscribe) = if finalized {
+			(
+				"chain_subscribeFinalizedHeads",
+				"chain_unsubscribeFinalizedHeads",
+			)
+		} else {
+			("chain_subscribeNewHeads", "chain_unsubscribeNewHeads")
+		};
+		self.client
+			.subscribe(subscribe, rpc_params![], unsubscribe)
+			.await
+			.map_err(|e| format!("{subscribe}: {e}"))
+	}
+
+	/// The block of a header that a subscription gave.
+	pub(crate) async fn head(&self, header: &Value) -> Result<Head> {
+		let number = header["number"]
+			.as_str()
+			.and_then(|n| BlockNumber::from_str_radix(n.trim_start_matches("0x"), 16).ok())
+			.ok_or("the node sent a header without number")?;
+		let hash: Option<H256> = self.call("chain_getBlockHash", rpc_params![number]).await?;
+		Ok(Head {
+			number,
+			hash: hash.ok_or("the node does not know its own block")?,
+		})
+	}
+
+	/// Calls the runtime at a block, or at the best one.
+	async fn runtime<R: Decode>(
+		&self,
+		function: &str,
+		arguments: impl Encode,
+		at: Option<H256>,
+	) -> Result<R> {
+		let reply: Bytes = self
+			.call(
+				"state_call",
+				rpc_params![function, Bytes(arguments.encode()), at],
+			)
+			.await?;
+		R::decode(&mut &reply[..]).map_err(|e| format!("{function}: unreadable reply: {e}"))
+	}
+
+	/// All models.
+	pub(crate) async fn models(&self) -> Result<Vec<Model>> {
+		let mut models: Vec<Model> = Vec::new();
+		loop {
+			let after = models.last().map(|m| m.id);
+			let more: Vec<Model> = self
+				.runtime("InferenceApi_models", (after, 256u32), None)
+				.await?;
+			if more.is_empty() {
+				return Ok(models);
+			}
+			models.extend(more);
+		}
+	}
+
+	/// A model by its id or, if it is the only one of that name, its name.
+	pub(crate) async fn find_model(&self, wanted: &str) -> Result<Model> {
+		let models = self.models().await?;
+		let id = wanted.parse::<H256>().ok();
+		let mut found: Vec<_> = models
+			.iter()
+			.filter(|m| id.map_or(m.spec.name[..] == *wanted.as_bytes(), |id| m.id == id))
+			.collect();
+		// Of several with one name, those that answer.
+		if found.len() > 1 {
+			found.retain(|m| m.status == consilience_primitives::model::ModelStatus::Active);
+		}
+		match &found[..] {
+			[model] => Ok((*model).clone()),
+			[] => {
+				let list: Vec<_> = models
+					.iter()
+					.map(|m| {
+						format!(
+							"  {:?}  {} ({:?})",
+							m.id,
+							String::from_utf8_lossy(&m.spec.name),
+							m.status
+						)
+					})
+					.collect();
+				Err(format!(
+					"no model {wanted:?} is registered. {}",
+					if list.is_empty() {
+						"None is: `consilience model register` registers one".into()
+					} else {
+						format!("These are:\n{}", list.join("\n"))
+					}
+				))
+			}
+			_ => Err(format!(
+				"several models are called {wanted:?}: name one by its id"
+			)),
+		}
+	}
+
+	/// What a request would cost at most, or why it would be refused.
+	pub(crate) async fn quote(
+		&self,
+		model: ModelId,
+		input: &Input,
+		assurance: Assurance,
+	) -> Result<std::result::Result<Balance, QuoteError>> {
+		self.runtime("InferenceApi_quote", (model, input, assurance), None)
+			.await
+	}
+
+	/// A request at a block, or at the best one.
+	pub(crate) async fn request(
+		&self,
+		request: RequestId,
+		at: Option<H256>,
+	) -> Result<Option<Request>> {
+		self.runtime("InferenceApi_request", request, at).await
+	}
+
+	/// Signs a call, sends it, waits until it is in a block, and gives that block and the events of the call.
+	pub(crate) async fn submit(
+		&self,
+		pair: &sr25519::Pair,
+		call: RuntimeCall,
+	) -> Result<(Head, Vec<RuntimeEvent>)> {
+		let account = account(pair);
+		let nonce: Nonce = self
+			.call("system_accountNextIndex", rpc_params![address(&account)])
+			.await?;
+		let bytes = self.sign(pair, account, nonce, call).encode();
+		let mut updates: Subscription<Value> = self
+			.client
+			.subscribe(
+				"author_submitAndWatchExtrinsic",
+				rpc_params![Bytes(bytes.clone())],
+				"author_unwatchExtrinsic",
+			)
+			.await
+			.map_err(failure::submission)?;
+		while let Some(update) = updates.next().await {
+			let update = update.map_err(|e| format!("the node sent an unreadable status: {e}"))?;
+			if let Some(hash) = update["inBlock"].as_str().and_then(|h| h.parse().ok()) {
+				return self.outcome(hash, &bytes).await;
+			}
+			for end in ["dropped", "invalid", "usurped"] {
+				if update.get(end).is_some() || update == end {
+					return Err(format!("the transaction was {end}: try again"));
+				}
+			}
+		}
+		Err("the node went away before the transaction was in a block".into())
+	}
+
+	fn sign(
+		&self,
+		pair: &sr25519::Pair,
+		account: AccountId,
+		nonce: Nonce,
+		call: RuntimeCall,
+	) -> UncheckedExtrinsic {
+		let version = &consilience_runtime::VERSION;
+		let extensions = consilience_runtime::extensions(nonce, 0);
+		let implicit = (
+			(),
+			(),
+			version.spec_version,
+			version.transaction_version,
+			self.genesis,
+			self.genesis,
+			(),
+			(),
+			(),
+			None,
+			(),
+		);
+		let payload = consilience_runtime::SignedPayload::from_raw(call, extensions, implicit);
+		let signature = payload.using_encoded(|p| pair.sign(p));
+		let (call, extensions, _) = payload.deconstruct();
+		UncheckedExtrinsic::new_signed(
+			call,
+			Address::Id(account),
+			Signature::Sr25519(signature),
+			extensions,
+		)
+	}
+
+	/// What became of a transaction in a block.
+	async fn outcome(&self, hash: H256, bytes: &[u8]) -> Result<(Head, Vec<RuntimeEvent>)> {
+		let block: Value = self.call("chain_getBlock", rpc_params![hash]).await?;
+		let wanted = sp_core::bytes::to_hex(bytes, false);
+		let index = block["block"]["extrinsics"]
+			.as_array()
+			.and_then(|list| list.iter().position(|e| e == &wanted.as_str()))
+			.ok_or("the block does not hold the transaction")?;
+		let number = block["block"]["header"]["number"]
+			.as_str()
+			.and_then(|n| BlockNumber::from_str_radix(n.trim_start_matches("0x"), 16).ok())
+			.ok_or("the block has no number")?;
+		let mut key = sp_core::twox_128(b"System").to_vec();
+		key.extend(sp_core::twox_128(b"Events"));
+		let stored: Option<Bytes> = self
+			.call("state_getStorage", rpc_params![Bytes(key), hash])
+			.await?;
+		let stored = stored.ok_or("the block has no events")?;
+		let records =
+			Vec::<frame_system::EventRecord<RuntimeEvent, Hash>>::decode(&mut &stored[..])
+				.map_err(|e| format!("unreadable events: {e}"))?;
+		let events: Vec<_> = records
+			.into_iter()
+			.filter(|r| r.phase == frame_system::Phase::ApplyExtrinsic(index as u32))
+			.map(|r| r.event)
+			.collect();
+		for event in &events {
+			if let RuntimeEvent::System(frame_system::Event::ExtrinsicFailed {
+				dispatch_error,
+				..
+			}) = event
+			{
+				return Err(failure::dispatch(dispatch_error));
+			}
+		}
+		Ok((Head { number, hash }, events))
+	}
+}

@@ -1,0 +1,130 @@
+//! Errors of the chain in words.
+
+use codec::Decode;
+use consilience_primitives::{request::InputError, view::QuoteError};
+use consilience_runtime::{Runtime, RuntimeError};
+use polkadot_sdk::sp_runtime::{DispatchError, ModuleError};
+use scale_info::{TypeDef, TypeInfo};
+
+/// Why a transaction did not get into the pool.
+pub(crate) fn submission(error: jsonrpsee::core::ClientError) -> String {
+	match error {
+		jsonrpsee::core::ClientError::Call(e) => {
+			let data = e
+				.data()
+				.map(|d| d.get().trim_matches('"').to_owned())
+				.unwrap_or_default();
+			let hint = if data.contains("payment") || data.contains("fees") {
+				". The account cannot pay the transaction fee: is it funded?"
+			} else {
+				""
+			};
+			format!(
+				"the node refused the transaction: {}: {data}{hint}",
+				e.message()
+			)
+		}
+		e => format!("the node refused the transaction: {e}"),
+	}
+}
+
+/// What a pallet's own documentation says of its error.
+fn documentation<E: TypeInfo>(index: u8) -> Option<(String, String)> {
+	let TypeDef::Variant(variants) = E::type_info().type_def else {
+		return None;
+	};
+	let variant = variants.variants.iter().find(|v| v.index == index)?;
+	let docs = variant
+		.docs
+		.iter()
+		.map(|l| l.trim())
+		.collect::<Vec<_>>()
+		.join(" ");
+	Some((variant.name.to_string(), docs))
+}
+
+/// Why a call failed.
+pub(crate) fn dispatch(error: &DispatchError) -> String {
+	let DispatchError::Module(ModuleError { index, error, .. }) = error else {
+		return format!("the call failed: {error:?}");
+	};
+	let mut bytes = vec![*index];
+	bytes.extend(error);
+	let known = match RuntimeError::decode(&mut &bytes[..]) {
+		Ok(RuntimeError::Inference(_)) => {
+			documentation::<pallet_inference::Error<Runtime>>(error[0])
+		}
+		Ok(RuntimeError::ModelRegistry(_)) => {
+			documentation::<pallet_model_registry::Error<Runtime>>(error[0])
+		}
+		Ok(other) => return format!("the call failed: {other:?}"),
+		Err(_) => None,
+	};
+	match known {
+		Some((name, docs)) => format!("the call failed: {name}: {docs}"),
+		None => format!("the call failed: error {error:?} of pallet {index}"),
+	}
+}
+
+/// Why a request would be refused, and what to do.
+pub(crate) fn quote(error: QuoteError, model: &super::chain::Model) -> String {
+	let spec = &model.spec;
+	let name = String::from_utf8_lossy(&spec.name);
+	match error {
+		QuoteError::UnknownModel => format!("model {name} is not registered any more"),
+		QuoteError::ModelNotActive => format!(
+			"model {name} is {:?} and takes no requests: {} validators serve it",
+			model.status,
+			model.serving.len()
+		),
+		QuoteError::BadAssurance => format!(
+			"--verifiers: the model asks for at least {}, the chain allows at most {}",
+			spec.policy.min_verifiers,
+			<<Runtime as pallet_inference::Config>::MaxVerifiers as polkadot_sdk::frame_support::traits::Get<u8>>::get(),
+		),
+		QuoteError::Overflow => "the price is more than all the money there is".into(),
+		QuoteError::Input(e) => match e {
+			InputError::WrongTask => format!(
+				"model {name} does {:?}: use {}",
+				spec.task,
+				match spec.task {
+					consilience_primitives::model::Task::TextGeneration => "--prompt",
+					consilience_primitives::model::Task::Embedding => "--text",
+					consilience_primitives::model::Task::Tensor => "--input",
+				}
+			),
+			InputError::NotUtf8 => "the text is not UTF-8".into(),
+			InputError::Empty => "the input is empty".into(),
+			InputError::InputTooLarge => format!(
+				"the input is larger than the {} units (bytes of text, elements of tensors) that model {name} takes",
+				spec.limits.max_input_units
+			),
+			InputError::ZeroTokens => "--max-tokens is zero".into(),
+			InputError::OutputTooLarge => format!(
+				"--max-tokens is more than the {} that model {name} gives",
+				spec.limits.max_output_units
+			),
+			InputError::BadSampling =>
+				"--temperature is 0 to 2, --top-p over 0 to 1, and stop strings are not empty".into(),
+			InputError::SignatureMismatch => format!(
+				"model {name} takes these tensors: {}",
+				spec.signature
+					.iter()
+					.map(|t| {
+						let shape: Vec<_> =
+							t.shape.iter().map(|d| d.map_or("?".into(), |d| d.to_string())).collect();
+						format!(
+							"{} {} [{}]",
+							String::from_utf8_lossy(&t.name),
+							t.datatype.name(),
+							shape.join(",")
+						)
+					})
+					.collect::<Vec<_>>()
+					.join("; ")
+			),
+			InputError::MalformedTensor =>
+				"a tensor's data is not as long as its shape says".into(),
+		},
+	}
+}

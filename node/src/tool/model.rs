@@ -1,0 +1,501 @@
+//! `consilience model …`: models on this machine and on chain.
+
+use std::path::{Path, PathBuf};
+
+use consilience_engine::{Engine, EngineConfig};
+use consilience_primitives::{evidence::Evidence, manifest::Manifest, request::Output, ModelId};
+use consilience_runtime::RuntimeEvent;
+use consilience_store::{
+	open_inference::from_tensor, Import, Progress, Runner, Signature, Store, StoredModel,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use jsonrpsee::rpc_params;
+use polkadot_sdk::{sc_cli, sp_core::H256};
+use serde_json::{json, Value};
+
+use super::{
+	block_on,
+	chain::{self, Chain},
+	csl,
+	input::InputArguments,
+	watch, Format, NodeAddress, Result, Signer,
+};
+
+/// Models on this machine and on chain.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ModelCommand {
+	/// Check a model's folder and put it into the store.
+	Import {
+		/// Folder with a manifest.json, or with a card (model.json) that says what the model is.
+		folder: PathBuf,
+		/// Print the manifest, and leave the store as it is.
+		#[arg(long)]
+		dry_run: bool,
+		#[command(flatten)]
+		store: StoreArguments,
+		#[command(flatten)]
+		format: Format,
+	},
+	/// List the models of the store.
+	List {
+		#[command(flatten)]
+		store: StoreArguments,
+		#[command(flatten)]
+		format: Format,
+	},
+	/// Run a model on this machine, without a chain.
+	Run {
+		/// Folder, or id or name of a model in the store.
+		model: String,
+		#[command(flatten)]
+		input: InputArguments,
+		/// Write the answer to this file instead of standard output.
+		#[arg(long)]
+		output: Option<PathBuf>,
+		/// Seed of the sampling noise, in hexadecimal.
+		#[arg(long, default_value_t = H256::zero())]
+		seed: H256,
+		#[command(flatten)]
+		store: StoreArguments,
+		#[command(flatten)]
+		format: Format,
+	},
+	/// Register a model of the store on chain.
+	Register {
+		/// Id or name of a model in the store.
+		model: String,
+		#[command(flatten)]
+		store: StoreArguments,
+		#[command(flatten)]
+		signer: Signer,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
+	/// Have the validator at --url serve a model that is in its store and on chain.
+	Serve {
+		/// The model's id or name.
+		model: String,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
+	/// Have the validator at --url serve a model no longer.
+	Withdraw {
+		/// The model's id or name.
+		model: String,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
+}
+
+/// Where the store is.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct StoreArguments {
+	/// The node's base path; the store is its folder `models`.
+	#[arg(long, short = 'd', value_name = "PATH")]
+	base_path: Option<PathBuf>,
+
+	/// The node's chain. The store is the same for all, as models go by their content.
+	#[arg(long, hide = true)]
+	chain: Option<String>,
+}
+
+impl StoreArguments {
+	fn open(&self) -> Result<Store> {
+		let base = match &self.base_path {
+			Some(path) => path.clone(),
+			None => sc_cli_base_path()?,
+		};
+		Store::open(consilience_worker::store_folder(&base)).map_err(|e| e.to_string())
+	}
+}
+
+/// The node's base path where none is given.
+fn sc_cli_base_path() -> Result<PathBuf> {
+	Ok(
+		polkadot_sdk::sc_service::BasePath::from_project("", "", "consilience")
+			.path()
+			.to_owned(),
+	)
+}
+
+/// The engine in this process.
+struct InProcess(Engine);
+
+impl InProcess {
+	fn new() -> Result<Self> {
+		Engine::new(EngineConfig::default())
+			.map(Self)
+			.map_err(|e| e.to_string())
+	}
+}
+
+impl Runner for InProcess {
+	fn signature(&self, graph: &Path) -> std::result::Result<Signature, String> {
+		let info = self.0.inspect(graph).map_err(|e| e.to_string())?;
+		Ok(Signature {
+			inputs: info.inputs,
+			outputs: info.outputs,
+		})
+	}
+
+	fn reference(
+		&self,
+		folder: &Path,
+		manifest: &Manifest,
+	) -> std::result::Result<(Output, Evidence), String> {
+		let run = || {
+			let model = self.0.load_manifest(folder, manifest.clone())?;
+			let reference = self.0.reference(model);
+			self.0.unload(model);
+			reference
+		};
+		run().map_err(|e| e.to_string())
+	}
+}
+
+/// Shows how far an import is.
+struct Bar(ProgressBar);
+
+impl Bar {
+	fn new(format: Format) -> Self {
+		let bar = if format.json {
+			ProgressBar::hidden()
+		} else {
+			ProgressBar::new(0)
+		};
+		bar.set_style(
+			ProgressStyle::with_template("{msg:20} {wide_bar} {bytes}/{total_bytes} {eta}")
+				.expect("the template is well-formed; qed"),
+		);
+		Self(bar)
+	}
+
+	fn show(&self, progress: Progress) {
+		match progress {
+			Progress::Total(bytes) => {
+				self.0.set_length(bytes);
+				self.0.set_message("checking hashes");
+			}
+			Progress::Hashed(bytes) => self.0.inc(bytes),
+			Progress::Reference => self.0.set_message("running reference"),
+			Progress::Copying => self.0.set_message("copying"),
+		}
+	}
+}
+
+/// Reads a folder, showing progress.
+fn read_folder(folder: &Path, format: Format) -> Result<(Import, Bar)> {
+	let bar = Bar::new(format);
+	// A folder with a manifest is checked without the engine.
+	let import = if folder.join("manifest.json").is_file() {
+		struct Unneeded;
+		impl Runner for Unneeded {
+			fn signature(&self, _: &Path) -> std::result::Result<Signature, String> {
+				Err("the manifest has the signature".into())
+			}
+
+			fn reference(
+				&self,
+				_: &Path,
+				_: &Manifest,
+			) -> std::result::Result<(Output, Evidence), String> {
+				Err("the manifest has the reference".into())
+			}
+		}
+		Import::read(folder, &Unneeded, &mut |p| bar.show(p))
+	} else {
+		Import::read(folder, &InProcess::new()?, &mut |p| bar.show(p))
+	};
+	Ok((import.map_err(|e| e.to_string())?, bar))
+}
+
+/// A model of the store by its id or, if it is the only one of that name, its name.
+fn find(store: &Store, wanted: &str) -> Result<StoredModel> {
+	if let Ok(id) = wanted.parse::<H256>() {
+		return store.get(id).map_err(|e| e.to_string());
+	}
+	let models = store.list().map_err(|e| e.to_string())?;
+	let found: Vec<_> = models
+		.iter()
+		.filter(|m| m.manifest.name == wanted)
+		.collect();
+	match &found[..] {
+		[model] => Ok((*model).clone()),
+		[] => {
+			let names: Vec<_> = models.iter().map(|m| m.manifest.name.as_str()).collect();
+			Err(format!(
+				"no model {wanted:?} is in the store {}, which holds: {}",
+				store.root().display(),
+				if names.is_empty() {
+					"nothing".into()
+				} else {
+					names.join(", ")
+				}
+			))
+		}
+		_ => Err(format!(
+			"several models in the store are called {wanted:?}: name one by its id"
+		)),
+	}
+}
+
+fn summary(id: ModelId, manifest: &Manifest, folder: Option<&Path>) -> Value {
+	json!({
+		"model": id,
+		"name": manifest.name,
+		"task": watch::task(manifest.task()),
+		"class": manifest.policy.class,
+		"size": manifest.size(),
+		"license": manifest.license,
+		"folder": folder.map(|f| f.display().to_string()),
+	})
+}
+
+fn line(id: ModelId, manifest: &Manifest) -> String {
+	format!(
+		"{id:?}  {}  {}, {:.1} MB",
+		manifest.name,
+		watch::task(manifest.task()).as_str().unwrap_or_default(),
+		manifest.size() as f64 / 1e6
+	)
+}
+
+impl ModelCommand {
+	/// Does what the command says.
+	pub(crate) fn run(&self) -> sc_cli::Result<()> {
+		self.execute().map_err(sc_cli::Error::Input)
+	}
+
+	fn execute(&self) -> Result<()> {
+		match self {
+			Self::Import {
+				folder,
+				dry_run,
+				store,
+				format,
+			} => import(folder, *dry_run, store, *format),
+			Self::List { store, format } => {
+				let models = store.open()?.list().map_err(|e| e.to_string())?;
+				if format.json {
+					let list: Vec<_> = models
+						.iter()
+						.map(|m| summary(m.id, &m.manifest, Some(&m.folder)))
+						.collect();
+					println!("{}", json!({ "models": list }));
+				} else {
+					models
+						.iter()
+						.for_each(|m| println!("{}", line(m.id, &m.manifest)));
+				}
+				Ok(())
+			}
+			Self::Run {
+				model,
+				input,
+				output,
+				seed,
+				store,
+				format,
+			} => run(model, input, output.as_deref(), seed, store, *format),
+			Self::Register {
+				model,
+				store,
+				signer,
+				node,
+				format,
+			} => wait(register(model, store, signer, node, *format)),
+			Self::Serve {
+				model,
+				node,
+				format,
+			} => wait(change(model, node, "models_serve", "serves", *format)),
+			Self::Withdraw {
+				model,
+				node,
+				format,
+			} => wait(change(
+				model,
+				node,
+				"models_withdraw",
+				"serves no longer",
+				*format,
+			)),
+		}
+	}
+}
+
+fn wait(command: impl std::future::Future<Output = Result<()>>) -> Result<()> {
+	block_on(command).map_err(|e| match e {
+		sc_cli::Error::Input(message) => message,
+		other => other.to_string(),
+	})
+}
+
+fn import(folder: &Path, dry_run: bool, store: &StoreArguments, format: Format) -> Result<()> {
+	let (import, bar) = read_folder(folder, format)?;
+	let manifest = import.manifest.clone();
+	if dry_run {
+		bar.0.finish_and_clear();
+		println!(
+			"{}",
+			serde_json::to_string_pretty(&manifest).map_err(|e| e.to_string())?
+		);
+		return Ok(());
+	}
+	let store = store.open()?;
+	let id = import
+		.put(&store, &mut |p| bar.show(p))
+		.map_err(|e| e.to_string())?;
+	bar.0.finish_and_clear();
+	format.print(&summary(id, &manifest, Some(&store.folder(id))), || {
+		line(id, &manifest)
+	});
+	Ok(())
+}
+
+fn run(
+	model: &str,
+	input: &InputArguments,
+	output: Option<&Path>,
+	seed: &H256,
+	store: &StoreArguments,
+	format: Format,
+) -> Result<()> {
+	let engine = InProcess::new()?;
+	let (folder, manifest) = if Path::new(model).is_dir() {
+		let (import, bar) = read_folder(Path::new(model), format)?;
+		bar.0.finish_and_clear();
+		(PathBuf::from(model), import.manifest)
+	} else {
+		let store = store.open()?;
+		let found = find(&store, model)?;
+		store.verify(found.id, |_| ()).map_err(|e| e.to_string())?;
+		(found.folder, found.manifest)
+	};
+	let input = input.input(manifest.task())?;
+	let spec = manifest.spec().map_err(|e| e.to_string())?;
+	input
+		.validate(spec.task, &spec.limits, &spec.signature)
+		.map_err(|e| format!("the model does not take this input: {e:?}"))?;
+	let name = manifest.name.clone();
+	let loaded = engine
+		.0
+		.load_manifest(&folder, manifest)
+		.map_err(|e| e.to_string())?;
+	let answer = engine
+		.0
+		.run(loaded, &input, seed)
+		.map_err(|e| e.to_string())?;
+	let reply = response(&name, loaded, &answer);
+	match output {
+		Some(path) => std::fs::write(path, format!("{reply}\n"))
+			.map_err(|e| format!("{}: {e}", path.display())),
+		None => {
+			format.print(&reply, || match &answer {
+				Output::Text { text, .. } => String::from_utf8_lossy(text).into_owned(),
+				Output::Tensors(_) => reply.to_string(),
+			});
+			Ok(())
+		}
+	}
+}
+
+/// A response of the Open Inference Protocol.
+fn response(name: &str, id: ModelId, output: &Output) -> Value {
+	let (outputs, parameters) = match output {
+		Output::Tensors(tensors) => {
+			let list: Vec<_> = tensors.iter().filter_map(|t| from_tensor(t).ok()).collect();
+			(json!(list), json!({}))
+		}
+		Output::Text {
+			tokens,
+			text,
+			finish,
+		} => (
+			json!([{
+				"name": "text",
+				"datatype": "BYTES",
+				"shape": [1],
+				"data": [String::from_utf8_lossy(text)],
+			}]),
+			json!({
+				"finish_reason": finish,
+				"tokens": tokens.iter().map(|t| t.0).collect::<Vec<_>>(),
+			}),
+		),
+	};
+	json!({ "model_name": name, "id": id, "outputs": outputs, "parameters": parameters })
+}
+
+async fn register(
+	model: &str,
+	store: &StoreArguments,
+	signer: &Signer,
+	node: &NodeAddress,
+	format: Format,
+) -> Result<()> {
+	let pair = chain::pair(&signer.suri)?;
+	let found = find(&store.open()?, model)?;
+	let spec = found.manifest.spec().map_err(|e| e.to_string())?;
+	let price = found.price.unwrap_or_default();
+	let chain = Chain::connect(&node.url).await?;
+	let call = pallet_model_registry::Call::register {
+		model: found.id,
+		spec,
+		price,
+	};
+	let (block, events) = chain.submit(&pair, call.into()).await?;
+	let deposit = events
+		.iter()
+		.find_map(|e| match e {
+			RuntimeEvent::ModelRegistry(pallet_model_registry::Event::ModelRegistered {
+				deposit,
+				..
+			}) => Some(*deposit),
+			_ => None,
+		})
+		.ok_or("the transaction is in a block, and registered nothing")?;
+	let value = json!({
+		"model": found.id,
+		"name": found.manifest.name,
+		"block": block.number,
+		"block_hash": block.hash,
+		"deposit": deposit.to_string(),
+	});
+	format.print(&value, || {
+		format!(
+			"{} registered as {:?} in block {}, deposit {}",
+			found.manifest.name,
+			found.id,
+			block.number,
+			csl(deposit)
+		)
+	});
+	Ok(())
+}
+
+/// Has the node's worker serve a model, or not.
+async fn change(
+	model: &str,
+	node: &NodeAddress,
+	method: &str,
+	done: &str,
+	format: Format,
+) -> Result<()> {
+	let chain = Chain::connect(&node.url).await?;
+	let id = match model.parse::<H256>() {
+		Ok(id) => id,
+		Err(_) => chain.find_model(model).await?.id,
+	};
+	let state: Value = chain.call(method, rpc_params![id]).await?;
+	format.print(&json!({ "model": id, "state": state }), || {
+		format!("the validator at {} {done} {id:?}: {state}", node.url)
+	});
+	Ok(())
+}

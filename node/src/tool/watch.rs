@@ -1,0 +1,171 @@
+//! Following a request to its end.
+
+use std::time::Instant;
+
+use consilience_primitives::{model::Task, request::Output, view::RequestState, RequestId};
+use serde_json::{json, Value};
+
+use super::{
+	chain::{address, Chain, Request},
+	csl, Format, Result,
+};
+
+/// An answer as JSON: text as it is, tensors in the form of the Open Inference Protocol.
+pub(crate) fn output(output: &Output) -> Value {
+	match output {
+		Output::Text { text, .. } => String::from_utf8_lossy(text).into(),
+		Output::Tensors(tensors) => {
+			let outputs: Vec<_> = tensors
+				.iter()
+				.filter_map(|t| consilience_store::open_inference::from_tensor(t).ok())
+				.collect();
+			json!({ "outputs": outputs })
+		}
+	}
+}
+
+/// The task's name as the OpenAI-like world writes it.
+pub(crate) fn task(task: Task) -> Value {
+	serde_json::to_value(task).unwrap_or_default()
+}
+
+/// A request as the last line of `infer` and `request watch`.
+fn result(request: &Request, seconds: f64, finalized: bool) -> Value {
+	let settled = |state| {
+		(request.state == state)
+			.then_some(request.settled_at)
+			.flatten()
+	};
+	json!({
+		"request": request.id,
+		"task": task(request.input.task()),
+		"model": request.model,
+		"status": request.state,
+		// Only what is final is shown as an answer.
+		"output": request.output.as_ref().filter(|_| request.state == RequestState::Final).map(output),
+		"executor": request.executor.as_ref().map(address),
+		"verifiers": request.verifiers.iter().map(address).collect::<Vec<_>>(),
+		"requested_block": request.requested_at,
+		"provisional_block": request.provisional_at,
+		"final_block": settled(RequestState::Final),
+		"settled_block": request.settled_at,
+		"finalized": finalized,
+		"seconds": (seconds * 1_000.0).round() / 1_000.0,
+		"paid": request.paid.to_string(),
+		"refunded": request.refunded.to_string(),
+	})
+}
+
+/// One line of a request's life.
+fn describe(request: &Request) -> String {
+	let executor = request.executor.as_ref().map(address).unwrap_or_default();
+	match request.state {
+		RequestState::Requested if request.assigned_at.is_some() => {
+			"the executor was late, another is drawn".into()
+		}
+		RequestState::Requested => "requested, an executor is to be drawn".into(),
+		RequestState::Assigned => format!("assigned to {executor}"),
+		RequestState::Provisional if request.verifiers.is_empty() => match &request.output {
+			Some(Output::Text { text, .. }) => {
+				format!("provisional answer: {:?}", String::from_utf8_lossy(text))
+			}
+			_ => "the executor is bound to its answer".into(),
+		},
+		RequestState::Provisional => format!(
+			"being checked by {}",
+			request
+				.verifiers
+				.iter()
+				.map(address)
+				.collect::<Vec<_>>()
+				.join(", ")
+		),
+		RequestState::Final => format!(
+			"final: {} paid, {} returned",
+			csl(request.paid),
+			csl(request.refunded)
+		),
+		RequestState::Rejected => format!(
+			"rejected, the measurements do not agree: {} returned",
+			csl(request.refunded)
+		),
+		RequestState::Expired => format!(
+			"expired, not answered and checked in time: {} returned",
+			csl(request.refunded)
+		),
+		RequestState::Cancelled => format!("cancelled: {} returned", csl(request.refunded)),
+	}
+}
+
+/// Follows a request block by block until it is settled in a finalised block. Succeeds only if it is final.
+pub(crate) async fn until_settled(
+	chain: &Chain,
+	id: RequestId,
+	format: Format,
+	since: Instant,
+) -> Result<()> {
+	let unknown = || {
+		format!("request {id} is not on chain: it was never made, or was settled long ago and forgotten")
+	};
+	let (mut best, mut finalized) = (chain.heads(false).await?, chain.heads(true).await?);
+	let mut last: Option<String> = None;
+	let mut seconds: Option<f64> = None;
+	let mut missing = 0;
+	loop {
+		let gone = || "the node went away".to_owned();
+		tokio::select! {
+			header = best.next() => {
+				let header = header.ok_or_else(gone)?.map_err(|e| e.to_string())?;
+				let head = chain.head(&header).await?;
+				let Some(request) = chain.request(id, Some(head.hash)).await? else {
+					// A reorganisation may take it away for a moment.
+					missing += 1;
+					if missing > 10 {
+						return Err(unknown());
+					}
+					continue;
+				};
+				missing = 0;
+				let line = describe(&request);
+				if last.as_ref() != Some(&line) {
+					if format.json {
+						println!("{}", json!({
+							"block": head.number,
+							"request": id,
+							"state": request.state,
+							"executor": request.executor.as_ref().map(address),
+							"verifiers": request.verifiers.iter().map(address).collect::<Vec<_>>(),
+						}));
+					} else {
+						println!("block {:>6}  request {id}  {line}", head.number);
+					}
+					last = Some(line);
+				}
+				if request.state.is_settled() {
+					seconds.get_or_insert(since.elapsed().as_secs_f64());
+				}
+			},
+			header = finalized.next() => {
+				let header = header.ok_or_else(gone)?.map_err(|e| e.to_string())?;
+				let head = chain.head(&header).await?;
+				let Some(request) = chain.request(id, Some(head.hash)).await? else { continue };
+				if !request.state.is_settled() {
+					continue;
+				}
+				let seconds = seconds.unwrap_or_else(|| since.elapsed().as_secs_f64());
+				let value = result(&request, seconds, true);
+				format.print(&value, || match &request.output {
+					Some(answer) if request.state == RequestState::Final => match output(answer) {
+						Value::String(text) => format!("\n{text}"),
+						other => format!("\n{other}"),
+					},
+					_ => describe(&request),
+				});
+				return match request.state {
+					RequestState::Final => Ok(()),
+					_ => Err(format!("request {id}: {}", describe(&request))),
+				};
+			},
+		}
+	}
+}
