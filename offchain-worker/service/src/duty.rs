@@ -204,5 +204,5 @@ pub(crate) fn label(statement: &Statement) -> &'static str {
 
 /// Name of a statement by its content: another fork's or another round's is another one.
 pub(crate) fn name(statements: &[Statement]) -> H256 {
-	H256(statements.using_encoded(polkadot_sdk::sp_core::blake2_256))
+	H256(statements.using_encoded(polkadot_sdk::sp_crypto_hashing::blake2_256))
 }

@@ -1,0 +1,680 @@
+//! The worker against a chain, an engine and a store that tests control.
+
+use std::{
+	collections::{BTreeSet, HashMap},
+	path::{Path, PathBuf},
+	sync::{
+		atomic::{AtomicUsize, Ordering},
+		Arc, Mutex,
+	},
+	time::Duration,
+};
+
+use async_trait::async_trait;
+use consilience_engine::EngineError;
+use consilience_primitives::{
+	crypto::{InferenceId, InferencePair, InferenceSignature},
+	evidence::{output_commitment, Evidence, Fingerprint, Verdict},
+	manifest::{
+		Cache, File, Manifest, Numerics, Reference, ReferenceInput, TaskDetails, VERSION,
+	},
+	model::{
+		Bounds, Limits as ModelLimits, ModelStatus, NumericClass, Price, TimeLimit,
+		VerificationPolicy,
+	},
+	report::{Duties, Duty, DutyKind, Report, Statement, Work},
+	request::{FinishReason, Input, Output, Prompt, Sampling},
+	view::ModelView,
+	ModelId, RequestId,
+};
+use futures::{stream::BoxStream, StreamExt};
+use polkadot_sdk::{sp_application_crypto::Pair, sp_core::H256, sp_runtime::AccountId32};
+use tokio::{
+	sync::{mpsc, oneshot, Semaphore},
+	task::JoinHandle,
+	time::timeout,
+};
+
+use crate::{
+	chain::{AccountId, Balance, BlockNumber, Chain, ChainError, Head},
+	follow::{Command, Limits, Status, Worker},
+	journal::Journal,
+	metrics::Metrics,
+	runner::{Library, LocalModel, Runner},
+	serving::{Serving, ServingState},
+};
+
+/// A test that waits longer has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn validator() -> AccountId {
+	AccountId32::new([7; 32])
+}
+
+fn pair() -> InferencePair {
+	InferencePair::from_string("//Alice", None).unwrap()
+}
+
+fn head(number: BlockNumber) -> Head {
+	Head { hash: H256::from_low_u64_be(number.into()), number }
+}
+
+#[derive(Default)]
+struct ChainState {
+	finalized: BlockNumber,
+	serving: Vec<ModelId>,
+	duties: Vec<Duty<BlockNumber>>,
+	work: HashMap<RequestId, Work>,
+	models: HashMap<ModelId, ModelView<AccountId, Balance>>,
+	/// Requests whose statements are not due after all.
+	refused: BTreeSet<RequestId>,
+}
+
+struct MockChain {
+	state: Mutex<ChainState>,
+	heads: Mutex<Option<mpsc::UnboundedReceiver<Head>>>,
+	reports: mpsc::UnboundedSender<Report<BlockNumber>>,
+}
+
+fn request_of(statement: &Statement) -> Option<RequestId> {
+	match statement {
+		Statement::Serve { .. } | Statement::Withdraw { .. } => None,
+		Statement::Answer { request, .. }
+		| Statement::CommitOutput { request, .. }
+		| Statement::Commit { request, .. }
+		| Statement::Reveal { request, .. }
+		| Statement::RevealOutput { request, .. } => Some(*request),
+	}
+}
+
+#[async_trait]
+impl Chain for MockChain {
+	fn heads(&self) -> BoxStream<'static, Head> {
+		let receiver = self.heads.lock().unwrap().take().unwrap();
+		futures::stream::unfold(receiver, |mut r| async move { r.recv().await.map(|h| (h, r)) })
+			.boxed()
+	}
+
+	fn finalized(&self) -> Head {
+		head(self.state.lock().unwrap().finalized)
+	}
+
+	fn genesis(&self) -> H256 {
+		H256::repeat_byte(9)
+	}
+
+	fn keys(&self) -> Vec<InferenceId> {
+		vec![pair().public()]
+	}
+
+	fn duties(
+		&self,
+		_at: H256,
+		key: InferenceId,
+	) -> Result<Option<Duties<AccountId, BlockNumber>>, ChainError> {
+		assert_eq!(key, pair().public());
+		let state = self.state.lock().unwrap();
+		Ok(Some(Duties {
+			validator: validator(),
+			session: 3,
+			index: 2,
+			serving: state.serving.clone(),
+			duties: state.duties.clone(),
+		}))
+	}
+
+	fn work(&self, _at: H256, request: RequestId) -> Result<Option<Work>, ChainError> {
+		Ok(self.state.lock().unwrap().work.get(&request).cloned())
+	}
+
+	fn model(
+		&self,
+		_at: H256,
+		model: ModelId,
+	) -> Result<Option<ModelView<AccountId, Balance>>, ChainError> {
+		Ok(self.state.lock().unwrap().models.get(&model).cloned())
+	}
+
+	fn sign(&self, _key: &InferenceId, payload: &[u8]) -> Result<InferenceSignature, ChainError> {
+		Ok(pair().sign(payload))
+	}
+
+	fn check(
+		&self,
+		_at: H256,
+		report: Report<BlockNumber>,
+		signature: InferenceSignature,
+	) -> Result<(), ChainError> {
+		assert!(InferencePair::verify(
+			&signature,
+			report.payload(&self.genesis()),
+			&pair().public()
+		));
+		let refused = &self.state.lock().unwrap().refused;
+		let bad = |s: &Statement| request_of(s).is_some_and(|r| refused.contains(&r));
+		if report.statements.iter().any(bad) {
+			return Err(ChainError::Refused("not due".into()));
+		}
+		Ok(())
+	}
+
+	async fn submit(
+		&self,
+		at: H256,
+		report: Report<BlockNumber>,
+		signature: InferenceSignature,
+	) -> Result<(), ChainError> {
+		self.check(at, report.clone(), signature)?;
+		self.reports.send(report).map_err(|e| ChainError::Pool(e.to_string()))
+	}
+}
+
+/// Every result is another, so that computing twice shows.
+struct FakeEngine {
+	calls: AtomicUsize,
+	/// Jobs wait here.
+	gate: Semaphore,
+	/// So many of the next jobs end the process.
+	crashes: AtomicUsize,
+	reference: Mutex<Evidence>,
+}
+
+impl FakeEngine {
+	async fn job(&self) -> Result<usize, EngineError> {
+		let n = self.calls.fetch_add(1, Ordering::SeqCst);
+		self.gate.acquire().await.unwrap().forget();
+		let crash = |left: usize| left.checked_sub(1);
+		match self.crashes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, crash) {
+			Ok(_) => Err(EngineError::Gone),
+			Err(_) => Ok(n),
+		}
+	}
+
+	fn calls(&self) -> usize {
+		self.calls.load(Ordering::SeqCst)
+	}
+}
+
+fn output(n: usize) -> Output {
+	Output::Text {
+		tokens: vec![codec::Compact(n as u32)].try_into().unwrap(),
+		text: b"Paris".to_vec().try_into().unwrap(),
+		finish: FinishReason::EndOfText,
+	}
+}
+
+fn evidence(n: usize) -> Evidence {
+	Evidence { fingerprint: Fingerprint::Digest([n as u8; 16]), verdict: Verdict::default() }
+}
+
+#[async_trait]
+impl Runner for FakeEngine {
+	async fn load(&self, _folder: &Path) -> Result<ModelId, EngineError> {
+		Ok(manifest().id())
+	}
+
+	async fn unload(&self, _model: ModelId) -> Result<(), EngineError> {
+		Ok(())
+	}
+
+	async fn run(&self, _: ModelId, _: Input, _: H256) -> Result<Output, EngineError> {
+		self.job().await.map(output)
+	}
+
+	async fn measure(
+		&self,
+		_: ModelId,
+		_: Input,
+		_: H256,
+		_: Option<Output>,
+		_: H256,
+	) -> Result<Evidence, EngineError> {
+		self.job().await.map(evidence)
+	}
+
+	async fn reference(&self, _: ModelId) -> Result<(Output, Evidence), EngineError> {
+		Ok((output(0), self.reference.lock().unwrap().clone()))
+	}
+
+	fn restart(&self) {}
+
+	fn unavailable(&self) -> Option<String> {
+		None
+	}
+}
+
+fn manifest() -> Manifest {
+	Manifest {
+		version: VERSION,
+		name: "tiny".into(),
+		license: "Apache-2.0".into(),
+		source: "a test".into(),
+		task: TaskDetails::TextGeneration {
+			tokenizer: "tokenizer.json".into(),
+			chat_template: None,
+			bos_token: None,
+			eos_token: None,
+			eos_token_ids: vec![0],
+			context: 128,
+			vocabulary: 16,
+			layers: 1,
+			kv_heads: 1,
+			head_dim: 4,
+			cache: Cache::Slots,
+		},
+		graph: "model.onnx".into(),
+		files: ["model.onnx", "tokenizer.json"]
+			.map(|path| File { path: path.into(), size: 0, chunks: vec![] })
+			.to_vec(),
+		numerics: Numerics {
+			element_type: "fp32".into(),
+			opset: 17,
+			onnxruntime_min: "1.31.1".into(),
+			onnxruntime_max: "1.31.1".into(),
+			providers: vec!["CPUExecutionProvider".into()],
+			optimization: "disable".into(),
+		},
+		limits: ModelLimits { max_input_units: 100, max_output_units: 100 },
+		time: TimeLimit { base_blocks: 10, output_units_per_block: 4 },
+		policy: VerificationPolicy {
+			class: NumericClass::Exact,
+			positions: 16,
+			entries: 1,
+			fraction_bits: 0,
+			accept: Bounds::default(),
+			fraud: Bounds::default(),
+			min_verifiers: 2,
+		},
+		reference: Reference {
+			input: ReferenceInput::Text { text: "a".into(), max_tokens: 1 },
+			output: H256::zero(),
+			evidence: evidence(42),
+		},
+	}
+}
+
+struct FakeLibrary;
+
+impl Library for FakeLibrary {
+	fn list(&self) -> Vec<ModelId> {
+		vec![manifest().id()]
+	}
+
+	fn verified(&self, _model: ModelId) -> Result<LocalModel, String> {
+		Ok(LocalModel { manifest: manifest(), folder: PathBuf::new() })
+	}
+}
+
+struct Bench {
+	folder: tempfile::TempDir,
+	chain: Arc<MockChain>,
+	engine: Arc<FakeEngine>,
+	heads: mpsc::UnboundedSender<Head>,
+	reports: mpsc::UnboundedReceiver<Report<BlockNumber>>,
+	commands: mpsc::Sender<Command>,
+	worker: JoinHandle<()>,
+}
+
+impl Bench {
+	fn new() -> Self {
+		Self::on(tempfile::tempdir().unwrap(), Semaphore::MAX_PERMITS / 2)
+	}
+
+	/// A worker whose jobs wait until `release` lets them go.
+	fn held() -> Self {
+		Self::on(tempfile::tempdir().unwrap(), 0)
+	}
+
+	fn on(folder: tempfile::TempDir, permits: usize) -> Self {
+		let (reports, received) = mpsc::unbounded_channel();
+		let (heads, stream) = mpsc::unbounded_channel();
+		let (commands, receiver) = mpsc::channel(4);
+		let chain = Arc::new(MockChain {
+			state: Mutex::default(),
+			heads: Mutex::new(Some(stream)),
+			reports,
+		});
+		let engine = Arc::new(FakeEngine {
+			calls: AtomicUsize::new(0),
+			gate: Semaphore::new(permits),
+			crashes: AtomicUsize::new(0),
+			reference: Mutex::new(evidence(42)),
+		});
+		let worker = Worker::new(
+			chain.clone(),
+			engine.clone(),
+			Arc::new(FakeLibrary),
+			Journal::open(&folder.path().join("journal.redb")).unwrap(),
+			Serving::open(folder.path().join("serving.json")).unwrap(),
+			Metrics::default(),
+			Limits::default(),
+			receiver,
+		);
+		Self {
+			folder,
+			chain,
+			engine,
+			heads,
+			reports: received,
+			commands,
+			worker: tokio::spawn(worker.run()),
+		}
+	}
+
+	fn state(&self) -> std::sync::MutexGuard<'_, ChainState> {
+		self.chain.state.lock().unwrap()
+	}
+
+	fn due(&self, duties: &[(RequestId, DutyKind)]) {
+		let mut state = self.state();
+		state.duties = duties
+			.iter()
+			.map(|(request, kind)| Duty {
+				request: *request,
+				model: manifest().id(),
+				kind: *kind,
+				deadline: 100,
+			})
+			.collect();
+		for (request, kind) in duties {
+			let measuring = matches!(kind, DutyKind::Commit | DutyKind::Reveal);
+			state.work.insert(
+				*request,
+				Work {
+					model: manifest().id(),
+					input: Input::TextGeneration {
+						prompt: Prompt::Text(b"a".to_vec().try_into().unwrap()),
+						sampling: Sampling::default(),
+					},
+					seed: H256::repeat_byte(1),
+					output: None,
+					challenge: measuring.then(|| H256::repeat_byte(2)),
+				},
+			);
+		}
+	}
+
+	fn block(&self, number: BlockNumber) {
+		self.heads.send(head(number)).unwrap();
+	}
+
+	async fn report(&mut self) -> Report<BlockNumber> {
+		timeout(PATIENCE, self.reports.recv()).await.expect("a report is due").unwrap()
+	}
+
+	async fn said(&mut self) -> Vec<Statement> {
+		self.report().await.statements.into_inner()
+	}
+
+	fn silent(&mut self) -> bool {
+		self.reports.try_recv().is_err()
+	}
+
+	async fn status(&self) -> Status {
+		let (reply, replied) = oneshot::channel();
+		self.commands.send(Command::Status(reply)).await.unwrap();
+		timeout(PATIENCE, replied).await.unwrap().unwrap()
+	}
+
+	/// Returns when the worker's status is as wanted.
+	async fn until(&self, wanted: impl Fn(&Status) -> bool) -> Status {
+		timeout(PATIENCE, async {
+			loop {
+				let status = self.status().await;
+				if wanted(&status) {
+					return status;
+				}
+				tokio::task::yield_now().await;
+			}
+		})
+		.await
+		.expect("the worker never gets there")
+	}
+
+	async fn serve(&self) -> Result<ServingState, String> {
+		let (reply, replied) = oneshot::channel();
+		self.commands.send(Command::Serve(manifest().id(), reply)).await.unwrap();
+		timeout(PATIENCE, replied).await.unwrap().unwrap()
+	}
+
+	fn register(&self) {
+		let manifest = manifest();
+		let view = ModelView {
+			id: manifest.id(),
+			owner: validator(),
+			spec: manifest.spec().unwrap(),
+			price: Price::default(),
+			status: ModelStatus::Registered,
+			serving: vec![],
+		};
+		self.state().models.insert(manifest.id(), view);
+	}
+
+	/// Kills the worker wherever it is, and starts another on its disk.
+	async fn killed_and_restarted(self) -> Self {
+		self.worker.abort();
+		let _ = self.worker.await;
+		Self::on(self.folder, Semaphore::MAX_PERMITS / 2)
+	}
+}
+
+#[tokio::test]
+async fn a_duty_is_done_once_and_said_again_while_it_is_due() {
+	let mut bench = Bench::new();
+	bench.due(&[(1, DutyKind::Answer)]);
+	bench.block(1);
+	let report = bench.report().await;
+	assert_eq!((report.session, report.validator, report.at), (3, 2, 1));
+	let first = report.statements.into_inner();
+	assert_eq!(first, [Statement::Answer { request: 1, output: output(0) }]);
+	for number in 2..=3 {
+		bench.block(number);
+		bench.until(|_| true).await;
+	}
+	// Not in a block after three: it was lost.
+	bench.block(4);
+	let again = bench.report().await;
+	assert_eq!((again.at, again.statements.into_inner()), (4, first));
+	assert_eq!(bench.engine.calls(), 1);
+	assert!(bench.silent());
+}
+
+#[tokio::test]
+async fn what_was_committed_is_revealed_after_a_kill() {
+	let mut bench = Bench::new();
+	bench.due(&[(5, DutyKind::Commit)]);
+	bench.block(1);
+	let said = bench.said().await;
+	let [Statement::Commit { request: 5, commitment }] = said[..] else { panic!("{said:?}") };
+
+	let mut bench = bench.killed_and_restarted().await;
+	bench.due(&[(5, DutyKind::Reveal)]);
+	bench.block(2);
+	let said = bench.said().await;
+	let [Statement::Reveal { request: 5, evidence, salt }] = &said[..] else { panic!("{said:?}") };
+	let challenge = H256::repeat_byte(2);
+	assert_eq!(evidence.commitment(5, &challenge, &validator(), salt), commitment);
+	assert_eq!(bench.engine.calls(), 0, "nothing is computed a second time");
+}
+
+#[tokio::test]
+async fn a_kill_between_computing_and_saying_changes_nothing_that_is_said() {
+	let mut bench = Bench::new();
+	bench.due(&[(5, DutyKind::Commit)]);
+	bench.block(1);
+	let before = bench.said().await;
+	let mut bench = bench.killed_and_restarted().await;
+	bench.due(&[(5, DutyKind::Commit)]);
+	bench.block(2);
+	assert_eq!(bench.said().await, before);
+}
+
+#[tokio::test]
+async fn another_challenge_is_another_measurement() {
+	let mut bench = Bench::new();
+	bench.due(&[(5, DutyKind::Commit)]);
+	bench.block(1);
+	let first = bench.said().await;
+	bench.state().work.get_mut(&5).unwrap().challenge = Some(H256::repeat_byte(3));
+	bench.block(2);
+	assert_ne!(bench.said().await, first);
+	assert_eq!(bench.engine.calls(), 2);
+}
+
+#[tokio::test]
+async fn an_executor_shows_output_and_evidence_in_one_report() {
+	let mut bench = Bench::new();
+	bench.due(&[(1, DutyKind::CommitOutput)]);
+	bench.block(1);
+	let said = bench.said().await;
+	let [Statement::CommitOutput { commitment, .. }] = said[..] else { panic!("{said:?}") };
+	bench.due(&[(1, DutyKind::Commit)]);
+	bench.block(2);
+	bench.said().await;
+	bench.due(&[(1, DutyKind::Reveal)]);
+	bench.block(3);
+	let said = bench.said().await;
+	let [Statement::RevealOutput { output, salt, .. }, Statement::Reveal { .. }] = &said[..] else {
+		panic!("{said:?}")
+	};
+	assert_eq!(output_commitment(output, 1, &validator(), salt), commitment);
+}
+
+#[tokio::test]
+async fn a_job_in_flight_at_a_crash_is_done_by_the_next_engine() {
+	let mut bench = Bench::new();
+	bench.engine.crashes.store(2, Ordering::SeqCst);
+	bench.due(&[(1, DutyKind::Answer)]);
+	bench.block(1);
+	let said = bench.said().await;
+	assert!(matches!(said[..], [Statement::Answer { request: 1, .. }]), "{said:?}");
+	assert_eq!(bench.engine.calls(), 3);
+}
+
+#[tokio::test]
+async fn a_model_that_crashes_the_engine_again_and_again_is_withdrawn() {
+	let mut bench = Bench::new();
+	bench.engine.crashes.store(100, Ordering::SeqCst);
+	bench.state().serving = vec![manifest().id()];
+	bench.register();
+	bench.serve().await.unwrap();
+	bench.due(&[(1, DutyKind::Answer)]);
+	bench.block(1);
+	assert_eq!(bench.said().await, [Statement::Withdraw { model: manifest().id() }]);
+	assert_eq!(bench.engine.calls(), 3);
+	let status = bench.status().await;
+	let state = &status.models[&manifest().id()];
+	assert!(matches!(state, ServingState::Refused(why) if why.contains("3 times")), "{state:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_due_any_more_is_dropped() {
+	let mut bench = Bench::held();
+	bench.due(&[(1, DutyKind::Answer), (2, DutyKind::Answer), (3, DutyKind::Answer)]);
+	bench.block(1);
+	bench.until(|s| (s.running, s.waiting) == (2, 1)).await;
+	bench.due(&[]);
+	bench.block(2);
+	bench.until(|s| s.waiting == 0).await;
+	bench.engine.gate.add_permits(100);
+	bench.until(|s| s.running == 0).await;
+	assert_eq!(bench.engine.calls(), 2, "the third was never begun");
+	assert!(bench.silent());
+	bench.due(&[(4, DutyKind::Answer)]);
+	bench.block(3);
+	let said = bench.said().await;
+	assert!(matches!(said[..], [Statement::Answer { request: 4, .. }]), "{said:?}");
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded_and_everything_is_done_in_the_end() {
+	let mut bench = Bench::held();
+	let due: Vec<_> = (0..200).map(|request| (request, DutyKind::Commit)).collect();
+	bench.due(&due);
+	bench.block(1);
+	let status = bench.until(|s| s.running == 2).await;
+	assert_eq!(status.waiting, 62);
+	bench.engine.gate.add_permits(1_000);
+	let mut said = BTreeSet::new();
+	let mut number = 1;
+	while said.len() < 200 {
+		number += 1;
+		bench.block(number);
+		let report = bench.report().await;
+		assert!(report.statements.len() <= 32);
+		said.extend(report.statements.iter().filter_map(request_of));
+		// What was said is in a block now.
+		let left: Vec<_> = due.iter().filter(|(r, _)| !said.contains(r)).copied().collect();
+		bench.due(&left);
+	}
+	assert_eq!(bench.engine.calls(), 200);
+}
+
+#[tokio::test]
+async fn one_refused_statement_does_not_silence_the_others() {
+	let mut bench = Bench::held();
+	bench.due(&[(1, DutyKind::Commit), (2, DutyKind::Commit)]);
+	bench.state().refused.insert(1);
+	bench.block(1);
+	bench.until(|s| s.running == 2).await;
+	bench.engine.gate.add_permits(2);
+	bench.until(|s| s.running == 0).await;
+	bench.block(2);
+	let said = bench.said().await;
+	assert_eq!(said.iter().filter_map(request_of).collect::<Vec<_>>(), [2]);
+}
+
+#[tokio::test]
+async fn a_model_is_announced_when_it_is_registered_and_its_reference_reproduced() {
+	let mut bench = Bench::new();
+	assert_eq!(bench.serve().await, Ok(ServingState::Waiting));
+	bench.block(1);
+	bench.until(|s| s.validator.is_some()).await;
+	assert!(bench.silent());
+	bench.register();
+	bench.block(2);
+	let model = manifest().id();
+	assert_eq!(bench.said().await, [Statement::Serve { model, evidence: evidence(42) }]);
+	// It is remembered on disk.
+	let mut bench = bench.killed_and_restarted().await;
+	bench.register();
+	bench.block(3);
+	assert_eq!(bench.said().await, [Statement::Serve { model, evidence: evidence(42) }]);
+}
+
+#[tokio::test]
+async fn a_machine_that_computes_other_bits_says_so_and_is_never_announced() {
+	let mut bench = Bench::new();
+	*bench.engine.reference.lock().unwrap() = evidence(41);
+	bench.register();
+	bench.serve().await.unwrap();
+	bench.block(1);
+	let model = manifest().id();
+	let status = bench
+		.until(|s| matches!(s.models[&model], ServingState::Refused(_)))
+		.await;
+	let ServingState::Refused(why) = &status.models[&model] else { unreachable!() };
+	assert!(why.contains("does not reproduce"), "{why}");
+	bench.block(2);
+	bench.until(|_| true).await;
+	assert!(bench.silent());
+	// It does not go on serving either.
+	bench.state().serving = vec![model];
+	bench.block(3);
+	assert_eq!(bench.said().await, [Statement::Withdraw { model }]);
+}
+
+#[tokio::test]
+async fn what_the_chain_says_of_a_model_must_be_what_its_manifest_says() {
+	let bench = Bench::new();
+	bench.register();
+	let model = manifest().id();
+	bench.state().models.get_mut(&model).unwrap().spec.size += 1;
+	bench.serve().await.unwrap();
+	bench.block(1);
+	let status = bench
+		.until(|s| matches!(s.models[&model], ServingState::Refused(_)))
+		.await;
+	let ServingState::Refused(why) = &status.models[&model] else { unreachable!() };
+	assert!(why.contains("manifest"), "{why}");
+}
