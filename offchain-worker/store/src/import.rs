@@ -92,6 +92,8 @@ pub enum ImportError {
 #[derive(Debug)]
 pub struct Import {
 	folder: PathBuf,
+	/// Whether the folder is a store's, whose files never change.
+	shared: bool,
 	/// What it is.
 	pub manifest: Manifest,
 	/// Price that its author suggests.
@@ -135,6 +137,7 @@ impl Import {
 		let price = price.is_file().then(|| read_json(&price)).transpose()?;
 		Ok(Self {
 			folder,
+			shared: true,
 			manifest,
 			price,
 		})
@@ -192,13 +195,14 @@ impl Import {
 		manifest.validate()?;
 		Ok(Self {
 			folder,
+			shared: false,
 			manifest,
 			price: Some(card.price),
 		})
 	}
 
-	/// Puts the model into a store. Files are linked where the file system can, and copied otherwise. Gives the id; a model that is
-	/// there already stays as it is.
+	/// Puts the model into a store. Files of a folder with a manifest are linked where the file system can, because nobody
+	/// writes to those in place; others are copied. Gives the id; a model that is there already stays as it is.
 	pub fn put(
 		self,
 		store: &Store,
@@ -222,7 +226,7 @@ impl Import {
 			if let Some(parent) = to.parent() {
 				fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
 			}
-			copy(&from, &to).map_err(StoreError::io(&from))?;
+			copy(&from, &to, self.shared).map_err(StoreError::io(&from))?;
 			// What was checked and what was copied must be the same bytes.
 			verify_file(&to, file, |_| ())
 				.map_err(|why| ImportError::BadFile { path: from, why })?;
@@ -302,13 +306,14 @@ fn inside(folder: &Path, name: &str) -> Result<PathBuf, ImportError> {
 	Ok(path)
 }
 
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-	// A link to a link would keep the author's path; a hard link shares the bytes, which nobody writes in place.
+/// Copies a file; with `share`, links it where the file system can.
+fn copy(from: &Path, to: &Path, share: bool) -> io::Result<()> {
+	// A link to a link would keep the author's path.
 	let real = fs::canonicalize(from)?;
-	match fs::hard_link(&real, to) {
-		Ok(()) => Ok(()),
-		Err(_) => fs::copy(&real, to).map(|_| ()),
+	if share && fs::hard_link(&real, to).is_ok() {
+		return Ok(());
 	}
+	fs::copy(&real, to).map(|_| ())
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ImportError> {

@@ -1,0 +1,359 @@
+//! Importing folders, good and bad.
+
+use std::{
+	fs,
+	path::{Path, PathBuf},
+};
+
+use consilience_primitives::{
+	evidence::{Evidence, Fingerprint, Verdict},
+	manifest::{Manifest, CHUNK},
+	request::Output,
+	tensor::{DataType, NamedSpec},
+	ModelId,
+};
+use consilience_store::{Import, ImportError, Progress, Runner, Signature, Store, StoreError};
+use serde_json::{json, Value};
+
+/// A graph whose only tensor keeps its data in `weights.bin`: as many bytes of ONNX as that takes.
+fn onnx(location: &str) -> Vec<u8> {
+	let field =
+		|number: u8, payload: &[u8]| [&[number << 3 | 2, payload.len() as u8], payload].concat();
+	let pair = [field(1, b"location"), field(2, location.as_bytes())].concat();
+	field(7, &field(5, &field(13, &pair)))
+}
+
+/// An engine that answers the same to everything.
+struct Fake;
+
+impl Runner for Fake {
+	fn signature(&self, graph: &Path) -> Result<Signature, String> {
+		assert!(graph.is_absolute());
+		let spec = |name: &str| NamedSpec {
+			name: name.into(),
+			datatype: DataType::Fp32,
+			shape: vec![None, Some(2)],
+		};
+		Ok(Signature {
+			inputs: vec![spec("x")],
+			outputs: vec![spec("y")],
+		})
+	}
+
+	fn reference(&self, folder: &Path, manifest: &Manifest) -> Result<(Output, Evidence), String> {
+		for file in &manifest.files {
+			assert!(folder.join(&file.path).is_file());
+		}
+		let evidence = Evidence {
+			fingerprint: Fingerprint::Digest([7; 16]),
+			verdict: Verdict::default(),
+		};
+		Ok((Output::Tensors(Default::default()), evidence))
+	}
+}
+
+/// An engine that must not be asked.
+struct Nobody;
+
+impl Runner for Nobody {
+	fn signature(&self, _: &Path) -> Result<Signature, String> {
+		panic!("asked for a signature")
+	}
+
+	fn reference(&self, _: &Path, _: &Manifest) -> Result<(Output, Evidence), String> {
+		panic!("asked for a reference")
+	}
+}
+
+/// An engine that cannot load the model.
+struct Broken;
+
+impl Runner for Broken {
+	fn signature(&self, _: &Path) -> Result<Signature, String> {
+		Err("no such operator".into())
+	}
+
+	fn reference(&self, _: &Path, _: &Manifest) -> Result<(Output, Evidence), String> {
+		Err("no such operator".into())
+	}
+}
+
+fn card() -> Value {
+	let bounds = json!({"mean": 0, "max": 0, "margin_max": 0, "margin_mean": 0});
+	json!({
+		"name": "two numbers", "license": "Apache-2.0", "source": "a test",
+		"task": "tensor", "class": "exact", "graph": "model.onnx",
+		"files": ["weights.bin", "model.onnx"],
+		"numerics": {
+			"element_type": "fp32", "opset": 17, "onnxruntime_min": "1.31.1", "onnxruntime_max": "1.31.1",
+			"providers": ["CPUExecutionProvider"], "optimization": "disable"
+		},
+		"limits": {"max_input_units": 10, "max_output_units": 10},
+		"time": {"base_blocks": 10, "output_units_per_block": 10},
+		"policy": {
+			"class": "exact", "positions": 16, "entries": 1, "fraction_bits": 0,
+			"accept": bounds, "fraud": bounds, "min_verifiers": 1
+		},
+		"price": {"per_request": 5, "per_input_unit": 6, "per_output_unit": 7},
+		"reference": {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2.5]}]}
+	})
+}
+
+/// A folder with a card, a graph and weights of two and a half chunks.
+fn folder() -> tempfile::TempDir {
+	let folder = tempfile::tempdir().unwrap();
+	let weights: Vec<u8> = (0..CHUNK * 5 / 2).map(|i| (i / 1000) as u8).collect();
+	fs::write(folder.path().join("weights.bin"), weights).unwrap();
+	fs::write(folder.path().join("model.onnx"), onnx("weights.bin")).unwrap();
+	fs::write(folder.path().join("model.json"), card().to_string()).unwrap();
+	folder
+}
+
+fn store() -> (tempfile::TempDir, Store) {
+	let folder = tempfile::tempdir().unwrap();
+	let store = Store::open(folder.path().join("models")).unwrap();
+	(folder, store)
+}
+
+fn import(store: &Store, from: &Path, runner: &dyn Runner) -> Result<ModelId, ImportError> {
+	Import::read(from, runner, &mut |_| ())?.put(store, &mut |_| ())
+}
+
+/// Imports the folder's card and gives the model's folder in a store, which has a manifest.
+fn stored() -> (tempfile::TempDir, ModelId, PathBuf) {
+	let (keep, store) = store();
+	let id = import(&store, folder().path(), &Fake).unwrap();
+	(keep, id, store.folder(id))
+}
+
+/// What is wrong with a folder; the store stays empty.
+fn refused(from: &Path, runner: &dyn Runner) -> String {
+	let (_keep, store) = store();
+	let error = import(&store, from, runner).unwrap_err();
+	assert_eq!(
+		fs::read_dir(store.root()).unwrap().count(),
+		0,
+		"nothing is left behind"
+	);
+	error.to_string()
+}
+
+#[test]
+fn a_card_becomes_a_model() {
+	let (from, (_keep, store)) = (folder(), store());
+	let (mut total, mut hashed, mut steps) = (0, 0, Vec::new());
+	let import = Import::read(from.path(), &Fake, &mut |p| match p {
+		Progress::Total(n) => total += n,
+		Progress::Hashed(n) => hashed += n,
+		other => steps.push(other),
+	})
+	.unwrap();
+	assert_eq!(
+		(total, steps.as_slice()),
+		(hashed, &[Progress::Reference][..])
+	);
+	let id = import.put(&store, &mut |_| ()).unwrap();
+	let model = store.get(id).unwrap();
+	assert_eq!(model.id, id);
+	let paths: Vec<_> = model
+		.manifest
+		.files
+		.iter()
+		.map(|f| f.path.as_str())
+		.collect();
+	assert_eq!(paths, ["model.onnx", "weights.bin"]);
+	assert_eq!(model.manifest.files[1].chunks.len(), 3);
+	assert_eq!(
+		model.manifest.reference.evidence.fingerprint,
+		Fingerprint::Digest([7; 16])
+	);
+	assert_eq!(
+		model.manifest.spec().unwrap().signature.len(),
+		1,
+		"read from the graph"
+	);
+	assert_eq!(model.price.unwrap().per_output_unit, 7);
+	assert_eq!(store.list().unwrap().len(), 1);
+	let mut read = 0;
+	store.verify(id, |n| read += n).unwrap();
+	assert_eq!(read, total);
+	store.remove(id).unwrap();
+	assert!(matches!(store.get(id), Err(StoreError::Unknown(_))));
+	assert!(store.list().unwrap().is_empty());
+}
+
+#[test]
+fn a_stored_model_is_imported_again_without_an_engine() {
+	let (_keep, id, folder) = stored();
+	let (_other, store) = store();
+	assert_eq!(import(&store, &folder, &Nobody).unwrap(), id);
+	// Once more changes nothing.
+	assert_eq!(import(&store, &folder, &Nobody).unwrap(), id);
+	assert_eq!(store.get(id).unwrap().price.unwrap().per_request, 5);
+}
+
+#[test]
+fn the_store_keeps_its_bytes_when_the_author_goes_on_writing() {
+	let (from, (_keep, store)) = (folder(), store());
+	let id = import(&store, from.path(), &Fake).unwrap();
+	// In place, as a tool may that makes the model anew.
+	let mut file = fs::OpenOptions::new()
+		.write(true)
+		.open(from.path().join("weights.bin"))
+		.unwrap();
+	std::io::Write::write_all(&mut file, b"another version").unwrap();
+	store.verify(id, |_| ()).unwrap();
+}
+
+#[test]
+fn the_id_is_that_of_the_contents() {
+	let (_a, first, _) = stored();
+	let (_b, second, _) = stored();
+	assert_eq!(first, second);
+	let other = folder();
+	let mut card = card();
+	card["name"] = "another".into();
+	fs::write(other.path().join("model.json"), card.to_string()).unwrap();
+	let (_c, store) = store();
+	assert_ne!(import(&store, other.path(), &Fake).unwrap(), first);
+}
+
+#[test]
+fn a_changed_byte_is_found_with_its_chunk() {
+	let (_keep, _, folder) = stored();
+	let path = folder.join("weights.bin");
+	let mut bytes = fs::read(&path).unwrap();
+	bytes[CHUNK as usize + 17] ^= 1;
+	fs::write(&path, &bytes).unwrap();
+	let why = refused(&folder, &Nobody);
+	assert!(
+		why.contains("weights.bin") && why.contains("chunk 1 "),
+		"{why}"
+	);
+	bytes.truncate(100);
+	fs::write(&path, &bytes).unwrap();
+	let why = refused(&folder, &Nobody);
+	assert!(
+		why.contains("weights.bin") && why.contains("100 bytes"),
+		"{why}"
+	);
+}
+
+#[test]
+fn damage_in_the_store_is_found() {
+	let (keep, id, folder) = stored();
+	let store = Store::open(keep.path().join("models")).unwrap();
+	store.verify(id, |_| ()).unwrap();
+	let path = folder.join("weights.bin");
+	let mut bytes = fs::read(&path).unwrap();
+	bytes[3] ^= 1;
+	fs::write(&path, &bytes).unwrap();
+	let why = store.verify(id, |_| ()).unwrap_err().to_string();
+	assert!(
+		why.contains("weights.bin") && why.contains("chunk 0 "),
+		"{why}"
+	);
+	let manifest = folder.join("manifest.json");
+	let text = fs::read_to_string(&manifest)
+		.unwrap()
+		.replace("two numbers", "two letters");
+	fs::write(&manifest, text).unwrap();
+	assert!(matches!(store.get(id), Err(StoreError::Damaged { .. })));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+	let from = folder();
+	fs::remove_file(from.path().join("weights.bin")).unwrap();
+	let why = refused(from.path(), &Fake);
+	assert!(
+		why.contains("weights.bin") && why.contains("missing"),
+		"{why}"
+	);
+	let (_keep, _, folder) = stored();
+	fs::remove_file(folder.join("model.onnx")).unwrap();
+	let why = refused(&folder, &Nobody);
+	assert!(
+		why.contains("model.onnx") && why.contains("missing"),
+		"{why}"
+	);
+}
+
+#[test]
+fn files_outside_the_folder_are_refused() {
+	let outside = tempfile::tempdir().unwrap();
+	fs::write(outside.path().join("weights.bin"), b"secret").unwrap();
+	let from = folder();
+	fs::remove_file(from.path().join("weights.bin")).unwrap();
+	std::os::unix::fs::symlink(
+		outside.path().join("weights.bin"),
+		from.path().join("weights.bin"),
+	)
+	.unwrap();
+	let why = refused(from.path(), &Fake);
+	assert!(why.contains("leads out of the model's folder"), "{why}");
+	let from = folder();
+	let mut card = card();
+	card["files"] = json!(["model.onnx", "../weights.bin"]);
+	fs::write(from.path().join("model.json"), card.to_string()).unwrap();
+	assert!(refused(from.path(), &Fake).contains(".."));
+}
+
+#[test]
+fn external_data_must_be_a_file_of_the_model() {
+	let from = folder();
+	for location in ["../weights.bin", "/etc/hostname", "other.bin"] {
+		fs::write(from.path().join("model.onnx"), onnx(location)).unwrap();
+		let why = refused(from.path(), &Fake);
+		assert!(
+			why.contains("model.onnx") && why.contains(location),
+			"{why}"
+		);
+	}
+}
+
+#[test]
+fn a_broken_graph_is_named() {
+	let from = folder();
+	let mut graph = onnx("weights.bin");
+	graph.truncate(graph.len() - 3);
+	fs::write(from.path().join("model.onnx"), graph).unwrap();
+	let why = refused(from.path(), &Fake);
+	assert!(
+		why.contains("model.onnx") && why.contains("broken"),
+		"{why}"
+	);
+	let why = refused(folder().path(), &Broken);
+	assert!(
+		why.contains("model.onnx") && why.contains("no such operator"),
+		"{why}"
+	);
+}
+
+#[test]
+fn a_bad_card_says_which_field() {
+	let from = folder();
+	for (change, part) in [
+		(
+			json!({"limits": {"max_input_units": 10, "max_output_units": 0}}),
+			"BadLimits",
+		),
+		(json!({"class": "tolerant"}), "policy"),
+		(json!({"colour": "red"}), "colour"),
+		(json!({"graph": "nowhere.onnx"}), "nowhere.onnx"),
+		(json!({"task": "translation"}), "translation"),
+	] {
+		let mut card = card();
+		card.as_object_mut()
+			.unwrap()
+			.extend(change.as_object().unwrap().clone());
+		fs::write(from.path().join("model.json"), card.to_string()).unwrap();
+		let why = refused(from.path(), &Fake);
+		assert!(why.contains(part), "{part}: {why}");
+	}
+	fs::write(from.path().join("model.json"), b"{").unwrap();
+	assert!(refused(from.path(), &Fake).contains("model.json"));
+	fs::remove_file(from.path().join("model.json")).unwrap();
+	assert!(refused(from.path(), &Fake).contains("neither"));
+	assert!(refused(&from.path().join("nowhere"), &Fake).contains("nowhere"));
+}
