@@ -31,6 +31,7 @@
 
 extern crate alloc;
 
+pub use features::callback::{Final, OnSettled, RequestInference, Settled};
 pub use pallet::*;
 pub use types::*;
 pub use weights::WeightInfo;
@@ -112,7 +113,8 @@ pub mod pallet {
 		#[pallet::constant]
 		type MaxValidators: Get<u32>;
 
-		/// Most open requests that one validator has duties in.
+		/// Most open requests that one validator has duties in. It is executor in at most so many of them that an equal share is left
+		/// for the verifiers of each.
 		#[pallet::constant]
 		type MaxLoad: Get<u32>;
 
@@ -151,6 +153,9 @@ pub mod pallet {
 		/// Priority of reports in the transaction pool.
 		#[pallet::constant]
 		type ReportPriority: Get<TransactionPriority>;
+
+		/// Pallets that ask through [`RequestInference`], to be told how it ended.
+		type OnSettled: OnSettled<Self::AccountId>;
 
 		/// Weights of calls and hooks.
 		type WeightInfo: WeightInfo;
@@ -208,6 +213,10 @@ pub mod pallet {
 		ValueQuery,
 	>;
 
+	/// Settled requests of other pallets, which are to be told, the oldest first.
+	#[pallet::storage]
+	pub type Callbacks<T: Config> = StorageValue<_, BoundedVec<RequestId, T::MaxOpen>, ValueQuery>;
+
 	/// Number of open requests.
 	#[pallet::storage]
 	pub type Open<T> = StorageValue<_, u32, ValueQuery>;
@@ -218,8 +227,13 @@ pub mod pallet {
 
 	/// Open requests in which a validator has duties, as executor or verifier.
 	#[pallet::storage]
-	pub type Assignments<T: Config> =
-		StorageMap<_, Twox64Concat, T::AccountId, BoundedVec<RequestId, T::MaxLoad>, ValueQuery>;
+	pub type Assignments<T: Config> = StorageMap<
+		_,
+		Twox64Concat,
+		T::AccountId,
+		BoundedVec<(RequestId, Role), T::MaxLoad>,
+		ValueQuery,
+	>;
 
 	/// The session's validators with their `infr` keys, in the session's order.
 	#[pallet::storage]
@@ -348,6 +362,13 @@ pub mod pallet {
 			index: u32,
 			reason: DispatchError,
 		},
+		/// The pallet that asked was told how the request ended.
+		CalledBack { request: RequestId },
+		/// The pallet that asked was told, and failed. The request stays settled as it is.
+		CallbackFailed {
+			request: RequestId,
+			error: DispatchError,
+		},
 	}
 
 	#[pallet::error]
@@ -416,7 +437,17 @@ pub mod pallet {
 			Self::process_draws(now);
 		}
 
+		fn on_idle(now: BlockNumberFor<T>, remaining: Weight) -> Weight {
+			Self::process_callbacks(now, remaining)
+		}
+
 		fn integrity_test() {
+			let callback = <T as Config>::WeightInfo::callbacks(1)
+				.saturating_add(T::OnSettled::on_settled_weight());
+			assert!(
+				callback.all_lte(T::BlockWeights::get().max_block / 4),
+				"a callback might never find room in a block"
+			);
 			let members = u32::from(T::MaxVerifiers::get()) + 1;
 			assert!(
 				members <= MAX_MEMBERS,

@@ -1,6 +1,6 @@
 //! A runtime with balances, both pallets, a session that tests set, and randomness that they can withhold.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use codec::Encode;
 use consilience_primitives::{
@@ -15,7 +15,9 @@ use consilience_primitives::{
 };
 use polkadot_sdk::{
 	frame_support::{
-		self, assert_ok, derive_impl, parameter_types,
+		self, assert_ok, derive_impl,
+		pallet_prelude::{DispatchResult, Weight},
+		parameter_types,
 		traits::{Hooks, OneSessionHandler, Randomness},
 	},
 	frame_system, pallet_balances,
@@ -25,11 +27,11 @@ use polkadot_sdk::{
 	sp_runtime::{
 		traits::IdentityLookup,
 		transaction_validity::{TransactionSource, TransactionValidityError},
-		BuildStorage, Perbill,
+		BuildStorage, DispatchError, Perbill,
 	},
 };
 
-use crate::{Event, Requests};
+use crate::{Event, OnSettled, Requests, Settled};
 
 pub(crate) type Extrinsic = frame_system::mocking::MockUncheckedExtrinsic<Test>;
 type Block = frame_system::mocking::MockBlock<Test>;
@@ -95,11 +97,21 @@ impl pallet_model_registry::Config for Test {
 
 thread_local! {
 	static VRF: Cell<bool> = const { Cell::new(true) };
+	static IDLE: Cell<Weight> = const { Cell::new(Weight::MAX) };
 }
 
 /// Whether blocks carry randomness from now on.
 pub(crate) fn set_vrf(on: bool) {
 	VRF.set(on);
+}
+
+/// Weight that blocks leave over from now on.
+pub(crate) fn set_idle(weight: Weight) {
+	IDLE.set(weight);
+}
+
+fn idle() -> Weight {
+	IDLE.get()
 }
 
 /// A hash of the block number, like a VRF output: another in every block.
@@ -112,6 +124,42 @@ impl Randomness<Option<H256>, u64> for BlockRandomness {
 			.get()
 			.then(|| H256((now, subject).using_encoded(blake2_256)));
 		(random, now)
+	}
+}
+
+thread_local! {
+	static TOLD: RefCell<Vec<(RequestId, Settled)>> = const { RefCell::new(Vec::new()) };
+	static DEAF: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What callbacks were told since this was last called.
+pub(crate) fn told() -> Vec<(RequestId, Settled)> {
+	TOLD.take()
+}
+
+/// Whether callbacks fail from now on, after they have written to storage.
+pub(crate) fn set_deaf(deaf: bool) {
+	DEAF.set(deaf);
+}
+
+/// A pallet that remembers what it is told.
+pub struct Told;
+
+/// Written by [`Told`].
+pub(crate) const TOLD_KEY: &[u8] = b"told";
+
+impl OnSettled<u64> for Told {
+	fn on_settled(request: RequestId, _requester: &u64, settled: &Settled) -> DispatchResult {
+		sp_io::storage::set(TOLD_KEY, &request.encode());
+		if DEAF.get() {
+			return Err(DispatchError::Other("deaf"));
+		}
+		TOLD.with_borrow_mut(|told| told.push((request, settled.clone())));
+		Ok(())
+	}
+
+	fn on_settled_weight() -> Weight {
+		Weight::from_parts(1_000, 0)
 	}
 }
 
@@ -131,6 +179,7 @@ impl crate::Config for Test {
 	type Retention = Retention;
 	type ReportLongevity = ReportLongevity;
 	type ReportPriority = ReportPriority;
+	type OnSettled = (Told, ());
 	type WeightInfo = ();
 }
 
@@ -254,6 +303,9 @@ pub(crate) fn externalities() -> sp_io::TestExternalities {
 	let mut ext = sp_io::TestExternalities::new(storage);
 	ext.execute_with(|| {
 		set_vrf(true);
+		set_deaf(false);
+		set_idle(Weight::MAX);
+		told();
 		System::set_block_number(1);
 		Inference::on_initialize(1);
 		let keys = keys(&VALIDATORS);
@@ -290,6 +342,7 @@ pub(crate) fn check() {
 /// Ends the block and begins the next.
 pub(crate) fn next_block() {
 	let now = System::block_number();
+	Inference::on_idle(now, idle());
 	Inference::on_finalize(now);
 	System::set_block_number(now + 1);
 	System::set_parent_hash(H256(now.using_encoded(blake2_256)));

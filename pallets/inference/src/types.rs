@@ -56,6 +56,8 @@ pub struct Request<AccountId, BlockNumber, Balance> {
 	pub excluded: List<AccountId, MAX_EXCLUDED>,
 	/// Commitment to an output that is not shown yet.
 	pub output_commitment: Option<H256>,
+	/// Whether another pallet asked and is to be told of the end.
+	pub callback: bool,
 	/// Block in which lateness is next looked at.
 	pub deadline: BlockNumber,
 	/// Block of the request.
@@ -70,6 +72,28 @@ pub struct Request<AccountId, BlockNumber, Balance> {
 	pub paid: Balance,
 	/// What was returned of the escrow.
 	pub refunded: Balance,
+}
+
+/// What a validator has been drawn for.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	PartialOrd,
+	Ord,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub enum Role {
+	/// It answers, and measures.
+	Executor,
+	/// It measures.
+	Verifier,
 }
 
 /// A request that waits for a draw.

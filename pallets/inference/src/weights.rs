@@ -22,6 +22,8 @@ pub trait WeightInfo {
 	fn on_initialize(due: u32, pruned: u32) -> Weight;
 	/// `on_finalize` with so many draws.
 	fn draws(n: u32) -> Weight;
+	/// `on_idle` with so many callbacks, what they do themselves not counted.
+	fn callbacks(n: u32) -> Weight;
 }
 
 /// Weights for a Substrate runtime.
@@ -82,6 +84,17 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 					.saturating_mul(n.into()),
 			)
 	}
+
+	fn callbacks(n: u32) -> Weight {
+		Weight::from_parts(50_000_000, 10_000)
+			.saturating_add(T::DbWeight::get().reads_writes(1, 1))
+			.saturating_add(Weight::from_parts(300_000_000, 80_000).saturating_mul(n.into()))
+			.saturating_add(
+				T::DbWeight::get()
+					.reads_writes(2, 1)
+					.saturating_mul(n.into()),
+			)
+	}
 }
 
 impl WeightInfo for () {
@@ -106,6 +119,10 @@ impl WeightInfo for () {
 	}
 
 	fn draws(_n: u32) -> Weight {
+		Weight::from_parts(1, 0)
+	}
+
+	fn callbacks(_n: u32) -> Weight {
 		Weight::from_parts(1, 0)
 	}
 }

@@ -45,5 +45,7 @@ impl pallet_inference::Config for Runtime {
 	type ReportLongevity = ConstU32<8>;
 	// Before ordinary transactions, behind operational ones.
 	type ReportPriority = ConstU64<{ u64::MAX / 2 }>;
+	// No pallet of this runtime asks.
+	type OnSettled = ();
 	type WeightInfo = pallet_inference::weights::SubstrateWeight<Runtime>;
 }

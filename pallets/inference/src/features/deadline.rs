@@ -11,8 +11,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	features::round::Phase, Config, Deadlines, Error, Event, ExpiryReason, Genesis, Inputs,
-	Outputs, Pallet, Prune, RequestOf, Requests, Rounds,
+	features::round::Phase, Callbacks, Config, Deadlines, Error, Event, ExpiryReason, Genesis,
+	Inputs, Outputs, Pallet, Prune, RequestOf, Requests, Rounds,
 };
 
 /// Blocks beyond the wanted one in which a place for a deadline is looked for.
@@ -180,10 +180,20 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Forgets the requests whose retention has passed. Gives their number.
+	/// Forgets the requests whose retention has passed and of which nobody is still to be told. Gives their number.
 	pub(crate) fn prune(now: BlockNumberFor<T>) -> u32 {
 		let due = Prune::<T>::take(now);
-		due.iter().for_each(|id| Self::forget(*id));
+		if due.is_empty() {
+			return 0;
+		}
+		let told_later = Callbacks::<T>::get();
+		for id in &due {
+			if told_later.contains(id) {
+				Self::schedule_prune(*id);
+			} else {
+				Self::forget(*id);
+			}
+		}
 		due.len() as u32
 	}
 

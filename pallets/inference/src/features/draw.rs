@@ -24,7 +24,7 @@ use polkadot_sdk::{
 
 use crate::{
 	features::round::Round, Assignments, Config, Event, Keys, Pallet, PendingDraw, PendingDraws,
-	RequestOf, Requests, Rounds,
+	RequestOf, Requests, Role, Rounds,
 };
 
 /// Chooses an index by weight; `None` where all weights are zero.
@@ -47,11 +47,19 @@ impl<T: Config> Pallet<T> {
 		T::DrawPatience::get().saturating_add(time.answer_blocks(output_units).into())
 	}
 
-	/// Validators of the session that serve the request's model, have capacity, and may be drawn; with their free capacity.
+	/// Validators of the session that serve the request's model, have capacity for the role, and may be drawn; with their free
+	/// capacity.
+	///
+	/// A validator is executor in no more requests than leave room for all of their verifiers, were they spread evenly. Verifying
+	/// waits for nothing, so that this room always becomes free again; without it, executors alone could fill all capacity and wait
+	/// for verifiers for ever.
 	fn candidates(
 		request: &RequestOf<T>,
+		role: Role,
 		members: &[T::AccountId],
 	) -> (Vec<T::AccountId>, Vec<u32>) {
+		let committee = u32::from(request.assurance.verifiers()).saturating_add(1);
+		let executions = (T::MaxLoad::get() / committee).max(1);
 		let keys = Keys::<T>::get();
 		Serving::<T>::get(request.model)
 			.into_iter()
@@ -60,19 +68,20 @@ impl<T: Config> Pallet<T> {
 					&& !request.excluded.contains(v)
 					&& !members.contains(v)
 			})
-			.map(|v| {
-				let load = Assignments::<T>::decode_len(&v).unwrap_or_default() as u32;
-				let free = T::MaxLoad::get().saturating_sub(load);
-				(v, free)
+			.filter_map(|v| {
+				let duties = Assignments::<T>::get(&v);
+				let executing = duties.iter().filter(|(_, r)| *r == Role::Executor).count();
+				let free = T::MaxLoad::get().saturating_sub(duties.len() as u32);
+				let room = free > 0 && (role == Role::Verifier || executing < executions as usize);
+				room.then_some((v, free))
 			})
-			.filter(|(_, free)| *free > 0)
 			.unzip()
 	}
 
 	/// Adds a request to a validator's duties. It was drawn among those with capacity.
-	fn assign(validator: &T::AccountId, id: RequestId) {
+	fn assign(validator: &T::AccountId, id: RequestId, role: Role) {
 		Assignments::<T>::mutate(validator, |list| {
-			if !list.contains(&id) && list.try_push(id).is_err() {
+			if list.try_push((id, role)).is_err() {
 				log::error!(target: crate::LOG_TARGET, "a validator without capacity was drawn");
 			}
 		});
@@ -82,7 +91,7 @@ impl<T: Config> Pallet<T> {
 	pub(crate) fn unassign(validator: &T::AccountId, id: RequestId) {
 		Assignments::<T>::mutate_exists(validator, |list| {
 			if let Some(l) = list {
-				l.retain(|r| *r != id);
+				l.retain(|(r, _)| *r != id);
 				if l.is_empty() {
 					*list = None;
 				}
@@ -100,7 +109,7 @@ impl<T: Config> Pallet<T> {
 			return;
 		};
 		let parent = frame_system::Pallet::<T>::parent_hash();
-		let (mut left, mut drawn) = (Vec::with_capacity(pending.len()), 0);
+		let (mut left, mut failed, mut drawn) = (Vec::with_capacity(pending.len()), Vec::new(), 0);
 		for entry in pending {
 			if entry.since >= now || drawn >= T::MaxPerBlock::get() {
 				left.push(entry);
@@ -109,11 +118,11 @@ impl<T: Config> Pallet<T> {
 			drawn += 1;
 			let seed = H256((random, parent, entry.request).using_encoded(blake2_256));
 			if !Self::draw(now, entry.request, seed) {
-				left.push(entry);
+				failed.push(entry);
 			}
 		}
 		// Those that could not be drawn go behind those that were not tried, so that they do not keep the others waiting.
-		left.sort_by_key(|e| e.since < now);
+		left.append(&mut failed);
 		PendingDraws::<T>::put(polkadot_sdk::frame_support::BoundedVec::truncate_from(left));
 	}
 
@@ -138,11 +147,12 @@ impl<T: Config> Pallet<T> {
 		let Some(model) = Models::<T>::get(request.model) else {
 			return true;
 		};
-		let (candidates, free) = Self::candidates(request, &[]);
 		// An executor whose answer nobody could check would work for nothing.
-		if candidates.len() <= usize::from(request.assurance.verifiers()) {
+		let (could_check, _) = Self::candidates(request, Role::Verifier, &[]);
+		if could_check.len() <= usize::from(request.assurance.verifiers()) {
 			return false;
 		}
+		let (candidates, free) = Self::candidates(request, Role::Executor, &[]);
 		let pick = H256((seed, b"executor").using_encoded(blake2_256));
 		let Some(executor) = weighted(&pick, &free).and_then(|i| candidates.get(i)) else {
 			return false;
@@ -158,7 +168,7 @@ impl<T: Config> Pallet<T> {
 			.or_else(|| Some(H256((seed, b"sampling").using_encoded(blake2_256))));
 		request.assigned_at = Some(now);
 		request.deadline = deadline;
-		Self::assign(executor, id);
+		Self::assign(executor, id, Role::Executor);
 		Requests::<T>::insert(id, &*request);
 		Self::deposit_event(Event::ExecutorDrawn {
 			request: id,
@@ -191,7 +201,7 @@ impl<T: Config> Pallet<T> {
 				u32::from(request.assurance.verifiers()),
 			),
 		};
-		let (mut candidates, mut free) = Self::candidates(request, &present);
+		let (mut candidates, mut free) = Self::candidates(request, Role::Verifier, &present);
 		if (candidates.len() as u32) < wanted {
 			return false;
 		}
@@ -210,7 +220,7 @@ impl<T: Config> Pallet<T> {
 			free.swap_remove(index);
 		}
 		for verifier in &drawn {
-			Self::assign(verifier, id);
+			Self::assign(verifier, id, Role::Verifier);
 		}
 		let round = match round {
 			Some(mut r) => {

@@ -1,6 +1,7 @@
 //! A request's life, a file for each step.
 
 pub mod answer;
+pub mod callback;
 pub mod compare;
 pub mod deadline;
 pub mod draw;

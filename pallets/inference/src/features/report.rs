@@ -11,7 +11,8 @@ use polkadot_sdk::{
 	frame_support::{pallet_prelude::*, storage::with_storage_layer},
 	frame_system::{self, pallet_prelude::BlockNumberFor},
 	sp_application_crypto::RuntimeAppPublic,
-	sp_runtime::traits::Saturating,
+	sp_core::H256,
+	sp_runtime::traits::{Saturating, Zero},
 };
 
 use crate::{Config, Error, Event, Genesis, Keys, LastReport, Pallet, Session};
@@ -68,7 +69,10 @@ impl<T: Config> Pallet<T> {
 		{
 			return Err(InvalidTransaction::Custom(NOT_DUE).into());
 		}
-		let genesis = Genesis::<T>::get().ok_or(InvalidTransaction::BadProof)?;
+		// Until the first block is executed, `frame-system` has the hash.
+		let genesis = Genesis::<T>::get().unwrap_or_else(|| {
+			H256(frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero()).into())
+		});
 		if !key.verify(&report.payload(&genesis), signature) {
 			return Err(InvalidTransaction::BadProof.into());
 		}

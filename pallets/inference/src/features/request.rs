@@ -83,7 +83,7 @@ impl<T: Config> Pallet<T> {
 		Ok((details, price))
 	}
 
-	/// Takes a request of `requester`, holds the fee limit, and has an executor drawn. Other pallets may call this.
+	/// Takes a request of `requester`, holds the fee limit, and has an executor drawn.
 	pub fn do_request(
 		requester: T::AccountId,
 		model: ModelId,
@@ -91,6 +91,19 @@ impl<T: Config> Pallet<T> {
 		assurance: Assurance,
 		fee_limit: BalanceOf<T>,
 		tip: BalanceOf<T>,
+	) -> Result<RequestId, DispatchError> {
+		Self::submit(requester, model, input, assurance, fee_limit, tip, false)
+	}
+
+	/// The same, for a pallet that is to be told of the end (`callback`) or not.
+	pub(crate) fn submit(
+		requester: T::AccountId,
+		model: ModelId,
+		input: Input,
+		assurance: Assurance,
+		fee_limit: BalanceOf<T>,
+		tip: BalanceOf<T>,
+		callback: bool,
 	) -> Result<RequestId, DispatchError> {
 		let (details, price) = Self::examine(model, &input, assurance).map_err(Error::<T>::from)?;
 		let worst = price.checked_add(&tip).ok_or(Error::<T>::PriceOverflow)?;
@@ -130,6 +143,7 @@ impl<T: Config> Pallet<T> {
 				executor: None,
 				excluded: List::new(),
 				output_commitment: None,
+				callback,
 				deadline,
 				requested_at: now,
 				assigned_at: None,

@@ -125,6 +125,9 @@ impl<T: Config> Pallet<T> {
 		});
 		pallet_model_registry::Pallet::<T>::request_closed(request.model);
 		Requests::<T>::insert(id, &*request);
+		if request.callback {
+			Self::queue_callback(id);
+		}
 		Self::schedule_prune(id);
 		request.refunded
 	}

@@ -57,7 +57,7 @@ impl<T: Config> Pallet<T> {
 		let (validator, _) = keys.get(index)?;
 		let mut duties: Vec<_> = Assignments::<T>::get(validator)
 			.into_iter()
-			.filter_map(|id| Self::duty(validator, id))
+			.filter_map(|(id, _)| Self::duty(validator, id))
 			.collect();
 		duties.sort_by_key(|d| d.deadline);
 		Some(Duties {
@@ -124,10 +124,13 @@ impl<T: Config> Pallet<T> {
 	/// that nothing is left behind.
 	#[cfg(any(feature = "std", feature = "try-runtime"))]
 	pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
-		use crate::{Deadlines, HoldReason, Open, OpenOf, PendingDraws, Prune};
+		use crate::{Callbacks, Deadlines, HoldReason, Open, OpenOf, PendingDraws, Prune, Role};
 		use alloc::collections::{BTreeMap, BTreeSet};
 		use polkadot_sdk::{
-			frame_support::{ensure, traits::fungible::InspectHold},
+			frame_support::{
+				ensure,
+				traits::{fungible::InspectHold, Get},
+			},
 			sp_runtime::traits::{One, Saturating, Zero},
 		};
 
@@ -143,7 +146,15 @@ impl<T: Config> Pallet<T> {
 			.flat_map(|(at, ids)| ids.into_iter().map(move |id| (at, id)))
 			.collect();
 		let prunable: BTreeSet<_> = Prune::<T>::iter().flat_map(|(_, ids)| ids).collect();
-		let mut open = 0u32;
+		let waiting = Callbacks::<T>::get();
+		for id in &waiting {
+			let request = Requests::<T>::get(id).ok_or("a callback for a forgotten request")?;
+			ensure!(
+				request.callback && request.state.is_settled(),
+				"a callback that nobody asked for, or too early"
+			);
+		}
+		let (mut open, mut to_be_told) = (0u32, waiting.len() as u32);
 		for (id, request) in Requests::<T>::iter() {
 			ensure!(Inputs::<T>::contains_key(id), "a request without input");
 			let round = Rounds::<T>::get(id);
@@ -164,6 +175,7 @@ impl<T: Config> Pallet<T> {
 				continue;
 			}
 			open += 1;
+			to_be_told += u32::from(request.callback);
 			let entry = held
 				.entry(request.requester.clone())
 				.or_insert((Zero::zero(), 0));
@@ -193,13 +205,20 @@ impl<T: Config> Pallet<T> {
 					);
 				}
 			}
-			if let Some(executor) = &request.executor {
-				assigned.insert((executor.clone(), id));
-			}
-			for member in round.iter().flat_map(|r| &r.members) {
-				assigned.insert((member.who.clone(), id));
+			let members = round.iter().flat_map(|r| &r.members).map(|m| &m.who);
+			for who in members.chain(&request.executor) {
+				let role = if request.executor.as_ref() == Some(who) {
+					Role::Executor
+				} else {
+					Role::Verifier
+				};
+				assigned.insert((who.clone(), (id, role)));
 			}
 		}
+		ensure!(
+			to_be_told <= T::MaxOpen::get(),
+			"the queue of callbacks could overflow"
+		);
 		ensure!(
 			Open::<T>::get() == open,
 			"the number of open requests is wrong"

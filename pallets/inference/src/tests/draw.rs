@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 
-use consilience_primitives::view::RequestState;
+use consilience_primitives::{request::Assurance, view::RequestState};
 
-use crate::{mock::*, Assignments};
+use crate::{mock::*, Assignments, Role};
 
 #[test]
 fn never_with_the_randomness_of_the_events_own_block() {
@@ -79,20 +79,49 @@ fn everybody_is_drawn_sooner_or_later() {
 }
 
 #[test]
-fn nobody_gets_more_than_its_capacity() {
+fn nobody_gets_more_than_its_capacity_and_a_flood_is_worked_off() {
 	run(|| {
+		let mut asked = Vec::new();
 		for who in [ALICE, BOB] {
-			for _ in 0..6 {
-				ask(TEXT, who);
-			}
+			asked.extend((0..6).map(|_| ask(TEXT, who)));
 		}
-		for _ in 0..8 {
+		for _ in 0..20 {
 			for v in VALIDATORS {
-				assert!(Assignments::<Test>::get(v).len() <= 4);
+				let duties = Assignments::<Test>::get(v);
+				assert!(duties.len() <= 4);
+				// Room for two verifiers beside each executor.
+				assert!(duties.iter().filter(|(_, r)| *r == Role::Executor).count() <= 1);
 			}
 			work_block(&[]);
 			check();
 		}
+		for request in asked {
+			assert_eq!(state(request), RequestState::Final);
+		}
+	});
+}
+
+#[test]
+fn draws_that_fail_do_not_hold_up_the_others() {
+	run(|| {
+		// As many requests as are drawn in a block, for a committee that nobody can make up once validators left.
+		for _ in 0..6 {
+			Inference::do_request(
+				ALICE,
+				id(TEXT),
+				text("hi", 4),
+				Assurance::Committee(4),
+				1_000,
+				0,
+			)
+			.unwrap();
+		}
+		set_session(&VALIDATORS[..4]);
+		let request = ask(TEXT, BOB);
+		next_block();
+		assert_eq!(state(request), RequestState::Requested);
+		blocks(2);
+		assert_eq!(state(request), RequestState::Assigned);
 	});
 }
 

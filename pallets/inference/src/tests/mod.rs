@@ -1,6 +1,7 @@
 //! Behaviour of the pallet, a file for each step of a request's life, and random sequences over all of them.
 
 mod answer;
+mod callback;
 mod compare;
 mod deadline;
 mod draw;

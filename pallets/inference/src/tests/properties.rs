@@ -2,10 +2,12 @@
 //! after each step. Money is neither made nor lost.
 
 use consilience_primitives::{report::Statement, request::Assurance};
-use polkadot_sdk::frame_support::{assert_ok, traits::fungible::InspectHold};
+use polkadot_sdk::frame_support::{
+	assert_ok, pallet_prelude::Weight, storage::with_storage_layer, traits::fungible::InspectHold,
+};
 use proptest::prelude::*;
 
-use crate::{mock::*, HoldReason, NextRequest, Requests};
+use crate::{mock::*, HoldReason, NextRequest, RequestInference, Requests};
 
 #[derive(Clone, Debug)]
 enum Action {
@@ -15,6 +17,7 @@ enum Action {
 		verifiers: u8,
 		limit: u64,
 		tip: u64,
+		callback: bool,
 	},
 	Cancel {
 		request: u64,
@@ -36,6 +39,8 @@ enum Action {
 		without: Option<usize>,
 	},
 	Randomness(bool),
+	Deaf(bool),
+	Idle(bool),
 	Block,
 }
 
@@ -51,8 +56,10 @@ fn habit() -> impl Strategy<Value = Habit> {
 fn action() -> impl Strategy<Value = Action> {
 	let model = 1u8..=2;
 	prop_oneof![
-		4 => (model.clone(), any::<bool>(), 0u8..=6, 0u64..2_000, 0u64..50).prop_map(
-			|(model, by_bob, verifiers, limit, tip)| Action::Ask { model, by_bob, verifiers, limit, tip }
+		4 => (model.clone(), any::<bool>(), 0u8..=6, 0u64..2_000, 0u64..50, any::<bool>()).prop_map(
+			|(model, by_bob, verifiers, limit, tip, callback)| {
+				Action::Ask { model, by_bob, verifiers, limit, tip, callback }
+			}
 		),
 		1 => (0u64..20, any::<bool>()).prop_map(|(request, by_bob)| Action::Cancel { request, by_bob }),
 		20 => (0usize..5, habit()).prop_map(|(validator, habit)| Action::Work { validator, habit }),
@@ -60,6 +67,8 @@ fn action() -> impl Strategy<Value = Action> {
 		2 => (0usize..5, model).prop_map(|(validator, model)| Action::Serve { validator, model }),
 		1 => prop::option::of(0usize..5).prop_map(|without| Action::Session { without }),
 		1 => prop::bool::weighted(0.8).prop_map(Action::Randomness),
+		1 => any::<bool>().prop_map(Action::Deaf),
+		1 => any::<bool>().prop_map(Action::Idle),
 		8 => Just(Action::Block),
 	]
 }
@@ -73,20 +82,37 @@ fn act(action: Action) {
 			verifiers,
 			limit,
 			tip,
+			callback,
 		} => {
 			let input = if model == TEXT {
 				text("hi", 4)
 			} else {
 				tensor_input(&[1, 2])
 			};
-			let _ = Inference::request(
-				RuntimeOrigin::signed(who(by_bob)),
-				id(model),
-				input,
-				Assurance::Committee(verifiers),
-				limit,
-				tip,
-			);
+			let assurance = Assurance::Committee(verifiers);
+			if callback {
+				let _ = with_storage_layer(|| {
+					Inference::request_inference(
+						who(by_bob),
+						id(model),
+						input,
+						assurance,
+						limit,
+						tip,
+					)
+				});
+			} else {
+				let _ = with_storage_layer(|| {
+					Inference::request(
+						RuntimeOrigin::signed(who(by_bob)),
+						id(model),
+						input,
+						assurance,
+						limit,
+						tip,
+					)
+				});
+			}
 		}
 		Action::Cancel { request, by_bob } => {
 			let _ = Inference::cancel(RuntimeOrigin::signed(who(by_bob)), request);
@@ -120,6 +146,8 @@ fn act(action: Action) {
 			set_session(&validators);
 		}
 		Action::Randomness(on) => set_vrf(on),
+		Action::Deaf(deaf) => set_deaf(deaf),
+		Action::Idle(idle) => set_idle(if idle { Weight::MAX } else { Weight::zero() }),
 		Action::Block => next_block(),
 	}
 }
@@ -147,6 +175,7 @@ proptest! {
 			}
 			// Left alone, everything is settled, every escrow released, and everything forgotten.
 			set_vrf(true);
+			set_idle(Weight::MAX);
 			blocks(150);
 			check();
 			for who in [ALICE, BOB] {

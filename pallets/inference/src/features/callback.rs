@@ -1,0 +1,173 @@
+//! Requests by other pallets, and how those hear of the end.
+//!
+//! A pallet asks through [`RequestInference`], remembers the number, and is told once, in a later block than the one that
+//! settled the request, through [`OnSettled`]. Callbacks run in `on_idle` with the weight that they declare; one that fails is
+//! recorded in an event and undoes nothing.
+//!
+//! The queue cannot overflow: such a request is taken only while open requests and waiting callbacks together are fewer than
+//! [`Config::MaxOpen`].
+
+use consilience_primitives::{
+	request::{Assurance, Input, Output},
+	view::RequestState,
+	ModelId, RequestId,
+};
+use polkadot_sdk::{
+	frame_support::{
+		ensure,
+		pallet_prelude::{DispatchResult, Weight},
+		storage::with_storage_layer,
+		weights::WeightMeter,
+	},
+	frame_system::pallet_prelude::BlockNumberFor,
+	sp_runtime::{traits::Get, DispatchError},
+};
+
+use crate::{
+	BalanceOf, Callbacks, Config, Error, Event, Open, Outputs, Pallet, Requests, WeightInfo,
+};
+
+/// Something that was measured and is final. Only this pallet makes one, so that a provisional answer cannot pass for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Final<T>(T);
+
+impl<T> Final<T> {
+	/// What is final.
+	pub fn get(&self) -> &T {
+		&self.0
+	}
+
+	/// What is final.
+	pub fn into_inner(self) -> T {
+		self.0
+	}
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+	/// With an answer that was checked.
+	Final(Final<Output>),
+	/// Without one: the escrow went back to the requester. Rejected, expired or cancelled.
+	Refunded(RequestState),
+}
+
+/// Asks for inferences on behalf of an account of the caller's.
+pub trait RequestInference<AccountId> {
+	/// The currency's balance.
+	type Balance;
+
+	/// Takes a request as [`crate::Call::request`] does, and has [`OnSettled`] called when it ends.
+	///
+	/// `requester` pays. Errors are those of the call, and `TooManyOpen` while too many callbacks wait.
+	fn request_inference(
+		requester: AccountId,
+		model: ModelId,
+		input: Input,
+		assurance: Assurance,
+		fee_limit: Self::Balance,
+		tip: Self::Balance,
+	) -> Result<RequestId, DispatchError>;
+}
+
+/// Is told how a request of another pallet ended. Pairs can be nested; each is told of every such request and passes over those
+/// that are not its own.
+pub trait OnSettled<AccountId> {
+	/// Called once for a request. An error undoes what the callback did, and nothing else.
+	fn on_settled(request: RequestId, requester: &AccountId, settled: &Settled) -> DispatchResult;
+
+	/// Most that [`OnSettled::on_settled`] weighs.
+	fn on_settled_weight() -> Weight;
+}
+
+impl<AccountId> OnSettled<AccountId> for () {
+	fn on_settled(_: RequestId, _: &AccountId, _: &Settled) -> DispatchResult {
+		Ok(())
+	}
+
+	fn on_settled_weight() -> Weight {
+		Weight::zero()
+	}
+}
+
+impl<AccountId, A: OnSettled<AccountId>, B: OnSettled<AccountId>> OnSettled<AccountId> for (A, B) {
+	fn on_settled(request: RequestId, requester: &AccountId, settled: &Settled) -> DispatchResult {
+		// Each in a layer of its own: one that fails does not undo the other.
+		let first = with_storage_layer(|| A::on_settled(request, requester, settled));
+		let second = with_storage_layer(|| B::on_settled(request, requester, settled));
+		first.and(second)
+	}
+
+	fn on_settled_weight() -> Weight {
+		A::on_settled_weight().saturating_add(B::on_settled_weight())
+	}
+}
+
+impl<T: Config> RequestInference<T::AccountId> for Pallet<T> {
+	type Balance = BalanceOf<T>;
+
+	fn request_inference(
+		requester: T::AccountId,
+		model: ModelId,
+		input: Input,
+		assurance: Assurance,
+		fee_limit: BalanceOf<T>,
+		tip: BalanceOf<T>,
+	) -> Result<RequestId, DispatchError> {
+		let waiting = Callbacks::<T>::decode_len().unwrap_or_default() as u32;
+		ensure!(
+			Open::<T>::get().saturating_add(waiting) < T::MaxOpen::get(),
+			Error::<T>::TooManyOpen
+		);
+		Self::submit(requester, model, input, assurance, fee_limit, tip, true)
+	}
+}
+
+impl<T: Config> Pallet<T> {
+	/// Has the requesting pallet told of a settled request.
+	pub(crate) fn queue_callback(id: RequestId) {
+		if Callbacks::<T>::try_append(id).is_err() {
+			log::error!(target: crate::LOG_TARGET, "no place for the callback of request {id}");
+		}
+	}
+
+	/// Runs callbacks of requests that were settled in earlier blocks, the oldest first, as far as the weight goes. Gives what was
+	/// used.
+	pub(crate) fn process_callbacks(now: BlockNumberFor<T>, limit: Weight) -> Weight {
+		let mut meter = WeightMeter::with_limit(limit);
+		if meter
+			.try_consume(<T as Config>::WeightInfo::callbacks(0))
+			.is_err()
+		{
+			return Weight::zero();
+		}
+		let each = <T as Config>::WeightInfo::callbacks(1)
+			.saturating_add(T::OnSettled::on_settled_weight());
+		let mut done = 0;
+		for id in Callbacks::<T>::get() {
+			let request = Requests::<T>::get(id);
+			if request.as_ref().is_some_and(|r| r.settled_at >= Some(now))
+				|| meter.try_consume(each).is_err()
+			{
+				break;
+			}
+			done += 1;
+			// A request is not forgotten while its callback waits.
+			let Some(request) = request else { continue };
+			let settled = match (request.state, Outputs::<T>::get(id)) {
+				(RequestState::Final, Some(output)) => Settled::Final(Final(output)),
+				(state, _) => Settled::Refunded(state),
+			};
+			let result =
+				with_storage_layer(|| T::OnSettled::on_settled(id, &request.requester, &settled));
+			Self::deposit_event(match result {
+				Ok(()) => Event::CalledBack { request: id },
+				Err(error) => Event::CallbackFailed { request: id, error },
+			});
+		}
+		if done > 0 {
+			Callbacks::<T>::mutate(|queue| queue.drain(..done).for_each(drop));
+		}
+		meter.consumed()
+	}
+}
