@@ -36,7 +36,7 @@ use crate::{
 pub trait InferenceRpc {
 	/// A request that is open or was settled not long ago, at the best block or the one given; `null` if there is none.
 	#[method(name = "request")]
-	fn request(
+	fn get_request(
 		&self,
 		request: RequestId,
 		at: Option<H256>,
@@ -88,7 +88,7 @@ where
 		+ 'static,
 	Client::Api: InferenceApi<Block, AccountId, BlockNumber, Balance>,
 {
-	fn request(
+	fn get_request(
 		&self,
 		request: RequestId,
 		at: Option<H256>,

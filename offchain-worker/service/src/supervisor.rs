@@ -139,7 +139,7 @@ impl Runner for Engine {
 }
 
 /// Starts supervising. The future runs until it is dropped, or until it is clear that no engine can run.
-pub fn supervise(
+pub(crate) fn supervise(
 	options: EngineOptions,
 	metrics: Metrics,
 ) -> (Engine, impl std::future::Future<Output = ()> + Send) {
