@@ -1,5 +1,6 @@
 //! The engine through its public interface, on graphs small enough to stand in the repository.
 
+mod cards;
 mod fixtures;
 mod process;
 mod tensors;
