@@ -25,6 +25,8 @@ pub use pallet::*;
 pub use types::*;
 pub use weights::WeightInfo;
 
+#[cfg(feature = "runtime-benchmarks")]
+mod benchmarking;
 mod features;
 #[cfg(test)]
 mod mock;
@@ -301,6 +303,14 @@ pub mod pallet {
 		/// A model with its price, status and who serves it.
 		pub fn get_model(model: ModelId) -> Option<ModelView<T::AccountId, BalanceOf<T>>> {
 			Self::model(model)
+		}
+
+		/// Up to `limit` models, at most 256, after the one given, in the order of their keys in storage.
+		pub fn get_models(
+			after: Option<ModelId>,
+			limit: u32,
+		) -> Vec<ModelView<T::AccountId, BalanceOf<T>>> {
+			Self::models(after, limit)
 		}
 
 		/// Models that a validator serves.

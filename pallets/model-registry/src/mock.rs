@@ -102,8 +102,8 @@ pub(crate) fn id(n: u8) -> ModelId {
 	ModelId::repeat_byte(n)
 }
 
-/// Accounts 1 to 5 have 100,000 each. Storage is checked at the end.
-pub(crate) fn run(test: impl FnOnce()) {
+/// Accounts 1 to 5 have 100,000 each.
+pub(crate) fn externalities() -> sp_io::TestExternalities {
 	let mut storage = frame_system::GenesisConfig::<Test>::default()
 		.build_storage()
 		.unwrap();
@@ -114,8 +114,13 @@ pub(crate) fn run(test: impl FnOnce()) {
 	.assimilate_storage(&mut storage)
 	.unwrap();
 	let mut ext = sp_io::TestExternalities::new(storage);
-	ext.execute_with(|| {
-		System::set_block_number(1);
+	ext.execute_with(|| System::set_block_number(1));
+	ext
+}
+
+/// Storage is checked at the end.
+pub(crate) fn run(test: impl FnOnce()) {
+	externalities().execute_with(|| {
 		test();
 		ModelRegistry::do_try_state().unwrap();
 	});

@@ -157,7 +157,7 @@ fn cases() -> u32 {
 	std::env::var("PROPTEST_CASES")
 		.ok()
 		.and_then(|n| n.parse().ok())
-		.unwrap_or(64)
+		.unwrap_or(256)
 }
 
 proptest! {
