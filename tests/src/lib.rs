@@ -1,1 +1,30 @@
-//! Tests over networks of real nodes.
+//! Networks of real nodes for tests: processes of the built binary, watched through their RPC.
+//!
+//! `CONSILIENCE_BIN` names the binary; without it, it is looked for beside the tests' own target folder. Models are those that
+//! `scripts/setup models` makes (`CONSILIENCE_MODELS`, or `$CONSILIENCE_HOME/models`). What is missing fails a test; nothing is
+//! skipped. Everything waits for events; [`PATIENCE`] only ends what would never end.
+
+mod client;
+mod command;
+mod fixture;
+mod network;
+mod place;
+
+pub use client::{total_of, Client, Header, Included};
+pub use command::{cli, infer, Answer};
+pub use fixture::{tiny_model, with_another_reference};
+pub use network::{Network, Node, NAMES};
+pub use place::{binary, model};
+
+use std::{future::Future, time::Duration};
+
+/// The longest that a single wait may take, loading a model on a busy machine included.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The output of a wait; panics with `what` if it takes too long.
+pub async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
+	match tokio::time::timeout(PATIENCE, wait).await {
+		Ok(value) => value,
+		Err(_) => panic!("{what}: not within {} s", PATIENCE.as_secs()),
+	}
+}

@@ -1,0 +1,205 @@
+//! Four validators of the `local` chain.
+
+use std::{
+	path::{Path, PathBuf},
+	process::Stdio,
+	sync::{Arc, Mutex},
+};
+
+use consilience_rpc::ModelsRpcClient;
+use jsonrpsee::rpc_params;
+use tokio::{
+	io::{AsyncBufReadExt, BufReader},
+	process::{Child, Command},
+	sync::watch,
+};
+
+use crate::{binary, cli, within, Client};
+
+/// The validators of the `local` chain, in the order of their session indices at genesis.
+pub const NAMES: [&str; 4] = ["alice", "bob", "charlie", "dave"];
+
+/// A running node. It is killed when it is dropped, and its engine ends with it.
+pub struct Node {
+	/// One of [`NAMES`].
+	pub name: &'static str,
+	/// Address of its RPC.
+	pub url: String,
+	/// A connection to it.
+	pub client: Client,
+	/// Its base path.
+	pub base: PathBuf,
+	_child: Child,
+	log: Arc<Mutex<Vec<String>>>,
+	lines: watch::Receiver<usize>,
+}
+
+impl Node {
+	/// Starts a node and waits until it listens.
+	pub async fn start(
+		name: &'static str,
+		base: PathBuf,
+		bootnode: Option<&str>,
+		variables: &[(&str, &str)],
+	) -> Self {
+		let mut command = Command::new(binary());
+		command
+			.arg("--base-path")
+			.arg(&base)
+			.args(["--chain", "local", &format!("--{name}"), "--rpc-port", "0"])
+			.args(["--listen-addr", "/ip4/127.0.0.1/tcp/0", "--rpc-methods", "unsafe"])
+			.args(["--no-prometheus", "--no-telemetry", "--no-mdns"])
+			.args(["--unsafe-force-node-key-generation"])
+			.envs(variables.iter().copied())
+			.stdin(Stdio::null())
+			.stdout(Stdio::null())
+			.stderr(Stdio::piped())
+			.kill_on_drop(true);
+		if let Some(address) = bootnode {
+			command.args(["--bootnodes", address]);
+		}
+		let mut child = command.spawn().expect("the binary runs");
+		let stderr = child.stderr.take().expect("standard error is a pipe; qed");
+		let log: Arc<Mutex<Vec<String>>> = Arc::default();
+		let (grown, lines) = watch::channel(0);
+		let writer = log.clone();
+		tokio::spawn(async move {
+			let mut reader = BufReader::new(stderr).lines();
+			while let Ok(Some(line)) = reader.next_line().await {
+				let mut log = writer.lock().unwrap_or_else(|e| e.into_inner());
+				// Shown by the test runner when the test fails.
+				println!("{name}: {line}");
+				log.push(line);
+				let _ = grown.send(log.len());
+			}
+		});
+		let mut node_lines = lines.clone();
+		let address = find_line(&log, &mut node_lines, &format!("{name} listens"), |line| {
+			let rest = line.split("JSON-RPC server: addr=").nth(1)?;
+			rest.split([',', ' ']).find(|a| a.starts_with("127.0.0.1:")).map(str::to_owned)
+		})
+		.await;
+		let url = format!("ws://{address}");
+		let client = Client::connect(&url).await;
+		Self { name, url, client, base, _child: child, log, lines }
+	}
+
+	/// Waits for a line of the node's log that contains `part`, also one that was written already.
+	pub async fn await_line(&self, part: &str) -> String {
+		let what = format!("{} says {part:?}", self.name);
+		find_line(&self.log, &mut self.lines.clone(), &what, |line| {
+			line.contains(part).then(|| line.to_owned())
+		})
+		.await
+	}
+
+	/// Address with which other nodes find this one.
+	async fn address(&self) -> String {
+		let list: Vec<String> =
+			self.client.call("system_localListenAddresses", rpc_params![]).await;
+		list.into_iter()
+			.find(|a| a.contains("/ip4/127.0.0.1/") && !a.ends_with("/ws"))
+			.expect("the node listens on the address that it was given")
+	}
+
+	/// Imports a model's folder into this node's store. Gives the id.
+	pub async fn import(&self, folder: &Path) -> Result<String, String> {
+		let (folder, base) = (folder.display().to_string(), self.base.display().to_string());
+		let reply = cli(["model", "import", &folder, "--base-path", &base]).await?;
+		Ok(reply["model"].as_str().expect("an import gives an id").to_owned())
+	}
+
+	/// Folder of a model in this node's store.
+	pub fn stored(&self, model: &str) -> PathBuf {
+		consilience_worker::store_folder(&self.base).join(model.trim_start_matches("0x"))
+	}
+
+	/// Registers a stored model at this node's chain.
+	pub async fn register(&self, model: &str, suri: &str) -> Result<serde_json::Value, String> {
+		let base = self.base.display().to_string();
+		cli(["model", "register", model, "--base-path", &base, "--suri", suri, "--url", &self.url])
+			.await
+	}
+}
+
+async fn find_line<T>(
+	log: &Mutex<Vec<String>>,
+	lines: &mut watch::Receiver<usize>,
+	what: &str,
+	find: impl Fn(&str) -> Option<T>,
+) -> T {
+	let mut seen = 0;
+	within(what, async {
+		loop {
+			{
+				let log = log.lock().unwrap_or_else(|e| e.into_inner());
+				if let Some(found) = log[seen..].iter().find_map(|l| find(l)) {
+					return found;
+				}
+				seen = log.len();
+			}
+			if lines.changed().await.is_err() {
+				panic!("{what}: the node ended before");
+			}
+		}
+	})
+	.await
+}
+
+/// A network of four validators.
+pub struct Network {
+	/// The validators by the order of [`NAMES`].
+	pub nodes: Vec<Node>,
+	/// A folder for the test.
+	pub folder: tempfile::TempDir,
+}
+
+impl Network {
+	/// Starts all four and waits for finality. `variables` are added to the environment of the node of that name.
+	pub async fn start(variables: &[(&str, (&str, &str))]) -> Self {
+		let folder = tempfile::tempdir().expect("a folder for temporary files");
+		let mut nodes: Vec<Node> = Vec::new();
+		let mut bootnode = None;
+		for name in NAMES {
+			let own: Vec<_> =
+				variables.iter().filter(|(of, _)| *of == name).map(|(_, v)| *v).collect();
+			let node =
+				Node::start(name, folder.path().join(name), bootnode.as_deref(), &own).await;
+			if bootnode.is_none() {
+				bootnode = Some(node.address().await);
+			}
+			nodes.push(node);
+		}
+		for node in &nodes {
+			node.client.await_finalized(1).await;
+		}
+		Self { nodes, folder }
+	}
+
+	/// Imports a folder at the nodes of these indices, registers the model, has them serve it, and waits until all do. Gives the id.
+	pub async fn bring_up(&self, folder: &Path, at: &[usize]) -> String {
+		let first = &self.nodes[at[0]];
+		let model = first.import(folder).await.expect("the model can be imported");
+		for other in &at[1..] {
+			let imported = self.nodes[*other].import(&first.stored(&model)).await;
+			assert_eq!(imported.as_ref(), Ok(&model));
+		}
+		first.register(&model, "//Alice").await.expect("the model can be registered");
+		let id = model.parse().expect("an id is a hash");
+		for index in at {
+			self.nodes[*index].client.rpc.serve(id).await.expect("a stored model can be served");
+		}
+		let mut heads = first.client.heads(false).await;
+		within("all serve the model", async {
+			loop {
+				heads.next().await.expect("the node goes on").expect("a header");
+				let model = first.client.rpc.get(id, None).await.expect("the node answers");
+				if model.is_some_and(|m| m.serving.len() == at.len()) {
+					return;
+				}
+			}
+		})
+		.await;
+		model
+	}
+}

@@ -1,0 +1,162 @@
+//! The whole line on four validators: a real language model answers, others check it, everybody is paid, to the unit. Bad requests
+//! cost their fee and nothing else.
+
+use std::collections::BTreeMap;
+
+use consilience_primitives::{
+	request::{Assurance, Input, Prompt, Sampling},
+	ModelId,
+};
+use consilience_runtime::{AccountId, Balance, RuntimeEvent};
+use consilience_tests::{infer, model, total_of, Client, Network};
+use polkadot_sdk::{
+	frame_system, pallet_transaction_payment,
+	sp_core::{sr25519, Pair},
+	sp_keyring::Sr25519Keyring,
+	sp_runtime::{DispatchError, ModuleError},
+};
+
+const REQUESTER: &str = "//Ferdie";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_answered_checked_and_paid_and_bad_ones_are_refused() {
+	let network = Network::start(&[]).await;
+	let model = network.bring_up(&model("smollm2-135m-instruct-int8"), &[0, 1, 2, 3]).await;
+	a_real_answer_is_final_and_paid_to_the_unit(&network, &model).await;
+	bad_requests_cost_their_fee_and_nothing_else(&network, &model).await;
+}
+
+async fn a_real_answer_is_final_and_paid_to_the_unit(network: &Network, model: &str) {
+	let client = &network.nodes[0].client;
+	let options = ["--prompt", "What is the capital of France?", "--max-tokens", "24"];
+	// Any node takes requests.
+	let answer = infer(&network.nodes[1], REQUESTER, model, &options).await.expect("an answer");
+	assert_eq!(answer.text("status"), "final", "{}", answer.0);
+	assert!(answer.text("output").contains("Paris"), "{}", answer.0);
+	let mut committee = answer.committee();
+	committee.sort();
+	committee.dedup();
+	assert_eq!(committee.len(), 3, "an executor and two other verifiers: {}", answer.0);
+
+	let (first, last) = (answer.number("requested_block"), answer.number("final_block"));
+	let before = client.hash(first - 1).await;
+	let after = client.hash(last).await;
+	let requester: AccountId = Sr25519Keyring::Ferdie.to_account_id();
+	let (fees, paid) = payments(client, first, last, &requester).await;
+	let (was, is) = (client.accounts(before).await, client.accounts(after).await);
+	let gain = |who: &AccountId| total_of(&is, who) as i128 - total_of(&was, who) as i128;
+
+	// The requester's loss is fees and payments.
+	let received: Balance = paid.values().sum();
+	assert_eq!(-gain(&requester), (fees + received) as i128);
+	assert_eq!(received, answer.amount("paid"));
+	assert!(received > 0 && fees > 0);
+	// What others received is what they were paid; the fee went to the treasury, which is paid its share too.
+	let treasury: AccountId = consilience_runtime::configs::governance::TreasuryAccount::get();
+	for (who, amount) in &paid {
+		let fee = if *who == treasury { fees } else { 0 };
+		assert_eq!(gain(who), (amount + fee) as i128, "{who}");
+	}
+	let members: Vec<_> = paid.keys().filter(|w| **w != treasury).map(|w| w.to_string()).collect();
+	for member in &committee {
+		assert!(members.contains(member), "{member} was not paid");
+	}
+	// Nobody else's money moved, none came into being, none is held.
+	let others: i128 = is.keys().filter(|w| **w != requester).map(gain).sum();
+	assert_eq!(others, -gain(&requester));
+	assert_eq!(client.issuance(before).await, client.issuance(after).await);
+	assert_eq!(client.account(&requester, after).await.reserved, 0);
+}
+
+/// Transaction fees of an account, and what was paid to whom for requests, in these blocks.
+async fn payments(
+	client: &Client,
+	first: u32,
+	last: u32,
+	requester: &AccountId,
+) -> (Balance, BTreeMap<AccountId, Balance>) {
+	let (mut fees, mut paid) = (0, BTreeMap::new());
+	for number in first..=last {
+		for (_, event) in client.events(client.hash(number).await).await {
+			match event {
+				RuntimeEvent::Inference(pallet_inference::Event::Paid { who, amount, .. }) =>
+					*paid.entry(who).or_default() += amount,
+				RuntimeEvent::TransactionPayment(
+					pallet_transaction_payment::Event::TransactionFeePaid {
+						who, actual_fee, ..
+					},
+				) if who == *requester => fees += actual_fee,
+				_ => (),
+			}
+		}
+	}
+	(fees, paid)
+}
+
+async fn bad_requests_cost_their_fee_and_nothing_else(network: &Network, model: &str) {
+	use pallet_inference::Error::*;
+	type Error = pallet_inference::Error<consilience_runtime::Runtime>;
+
+	let model: ModelId = model.parse().expect("an id is a hash");
+	let prompt = |text: &[u8], max_tokens| Input::TextGeneration {
+		prompt: Prompt::Text(text.to_vec().try_into().expect("the text is short")),
+		sampling: Sampling { max_tokens, ..Default::default() },
+	};
+	let good = prompt(b"The capital of France is", 8);
+	let rich = 100 * consilience_runtime::UNIT;
+	let cases: [(&str, ModelId, Input, Balance, Error); 7] = [
+		("an unknown model", ModelId::repeat_byte(1), good.clone(), rich, UnknownModel),
+		("too large an input", model, prompt(&[b'a'; 20_000], 8), rich, InputTooLarge),
+		("a fee limit below the price", model, good, 1, FeeLimitTooLow),
+		("zero tokens", model, prompt(b"a", 0), rich, ZeroTokens),
+		("too many tokens", model, prompt(b"a", 4_000), rich, OutputTooLarge),
+		("a prompt that is not UTF-8", model, prompt(&[0xff, 0xfe], 8), rich, NotUtf8),
+		(
+			"text to embed",
+			model,
+			Input::Embedding(b"a".to_vec().try_into().expect("the text is short")),
+			rich,
+			WrongTask,
+		),
+	];
+	let client = &network.nodes[2].client;
+	let pair = sr25519::Pair::from_string("//Eve", None).expect("a development key");
+	let who: AccountId = Sr25519Keyring::Eve.to_account_id();
+	for (what, model, input, fee_limit, error) in cases {
+		let head = client.await_head("a block", false, |_| true).await;
+		let before = client.account(&who, head.hash()).await;
+		let call = pallet_inference::Call::request {
+			model,
+			input,
+			assurance: Assurance::Committee(2),
+			fee_limit,
+			tip: 0,
+		};
+		let included = client.submit(&pair, call.into()).await.expect(what);
+		let failed = included.events.iter().find_map(|e| match e {
+			RuntimeEvent::System(frame_system::Event::ExtrinsicFailed {
+				dispatch_error: DispatchError::Module(e),
+				..
+			}) => Some(*e),
+			_ => None,
+		});
+		let DispatchError::Module(ModuleError { index, error: wanted, .. }) = error.into() else {
+			panic!("pallets' errors are module errors")
+		};
+		let failed = failed.unwrap_or_else(|| panic!("{what} was not refused: {included:?}"));
+		assert_eq!((failed.index, failed.error), (index, wanted), "{what}");
+		let fee: Balance = included
+			.events
+			.iter()
+			.filter_map(|e| match e {
+				RuntimeEvent::TransactionPayment(
+					pallet_transaction_payment::Event::TransactionFeePaid { actual_fee, .. },
+				) => Some(*actual_fee),
+				_ => None,
+			})
+			.sum();
+		let after = client.account(&who, included.block).await;
+		assert_eq!(before.free - after.free, fee, "{what}");
+		assert_eq!(after.reserved, 0, "{what}");
+	}
+}
