@@ -61,8 +61,12 @@ fn storage_key(pallet: &str, item: &str) -> Vec<u8> {
 impl Client {
 	/// Connects to a node.
 	pub async fn connect(url: &str) -> Self {
-		let rpc = WsClientBuilder::default().max_response_size(64 << 20).build(url);
-		Self { rpc: within("a connection", rpc).await.expect("the node listens") }
+		let rpc = WsClientBuilder::default()
+			.max_response_size(64 << 20)
+			.build(url);
+		Self {
+			rpc: within("a connection", rpc).await.expect("the node listens"),
+		}
 	}
 
 	/// Calls a method.
@@ -74,10 +78,14 @@ impl Client {
 	/// New blocks of the best chain, or of the finalised one.
 	pub async fn heads(&self, finalized: bool) -> Subscription<Header> {
 		let kind = if finalized { "Finalized" } else { "New" };
-		let (on, off) =
-			(format!("chain_subscribe{kind}Heads"), format!("chain_unsubscribe{kind}Heads"));
+		let (on, off) = (
+			format!("chain_subscribe{kind}Heads"),
+			format!("chain_unsubscribe{kind}Heads"),
+		);
 		let subscription = self.rpc.subscribe(&on, rpc_params![], &off);
-		within(&on, subscription).await.expect("the node takes subscriptions")
+		within(&on, subscription)
+			.await
+			.expect("the node takes subscriptions")
 	}
 
 	/// Waits for a header of which `wanted` holds.
@@ -90,7 +98,11 @@ impl Client {
 		let mut heads = self.heads(finalized).await;
 		within(what, async {
 			loop {
-				let header = heads.next().await.expect("the node goes on").expect("a header");
+				let header = heads
+					.next()
+					.await
+					.expect("the node goes on")
+					.expect("a header");
 				if wanted(&header) {
 					return header;
 				}
@@ -101,7 +113,8 @@ impl Client {
 
 	/// Waits until a block of this number is finalised.
 	pub async fn await_finalized(&self, number: BlockNumber) -> Header {
-		self.await_head("finality", true, |h| *h.number() >= number).await
+		self.await_head("finality", true, |h| *h.number() >= number)
+			.await
 	}
 
 	/// Hash of a block of the best chain.
@@ -112,41 +125,61 @@ impl Client {
 
 	/// A value of storage at a block.
 	pub async fn storage<T: Decode>(&self, key: Vec<u8>, at: Hash) -> Option<T> {
-		let value: Option<Bytes> =
-			self.call("state_getStorage", rpc_params![Bytes(key), at]).await;
+		let value: Option<Bytes> = self
+			.call("state_getStorage", rpc_params![Bytes(key), at])
+			.await;
 		value.map(|v| T::decode(&mut &v[..]).expect("storage decodes"))
 	}
 
 	/// Events of a block with the extrinsic in which they happened.
 	pub async fn events(&self, at: Hash) -> Vec<(Option<u32>, RuntimeEvent)> {
-		let records: Vec<frame_system::EventRecord<RuntimeEvent, Hash>> =
-			self.storage(storage_key("System", "Events"), at).await.unwrap_or_default();
+		let records: Vec<frame_system::EventRecord<RuntimeEvent, Hash>> = self
+			.storage(storage_key("System", "Events"), at)
+			.await
+			.unwrap_or_default();
 		let index = |phase| match phase {
 			frame_system::Phase::ApplyExtrinsic(i) => Some(i),
 			_ => None,
 		};
-		records.into_iter().map(|r| (index(r.phase), r.event)).collect()
+		records
+			.into_iter()
+			.map(|r| (index(r.phase), r.event))
+			.collect()
 	}
 
 	/// What an account has at a block: free, reserved and on hold.
-	pub async fn account(&self, who: &AccountId, at: Hash) -> pallet_balances::AccountData<Balance> {
+	pub async fn account(
+		&self,
+		who: &AccountId,
+		at: Hash,
+	) -> pallet_balances::AccountData<Balance> {
 		let mut key = storage_key("System", "Account");
 		key.extend(who.using_encoded(blake2_128));
 		key.extend(who.encode());
-		self.storage::<AccountInfo>(key, at).await.map(|i| i.data).unwrap_or_default()
+		self.storage::<AccountInfo>(key, at)
+			.await
+			.map(|i| i.data)
+			.unwrap_or_default()
 	}
 
 	/// Everything that every account has at a block, held or not.
 	pub async fn accounts(&self, at: Hash) -> BTreeMap<AccountId, Balance> {
 		let prefix = storage_key("System", "Account");
 		let keys: Vec<Bytes> = self
-			.call("state_getKeysPaged", rpc_params![Bytes(prefix.clone()), 1000, Option::<Bytes>::None, at])
+			.call(
+				"state_getKeysPaged",
+				rpc_params![Bytes(prefix.clone()), 1000, Option::<Bytes>::None, at],
+			)
 			.await;
 		assert!(keys.len() < 1000, "a test's chain has few accounts");
 		let mut accounts = BTreeMap::new();
 		for key in keys {
-			let who = AccountId::decode(&mut &key[prefix.len() + 16..]).expect("a key ends with its account");
-			let info: AccountInfo = self.storage(key.to_vec(), at).await.expect("the key is there");
+			let who = AccountId::decode(&mut &key[prefix.len() + 16..])
+				.expect("a key ends with its account");
+			let info: AccountInfo = self
+				.storage(key.to_vec(), at)
+				.await
+				.expect("the key is there");
 			accounts.insert(who, info.data.free + info.data.reserved);
 		}
 		accounts
@@ -154,25 +187,38 @@ impl Client {
 
 	/// All money at a block.
 	pub async fn issuance(&self, at: Hash) -> Balance {
-		self.storage(storage_key("Balances", "TotalIssuance"), at).await.unwrap_or_default()
+		self.storage(storage_key("Balances", "TotalIssuance"), at)
+			.await
+			.unwrap_or_default()
 	}
 
 	/// Index of a block's author among the session's validators.
 	pub fn author(header: &Header) -> Option<u32> {
-		let digest = header.digest().logs().iter().find_map(|d| d.as_babe_pre_digest())?;
+		let digest = header
+			.digest()
+			.logs()
+			.iter()
+			.find_map(|d| d.as_babe_pre_digest())?;
 		Some(digest.authority_index())
 	}
 
 	/// The session's validators, in the order of their indices.
 	pub async fn validators(&self, at: Hash) -> Vec<AccountId> {
-		self.storage(storage_key("Session", "Validators"), at).await.unwrap_or_default()
+		self.storage(storage_key("Session", "Validators"), at)
+			.await
+			.unwrap_or_default()
 	}
 
 	/// Signs a call and sends it as it is; gives the block in which it was executed, well or not.
-	pub async fn submit(&self, pair: &sr25519::Pair, call: RuntimeCall) -> Result<Included, String> {
+	pub async fn submit(
+		&self,
+		pair: &sr25519::Pair,
+		call: RuntimeCall,
+	) -> Result<Included, String> {
 		let account: AccountId = MultiSigner::from(pair.public()).into_account();
-		let nonce: Nonce =
-			self.call("system_accountNextIndex", rpc_params![account.to_string()]).await;
+		let nonce: Nonce = self
+			.call("system_accountNextIndex", rpc_params![account.to_string()])
+			.await;
 		let genesis = self.hash(0).await;
 		let version = &consilience_runtime::VERSION;
 		let implicit = (
@@ -213,7 +259,11 @@ impl Client {
 			.map_err(|e| e.to_string())?;
 		let block: Hash = within("inclusion", async {
 			loop {
-				let update = updates.next().await.expect("the node goes on").expect("a status");
+				let update = updates
+					.next()
+					.await
+					.expect("the node goes on")
+					.expect("a status");
 				if let Some(hash) = update["inBlock"].as_str() {
 					return hash.parse().expect("a hash");
 				}
@@ -222,12 +272,21 @@ impl Client {
 		.await;
 		let body: serde_json::Value = self.call("chain_getBlock", rpc_params![block]).await;
 		let wanted = polkadot_sdk::sp_core::bytes::to_hex(&bytes, false);
-		let extrinsics = body["block"]["extrinsics"].as_array().expect("a block has extrinsics");
-		let index = extrinsics.iter().position(|e| e == &wanted).expect("it is in that block") as u32;
+		let extrinsics = body["block"]["extrinsics"]
+			.as_array()
+			.expect("a block has extrinsics");
+		let index = extrinsics
+			.iter()
+			.position(|e| e == &wanted)
+			.expect("it is in that block") as u32;
 		let events = self.events(block).await;
 		Ok(Included {
 			block,
-			events: events.into_iter().filter(|e| e.0 == Some(index)).map(|e| e.1).collect(),
+			events: events
+				.into_iter()
+				.filter(|e| e.0 == Some(index))
+				.map(|e| e.1)
+				.collect(),
 		})
 	}
 }

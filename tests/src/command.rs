@@ -10,13 +10,25 @@ use crate::{binary, within, Node};
 /// Runs a subcommand with `--json`: its last object, or what it said on standard error.
 pub async fn cli<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Result<Value, String> {
 	let mut command = Command::new(binary());
-	command.args(arguments).arg("--json").stdin(Stdio::null()).kill_on_drop(true);
-	let output = within("a subcommand", command.output()).await.expect("the binary runs; qed");
+	command
+		.args(arguments)
+		.arg("--json")
+		.stdin(Stdio::null())
+		.kill_on_drop(true);
+	let output = within("a subcommand", command.output())
+		.await
+		.expect("the binary runs; qed");
 	let stdout = String::from_utf8_lossy(&output.stdout);
 	if !output.status.success() {
-		return Err(format!("{}{stdout}", String::from_utf8_lossy(&output.stderr)));
+		return Err(format!(
+			"{}{stdout}",
+			String::from_utf8_lossy(&output.stderr)
+		));
 	}
-	let last = stdout.lines().rfind(|l| !l.trim().is_empty()).unwrap_or_default();
+	let last = stdout
+		.lines()
+		.rfind(|l| !l.trim().is_empty())
+		.unwrap_or_default();
 	serde_json::from_str(last).map_err(|e| format!("{last:?} is no JSON: {e}"))
 }
 
@@ -39,19 +51,29 @@ impl Answer {
 
 	/// Text of the answer.
 	pub fn text(&self, field: &str) -> &str {
-		self.0[field].as_str().unwrap_or_else(|| panic!("{field} is no text in {}", self.0))
+		self.0[field]
+			.as_str()
+			.unwrap_or_else(|| panic!("{field} is no text in {}", self.0))
 	}
 
 	/// Addresses of executor and verifiers.
 	pub fn committee(&self) -> Vec<String> {
-		let verifiers = self.0["verifiers"].as_array().expect("verifiers are a list");
-		let names = verifiers.iter().map(|v| v.as_str().expect("an address is text").to_owned());
-		std::iter::once(self.text("executor").to_owned()).chain(names).collect()
+		let verifiers = self.0["verifiers"]
+			.as_array()
+			.expect("verifiers are a list");
+		let names = verifiers
+			.iter()
+			.map(|v| v.as_str().expect("an address is text").to_owned());
+		std::iter::once(self.text("executor").to_owned())
+			.chain(names)
+			.collect()
 	}
 }
 
 /// `consilience infer` at a node, signed by `suri`.
 pub async fn infer(node: &Node, suri: &str, model: &str, rest: &[&str]) -> Result<Answer, String> {
-	let first = ["infer", "--url", &node.url, "--suri", suri, "--model", model];
+	let first = [
+		"infer", "--url", &node.url, "--suri", suri, "--model", model,
+	];
 	cli(first.iter().chain(rest)).await.map(Answer)
 }

@@ -5,10 +5,7 @@ use std::{
 	path::{Path, PathBuf},
 };
 
-use consilience_primitives::{
-	evidence::Fingerprint,
-	manifest::Manifest,
-};
+use consilience_primitives::{evidence::Fingerprint, manifest::Manifest};
 use serde_json::json;
 
 /// Writes a folder with the tiny canonical language model and its card, of the exact class. `name` makes it a model of its own.
@@ -21,7 +18,12 @@ pub fn tiny_model(parent: &Path, name: &str) -> PathBuf {
 	for entry in fs::read_dir(&from).expect("the engine's fixtures are there") {
 		let entry = entry.expect("the folder is readable");
 		fs::copy(entry.path(), folder.join(entry.file_name())).expect("files can be copied");
-		files.push(entry.file_name().into_string().expect("fixtures have plain names"));
+		files.push(
+			entry
+				.file_name()
+				.into_string()
+				.expect("fixtures have plain names"),
+		);
 	}
 	let bounds = json!({ "mean": 0, "max": 0, "margin_max": 0, "margin_mean": 0 });
 	let card = json!({

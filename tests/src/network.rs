@@ -47,7 +47,12 @@ impl Node {
 			.arg("--base-path")
 			.arg(&base)
 			.args(["--chain", "local", &format!("--{name}"), "--rpc-port", "0"])
-			.args(["--listen-addr", "/ip4/127.0.0.1/tcp/0", "--rpc-methods", "unsafe"])
+			.args([
+				"--listen-addr",
+				"/ip4/127.0.0.1/tcp/0",
+				"--rpc-methods",
+				"unsafe",
+			])
 			.args(["--no-prometheus", "--no-telemetry", "--no-mdns"])
 			.args(["--unsafe-force-node-key-generation"])
 			.envs(variables.iter().copied())
@@ -76,12 +81,22 @@ impl Node {
 		let mut node_lines = lines.clone();
 		let address = find_line(&log, &mut node_lines, &format!("{name} listens"), |line| {
 			let rest = line.split("JSON-RPC server: addr=").nth(1)?;
-			rest.split([',', ' ']).find(|a| a.starts_with("127.0.0.1:")).map(str::to_owned)
+			rest.split([',', ' '])
+				.find(|a| a.starts_with("127.0.0.1:"))
+				.map(str::to_owned)
 		})
 		.await;
 		let url = format!("ws://{address}");
 		let client = Client::connect(&url).await;
-		Self { name, url, client, base, _child: child, log, lines }
+		Self {
+			name,
+			url,
+			client,
+			base,
+			_child: child,
+			log,
+			lines,
+		}
 	}
 
 	/// Waits for a line of the node's log that contains `part`, also one that was written already.
@@ -95,8 +110,10 @@ impl Node {
 
 	/// Address with which other nodes find this one.
 	async fn address(&self) -> String {
-		let list: Vec<String> =
-			self.client.call("system_localListenAddresses", rpc_params![]).await;
+		let list: Vec<String> = self
+			.client
+			.call("system_localListenAddresses", rpc_params![])
+			.await;
 		list.into_iter()
 			.find(|a| a.contains("/ip4/127.0.0.1/") && !a.ends_with("/ws"))
 			.expect("the node listens on the address that it was given")
@@ -104,9 +121,15 @@ impl Node {
 
 	/// Imports a model's folder into this node's store. Gives the id.
 	pub async fn import(&self, folder: &Path) -> Result<String, String> {
-		let (folder, base) = (folder.display().to_string(), self.base.display().to_string());
+		let (folder, base) = (
+			folder.display().to_string(),
+			self.base.display().to_string(),
+		);
 		let reply = cli(["model", "import", &folder, "--base-path", &base]).await?;
-		Ok(reply["model"].as_str().expect("an import gives an id").to_owned())
+		Ok(reply["model"]
+			.as_str()
+			.expect("an import gives an id")
+			.to_owned())
 	}
 
 	/// Folder of a model in this node's store.
@@ -117,8 +140,18 @@ impl Node {
 	/// Registers a stored model at this node's chain.
 	pub async fn register(&self, model: &str, suri: &str) -> Result<serde_json::Value, String> {
 		let base = self.base.display().to_string();
-		cli(["model", "register", model, "--base-path", &base, "--suri", suri, "--url", &self.url])
-			.await
+		cli([
+			"model",
+			"register",
+			model,
+			"--base-path",
+			&base,
+			"--suri",
+			suri,
+			"--url",
+			&self.url,
+		])
+		.await
 	}
 }
 
@@ -161,10 +194,12 @@ impl Network {
 		let mut nodes: Vec<Node> = Vec::new();
 		let mut bootnode = None;
 		for name in NAMES {
-			let own: Vec<_> =
-				variables.iter().filter(|(of, _)| *of == name).map(|(_, v)| *v).collect();
-			let node =
-				Node::start(name, folder.path().join(name), bootnode.as_deref(), &own).await;
+			let own: Vec<_> = variables
+				.iter()
+				.filter(|(of, _)| *of == name)
+				.map(|(_, v)| *v)
+				.collect();
+			let node = Node::start(name, folder.path().join(name), bootnode.as_deref(), &own).await;
 			if bootnode.is_none() {
 				bootnode = Some(node.address().await);
 			}
@@ -179,21 +214,41 @@ impl Network {
 	/// Imports a folder at the nodes of these indices, registers the model, has them serve it, and waits until all do. Gives the id.
 	pub async fn bring_up(&self, folder: &Path, at: &[usize]) -> String {
 		let first = &self.nodes[at[0]];
-		let model = first.import(folder).await.expect("the model can be imported");
+		let model = first
+			.import(folder)
+			.await
+			.expect("the model can be imported");
 		for other in &at[1..] {
 			let imported = self.nodes[*other].import(&first.stored(&model)).await;
 			assert_eq!(imported.as_ref(), Ok(&model));
 		}
-		first.register(&model, "//Alice").await.expect("the model can be registered");
+		first
+			.register(&model, "//Alice")
+			.await
+			.expect("the model can be registered");
 		let id = model.parse().expect("an id is a hash");
 		for index in at {
-			self.nodes[*index].client.rpc.serve(id).await.expect("a stored model can be served");
+			self.nodes[*index]
+				.client
+				.rpc
+				.serve(id)
+				.await
+				.expect("a stored model can be served");
 		}
 		let mut heads = first.client.heads(false).await;
 		within("all serve the model", async {
 			loop {
-				heads.next().await.expect("the node goes on").expect("a header");
-				let model = first.client.rpc.get(id, None).await.expect("the node answers");
+				heads
+					.next()
+					.await
+					.expect("the node goes on")
+					.expect("a header");
+				let model = first
+					.client
+					.rpc
+					.get(id, None)
+					.await
+					.expect("the node answers");
 				if model.is_some_and(|m| m.serving.len() == at.len()) {
 					return;
 				}

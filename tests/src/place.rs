@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 fn variable(name: &str) -> Option<PathBuf> {
-	std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+	std::env::var_os(name)
+		.filter(|v| !v.is_empty())
+		.map(PathBuf::from)
 }
 
 /// The node's binary.
@@ -11,7 +13,10 @@ pub fn binary() -> PathBuf {
 	let path = variable("CONSILIENCE_BIN").unwrap_or_else(|| {
 		// …/debug/deps/test-0123 → …/debug/consilience
 		let test = std::env::current_exe().expect("a running program has a path; qed");
-		test.ancestors().nth(2).expect("cargo puts tests two folders deep; qed").join("consilience")
+		test.ancestors()
+			.nth(2)
+			.expect("cargo puts tests two folders deep; qed")
+			.join("consilience")
 	});
 	assert!(
 		path.is_file(),
@@ -29,7 +34,14 @@ pub fn model(name: &str) -> PathBuf {
 			.or_else(|| variable("HOME").map(|h| h.join(".local/share/consilience")))
 			.map(|h| h.join("models"))
 	};
-	let path = variable("CONSILIENCE_MODELS").or_else(home).unwrap_or_default().join(name);
-	assert!(path.is_dir(), "{} is missing: run ./scripts/setup models", path.display());
+	let path = variable("CONSILIENCE_MODELS")
+		.or_else(home)
+		.unwrap_or_default()
+		.join(name);
+	assert!(
+		path.is_dir(),
+		"{} is missing: run ./scripts/setup models",
+		path.display()
+	);
 	path
 }

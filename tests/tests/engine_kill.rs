@@ -12,18 +12,34 @@ use polkadot_sdk::sp_runtime::traits::Header as _;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_engine_stops_neither_the_request_nor_block_production() {
 	let network = Network::start(&[]).await;
-	let model = network.bring_up(&model("smollm2-135m-instruct-int8"), &[0, 1, 2, 3]).await;
+	let model = network
+		.bring_up(&model("smollm2-135m-instruct-int8"), &[0, 1, 2, 3])
+		.await;
 	let client = &network.nodes[0].client;
-	let options =
-		["--prompt", "Tell a long story about a lighthouse.", "--max-tokens", "160", "--no-wait"];
-	let asked = infer(&network.nodes[0], "//Ferdie", &model, &options).await.expect("a request");
+	let options = [
+		"--prompt",
+		"Tell a long story about a lighthouse.",
+		"--max-tokens",
+		"160",
+		"--no-wait",
+	];
+	let asked = infer(&network.nodes[0], "//Ferdie", &model, &options)
+		.await
+		.expect("a request");
 	let request = u64::from(asked.number("request"));
 
-	let mut life =
-		client.rpc.subscribe_request(request).await.expect("the node follows the request");
+	let mut life = client
+		.rpc
+		.subscribe_request(request)
+		.await
+		.expect("the node follows the request");
 	let executor = within("an executor", async {
 		loop {
-			let update = life.next().await.expect("the request is not settled").expect("an update");
+			let update = life
+				.next()
+				.await
+				.expect("the request is not settled")
+				.expect("an update");
 			assert!(!update.request.state.is_settled(), "{:?}", update.request);
 			if let (RequestState::Assigned, Some(executor)) =
 				(update.request.state, update.request.executor)
@@ -37,7 +53,12 @@ async fn a_killed_engine_stops_neither_the_request_nor_block_production() {
 	// Kill the executor's engine while it generates.
 	let mut victim = None;
 	for (index, node) in network.nodes.iter().enumerate() {
-		let engine = node.client.rpc.engine().await.expect("the node runs a worker");
+		let engine = node
+			.client
+			.rpc
+			.engine()
+			.await
+			.expect("the node runs a worker");
 		if engine.validator.as_ref() == Some(&executor) {
 			victim = Some((index, engine.pid.expect("the engine runs")));
 		}
@@ -46,8 +67,19 @@ async fn a_killed_engine_stops_neither_the_request_nor_block_production() {
 	let node = &network.nodes[index];
 	within("the executor is at work", async {
 		let mut heads = node.client.heads(false).await;
-		while node.client.rpc.engine().await.expect("the node answers").running == 0 {
-			heads.next().await.expect("the node goes on").expect("a header");
+		while node
+			.client
+			.rpc
+			.engine()
+			.await
+			.expect("the node answers")
+			.running == 0
+		{
+			heads
+				.next()
+				.await
+				.expect("the node goes on")
+				.expect("a header");
 		}
 	})
 	.await;
@@ -63,7 +95,12 @@ async fn a_killed_engine_stops_neither_the_request_nor_block_production() {
 	})
 	.await;
 	assert!(last.finalized);
-	assert_eq!(last.request.state, RequestState::Final, "{:?}", last.request);
+	assert_eq!(
+		last.request.state,
+		RequestState::Final,
+		"{:?}",
+		last.request
+	);
 	assert!(last.request.verifiers.len() >= 2);
 
 	let engine = node.client.rpc.engine().await.expect("the node answers");
@@ -73,7 +110,10 @@ async fn a_killed_engine_stops_neither_the_request_nor_block_production() {
 	// The validator whose engine died authors, and others finalise it.
 	let head = client.await_head("a block", false, |_| true).await;
 	let validators = client.validators(head.hash()).await;
-	let position = validators.iter().position(|v| *v == executor).expect("it is in the session");
+	let position = validators
+		.iter()
+		.position(|v| *v == executor)
+		.expect("it is in the session");
 	let authored = client
 		.await_head("a block by the validator", false, |h| {
 			Client::author(h) == Some(position as u32)

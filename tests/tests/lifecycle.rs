@@ -21,24 +21,41 @@ const REQUESTER: &str = "//Ferdie";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_is_answered_checked_and_paid_and_bad_ones_are_refused() {
 	let network = Network::start(&[]).await;
-	let model = network.bring_up(&model("smollm2-135m-instruct-int8"), &[0, 1, 2, 3]).await;
+	let model = network
+		.bring_up(&model("smollm2-135m-instruct-int8"), &[0, 1, 2, 3])
+		.await;
 	a_real_answer_is_final_and_paid_to_the_unit(&network, &model).await;
 	bad_requests_cost_their_fee_and_nothing_else(&network, &model).await;
 }
 
 async fn a_real_answer_is_final_and_paid_to_the_unit(network: &Network, model: &str) {
 	let client = &network.nodes[0].client;
-	let options = ["--prompt", "What is the capital of France?", "--max-tokens", "24"];
+	let options = [
+		"--prompt",
+		"What is the capital of France?",
+		"--max-tokens",
+		"24",
+	];
 	// Any node takes requests.
-	let answer = infer(&network.nodes[1], REQUESTER, model, &options).await.expect("an answer");
+	let answer = infer(&network.nodes[1], REQUESTER, model, &options)
+		.await
+		.expect("an answer");
 	assert_eq!(answer.text("status"), "final", "{}", answer.0);
 	assert!(answer.text("output").contains("Paris"), "{}", answer.0);
 	let mut committee = answer.committee();
 	committee.sort();
 	committee.dedup();
-	assert_eq!(committee.len(), 3, "an executor and two other verifiers: {}", answer.0);
+	assert_eq!(
+		committee.len(),
+		3,
+		"an executor and two other verifiers: {}",
+		answer.0
+	);
 
-	let (first, last) = (answer.number("requested_block"), answer.number("final_block"));
+	let (first, last) = (
+		answer.number("requested_block"),
+		answer.number("final_block"),
+	);
 	let before = client.hash(first - 1).await;
 	let after = client.hash(last).await;
 	let requester: AccountId = Sr25519Keyring::Ferdie.to_account_id();
@@ -57,7 +74,11 @@ async fn a_real_answer_is_final_and_paid_to_the_unit(network: &Network, model: &
 		let fee = if *who == treasury { fees } else { 0 };
 		assert_eq!(gain(who), (amount + fee) as i128, "{who}");
 	}
-	let members: Vec<_> = paid.keys().filter(|w| **w != treasury).map(|w| w.to_string()).collect();
+	let members: Vec<_> = paid
+		.keys()
+		.filter(|w| **w != treasury)
+		.map(|w| w.to_string())
+		.collect();
 	for member in &committee {
 		assert!(members.contains(member), "{member} was not paid");
 	}
@@ -79,8 +100,9 @@ async fn payments(
 	for number in first..=last {
 		for (_, event) in client.events(client.hash(number).await).await {
 			match event {
-				RuntimeEvent::Inference(pallet_inference::Event::Paid { who, amount, .. }) =>
-					*paid.entry(who).or_default() += amount,
+				RuntimeEvent::Inference(pallet_inference::Event::Paid { who, amount, .. }) => {
+					*paid.entry(who).or_default() += amount
+				}
 				RuntimeEvent::TransactionPayment(
 					pallet_transaction_payment::Event::TransactionFeePaid {
 						who, actual_fee, ..
@@ -100,17 +122,50 @@ async fn bad_requests_cost_their_fee_and_nothing_else(network: &Network, model: 
 	let model: ModelId = model.parse().expect("an id is a hash");
 	let prompt = |text: &[u8], max_tokens| Input::TextGeneration {
 		prompt: Prompt::Text(text.to_vec().try_into().expect("the text is short")),
-		sampling: Sampling { max_tokens, ..Default::default() },
+		sampling: Sampling {
+			max_tokens,
+			..Default::default()
+		},
 	};
 	let good = prompt(b"The capital of France is", 8);
 	let rich = 100 * consilience_runtime::UNIT;
 	let cases: [(&str, ModelId, Input, Balance, Error); 7] = [
-		("an unknown model", ModelId::repeat_byte(1), good.clone(), rich, UnknownModel),
-		("too large an input", model, prompt(&[b'a'; 20_000], 8), rich, InputTooLarge),
-		("a fee limit below the price", model, good, 1, FeeLimitTooLow),
+		(
+			"an unknown model",
+			ModelId::repeat_byte(1),
+			good.clone(),
+			rich,
+			UnknownModel,
+		),
+		(
+			"too large an input",
+			model,
+			prompt(&[b'a'; 20_000], 8),
+			rich,
+			InputTooLarge,
+		),
+		(
+			"a fee limit below the price",
+			model,
+			good,
+			1,
+			FeeLimitTooLow,
+		),
 		("zero tokens", model, prompt(b"a", 0), rich, ZeroTokens),
-		("too many tokens", model, prompt(b"a", 4_000), rich, OutputTooLarge),
-		("a prompt that is not UTF-8", model, prompt(&[0xff, 0xfe], 8), rich, NotUtf8),
+		(
+			"too many tokens",
+			model,
+			prompt(b"a", 4_000),
+			rich,
+			OutputTooLarge,
+		),
+		(
+			"a prompt that is not UTF-8",
+			model,
+			prompt(&[0xff, 0xfe], 8),
+			rich,
+			NotUtf8,
+		),
 		(
 			"text to embed",
 			model,
@@ -140,7 +195,12 @@ async fn bad_requests_cost_their_fee_and_nothing_else(network: &Network, model: 
 			}) => Some(*e),
 			_ => None,
 		});
-		let DispatchError::Module(ModuleError { index, error: wanted, .. }) = error.into() else {
+		let DispatchError::Module(ModuleError {
+			index,
+			error: wanted,
+			..
+		}) = error.into()
+		else {
 			panic!("pallets' errors are module errors")
 		};
 		let failed = failed.unwrap_or_else(|| panic!("{what} was not refused: {included:?}"));

@@ -1,9 +1,6 @@
 //! Errors and their codes: one table.
 
-use consilience_primitives::{
-	view::QuoteError,
-	ModelId, RequestId,
-};
+use consilience_primitives::{view::QuoteError, ModelId, RequestId};
 use jsonrpsee::types::ErrorObjectOwned;
 
 /// Codes of errors. They never change and are never used again.
@@ -104,8 +101,12 @@ fn describe(error: consilience_primitives::request::InputError) -> &'static str 
 		InputTooLarge => "larger than the model takes: see its limits",
 		ZeroTokens => "max_tokens is zero",
 		OutputTooLarge => "max_tokens is more than the model gives: see its limits",
-		BadSampling => "temperature is over 2, top_p is not above 0 and at most 1, or a stop string is empty",
-		SignatureMismatch => "names, types or shapes of the tensors are not the model's: see its signature",
+		BadSampling => {
+			"temperature is over 2, top_p is not above 0 and at most 1, or a stop string is empty"
+		}
+		SignatureMismatch => {
+			"names, types or shapes of the tensors are not the model's: see its signature"
+		}
 		MalformedTensor => "a tensor's data does not fit its shape",
 	}
 }

@@ -71,7 +71,11 @@ pub struct Inference<Block, Client> {
 impl<Block, Client> Inference<Block, Client> {
 	/// Answers from this client and, where the node runs one, this worker.
 	pub fn new(client: Arc<Client>, worker: Option<Handle>) -> Self {
-		Self { client, worker, _block: PhantomData }
+		Self {
+			client,
+			worker,
+			_block: PhantomData,
+		}
 	}
 }
 

@@ -24,7 +24,9 @@ pub(crate) mod amount {
 	}
 
 	pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Balance, D::Error> {
-		String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+		String::deserialize(d)?
+			.parse()
+			.map_err(serde::de::Error::custom)
 	}
 }
 
@@ -226,7 +228,12 @@ fn one() -> f64 {
 
 impl Default for JsonSampling {
 	fn default() -> Self {
-		Self { max_tokens: default_tokens(), temperature: 0.0, top_p: 1.0, stop: Vec::new() }
+		Self {
+			max_tokens: default_tokens(),
+			temperature: 0.0,
+			top_p: 1.0,
+			stop: Vec::new(),
+		}
 	}
 }
 
@@ -249,15 +256,23 @@ impl TryFrom<&JsonSampling> for Sampling {
 			if (0.0..=largest).contains(&value) {
 				Ok((value * 1000.0).round() as u16)
 			} else {
-				Err(format!("{name} is {value}, and must be from 0 to {largest}"))
+				Err(format!(
+					"{name} is {value}, and must be from 0 to {largest}"
+				))
 			}
 		};
-		let stop = json.stop.iter().map(|s| bytes(s)).collect::<Result<Vec<_>, _>>()?;
+		let stop = json
+			.stop
+			.iter()
+			.map(|s| bytes(s))
+			.collect::<Result<Vec<_>, _>>()?;
 		Ok(Self {
 			max_tokens: json.max_tokens,
 			temperature: thousandths("temperature", json.temperature, 2.0)?,
 			top_p: thousandths("top_p", json.top_p, 1.0)?,
-			stop: stop.try_into().map_err(|_| "more than 4 stop strings".to_owned())?,
+			stop: stop
+				.try_into()
+				.map_err(|_| "more than 4 stop strings".to_owned())?,
 		})
 	}
 }
@@ -281,15 +296,22 @@ impl TryFrom<&JsonInput> for Input {
 			JsonInput::Chat { messages, sampling } => {
 				let messages = messages
 					.iter()
-					.map(|m| Ok(Message { role: m.role, content: bytes(&m.content)? }))
+					.map(|m| {
+						Ok(Message {
+							role: m.role,
+							content: bytes(&m.content)?,
+						})
+					})
 					.collect::<Result<Vec<_>, String>>()?;
 				Self::TextGeneration {
 					prompt: Prompt::Chat(
-						messages.try_into().map_err(|_| "more than 16 messages".to_owned())?,
+						messages
+							.try_into()
+							.map_err(|_| "more than 16 messages".to_owned())?,
 					),
 					sampling: sampling.try_into()?,
 				}
-			},
+			}
 			JsonInput::Prompt { prompt, sampling } => Self::TextGeneration {
 				prompt: Prompt::Text(bytes(prompt)?),
 				sampling: sampling.try_into()?,
@@ -310,15 +332,26 @@ impl TryFrom<&JsonInput> for Input {
 impl From<&Input> for JsonInput {
 	fn from(input: &Input) -> Self {
 		match input {
-			Input::TextGeneration { prompt: Prompt::Chat(messages), sampling } => Self::Chat {
+			Input::TextGeneration {
+				prompt: Prompt::Chat(messages),
+				sampling,
+			} => Self::Chat {
 				messages: messages
 					.iter()
-					.map(|m| JsonMessage { role: m.role, content: text(&m.content) })
+					.map(|m| JsonMessage {
+						role: m.role,
+						content: text(&m.content),
+					})
 					.collect(),
 				sampling: sampling.into(),
 			},
-			Input::TextGeneration { prompt: Prompt::Text(prompt), sampling } =>
-				Self::Prompt { prompt: text(prompt), sampling: sampling.into() },
+			Input::TextGeneration {
+				prompt: Prompt::Text(prompt),
+				sampling,
+			} => Self::Prompt {
+				prompt: text(prompt),
+				sampling: sampling.into(),
+			},
 			Input::Embedding(t) => Self::Text { text: text(t) },
 			// What stands on chain was checked when it was submitted.
 			Input::Tensor(tensors) => Self::Tensors {
@@ -351,7 +384,11 @@ pub enum JsonOutput {
 impl From<&Output> for JsonOutput {
 	fn from(output: &Output) -> Self {
 		match output {
-			Output::Text { tokens, text: t, finish } => Self::Text {
+			Output::Text {
+				tokens,
+				text: t,
+				finish,
+			} => Self::Text {
 				text: text(t),
 				tokens: tokens.iter().map(|t| t.0).collect(),
 				finish_reason: *finish,

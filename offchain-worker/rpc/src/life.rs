@@ -52,20 +52,38 @@ where
 	let mut heads = client.import_notification_stream();
 	let mut finality = client.finality_notification_stream();
 	let info = client.info();
-	let best = Block { number: info.best_number, hash: info.best_hash };
-	let finalized = Block { number: info.finalized_number, hash: info.finalized_hash };
+	let best = Block {
+		number: info.best_number,
+		hash: info.best_hash,
+	};
+	let finalized = Block {
+		number: info.finalized_number,
+		hash: info.finalized_hash,
+	};
 	let now = request_at::<B, C>(&client, best.hash, id)?;
 	if now.is_none() {
 		pending.reject(RpcError::UnknownRequest(id)).await;
 		return Ok(());
 	}
-	let Ok(sink) = pending.accept().await else { return Ok(()) };
-	let mut life = Life { sink, seen: [None, None] };
+	let Ok(sink) = pending.accept().await else {
+		return Ok(());
+	};
+	let mut life = Life {
+		sink,
+		seen: [None, None],
+	};
 	let first_seen = best.number;
 	if !life.see(best, false, now).await {
 		return Ok(());
 	}
-	if !life.see(finalized, true, request_at::<B, C>(&client, finalized.hash, id)?).await {
+	if !life
+		.see(
+			finalized,
+			true,
+			request_at::<B, C>(&client, finalized.hash, id)?,
+		)
+		.await
+	{
 		return Ok(());
 	}
 	loop {
@@ -109,8 +127,14 @@ impl Life {
 			return !settled;
 		}
 		*seen = Some(request.clone());
-		let update = Update { block, finalized, request };
-		let Ok(message) = SubscriptionMessage::from_json(&update) else { return false };
+		let update = Update {
+			block,
+			finalized,
+			request,
+		};
+		let Ok(message) = SubscriptionMessage::from_json(&update) else {
+			return false;
+		};
 		self.sink.send(message).await.is_ok() && !settled
 	}
 }

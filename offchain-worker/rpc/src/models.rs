@@ -10,11 +10,8 @@ use consilience_worker::{
 };
 use jsonrpsee::{core::async_trait, proc_macros::rpc, types::ErrorObjectOwned, Extensions};
 use polkadot_sdk::{
-	sc_rpc_api::check_if_safe,
-	sp_api::ProvideRuntimeApi,
-	sp_blockchain::HeaderBackend,
-	sp_core::H256,
-	sp_runtime::traits::Block as BlockT,
+	sc_rpc_api::check_if_safe, sp_api::ProvideRuntimeApi, sp_blockchain::HeaderBackend,
+	sp_core::H256, sp_runtime::traits::Block as BlockT,
 };
 
 use crate::{JsonModel, LocalModel, RpcError};
@@ -56,7 +53,11 @@ pub struct Models<Block, Client> {
 impl<Block, Client> Models<Block, Client> {
 	/// Answers from this client and, where the node runs one, this worker.
 	pub fn new(client: Arc<Client>, worker: Option<Handle>) -> Self {
-		Self { client, worker, _block: PhantomData }
+		Self {
+			client,
+			worker,
+			_block: PhantomData,
+		}
 	}
 
 	fn worker(&self) -> Result<&Handle, RpcError> {
@@ -127,6 +128,10 @@ where
 
 	async fn withdraw(&self, ext: &Extensions, model: ModelId) -> Result<bool, ErrorObjectOwned> {
 		check_if_safe(ext).map_err(|_| RpcError::Unsafe)?;
-		Ok(self.worker()?.withdraw(model).await.map_err(RpcError::from)?)
+		Ok(self
+			.worker()?
+			.withdraw(model)
+			.await
+			.map_err(RpcError::from)?)
 	}
 }

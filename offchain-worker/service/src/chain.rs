@@ -114,7 +114,12 @@ pub struct RuntimeChain<Block, Client, Pool> {
 impl<Block, Client, Pool> RuntimeChain<Block, Client, Pool> {
 	/// The chain that these see.
 	pub fn new(client: Arc<Client>, pool: Arc<Pool>, keystore: KeystorePtr) -> Self {
-		Self { client, pool, keystore, _block: PhantomData }
+		Self {
+			client,
+			pool,
+			keystore,
+			_block: PhantomData,
+		}
 	}
 }
 
@@ -141,14 +146,20 @@ where
 		self.client
 			.import_notification_stream()
 			.filter_map(|n| async move {
-				n.is_new_best.then(|| Head { hash: n.hash, number: *n.header.number() })
+				n.is_new_best.then(|| Head {
+					hash: n.hash,
+					number: *n.header.number(),
+				})
 			})
 			.boxed()
 	}
 
 	fn finalized(&self) -> Head {
 		let info = self.client.info();
-		Head { hash: info.finalized_hash, number: info.finalized_number }
+		Head {
+			hash: info.finalized_hash,
+			number: info.finalized_number,
+		}
 	}
 
 	fn genesis(&self) -> H256 {
@@ -156,7 +167,11 @@ where
 	}
 
 	fn keys(&self) -> Vec<InferenceId> {
-		self.keystore.sr25519_public_keys(KEY_TYPE).into_iter().map(InferenceId::from).collect()
+		self.keystore
+			.sr25519_public_keys(KEY_TYPE)
+			.into_iter()
+			.map(InferenceId::from)
+			.collect()
 	}
 
 	fn duties(
@@ -204,7 +219,9 @@ where
 		signature: InferenceSignature,
 	) -> Result<(), ChainError> {
 		let api = self.client.runtime_api();
-		let transaction = api.report_transaction(at, report, signature).map_err(call)?;
+		let transaction = api
+			.report_transaction(at, report, signature)
+			.map_err(call)?;
 		self.client
 			.runtime_api()
 			.validate_transaction(at, TransactionSource::Local, transaction, at)
@@ -225,7 +242,11 @@ where
 			.runtime_api()
 			.report_transaction(at, report, signature)
 			.map_err(call)?;
-		match self.pool.submit_one(at, TransactionSource::Local, transaction).await {
+		match self
+			.pool
+			.submit_one(at, TransactionSource::Local, transaction)
+			.await
+		{
 			Ok(_) => Ok(()),
 			Err(e) => Err(match e.into_pool_error() {
 				Ok(PoolError::AlreadyImported(_)) => return Ok(()),

@@ -50,18 +50,25 @@ pub(crate) fn step(
 	work: Work,
 ) -> Result<Step, JournalError> {
 	let request = duty.request;
-	let output_key = Key { request, kind: Kind::Output, seed: work.seed };
+	let output_key = Key {
+		request,
+		kind: Kind::Output,
+		seed: work.seed,
+	};
 	let answers = matches!(duty.kind, DutyKind::Answer | DutyKind::CommitOutput);
 	if answers {
 		return Ok(match journal.get(&output_key)? {
-			Some(Entry { value: Value::Output(output), salt, .. }) =>
-				Step::Say(vec![match duty.kind {
-					DutyKind::Answer => Statement::Answer { request, output },
-					_ => Statement::CommitOutput {
-						request,
-						commitment: output_commitment(&output, request, validator, &salt),
-					},
-				}]),
+			Some(Entry {
+				value: Value::Output(output),
+				salt,
+				..
+			}) => Step::Say(vec![match duty.kind {
+				DutyKind::Answer => Statement::Answer { request, output },
+				_ => Statement::CommitOutput {
+					request,
+					commitment: output_commitment(&output, request, validator, &salt),
+				},
+			}]),
 			Some(_) => Step::Stuck("the journal holds evidence where an answer should be"),
 			None => Step::Compute(Box::new(Job {
 				key: output_key,
@@ -75,27 +82,55 @@ pub(crate) fn step(
 	let Some(challenge) = work.challenge else {
 		return Ok(Step::Stuck("a round without a challenge"));
 	};
-	let key = Key { request, kind: Kind::Evidence, seed: challenge };
+	let key = Key {
+		request,
+		kind: Kind::Evidence,
+		seed: challenge,
+	};
 	let entry = journal.get(&key)?;
 	Ok(match (entry, duty.kind) {
-		(Some(Entry { value: Value::Evidence(evidence), salt, .. }), DutyKind::Commit) =>
-			Step::Say(vec![Statement::Commit {
-				request,
-				commitment: evidence.commitment(request, &challenge, validator, &salt),
-			}]),
-		(Some(Entry { value: Value::Evidence(evidence), salt, .. }), _) => {
+		(
+			Some(Entry {
+				value: Value::Evidence(evidence),
+				salt,
+				..
+			}),
+			DutyKind::Commit,
+		) => Step::Say(vec![Statement::Commit {
+			request,
+			commitment: evidence.commitment(request, &challenge, validator, &salt),
+		}]),
+		(
+			Some(Entry {
+				value: Value::Evidence(evidence),
+				salt,
+				..
+			}),
+			_,
+		) => {
 			let mut statements = Vec::new();
 			// Only the executor of a committed output has one that is not on chain.
 			if work.output.is_none() {
-				if let Some(Entry { value: Value::Output(output), salt, .. }) =
-					journal.get(&output_key)?
+				if let Some(Entry {
+					value: Value::Output(output),
+					salt,
+					..
+				}) = journal.get(&output_key)?
 				{
-					statements.push(Statement::RevealOutput { request, output, salt });
+					statements.push(Statement::RevealOutput {
+						request,
+						output,
+						salt,
+					});
 				}
 			}
-			statements.push(Statement::Reveal { request, evidence, salt });
+			statements.push(Statement::Reveal {
+				request,
+				evidence,
+				salt,
+			});
 			Step::Say(statements)
-		},
+		}
 		(Some(_), _) => Step::Stuck("the journal holds an answer where evidence should be"),
 		(None, DutyKind::Commit) => Step::Compute(Box::new(Job {
 			key,
@@ -104,7 +139,9 @@ pub(crate) fn step(
 			seed: work.seed,
 			claimed: work.output,
 		})),
-		(None, _) => Step::Stuck("the journal does not hold what was committed to: was it removed?"),
+		(None, _) => {
+			Step::Stuck("the journal does not hold what was committed to: was it removed?")
+		}
 	})
 }
 
@@ -158,7 +195,10 @@ pub(crate) async fn load(
 		.map_err(JobError::Library)?;
 	let loaded = runner.load(&local.folder).await.map_err(JobError::Engine)?;
 	if loaded != model {
-		return Err(JobError::Library(format!("{} holds model {loaded:?}", local.folder.display())));
+		return Err(JobError::Library(format!(
+			"{} holds model {loaded:?}",
+			local.folder.display()
+		)));
 	}
 	Ok(local)
 }
@@ -173,7 +213,10 @@ pub(crate) async fn perform(
 	load(runner, library, job.model).await?;
 	let work = async {
 		match job.key.kind {
-			Kind::Output => runner.run(job.model, job.input, job.seed).await.map(Value::Output),
+			Kind::Output => runner
+				.run(job.model, job.input, job.seed)
+				.await
+				.map(Value::Output),
 			Kind::Evidence => runner
 				.measure(job.model, job.input, job.seed, job.claimed, job.key.seed)
 				.await
@@ -185,7 +228,7 @@ pub(crate) async fn perform(
 		Err(_) => {
 			runner.restart();
 			Err(JobError::TooLong)
-		},
+		}
 	}
 }
 

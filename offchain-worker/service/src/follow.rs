@@ -64,8 +64,16 @@ pub struct Status {
 }
 
 enum Done {
-	Job { key: Key, model: ModelId, result: Result<Value, JobError>, took: Duration },
-	Check { model: ModelId, result: Result<Evidence, JobError> },
+	Job {
+		key: Key,
+		model: ModelId,
+		result: Result<Value, JobError>,
+		took: Duration,
+	},
+	Check {
+		model: ModelId,
+		result: Result<Evidence, JobError>,
+	},
 }
 
 /// What is known of this validator at the best block.
@@ -120,7 +128,10 @@ pub struct Limits {
 
 impl Default for Limits {
 	fn default() -> Self {
-		Self { jobs: 2, job: Duration::from_secs(600) }
+		Self {
+			jobs: 2,
+			job: Duration::from_secs(600),
+		}
 	}
 }
 
@@ -198,14 +209,17 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				Ok(Some(duties)) => {
 					found = Some(Validator { key, duties });
 					break;
-				},
+				}
 				Ok(None) => (),
-				Err(e) => tracing::warn!(target: LOG_TARGET, "what is due at #{}: {e}", head.number),
+				Err(e) => {
+					tracing::warn!(target: LOG_TARGET, "what is due at #{}: {e}", head.number)
+				}
 			}
 		}
 		match (&self.validator, &found) {
-			(None, Some(v)) =>
-				tracing::info!(target: LOG_TARGET, "doing the duties of validator {}", v.duties.validator),
+			(None, Some(v)) => {
+				tracing::info!(target: LOG_TARGET, "doing the duties of validator {}", v.duties.validator)
+			}
 			(Some(v), None) => tracing::info!(
 				target: LOG_TARGET,
 				"validator {} is not in the session any more",
@@ -213,7 +227,8 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			),
 			_ => (),
 		}
-		self.metrics.serving(found.as_ref().map_or(0, |v| v.duties.serving.len()));
+		self.metrics
+			.serving(found.as_ref().map_or(0, |v| v.duties.serving.len()));
 		self.validator = found;
 		self.prune(head);
 	}
@@ -241,13 +256,13 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		match command {
 			Command::Serve(model, reply) => {
 				let _ = reply.send(self.want(model));
-			},
+			}
 			Command::Withdraw(model, reply) => {
 				let _ = reply.send(self.serving.unwant(model));
-			},
+			}
 			Command::Status(reply) => {
 				let _ = reply.send(self.status());
-			},
+			}
 		}
 	}
 
@@ -266,13 +281,14 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 	}
 
 	fn serves(&self, model: &ModelId) -> bool {
-		self.validator.as_ref().is_some_and(|v| v.duties.serving.contains(model))
+		self.validator
+			.as_ref()
+			.is_some_and(|v| v.duties.serving.contains(model))
 	}
 
 	fn status(&self) -> Status {
 		let wanted = self.serving.wanted(&*self.library);
-		let known: BTreeSet<ModelId> =
-			wanted.iter().copied().chain(self.library.list()).collect();
+		let known: BTreeSet<ModelId> = wanted.iter().copied().chain(self.library.list()).collect();
 		Status {
 			validator: self.validator.as_ref().map(|v| v.duties.validator.clone()),
 			unavailable: self.runner.unavailable(),
@@ -280,23 +296,37 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			running: self.running.len(),
 			models: known
 				.into_iter()
-				.map(|m| (m, self.serving.state(&m, wanted.contains(&m), self.serves(&m))))
+				.map(|m| {
+					(
+						m,
+						self.serving.state(&m, wanted.contains(&m), self.serves(&m)),
+					)
+				})
 				.collect(),
 		}
 	}
 
 	fn on_done(&mut self, done: Done) {
 		match done {
-			Done::Job { key, model, result, took } => {
+			Done::Job {
+				key,
+				model,
+				result,
+				took,
+			} => {
 				self.running.remove(&key);
 				let outcome = result.as_ref().map_or_else(|e| e.label(), |_| "done");
-				let kind = if key.kind == Kind::Output { "answer" } else { "measure" };
+				let kind = if key.kind == Kind::Output {
+					"answer"
+				} else {
+					"measure"
+				};
 				self.metrics.job(kind, outcome, took.as_secs_f64());
 				match result {
 					Ok(value) => {
 						self.crashes.remove(&model);
 						self.keep(key, value, took);
-					},
+					}
 					Err(e) if e.is_crash() => self.crashed(model, &e),
 					Err(e) => {
 						tracing::warn!(
@@ -305,23 +335,23 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 							key.request
 						);
 						self.failed.insert(key);
-					},
+					}
 				}
-			},
+			}
 			Done::Check { model, result } => match result {
 				Ok(evidence) => {
 					tracing::info!(target: LOG_TARGET, "{model:?}: reference evidence reproduced");
 					self.crashes.remove(&model);
 					self.serving.checked(model, Ok(evidence));
-				},
+				}
 				Err(e) if e.is_crash() => {
 					self.serving.retry(model);
 					self.crashed(model, &e);
-				},
+				}
 				Err(e) => {
 					tracing::error!(target: LOG_TARGET, "{model:?} is not served: {e}");
 					self.serving.checked(model, Err(e.to_string()));
-				},
+				}
 			},
 		}
 	}
@@ -355,7 +385,9 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		*crashes += 1;
 		tracing::warn!(target: LOG_TARGET, "{model:?}: the engine went away ({error}), {crashes} of {CRASHES}");
 		if *crashes >= CRASHES {
-			let why = format!("the engine went away {CRASHES} times over this model; it is not run any more");
+			let why = format!(
+				"the engine went away {CRASHES} times over this model; it is not run any more"
+			);
 			tracing::error!(target: LOG_TARGET, "{model:?} is not served: {why}");
 			self.serving.checked(model, Err(why));
 		}
@@ -366,7 +398,9 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		self.waiting.clear();
 		self.due.clear();
 		self.say.clear();
-		let (Some(head), Some(validator)) = (self.head, &self.validator) else { return };
+		let (Some(head), Some(validator)) = (self.head, &self.validator) else {
+			return;
+		};
 		for duty in &validator.duties.duties {
 			let work = match self.chain.work(head.hash, duty.request) {
 				Ok(Some(work)) => work,
@@ -374,7 +408,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				Err(e) => {
 					tracing::warn!(target: LOG_TARGET, "request {}: {e}", duty.request);
 					continue;
-				},
+				}
 			};
 			let seed = work.challenge.unwrap_or(work.seed);
 			match step(&self.journal, &validator.duties.validator, duty, work) {
@@ -387,9 +421,13 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					{
 						self.waiting.push(*job);
 					}
-				},
+				}
 				Ok(Step::Stuck(why)) => {
-					let key = Key { request: duty.request, kind: Kind::Evidence, seed };
+					let key = Key {
+						request: duty.request,
+						kind: Kind::Evidence,
+						seed,
+					};
 					if self.stuck.insert(key) {
 						tracing::error!(
 							target: LOG_TARGET,
@@ -398,7 +436,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 							duty.kind
 						);
 					}
-				},
+				}
 				Err(e) => tracing::error!(target: LOG_TARGET, "request {}: {e}", duty.request),
 			}
 		}
@@ -419,7 +457,9 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 	}
 
 	fn review_serving(&mut self, head: Head) {
-		let Some(validator) = &self.validator else { return };
+		let Some(validator) = &self.validator else {
+			return;
+		};
 		let on_chain = &validator.duties.serving;
 		let wanted = self.serving.wanted(&*self.library);
 		for model in on_chain {
@@ -440,7 +480,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				continue;
 			}
 			match self.chain.model(head.hash, model) {
-				Ok(Some(view)) =>
+				Ok(Some(view)) => {
 					if self.serving.begin_check(model) {
 						let (runner, library, done) =
 							(self.runner.clone(), self.library.clone(), self.done.clone());
@@ -450,7 +490,8 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 							// The worker may have ended.
 							let _ = done.send(Done::Check { model, result }).await;
 						});
-					},
+					}
+				}
 				Ok(None) => (),
 				Err(e) => tracing::warn!(target: LOG_TARGET, "{model:?}: {e}"),
 			}
@@ -468,7 +509,14 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				let (key, model, started) = (job.key, job.model, Instant::now());
 				let result = perform(job, &*runner, &library, limit).await;
 				// The worker may have ended.
-				let _ = done.send(Done::Job { key, model, result, took: started.elapsed() }).await;
+				let _ = done
+					.send(Done::Job {
+						key,
+						model,
+						result,
+						took: started.elapsed(),
+					})
+					.await;
 			});
 		}
 		self.metrics.waiting(self.waiting.len());
@@ -476,15 +524,18 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 
 	/// Makes one report of what is to be said, at most one for a block.
 	async fn speak(&mut self) {
-		let (Some(head), Some(validator)) = (self.head, &self.validator) else { return };
+		let (Some(head), Some(validator)) = (self.head, &self.validator) else {
+			return;
+		};
 		if self.reported == Some(head.number) {
 			return;
 		}
 		let mut groups: Vec<&Vec<Statement>> = Vec::new();
 		let (mut statements, mut bytes) = (0, 0);
 		for group in &self.say {
-			let recently =
-				|at: &BlockNumber| head.number.saturating_sub(*at) < SAY_AGAIN && *at <= head.number;
+			let recently = |at: &BlockNumber| {
+				head.number.saturating_sub(*at) < SAY_AGAIN && *at <= head.number
+			};
 			if self.said.get(&name(group)).is_some_and(recently) {
 				continue;
 			}
@@ -543,14 +594,15 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					}
 					self.said.insert(name(group), head.number);
 				}
-			},
+			}
 			Err(e) => {
 				let refused = matches!(e, ChainError::Refused(_));
-				self.metrics.report(if refused { "refused" } else { "failed" });
+				self.metrics
+					.report(if refused { "refused" } else { "failed" });
 				// Whatever is still due at the next block is said there.
 				self.reported = Some(head.number);
 				tracing::warn!(target: LOG_TARGET, "report at #{}: {e}", head.number);
-			},
+			}
 		}
 	}
 }

@@ -105,7 +105,9 @@ impl Journal {
 		let database = Database::create(path).map_err(|e| error(&e))?;
 		// Reading a table that was never written is an error: write it.
 		let transaction = database.begin_write().map_err(JournalError::database)?;
-		transaction.open_table(ENTRIES).map_err(JournalError::database)?;
+		transaction
+			.open_table(ENTRIES)
+			.map_err(JournalError::database)?;
 		transaction.commit().map_err(JournalError::database)?;
 		Ok(Self { database })
 	}
@@ -113,8 +115,12 @@ impl Journal {
 	/// The entry of this name.
 	pub fn get(&self, key: &Key) -> Result<Option<Entry>, JournalError> {
 		let transaction = self.database.begin_read().map_err(JournalError::database)?;
-		let table = transaction.open_table(ENTRIES).map_err(JournalError::database)?;
-		let found = table.get(key.encode().as_slice()).map_err(JournalError::database)?;
+		let table = transaction
+			.open_table(ENTRIES)
+			.map_err(JournalError::database)?;
+		let found = table
+			.get(key.encode().as_slice())
+			.map_err(JournalError::database)?;
 		found
 			.map(|bytes| Entry::decode(&mut &*bytes.value()).map_err(JournalError::Broken))
 			.transpose()
@@ -122,21 +128,21 @@ impl Journal {
 
 	/// Writes what was computed, with a new salt, and returns when it is on disk. What stands there already stays: it may have
 	/// been said.
-	pub fn keep(
-		&self,
-		key: &Key,
-		value: Value,
-		at: BlockNumber,
-	) -> Result<Entry, JournalError> {
+	pub fn keep(&self, key: &Key, value: Value, at: BlockNumber) -> Result<Entry, JournalError> {
 		if let Some(entry) = self.get(key)? {
 			return Ok(entry);
 		}
 		let mut salt = Salt::default();
 		salt.copy_from_slice(&H256::random().as_bytes()[..16]);
 		let entry = Entry { value, salt, at };
-		let transaction = self.database.begin_write().map_err(JournalError::database)?;
+		let transaction = self
+			.database
+			.begin_write()
+			.map_err(JournalError::database)?;
 		{
-			let mut table = transaction.open_table(ENTRIES).map_err(JournalError::database)?;
+			let mut table = transaction
+				.open_table(ENTRIES)
+				.map_err(JournalError::database)?;
 			table
 				.insert(key.encode().as_slice(), entry.encode().as_slice())
 				.map_err(JournalError::database)?;
@@ -156,7 +162,9 @@ impl Journal {
 		let mut gone = Vec::new();
 		{
 			let transaction = self.database.begin_read().map_err(JournalError::database)?;
-			let table = transaction.open_table(ENTRIES).map_err(JournalError::database)?;
+			let table = transaction
+				.open_table(ENTRIES)
+				.map_err(JournalError::database)?;
 			for item in table.iter().map_err(JournalError::database)? {
 				let (key, entry) = item.map_err(JournalError::database)?;
 				let entry = Entry::decode(&mut &*entry.value()).map_err(JournalError::Broken)?;
@@ -173,11 +181,18 @@ impl Journal {
 			}
 		}
 		if !gone.is_empty() {
-			let transaction = self.database.begin_write().map_err(JournalError::database)?;
+			let transaction = self
+				.database
+				.begin_write()
+				.map_err(JournalError::database)?;
 			{
-				let mut table = transaction.open_table(ENTRIES).map_err(JournalError::database)?;
+				let mut table = transaction
+					.open_table(ENTRIES)
+					.map_err(JournalError::database)?;
 				for key in &gone {
-					table.remove(key.as_slice()).map_err(JournalError::database)?;
+					table
+						.remove(key.as_slice())
+						.map_err(JournalError::database)?;
 				}
 			}
 			transaction.commit().map_err(JournalError::database)?;
@@ -199,19 +214,33 @@ mod tests {
 	}
 
 	fn key(request: RequestId, seed: u8) -> Key {
-		Key { request, kind: Kind::Evidence, seed: H256::repeat_byte(seed) }
+		Key {
+			request,
+			kind: Kind::Evidence,
+			seed: H256::repeat_byte(seed),
+		}
 	}
 
 	#[test]
 	fn what_was_kept_first_stays_and_survives_reopening() {
 		let folder = tempfile::tempdir().unwrap();
 		let path = folder.path().join("inference/journal.redb");
-		let first = Journal::open(&path).unwrap().keep(&key(1, 1), evidence(1), 10).unwrap();
+		let first = Journal::open(&path)
+			.unwrap()
+			.keep(&key(1, 1), evidence(1), 10)
+			.unwrap();
 		let journal = Journal::open(&path).unwrap();
 		assert_eq!(journal.keep(&key(1, 1), evidence(2), 11).unwrap(), first);
 		assert_eq!(journal.get(&key(1, 1)).unwrap(), Some(first.clone()));
-		assert_eq!(journal.get(&key(1, 2)).unwrap(), None, "another challenge, another entry");
-		assert_ne!(journal.keep(&key(2, 1), evidence(1), 11).unwrap().salt, first.salt);
+		assert_eq!(
+			journal.get(&key(1, 2)).unwrap(),
+			None,
+			"another challenge, another entry"
+		);
+		assert_ne!(
+			journal.keep(&key(2, 1), evidence(1), 11).unwrap().salt,
+			first.salt
+		);
 	}
 
 	#[test]
@@ -219,9 +248,14 @@ mod tests {
 		let folder = tempfile::tempdir().unwrap();
 		let journal = Journal::open(&folder.path().join("journal.redb")).unwrap();
 		for request in 1..=3 {
-			journal.keep(&key(request, 1), evidence(1), 10 * request as u32).unwrap();
+			journal
+				.keep(&key(request, 1), evidence(1), 10 * request as u32)
+				.unwrap();
 		}
-		let pruned = journal.prune(30, |request| Ok::<_, ()>(request == 2)).unwrap().unwrap();
+		let pruned = journal
+			.prune(30, |request| Ok::<_, ()>(request == 2))
+			.unwrap()
+			.unwrap();
 		assert_eq!(pruned, 1);
 		assert_eq!(journal.get(&key(1, 1)).unwrap(), None);
 		assert!(journal.get(&key(2, 1)).unwrap().is_some());

@@ -81,12 +81,18 @@ impl std::str::FromStr for ServeAtStart {
 	/// `all`, or a model's id in hexadecimal.
 	fn from_str(text: &str) -> Result<Self, String> {
 		if text == "all" {
-			return Ok(Self { all: true, models: BTreeSet::new() });
+			return Ok(Self {
+				all: true,
+				models: BTreeSet::new(),
+			});
 		}
-		let id = text
-			.parse()
-			.map_err(|_| format!("{text:?} is neither `all` nor a model's id of 64 hexadecimal digits"))?;
-		Ok(Self { all: false, models: BTreeSet::from([id]) })
+		let id = text.parse().map_err(|_| {
+			format!("{text:?} is neither `all` nor a model's id of 64 hexadecimal digits")
+		})?;
+		Ok(Self {
+			all: false,
+			models: BTreeSet::from([id]),
+		})
 	}
 }
 
@@ -147,18 +153,25 @@ impl Handle {
 		command: impl FnOnce(oneshot::Sender<T>) -> Command,
 	) -> Result<T, CommandError> {
 		let (reply, replied) = oneshot::channel();
-		self.commands.send(command(reply)).await.map_err(|_| CommandError::Ended)?;
+		self.commands
+			.send(command(reply))
+			.await
+			.map_err(|_| CommandError::Ended)?;
 		replied.await.map_err(|_| CommandError::Ended)
 	}
 
 	/// Serves a stored model, once it is registered and this machine has reproduced its reference evidence.
 	pub async fn serve(&self, model: ModelId) -> Result<ServingState, CommandError> {
-		self.ask(|reply| Command::Serve(model, reply)).await?.map_err(CommandError::Refused)
+		self.ask(|reply| Command::Serve(model, reply))
+			.await?
+			.map_err(CommandError::Refused)
 	}
 
 	/// Serves a model no longer. Duties already drawn stay. Whether it was served or to be served.
 	pub async fn withdraw(&self, model: ModelId) -> Result<bool, CommandError> {
-		self.ask(|reply| Command::Withdraw(model, reply)).await?.map_err(CommandError::Refused)
+		self.ask(|reply| Command::Withdraw(model, reply))
+			.await?
+			.map_err(CommandError::Refused)
 	}
 
 	/// How things are.
@@ -219,5 +232,12 @@ pub fn start<C: Chain>(
 			() = supervision => (),
 		}
 	};
-	Ok((Handle { commands, engine, store }, future))
+	Ok((
+		Handle {
+			commands,
+			engine,
+			store,
+		},
+		future,
+	))
 }

@@ -19,7 +19,10 @@ pub struct StoreLibrary {
 impl StoreLibrary {
 	/// The models of a store.
 	pub fn new(store: Store) -> Self {
-		Self { store, verified: Mutex::default() }
+		Self {
+			store,
+			verified: Mutex::default(),
+		}
 	}
 }
 
@@ -30,7 +33,7 @@ impl Library for StoreLibrary {
 			Err(e) => {
 				tracing::warn!(target: LOG_TARGET, "the model store: {e}");
 				Vec::new()
-			},
+			}
 		}
 	}
 
@@ -44,6 +47,9 @@ impl Library for StoreLibrary {
 		}
 		.map_err(|e| e.to_string())?;
 		verified.insert(model);
-		Ok(LocalModel { manifest: stored.manifest, folder: stored.folder })
+		Ok(LocalModel {
+			manifest: stored.manifest,
+			folder: stored.folder,
+		})
 	}
 }

@@ -23,7 +23,9 @@ pub struct Metrics(Option<Inner>);
 impl Metrics {
 	/// Registers the metrics.
 	pub fn register(registry: Option<&Registry>) -> Result<Self, PrometheusError> {
-		let Some(registry) = registry else { return Ok(Self(None)) };
+		let Some(registry) = registry else {
+			return Ok(Self(None));
+		};
 		let counters = |name, help, label| {
 			register(CounterVec::new(Opts::new(name, help), &[label])?, registry)
 		};
@@ -45,7 +47,10 @@ impl Metrics {
 				registry,
 			)?,
 			queue: register(
-				Gauge::new("consilience_jobs_waiting", "Runs and measurements that wait")?,
+				Gauge::new(
+					"consilience_jobs_waiting",
+					"Runs and measurements that wait",
+				)?,
 				registry,
 			)?,
 			statements: counters(
@@ -59,11 +64,17 @@ impl Metrics {
 				"outcome",
 			)?,
 			restarts: register(
-				Counter::new("consilience_engine_restarts_total", "Ends of the engine process")?,
+				Counter::new(
+					"consilience_engine_restarts_total",
+					"Ends of the engine process",
+				)?,
 				registry,
 			)?,
 			serving: register(
-				Gauge::new("consilience_models_serving", "Models that this validator serves")?,
+				Gauge::new(
+					"consilience_models_serving",
+					"Models that this validator serves",
+				)?,
 				registry,
 			)?,
 		})))

@@ -20,12 +20,7 @@ pub trait Runner: Send + Sync + 'static {
 	/// Forgets a model.
 	async fn unload(&self, model: ModelId) -> Result<(), EngineError>;
 	/// Answers an input.
-	async fn run(
-		&self,
-		model: ModelId,
-		input: Input,
-		seed: H256,
-	) -> Result<Output, EngineError>;
+	async fn run(&self, model: ModelId, input: Input, seed: H256) -> Result<Output, EngineError>;
 	/// Measures under a challenge.
 	async fn measure(
 		&self,

@@ -70,7 +70,12 @@ impl Serving {
 			Err(e) if e.kind() == std::io::ErrorKind::NotFound => List::default(),
 			Err(e) => return Err(format!("{}: {e}", path.display())),
 		};
-		Ok(Self { path, list, checked: HashMap::new(), checking: HashSet::new() })
+		Ok(Self {
+			path,
+			list,
+			checked: HashMap::new(),
+			checking: HashSet::new(),
+		})
 	}
 
 	fn save(&self) -> Result<(), String> {
@@ -184,7 +189,10 @@ pub(crate) async fn check(
 		return Err(JobError::Library(why));
 	}
 	let local = load(runner, library, model).await?;
-	let own = local.manifest.spec().map_err(|e| JobError::Library(e.to_string()))?;
+	let own = local
+		.manifest
+		.spec()
+		.map_err(|e| JobError::Library(e.to_string()))?;
 	if own != *spec {
 		return Err(JobError::Library(
 			"what is registered on chain is not what the manifest says: its owner has to register it again".into(),

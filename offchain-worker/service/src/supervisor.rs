@@ -102,12 +102,7 @@ impl Runner for Engine {
 		self.client().await?.unload(model).await
 	}
 
-	async fn run(
-		&self,
-		model: ModelId,
-		input: Input,
-		seed: H256,
-	) -> Result<Output, EngineError> {
+	async fn run(&self, model: ModelId, input: Input, seed: H256) -> Result<Output, EngineError> {
 		self.client().await?.run(model, input, seed).await
 	}
 
@@ -119,7 +114,10 @@ impl Runner for Engine {
 		claimed: Option<Output>,
 		challenge: H256,
 	) -> Result<Evidence, EngineError> {
-		self.client().await?.measure(model, input, seed, claimed, challenge).await
+		self.client()
+			.await?
+			.measure(model, input, seed, claimed, challenge)
+			.await
 	}
 
 	async fn reference(&self, model: ModelId) -> Result<(Output, Evidence), EngineError> {
@@ -144,7 +142,11 @@ pub(crate) fn supervise(
 	metrics: Metrics,
 ) -> (Engine, impl std::future::Future<Output = ()> + Send) {
 	let (publish, state) = watch::channel(State::Starting);
-	let engine = Engine { state, restart: Arc::default(), restarts: Arc::default() };
+	let engine = Engine {
+		state,
+		restart: Arc::default(),
+		restarts: Arc::default(),
+	};
 	(engine.clone(), run(options, publish, engine, metrics))
 }
 
@@ -173,7 +175,7 @@ async fn run(
 			tracing::error!(target: LOG_TARGET, "no folder for the engine's socket: {e}");
 			publish.send_replace(State::Unavailable(e.to_string()));
 			return;
-		},
+		}
 	};
 	let mut pause = PAUSE.0;
 	loop {
@@ -188,7 +190,7 @@ async fn run(
 				// Fails where it has ended already.
 				let _ = child.kill().await;
 				tracing::warn!(target: LOG_TARGET, "engine process {pid:?} ended: {why}");
-			},
+			}
 			Err(e) => tracing::warn!(target: LOG_TARGET, "the engine did not start: {e}"),
 		}
 		metrics.engine_restart();
@@ -202,10 +204,7 @@ async fn run(
 }
 
 /// Starts a process and connects to it.
-async fn start(
-	options: &EngineOptions,
-	folder: &Path,
-) -> std::io::Result<(Child, EngineClient)> {
+async fn start(options: &EngineOptions, folder: &Path) -> std::io::Result<(Child, EngineClient)> {
 	use std::io::{Error, ErrorKind};
 	let socket = folder.join("engine.sock");
 	let _ = std::fs::remove_file(&socket);

@@ -15,9 +15,7 @@ use consilience_engine::EngineError;
 use consilience_primitives::{
 	crypto::{InferenceId, InferencePair, InferenceSignature},
 	evidence::{output_commitment, Evidence, Fingerprint, Verdict},
-	manifest::{
-		Cache, File, Manifest, Numerics, Reference, ReferenceInput, TaskDetails, VERSION,
-	},
+	manifest::{Cache, File, Manifest, Numerics, Reference, ReferenceInput, TaskDetails, VERSION},
 	model::{
 		Bounds, Limits as ModelLimits, ModelStatus, NumericClass, Price, TimeLimit,
 		VerificationPolicy,
@@ -56,7 +54,10 @@ fn pair() -> InferencePair {
 }
 
 fn head(number: BlockNumber) -> Head {
-	Head { hash: H256::from_low_u64_be(number.into()), number }
+	Head {
+		hash: H256::from_low_u64_be(number.into()),
+		number,
+	}
 }
 
 #[derive(Default)]
@@ -91,8 +92,11 @@ fn request_of(statement: &Statement) -> Option<RequestId> {
 impl Chain for MockChain {
 	fn heads(&self) -> BoxStream<'static, Head> {
 		let receiver = self.heads.lock().unwrap().take().unwrap();
-		futures::stream::unfold(receiver, |mut r| async move { r.recv().await.map(|h| (h, r)) })
-			.boxed()
+		futures::stream::unfold(
+			receiver,
+			|mut r| async move { r.recv().await.map(|h| (h, r)) },
+		)
+		.boxed()
 	}
 
 	fn finalized(&self) -> Head {
@@ -165,7 +169,9 @@ impl Chain for MockChain {
 		signature: InferenceSignature,
 	) -> Result<(), ChainError> {
 		self.check(at, report.clone(), signature)?;
-		self.reports.send(report).map_err(|e| ChainError::Pool(e.to_string()))
+		self.reports
+			.send(report)
+			.map_err(|e| ChainError::Pool(e.to_string()))
 	}
 }
 
@@ -184,7 +190,10 @@ impl FakeEngine {
 		let n = self.calls.fetch_add(1, Ordering::SeqCst);
 		self.gate.acquire().await.unwrap().forget();
 		let crash = |left: usize| left.checked_sub(1);
-		match self.crashes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, crash) {
+		match self
+			.crashes
+			.fetch_update(Ordering::SeqCst, Ordering::SeqCst, crash)
+		{
 			Ok(_) => Err(EngineError::Gone),
 			Err(_) => Ok(n),
 		}
@@ -204,7 +213,10 @@ fn output(n: usize) -> Output {
 }
 
 fn evidence(n: usize) -> Evidence {
-	Evidence { fingerprint: Fingerprint::Digest([n as u8; 16]), verdict: Verdict::default() }
+	Evidence {
+		fingerprint: Fingerprint::Digest([n as u8; 16]),
+		verdict: Verdict::default(),
+	}
 }
 
 #[async_trait]
@@ -264,7 +276,11 @@ fn manifest() -> Manifest {
 		},
 		graph: "model.onnx".into(),
 		files: ["model.onnx", "tokenizer.json"]
-			.map(|path| File { path: path.into(), size: 0, chunks: vec![] })
+			.map(|path| File {
+				path: path.into(),
+				size: 0,
+				chunks: vec![],
+			})
 			.to_vec(),
 		numerics: Numerics {
 			element_type: "fp32".into(),
@@ -274,8 +290,14 @@ fn manifest() -> Manifest {
 			providers: vec!["CPUExecutionProvider".into()],
 			optimization: "disable".into(),
 		},
-		limits: ModelLimits { max_input_units: 100, max_output_units: 100 },
-		time: TimeLimit { base_blocks: 10, output_units_per_block: 4 },
+		limits: ModelLimits {
+			max_input_units: 100,
+			max_output_units: 100,
+		},
+		time: TimeLimit {
+			base_blocks: 10,
+			output_units_per_block: 4,
+		},
 		policy: VerificationPolicy {
 			class: NumericClass::Exact,
 			positions: 16,
@@ -286,7 +308,10 @@ fn manifest() -> Manifest {
 			min_verifiers: 2,
 		},
 		reference: Reference {
-			input: ReferenceInput::Text { text: "a".into(), max_tokens: 1 },
+			input: ReferenceInput::Text {
+				text: "a".into(),
+				max_tokens: 1,
+			},
 			output: H256::zero(),
 			evidence: evidence(42),
 		},
@@ -301,7 +326,10 @@ impl Library for FakeLibrary {
 	}
 
 	fn verified(&self, _model: ModelId) -> Result<LocalModel, String> {
-		Ok(LocalModel { manifest: manifest(), folder: PathBuf::new() })
+		Ok(LocalModel {
+			manifest: manifest(),
+			folder: PathBuf::new(),
+		})
 	}
 }
 
@@ -399,7 +427,10 @@ impl Bench {
 	}
 
 	async fn report(&mut self) -> Report<BlockNumber> {
-		timeout(PATIENCE, self.reports.recv()).await.expect("a report is due").unwrap()
+		timeout(PATIENCE, self.reports.recv())
+			.await
+			.expect("a report is due")
+			.unwrap()
 	}
 
 	async fn said(&mut self) -> Vec<Statement> {
@@ -433,7 +464,10 @@ impl Bench {
 
 	async fn serve(&self) -> Result<ServingState, String> {
 		let (reply, replied) = oneshot::channel();
-		self.commands.send(Command::Serve(manifest().id(), reply)).await.unwrap();
+		self.commands
+			.send(Command::Serve(manifest().id(), reply))
+			.await
+			.unwrap();
 		timeout(PATIENCE, replied).await.unwrap().unwrap()
 	}
 
@@ -466,7 +500,13 @@ async fn a_duty_is_done_once_and_said_again_while_it_is_due() {
 	let report = bench.report().await;
 	assert_eq!((report.session, report.validator, report.at), (3, 2, 1));
 	let first = report.statements.into_inner();
-	assert_eq!(first, [Statement::Answer { request: 1, output: output(0) }]);
+	assert_eq!(
+		first,
+		[Statement::Answer {
+			request: 1,
+			output: output(0)
+		}]
+	);
 	for number in 2..=3 {
 		bench.block(number);
 		bench.until(|_| true).await;
@@ -485,15 +525,31 @@ async fn what_was_committed_is_revealed_after_a_kill() {
 	bench.due(&[(5, DutyKind::Commit)]);
 	bench.block(1);
 	let said = bench.said().await;
-	let [Statement::Commit { request: 5, commitment }] = said[..] else { panic!("{said:?}") };
+	let [Statement::Commit {
+		request: 5,
+		commitment,
+	}] = said[..]
+	else {
+		panic!("{said:?}")
+	};
 
 	let mut bench = bench.killed_and_restarted().await;
 	bench.due(&[(5, DutyKind::Reveal)]);
 	bench.block(2);
 	let said = bench.said().await;
-	let [Statement::Reveal { request: 5, evidence, salt }] = &said[..] else { panic!("{said:?}") };
+	let [Statement::Reveal {
+		request: 5,
+		evidence,
+		salt,
+	}] = &said[..]
+	else {
+		panic!("{said:?}")
+	};
 	let challenge = H256::repeat_byte(2);
-	assert_eq!(evidence.commitment(5, &challenge, &validator(), salt), commitment);
+	assert_eq!(
+		evidence.commitment(5, &challenge, &validator(), salt),
+		commitment
+	);
 	assert_eq!(bench.engine.calls(), 0, "nothing is computed a second time");
 }
 
@@ -527,7 +583,9 @@ async fn an_executor_shows_output_and_evidence_in_one_report() {
 	bench.due(&[(1, DutyKind::CommitOutput)]);
 	bench.block(1);
 	let said = bench.said().await;
-	let [Statement::CommitOutput { commitment, .. }] = said[..] else { panic!("{said:?}") };
+	let [Statement::CommitOutput { commitment, .. }] = said[..] else {
+		panic!("{said:?}")
+	};
 	bench.due(&[(1, DutyKind::Commit)]);
 	bench.block(2);
 	bench.said().await;
@@ -547,7 +605,10 @@ async fn a_job_in_flight_at_a_crash_is_done_by_the_next_engine() {
 	bench.due(&[(1, DutyKind::Answer)]);
 	bench.block(1);
 	let said = bench.said().await;
-	assert!(matches!(said[..], [Statement::Answer { request: 1, .. }]), "{said:?}");
+	assert!(
+		matches!(said[..], [Statement::Answer { request: 1, .. }]),
+		"{said:?}"
+	);
 	assert_eq!(bench.engine.calls(), 3);
 }
 
@@ -560,17 +621,29 @@ async fn a_model_that_crashes_the_engine_again_and_again_is_withdrawn() {
 	bench.serve().await.unwrap();
 	bench.due(&[(1, DutyKind::Answer)]);
 	bench.block(1);
-	assert_eq!(bench.said().await, [Statement::Withdraw { model: manifest().id() }]);
+	assert_eq!(
+		bench.said().await,
+		[Statement::Withdraw {
+			model: manifest().id()
+		}]
+	);
 	assert_eq!(bench.engine.calls(), 3);
 	let status = bench.status().await;
 	let state = &status.models[&manifest().id()];
-	assert!(matches!(state, ServingState::Refused(why) if why.contains("3 times")), "{state:?}");
+	assert!(
+		matches!(state, ServingState::Refused(why) if why.contains("3 times")),
+		"{state:?}"
+	);
 }
 
 #[tokio::test]
 async fn what_is_not_due_any_more_is_dropped() {
 	let mut bench = Bench::held();
-	bench.due(&[(1, DutyKind::Answer), (2, DutyKind::Answer), (3, DutyKind::Answer)]);
+	bench.due(&[
+		(1, DutyKind::Answer),
+		(2, DutyKind::Answer),
+		(3, DutyKind::Answer),
+	]);
 	bench.block(1);
 	bench.until(|s| (s.running, s.waiting) == (2, 1)).await;
 	bench.due(&[]);
@@ -583,13 +656,18 @@ async fn what_is_not_due_any_more_is_dropped() {
 	bench.due(&[(4, DutyKind::Answer)]);
 	bench.block(3);
 	let said = bench.said().await;
-	assert!(matches!(said[..], [Statement::Answer { request: 4, .. }]), "{said:?}");
+	assert!(
+		matches!(said[..], [Statement::Answer { request: 4, .. }]),
+		"{said:?}"
+	);
 }
 
 #[tokio::test]
 async fn the_queue_is_bounded_and_everything_is_done_in_the_end() {
 	let mut bench = Bench::held();
-	let due: Vec<_> = (0..200).map(|request| (request, DutyKind::Commit)).collect();
+	let due: Vec<_> = (0..200)
+		.map(|request| (request, DutyKind::Commit))
+		.collect();
 	bench.due(&due);
 	bench.block(1);
 	let status = bench.until(|s| s.running == 2).await;
@@ -604,7 +682,11 @@ async fn the_queue_is_bounded_and_everything_is_done_in_the_end() {
 		assert!(report.statements.len() <= 32);
 		said.extend(report.statements.iter().filter_map(request_of));
 		// What was said is in a block now.
-		let left: Vec<_> = due.iter().filter(|(r, _)| !said.contains(r)).copied().collect();
+		let left: Vec<_> = due
+			.iter()
+			.filter(|(r, _)| !said.contains(r))
+			.copied()
+			.collect();
 		bench.due(&left);
 	}
 	assert_eq!(bench.engine.calls(), 200);
@@ -634,12 +716,24 @@ async fn a_model_is_announced_when_it_is_registered_and_its_reference_reproduced
 	bench.register();
 	bench.block(2);
 	let model = manifest().id();
-	assert_eq!(bench.said().await, [Statement::Serve { model, evidence: evidence(42) }]);
+	assert_eq!(
+		bench.said().await,
+		[Statement::Serve {
+			model,
+			evidence: evidence(42)
+		}]
+	);
 	// It is remembered on disk.
 	let mut bench = bench.killed_and_restarted().await;
 	bench.register();
 	bench.block(3);
-	assert_eq!(bench.said().await, [Statement::Serve { model, evidence: evidence(42) }]);
+	assert_eq!(
+		bench.said().await,
+		[Statement::Serve {
+			model,
+			evidence: evidence(42)
+		}]
+	);
 }
 
 #[tokio::test]
@@ -653,7 +747,9 @@ async fn a_machine_that_computes_other_bits_says_so_and_is_never_announced() {
 	let status = bench
 		.until(|s| matches!(s.models[&model], ServingState::Refused(_)))
 		.await;
-	let ServingState::Refused(why) = &status.models[&model] else { unreachable!() };
+	let ServingState::Refused(why) = &status.models[&model] else {
+		unreachable!()
+	};
 	assert!(why.contains("does not reproduce"), "{why}");
 	bench.block(2);
 	bench.until(|_| true).await;
@@ -675,6 +771,8 @@ async fn what_the_chain_says_of_a_model_must_be_what_its_manifest_says() {
 	let status = bench
 		.until(|s| matches!(s.models[&model], ServingState::Refused(_)))
 		.await;
-	let ServingState::Refused(why) = &status.models[&model] else { unreachable!() };
+	let ServingState::Refused(why) = &status.models[&model] else {
+		unreachable!()
+	};
 	assert!(why.contains("manifest"), "{why}");
 }
