@@ -29,7 +29,12 @@ ALLOWED = {
         "consilience-runtime-api",
         "consilience-store",
     ],
-    "consilience-rpc": ["consilience-primitives", "consilience-runtime-api", "consilience-store"],
+    "consilience-rpc": [
+        "consilience-primitives",
+        "consilience-runtime-api",
+        "consilience-store",
+        "consilience-worker",
+    ],
     "consilience-node": None,  # wiring: everything
     "consilience-tests": None,
 }
