@@ -36,6 +36,8 @@ pub use pallet::*;
 pub use types::*;
 pub use weights::WeightInfo;
 
+#[cfg(feature = "runtime-benchmarks")]
+mod benchmarking;
 pub mod features;
 #[cfg(test)]
 mod mock;
@@ -428,9 +430,13 @@ pub mod pallet {
 			let due = Self::process_deadlines(now);
 			let pruned = Self::prune(now);
 			let draws = PendingDraws::<T>::decode_len().unwrap_or_default() as u32;
-			<T as Config>::WeightInfo::on_initialize(due, pruned).saturating_add(
-				<T as Config>::WeightInfo::draws(draws.min(T::MaxPerBlock::get())),
-			)
+			let draws = draws.min(T::MaxPerBlock::get());
+			let draw = <T as Config>::WeightInfo::draw_executor()
+				.max(<T as Config>::WeightInfo::draw_verifiers());
+			<T as Config>::WeightInfo::hooks()
+				.saturating_add(<T as Config>::WeightInfo::late().saturating_mul(due.into()))
+				.saturating_add(<T as Config>::WeightInfo::prune().saturating_mul(pruned.into()))
+				.saturating_add(draw.saturating_mul(draws.into()))
 		}
 
 		fn on_finalize(now: BlockNumberFor<T>) {
@@ -442,7 +448,7 @@ pub mod pallet {
 		}
 
 		fn integrity_test() {
-			let callback = <T as Config>::WeightInfo::callbacks(1)
+			let callback = <T as Config>::WeightInfo::call_back()
 				.saturating_add(T::OnSettled::on_settled_weight());
 			assert!(
 				callback.all_lte(T::BlockWeights::get().max_block / 4),
@@ -509,24 +515,19 @@ pub mod pallet {
 		///
 		/// - **Origin**: authorised: signed by the validator's `infr` key, made on a block not long ago, newer than the last one,
 		///   and every statement due. It is free.
-		/// - Statements that are no longer due when the report is executed are skipped; the others count.
+		/// - Statements that are no longer due when the report is executed are skipped; the others count. What settling would have
+		///   weighed is returned for every request that the report did not settle.
 		/// - **Emits** an event for every statement.
 		#[pallet::call_index(2)]
-		#[pallet::weight(<T as Config>::WeightInfo::report(
-			report.statements.len() as u32,
-			report.encoded_size() as u32,
-		))]
-		#[pallet::weight_of_authorize(<T as Config>::WeightInfo::authorize_report(
-			report.statements.len() as u32,
-			report.encoded_size() as u32,
-		))]
+		#[pallet::weight(Pallet::<T>::report_weight(report))]
+		#[pallet::weight_of_authorize(Pallet::<T>::authorize_weight(report))]
 		#[pallet::authorize(Pallet::<T>::authorize_report)]
 		pub fn report(
 			origin: OriginFor<T>,
 			report: Report<BlockNumberFor<T>>,
 			// Verified when the call was authorised.
 			_signature: InferenceSignature,
-		) -> DispatchResult {
+		) -> DispatchResultWithPostInfo {
 			ensure_authorized(origin)?;
 			Self::do_report(report)
 		}

@@ -24,6 +24,7 @@ use polkadot_sdk::{
 	sp_core::{Pair, H256},
 	sp_crypto_hashing::blake2_256,
 	sp_io,
+	sp_keystore::{testing::MemoryKeystore, KeystoreExt},
 	sp_runtime::{
 		traits::IdentityLookup,
 		transaction_validity::{TransactionSource, TransactionValidityError},
@@ -286,8 +287,8 @@ pub(crate) fn price() -> Price<u64> {
 /// Validators of the mock.
 pub(crate) const VALIDATORS: [u64; 5] = [101, 102, 103, 104, 105];
 
-/// Both models served by all validators, requesters with 1,000,000 each.
-pub(crate) fn externalities() -> sp_io::TestExternalities {
+/// Requesters with 1,000,000 each, and a keystore.
+pub(crate) fn bare() -> sp_io::TestExternalities {
 	let mut storage = frame_system::GenesisConfig::<Test>::default()
 		.build_storage()
 		.unwrap();
@@ -301,6 +302,13 @@ pub(crate) fn externalities() -> sp_io::TestExternalities {
 	.assimilate_storage(&mut storage)
 	.unwrap();
 	let mut ext = sp_io::TestExternalities::new(storage);
+	ext.register_extension(KeystoreExt::new(MemoryKeystore::new()));
+	ext
+}
+
+/// Both models served by all validators.
+pub(crate) fn externalities() -> sp_io::TestExternalities {
+	let mut ext = bare();
 	ext.execute_with(|| {
 		set_vrf(true);
 		set_deaf(false);

@@ -122,12 +122,13 @@ impl<T: Config> Pallet<T> {
 		Self::check_output(&request, output)
 	}
 
+	/// Takes a committed output. Gives what [`Self::conclude`] gives.
 	pub(crate) fn reveal_output(
 		validator: &T::AccountId,
 		id: RequestId,
 		output: Output,
 		salt: Salt,
-	) -> DispatchResult {
+	) -> Result<u32, DispatchError> {
 		Self::check_reveal_output(validator, id, &output, &salt)?;
 		Outputs::<T>::insert(id, output);
 		Self::deposit_event(Event::OutputRevealed {

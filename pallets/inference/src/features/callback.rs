@@ -136,12 +136,12 @@ impl<T: Config> Pallet<T> {
 	pub(crate) fn process_callbacks(now: BlockNumberFor<T>, limit: Weight) -> Weight {
 		let mut meter = WeightMeter::with_limit(limit);
 		if meter
-			.try_consume(<T as Config>::WeightInfo::callbacks(0))
+			.try_consume(<T as Config>::WeightInfo::hooks())
 			.is_err()
 		{
 			return Weight::zero();
 		}
-		let each = <T as Config>::WeightInfo::callbacks(1)
+		let each = <T as Config>::WeightInfo::call_back()
 			.saturating_add(T::OnSettled::on_settled_weight());
 		let mut done = 0;
 		for id in Callbacks::<T>::get() {

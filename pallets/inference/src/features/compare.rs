@@ -102,12 +102,13 @@ impl<T: Config> Pallet<T> {
 		Ok(commitment)
 	}
 
+	/// Takes evidence. Gives what [`Self::conclude`] gives.
 	pub(crate) fn reveal_evidence(
 		validator: &T::AccountId,
 		id: RequestId,
 		evidence: Evidence,
 		salt: Salt,
-	) -> DispatchResult {
+	) -> Result<u32, DispatchError> {
 		let commitment = Self::check_reveal(validator, id, &evidence, &salt)?;
 		Rounds::<T>::try_mutate(id, |round| {
 			let round = round.as_mut().ok_or(Error::<T>::NotDue)?;
@@ -123,11 +124,12 @@ impl<T: Config> Pallet<T> {
 		Self::conclude(id)
 	}
 
-	/// Settles the request if every member's evidence and the output are there.
-	pub(crate) fn conclude(id: RequestId) -> DispatchResult {
+	/// Settles the request if every member's evidence and the output are there. Gives the number of members whose evidence was
+	/// compared, zero where it is too early.
+	pub(crate) fn conclude(id: RequestId) -> Result<u32, DispatchError> {
 		let (mut request, round) = Self::measured(id)?;
 		let (Some(revealed), Some(output)) = (round.complete(), Outputs::<T>::get(id)) else {
-			return Ok(());
+			return Ok(0);
 		};
 		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
 		let policy = &model.spec.policy;
@@ -143,6 +145,7 @@ impl<T: Config> Pallet<T> {
 			}
 		}
 		let own = own.ok_or(Error::<T>::NotDue)?;
+		let members = round.members.len() as u32;
 		let mut comparison = compare(policy, &own, &others);
 		// Where the output is the evidence, the executor's evidence is what its output gives, and the runtime can see that.
 		if let Output::Tensors(tensors) = &output {
@@ -163,6 +166,6 @@ impl<T: Config> Pallet<T> {
 				refunded,
 			});
 		}
-		Ok(())
+		Ok(members)
 	}
 }

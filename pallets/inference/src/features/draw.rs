@@ -127,7 +127,7 @@ impl<T: Config> Pallet<T> {
 	}
 
 	/// Draws for one request. `false` if it has to go on waiting.
-	fn draw(now: BlockNumberFor<T>, id: RequestId, seed: H256) -> bool {
+	pub(crate) fn draw(now: BlockNumberFor<T>, id: RequestId, seed: H256) -> bool {
 		let Some(mut request) = Requests::<T>::get(id) else {
 			return true;
 		};

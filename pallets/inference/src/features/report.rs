@@ -15,7 +15,7 @@ use polkadot_sdk::{
 	sp_runtime::traits::{Saturating, Zero},
 };
 
-use crate::{Config, Error, Event, Genesis, Keys, LastReport, Pallet, Session};
+use crate::{Config, Error, Event, Genesis, Keys, LastReport, Pallet, Session, WeightInfo};
 
 /// The validator index is not in the session.
 pub const UNKNOWN_VALIDATOR: u8 = 1;
@@ -121,53 +121,100 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	fn apply_statement(validator: &T::AccountId, statement: Statement) -> DispatchResult {
+	/// What a statement weighs, settling not counted.
+	fn statement_weight(statement: &Statement) -> Weight {
+		match statement {
+			Statement::Serve { .. } => <T as Config>::WeightInfo::serve(),
+			Statement::Withdraw { .. } => <T as Config>::WeightInfo::withdraw(),
+			Statement::Answer { .. } | Statement::CommitOutput { .. } => {
+				<T as Config>::WeightInfo::answer()
+			}
+			Statement::Commit { .. } => <T as Config>::WeightInfo::commit(),
+			Statement::Reveal { .. } | Statement::RevealOutput { .. } => {
+				<T as Config>::WeightInfo::reveal()
+			}
+		}
+	}
+
+	/// Most that a report weighs: each reveal could be the last of the largest round.
+	pub(crate) fn report_weight(report: &Report<BlockNumberFor<T>>) -> Weight {
+		let largest = u32::from(T::MaxVerifiers::get()).saturating_add(1);
+		let settle = <T as Config>::WeightInfo::settle(largest);
+		let base = <T as Config>::WeightInfo::report(report.encoded_size() as u32);
+		report.statements.iter().fold(base, |sum, statement| {
+			let settles = matches!(
+				statement,
+				Statement::Reveal { .. } | Statement::RevealOutput { .. }
+			);
+			sum.saturating_add(Self::statement_weight(statement))
+				.saturating_add(if settles { settle } else { Weight::zero() })
+		})
+	}
+
+	/// What letting a report in weighs.
+	pub(crate) fn authorize_weight(report: &Report<BlockNumberFor<T>>) -> Weight {
+		let statements = report.statements.len() as u64;
+		<T as Config>::WeightInfo::authorize_report(report.encoded_size() as u32)
+			.saturating_add(<T as Config>::WeightInfo::check().saturating_mul(statements))
+	}
+
+	/// Does what a statement says. Gives the number of members of the round that it settled, zero where it settled none.
+	fn apply_statement(
+		validator: &T::AccountId,
+		statement: Statement,
+	) -> Result<u32, DispatchError> {
 		match statement {
 			Statement::Serve { model, evidence } => {
-				pallet_model_registry::Pallet::<T>::serve(validator, model, &evidence)
+				pallet_model_registry::Pallet::<T>::serve(validator, model, &evidence)?
 			}
 			Statement::Withdraw { model } => {
-				pallet_model_registry::Pallet::<T>::withdraw(validator, model)
+				pallet_model_registry::Pallet::<T>::withdraw(validator, model)?
 			}
-			Statement::Answer { request, output } => Self::answer(validator, request, output),
+			Statement::Answer { request, output } => Self::answer(validator, request, output)?,
 			Statement::CommitOutput {
 				request,
 				commitment,
-			} => Self::commit_output(validator, request, commitment),
+			} => Self::commit_output(validator, request, commitment)?,
 			Statement::Commit {
 				request,
 				commitment,
-			} => Self::commit_evidence(validator, request, commitment),
+			} => Self::commit_evidence(validator, request, commitment)?,
 			Statement::Reveal {
 				request,
 				evidence,
 				salt,
-			} => Self::reveal_evidence(validator, request, evidence, salt),
+			} => return Self::reveal_evidence(validator, request, evidence, salt),
 			Statement::RevealOutput {
 				request,
 				output,
 				salt,
-			} => Self::reveal_output(validator, request, output, salt),
+			} => return Self::reveal_output(validator, request, output, salt),
 		}
+		Ok(0)
 	}
 
 	/// Executes a report that was let in. A statement that is not due any more is skipped, and changes nothing.
-	pub(crate) fn do_report(report: Report<BlockNumberFor<T>>) -> DispatchResult {
+	pub(crate) fn do_report(report: Report<BlockNumberFor<T>>) -> DispatchResultWithPostInfo {
+		let mut weight = <T as Config>::WeightInfo::report(report.encoded_size() as u32);
 		let keys = Keys::<T>::get();
 		let (validator, _) = keys
 			.get(report.validator as usize)
 			.ok_or(Error::<T>::NotDue)?;
 		LastReport::<T>::insert(validator, report.at);
 		for (index, statement) in report.statements.into_iter().enumerate() {
-			let applied = with_storage_layer(|| Self::apply_statement(validator, statement));
-			if let Err(reason) = applied {
-				Self::deposit_event(Event::StatementSkipped {
+			weight.saturating_accrue(Self::statement_weight(&statement));
+			match with_storage_layer(|| Self::apply_statement(validator, statement)) {
+				Ok(0) => (),
+				Ok(members) => {
+					weight.saturating_accrue(<T as Config>::WeightInfo::settle(members));
+				}
+				Err(reason) => Self::deposit_event(Event::StatementSkipped {
 					validator: validator.clone(),
 					index: index as u32,
 					reason,
-				});
+				}),
 			}
 		}
-		Ok(())
+		Ok(Some(weight).into())
 	}
 }
