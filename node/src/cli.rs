@@ -2,6 +2,11 @@
 
 use polkadot_sdk::*;
 
+use crate::{
+	tool::{EngineCommand, InferCommand, ModelCommand, RequestCommand},
+	worker::WorkerParams,
+};
+
 /// Arguments of the node and of everything that the binary can do besides.
 #[derive(Debug, clap::Parser)]
 pub(crate) struct Cli {
@@ -12,11 +17,31 @@ pub(crate) struct Cli {
 	/// How the node runs.
 	#[command(flatten)]
 	pub(crate) run: sc_cli::RunCmd,
+
+	/// How the validator's worker runs.
+	#[command(flatten)]
+	pub(crate) worker: WorkerParams,
 }
 
 /// What the binary can do besides running the node.
 #[derive(Debug, clap::Subcommand)]
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Subcommand {
+	/// Import, register, serve, list and run models.
+	#[command(subcommand)]
+	Model(ModelCommand),
+
+	/// Ask for an inference, and follow it to its checked answer.
+	Infer(InferCommand),
+
+	/// Follow requests.
+	#[command(subcommand)]
+	Request(RequestCommand),
+
+	/// The process in which models run. The node starts it.
+	#[command(hide = true)]
+	Engine(EngineCommand),
+
 	/// Make, look at and store keys.
 	#[command(subcommand)]
 	Key(sc_cli::KeySubcommand),

@@ -55,18 +55,23 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 	match &cli.subcommand {
 		None => {
 			let runner = cli.create_runner(&cli.run)?;
+			let worker = cli.worker;
 			runner.run_node_until_exit(|config| async move {
 				match config.network.network_backend {
 					NetworkBackendType::Libp2p => {
-						service::new_full::<sc_network::NetworkWorker<_, _>>(config).await
+						service::new_full::<sc_network::NetworkWorker<_, _>>(config, worker).await
 					}
 					NetworkBackendType::Litep2p => {
-						service::new_full::<sc_network::Litep2pNetworkBackend>(config).await
+						service::new_full::<sc_network::Litep2pNetworkBackend>(config, worker).await
 					}
 				}
 				.map_err(sc_cli::Error::Service)
 			})
 		}
+		Some(Subcommand::Model(cmd)) => cmd.run(),
+		Some(Subcommand::Infer(cmd)) => cmd.run(),
+		Some(Subcommand::Request(cmd)) => cmd.run(),
+		Some(Subcommand::Engine(cmd)) => cmd.run(),
 		Some(Subcommand::Key(cmd)) => cmd.run(&cli),
 		Some(Subcommand::ExportChainSpec(cmd)) => cmd.run(cli.load_spec(&cmd.chain)?),
 		Some(Subcommand::CheckBlock(cmd)) => cli.create_runner(cmd)?.async_run(|config| {

@@ -5,6 +5,8 @@ mod cli;
 mod command;
 mod rpc;
 mod service;
+mod tool;
+mod worker;
 
 fn main() -> polkadot_sdk::sc_cli::Result<()> {
 	command::run()

@@ -30,12 +30,15 @@ pub(crate) struct FullDeps {
 	pub(crate) babe_worker_handle: BabeWorkerHandle<Block>,
 	pub(crate) keystore: KeystorePtr,
 	pub(crate) grandpa: GrandpaDeps,
+	/// The validator's worker, where the node runs one.
+	pub(crate) worker: Option<consilience_worker::Handle>,
 }
 
-/// All methods: `system`, `payment`, `babe`, `grandpa` and `dev`.
+/// All methods: `system`, `payment`, `babe`, `grandpa`, `dev`, `models` and `inference`.
 pub(crate) fn create_full(
 	deps: FullDeps,
 ) -> Result<RpcModule<()>, Box<dyn std::error::Error + Send + Sync>> {
+	use consilience_rpc::{Inference, InferenceRpcServer, Models, ModelsRpcServer};
 	use pallet_transaction_payment_rpc::{TransactionPayment, TransactionPaymentApiServer};
 	use sc_consensus_babe_rpc::{Babe, BabeApiServer};
 	use sc_consensus_grandpa_rpc::{Grandpa, GrandpaApiServer};
@@ -49,6 +52,7 @@ pub(crate) fn create_full(
 		babe_worker_handle,
 		keystore,
 		grandpa,
+		worker,
 	} = deps;
 
 	let mut module = RpcModule::new(());
@@ -66,6 +70,8 @@ pub(crate) fn create_full(
 		)
 		.into_rpc(),
 	)?;
+	module.merge(Models::new(client.clone(), worker.clone()).into_rpc())?;
+	module.merge(Inference::new(client.clone(), worker).into_rpc())?;
 	module.merge(Dev::new(client).into_rpc())?;
 	Ok(module)
 }

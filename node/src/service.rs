@@ -16,7 +16,10 @@ use sp_consensus_babe::inherents::InherentDataProvider as SlotProvider;
 use sp_runtime::traits::Block as BlockT;
 use std::{sync::Arc, time::Duration};
 
-use crate::rpc;
+use crate::{
+	rpc,
+	worker::{self, WorkerParams},
+};
 
 /// Functions that the runtime may call: the SDK's and no others, so that every tool can run it.
 pub(crate) type HostFunctions = sp_io::SubstrateHostFunctions;
@@ -171,6 +174,7 @@ pub(crate) fn new_partial(config: &Configuration) -> Result<Parts, ServiceError>
 /// Builds and starts the whole node.
 pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as BlockT>::Hash>>(
 	config: Configuration,
+	worker_params: WorkerParams,
 ) -> Result<TaskManager, ServiceError> {
 	let PartialComponents {
 		client,
@@ -259,6 +263,21 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 		);
 	}
 
+	// Whoever validates has duties. The worker's end, whatever its cause, stops neither authoring nor finality.
+	let worker = role
+		.is_authority()
+		.then(|| {
+			worker::start(
+				&config,
+				worker_params,
+				client.clone(),
+				transaction_pool.clone(),
+				keystore.clone(),
+				&task_manager.spawn_handle(),
+			)
+		})
+		.flatten();
+
 	let shared_voter_state = SharedVoterState::empty();
 	let rpc_builder = {
 		let client = client.clone();
@@ -287,6 +306,7 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 					subscription_executor,
 					finality_provider: finality_provider.clone(),
 				},
+				worker: worker.clone(),
 			})
 			.map_err(Into::into)
 		})

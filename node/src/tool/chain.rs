@@ -16,7 +16,7 @@ use jsonrpsee::{
 	ws_client::{WsClient, WsClientBuilder},
 };
 use polkadot_sdk::{
-	frame_system, sp_core,
+	frame_system, sp_core, sp_crypto_hashing,
 	sp_core::{crypto::Ss58Codec, sr25519, Bytes, Pair, H256},
 	sp_runtime::{self, traits::IdentifyAccount},
 };
@@ -316,8 +316,8 @@ impl Chain {
 			.as_str()
 			.and_then(|n| BlockNumber::from_str_radix(n.trim_start_matches("0x"), 16).ok())
 			.ok_or("the block has no number")?;
-		let mut key = sp_core::twox_128(b"System").to_vec();
-		key.extend(sp_core::twox_128(b"Events"));
+		let mut key = sp_crypto_hashing::twox_128(b"System").to_vec();
+		key.extend(sp_crypto_hashing::twox_128(b"Events"));
 		let stored: Option<Bytes> = self
 			.call("state_getStorage", rpc_params![Bytes(key), hash])
 			.await?;

@@ -1,0 +1,109 @@
+//! Starts the validator's worker, which has the engine process do what is due.
+
+use std::sync::Arc;
+
+use consilience_worker::{Config, EngineOptions, Handle, Limits, ServeAtStart};
+use polkadot_sdk::{sc_service, sp_keystore::KeystorePtr};
+use sc_service::{Configuration, SpawnTaskHandle};
+
+use crate::service::{FullClient, FullPool};
+
+/// How the validator's worker runs.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct WorkerParams {
+	/// Serve a stored model from the start: its id, or `all` for every model that is stored and registered. May be given more
+	/// than once.
+	#[arg(long, value_name = "MODEL")]
+	serve: Vec<ServeAtStart>,
+
+	/// Threads of the engine's operators; 0 for all cores but one.
+	#[arg(long, value_name = "COUNT", default_value_t = 0)]
+	engine_threads: u32,
+
+	/// Where the engine runs tolerant models: `cpu`, `cuda` or `cuda:N`. Exact ones always run on the CPU.
+	#[arg(long, value_name = "PROVIDER", default_value = "cpu")]
+	engine_provider: String,
+
+	/// Bytes of memory after which the engine gets no more.
+	#[arg(long, value_name = "BYTES")]
+	engine_memory_limit: Option<u64>,
+
+	/// Jobs that the engine does at a time.
+	#[arg(long, value_name = "COUNT", default_value_t = Limits::default().jobs)]
+	engine_jobs: usize,
+}
+
+impl WorkerParams {
+	/// All of `--serve` together.
+	fn served(&self) -> ServeAtStart {
+		self.serve
+			.iter()
+			.fold(ServeAtStart::default(), |mut sum, one| {
+				sum.all |= one.all;
+				sum.models.extend(&one.models);
+				sum
+			})
+	}
+
+	/// Arguments of the engine's process.
+	fn engine_arguments(&self) -> Vec<String> {
+		let mut arguments = vec![
+			"--threads".into(),
+			self.engine_threads.to_string(),
+			"--provider".into(),
+			self.engine_provider.clone(),
+			"--workers".into(),
+			self.engine_jobs.to_string(),
+		];
+		if let Some(limit) = self.engine_memory_limit {
+			arguments.extend(["--memory-limit".into(), limit.to_string()]);
+		}
+		arguments
+	}
+}
+
+/// Starts the worker as a task of its own that is not essential. Where it cannot start the node says why and validates without:
+/// it is then never drawn, since it serves nothing.
+pub(crate) fn start(
+	config: &Configuration,
+	params: WorkerParams,
+	client: Arc<FullClient>,
+	pool: Arc<FullPool>,
+	keystore: KeystorePtr,
+	spawner: &SpawnTaskHandle,
+) -> Option<Handle> {
+	let program = match std::env::current_exe() {
+		Ok(program) => program,
+		Err(error) => {
+			log::error!("No inference: the node's own program, which is the engine's too, cannot be found: {error}");
+			return None;
+		}
+	};
+	let worker = consilience_worker::start(
+		consilience_worker::chain::RuntimeChain::new(client, pool, keystore),
+		Config {
+			chain_folder: config.base_path.config_dir(config.chain_spec.id()),
+			store: consilience_worker::store_folder(config.base_path.path()),
+			serve: params.served(),
+			limits: Limits {
+				jobs: params.engine_jobs,
+				..Default::default()
+			},
+			engine: EngineOptions {
+				program,
+				arguments: params.engine_arguments(),
+			},
+		},
+		config.prometheus_registry(),
+	);
+	match worker {
+		Ok((handle, task)) => {
+			spawner.spawn("inference-worker", Some("inference"), task);
+			Some(handle)
+		}
+		Err(error) => {
+			log::error!("No inference, this validator serves no model: {error}");
+			None
+		}
+	}
+}
