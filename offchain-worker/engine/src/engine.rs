@@ -60,8 +60,8 @@ impl EngineConfig {
 }
 
 enum Kind {
-	Text(LanguageModel),
-	Embedding(Embedder),
+	Text(Box<LanguageModel>),
+	Embedding(Box<Embedder>),
 	Tensor,
 }
 
@@ -281,7 +281,7 @@ impl Loaded {
 				tokenizer
 					.with_truncation(None)
 					.map_err(|e| EngineError::load(folder.join(path), e))?;
-				Kind::Text(LanguageModel {
+				Kind::Text(Box::new(LanguageModel {
 					tokenizer,
 					template: chat_template
 						.clone()
@@ -290,7 +290,7 @@ impl Loaded {
 					eos: eos_token_ids.clone(),
 					context: *context as usize,
 					layout,
-				})
+				}))
 			}
 			TaskDetails::Embedding {
 				tokenizer: path,
@@ -299,14 +299,14 @@ impl Loaded {
 				max_tokens,
 				dimensions,
 				output,
-			} => Kind::Embedding(Embedder::new(
+			} => Kind::Embedding(Box::new(Embedder::new(
 				tokenizer(path)?,
 				*pooling,
 				*normalize,
 				*max_tokens,
 				*dimensions,
 				output.clone(),
-			)?),
+			)?)),
 			TaskDetails::Tensor { inputs, outputs } => {
 				let info = graph.info()?;
 				if &info.inputs != inputs {

@@ -33,6 +33,9 @@ pub enum EngineError {
 	/// The model did not give what its manifest says.
 	#[error("the model does not do what its manifest says: {0}")]
 	Mismatch(String),
+	/// Too many commands wait already.
+	#[error("the engine has too much to do: ask again later")]
+	Busy,
 	/// The connection to the engine's process broke: it ended, or was ended.
 	#[error("the engine's process went away")]
 	Gone,
@@ -56,6 +59,7 @@ impl EngineError {
 			Self::Run(_) => "run",
 			Self::Output(_) => "output",
 			Self::Mismatch(_) => "mismatch",
+			Self::Busy => "busy",
 			Self::Gone => "gone",
 		}
 	}

@@ -5,7 +5,7 @@ use std::{
 	os::unix::net::{UnixListener, UnixStream},
 	path::Path,
 	sync::{
-		mpsc::{sync_channel, Receiver},
+		mpsc::{sync_channel, Receiver, TrySendError},
 		Arc, Mutex,
 	},
 };
@@ -17,6 +17,9 @@ use crate::{
 	Engine, EngineConfig, EngineError, LOG_TARGET,
 };
 
+/// Commands that wait for a free worker; more are refused. The node bounds what it asks for far below this.
+const QUEUE: usize = 64;
+
 /// How the process runs.
 #[derive(Clone, Debug, Default)]
 pub struct ServerConfig {
@@ -24,7 +27,7 @@ pub struct ServerConfig {
 	pub engine: EngineConfig,
 	/// Bytes of data memory after which allocations fail; none for no limit.
 	pub memory_limit: Option<u64>,
-	/// Commands that are worked on at a time; more wait, and then the node does.
+	/// Commands that are worked on at a time; 64 more may wait.
 	pub workers: usize,
 }
 
@@ -62,7 +65,7 @@ pub fn serve_on(listener: UnixListener, config: ServerConfig) -> io::Result<()> 
 	let engine = Arc::new(engine);
 	let writer = Arc::new(Mutex::new(connection.try_clone()?));
 	let workers = config.workers.max(1);
-	let (sender, receiver) = sync_channel::<Frame<Command>>(workers);
+	let (sender, receiver) = sync_channel::<Frame<Command>>(QUEUE);
 	let receiver = Arc::new(Mutex::new(receiver));
 	for n in 0..workers {
 		let (engine, writer, receiver) = (engine.clone(), writer.clone(), receiver.clone());
@@ -72,18 +75,18 @@ pub fn serve_on(listener: UnixListener, config: ServerConfig) -> io::Result<()> 
 	}
 	let mut reader = BufReader::new(connection);
 	while let Some(frame) = read_frame::<Command>(&mut reader)? {
-		// A ping is answered at once: it asks whether the process lives, not whether it is idle.
-		if frame.body == Command::Ping {
-			write_frame(
-				&writer,
-				&Frame {
-					id: frame.id,
-					body: Reply::Pong,
-				},
-			)?;
-		} else if sender.send(frame).is_err() {
-			break;
-		}
+		// A ping is answered at once: it asks whether the process lives, not whether it is idle. For the same reason reading
+		// never waits for a worker.
+		let (id, body) = if frame.body == Command::Ping {
+			(frame.id, Reply::Pong)
+		} else {
+			match sender.try_send(frame) {
+				Ok(()) => continue,
+				Err(TrySendError::Full(frame)) => (frame.id, Reply::Failed(EngineError::Busy)),
+				Err(TrySendError::Disconnected(_)) => break,
+			}
+		};
+		write_frame(&writer, &Frame { id, body })?;
 	}
 	Ok(())
 }

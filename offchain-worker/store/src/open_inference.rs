@@ -106,7 +106,7 @@ fn write(datatype: DataType, value: &Value, index: usize, to: &mut Vec<u8>) -> O
 			let range = if datatype == Int4 { -8..=7 } else { 0..=15 };
 			let number = value.as_i64().filter(|n| range.contains(n))?;
 			let nibble = (number & 15) as u8;
-			if index % 2 == 0 {
+			if index.is_multiple_of(2) {
 				to.push(nibble);
 			} else {
 				*to.last_mut()? |= nibble << 4;

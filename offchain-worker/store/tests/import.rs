@@ -1,5 +1,7 @@
 //! Importing folders, good and bad.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
 	fs,
 	path::{Path, PathBuf},

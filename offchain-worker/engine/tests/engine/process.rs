@@ -146,3 +146,34 @@ async fn a_connection_that_breaks_fails_what_is_waited_for() {
 	client.closed().await;
 	assert_eq!(client.ping().await, Err(EngineError::Gone));
 }
+
+#[tokio::test]
+async fn too_much_is_refused_and_a_ping_does_not_wait() {
+	let server = start();
+	let client = EngineClient::connect(&server.socket).await.unwrap();
+	let stored = stored();
+	let model = client.load(stored.path()).await.unwrap();
+	let mut jobs = Vec::new();
+	for n in 0..250u8 {
+		let client = client.clone();
+		jobs.push(tokio::spawn(async move {
+			client
+				.run(model, input("t5 t6"), H256::repeat_byte(n))
+				.await
+		}));
+	}
+	client.ping().await.unwrap();
+	let (mut done, mut refused) = (0, 0);
+	for job in jobs {
+		match job.await.unwrap() {
+			Ok(_) => done += 1,
+			Err(EngineError::Busy) => refused += 1,
+			Err(other) => panic!("{other}"),
+		}
+	}
+	assert!(done > 64 && refused > 0, "{done} done, {refused} refused");
+	client
+		.run(model, input("t5 t6"), H256::zero())
+		.await
+		.unwrap();
+}
