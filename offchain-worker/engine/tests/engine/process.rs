@@ -171,7 +171,7 @@ async fn too_much_is_refused_and_a_ping_does_not_wait() {
 			Err(other) => panic!("{other}"),
 		}
 	}
-	assert!(done > 64 && refused > 0, "{done} done, {refused} refused");
+	assert!(done >= 64 && refused > 0, "{done} done, {refused} refused");
 	client
 		.run(model, input("t5 t6"), H256::zero())
 		.await
