@@ -492,3 +492,81 @@ pub struct Update {
 	/// The request.
 	pub request: JsonRequest,
 }
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+	use serde_json::{from_value, json, to_value};
+
+	fn input(json: serde_json::Value) -> Result<Input, String> {
+		let json: JsonInput = from_value(json).map_err(|e| e.to_string())?;
+		Input::try_from(&json)
+	}
+
+	#[test]
+	fn inputs_are_read_by_what_they_hold_and_come_back() {
+		for value in [
+			json!({
+				"messages": [{ "role": "user", "content": "größer?" }],
+				"max_tokens": 3, "temperature": 0.7, "top_p": 0.9, "stop": ["\n"],
+			}),
+			json!({
+				"prompt": "a", "max_tokens": 128, "temperature": 0.0, "top_p": 1.0, "stop": [],
+			}),
+			json!({ "text": "a" }),
+			json!({ "inputs": [
+				{ "name": "x", "shape": [2], "datatype": "FP32", "data": [0.5, -1.0] },
+			]}),
+		] {
+			let read = input(value.clone()).unwrap();
+			assert_eq!(to_value(JsonInput::from(&read)).unwrap(), value);
+		}
+	}
+
+	#[test]
+	fn what_is_left_out_is_greedy() {
+		let Input::TextGeneration { sampling, .. } = input(json!({ "prompt": "a" })).unwrap()
+		else {
+			panic!("a prompt is for text generation")
+		};
+		assert_eq!(sampling, Sampling::default());
+	}
+
+	#[test]
+	fn says_what_is_wrong() {
+		for (value, part) in [
+			(
+				json!({ "prompt": "a", "temperature": 2.5 }),
+				"temperature is 2.5",
+			),
+			(json!({ "prompt": "a", "top_p": -0.1 }), "top_p is -0.1"),
+			(
+				json!({ "prompt": "a", "stop": ["a", "b", "c", "d", "e"] }),
+				"stop strings",
+			),
+			(
+				json!({ "prompt": "a", "stop": ["a".repeat(65)] }),
+				"more than 64",
+			),
+			(
+				json!({ "inputs": [{ "name": "x", "shape": [2], "datatype": "FP32", "data": [1] }] }),
+				"asks for 2 elements",
+			),
+		] {
+			let error = input(value).unwrap_err();
+			assert!(error.contains(part), "{error}");
+		}
+	}
+
+	#[test]
+	fn amounts_keep_their_digits() {
+		let price = JsonPrice {
+			per_request: u128::MAX,
+			per_input_unit: 0,
+			per_output_unit: 1,
+		};
+		let value = to_value(price).unwrap();
+		assert_eq!(value["per_request"], u128::MAX.to_string());
+		assert_eq!(from_value::<JsonPrice>(value).unwrap(), price);
+	}
+}

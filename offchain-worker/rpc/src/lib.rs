@@ -29,6 +29,6 @@ pub use error::{code, RpcError};
 pub use inference::{Inference, InferenceRpcClient, InferenceRpcServer};
 pub use json::{
 	Block, EngineStatus, JsonInput, JsonMessage, JsonModel, JsonOutput, JsonPrice, JsonRequest,
-	LocalModel, Update,
+	JsonSampling, JsonSpec, LocalModel, Update,
 };
 pub use models::{Models, ModelsRpcClient, ModelsRpcServer};
