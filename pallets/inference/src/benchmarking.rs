@@ -38,8 +38,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	BalanceOf, Call, Callbacks, Config, Genesis, Keys, Outputs, Pallet, PendingDraws, Prune,
-	Requests, Rounds, Session,
+	BalanceOf, Call, Callbacks, Config, Genesis, Keys, Outputs, Pallet, PendingDraws, Requests,
+	Rounds, Session,
 };
 
 const MODEL: ModelId = ModelId::repeat_byte(1);
@@ -462,7 +462,7 @@ mod benchmarks {
 		let (id, last) = revealed::<T>(most_verifiers::<T>())?;
 		Pallet::<T>::reveal_evidence(&last, id, evidence(), SALT)?;
 		Callbacks::<T>::kill();
-		let (at, _) = Prune::<T>::iter().next().ok_or("nothing to forget")?;
+		let at = frame_system::Pallet::<T>::block_number().saturating_add(T::Retention::get());
 		#[block]
 		{
 			Pallet::<T>::prune(at);

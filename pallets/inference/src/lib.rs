@@ -132,7 +132,7 @@ pub mod pallet {
 		#[pallet::constant]
 		type MaxOpenPerAccount: Get<u32>;
 
-		/// Most requests whose deadline or pruning falls on one block, and most draws in one.
+		/// Most requests whose deadline falls on one block, most draws in one, and most settled requests forgotten in one.
 		#[pallet::constant]
 		type MaxPerBlock: Get<u32>;
 
@@ -195,7 +195,7 @@ pub mod pallet {
 	pub type PendingDraws<T: Config> =
 		StorageValue<_, BoundedVec<PendingDraw<BlockNumberFor<T>>, T::MaxOpen>, ValueQuery>;
 
-	/// Requests to look at in a block.
+	/// Requests to look at in a block: each open request once.
 	#[pallet::storage]
 	pub type Deadlines<T: Config> = StorageMap<
 		_,
@@ -205,15 +205,13 @@ pub mod pallet {
 		ValueQuery,
 	>;
 
-	/// Settled requests to forget in a block.
+	/// Settled requests in the order in which they are to be forgotten: a queue whose places are counted.
 	#[pallet::storage]
-	pub type Prune<T: Config> = StorageMap<
-		_,
-		Twox64Concat,
-		BlockNumberFor<T>,
-		BoundedVec<RequestId, T::MaxPerBlock>,
-		ValueQuery,
-	>;
+	pub type Prune<T> = StorageMap<_, Twox64Concat, u64, RequestId>;
+
+	/// The first place of [`Prune`], and the place after its last.
+	#[pallet::storage]
+	pub type PruneRange<T> = StorageValue<_, (u64, u64), ValueQuery>;
 
 	/// Settled requests of other pallets, which are to be told, the oldest first.
 	#[pallet::storage]

@@ -50,6 +50,10 @@ pub trait WeightInfo {
 /// Weights for a Substrate runtime.
 pub struct SubstrateWeight<T>(core::marker::PhantomData<T>);
 
+/// Blocks that may be full where a place for a deadline is looked for, beyond the first: `MaxOpen` over `MaxPerBlock` of the
+/// runtime.
+const SEARCH: u64 = 16;
+
 /// So many reads and writes, and bytes to hash, copy or compare.
 fn counted<T: frame_system::Config>(reads: u64, writes: u64, bytes: u32) -> Weight {
 	let accesses = reads.saturating_add(writes);
@@ -61,11 +65,11 @@ fn counted<T: frame_system::Config>(reads: u64, writes: u64, bytes: u32) -> Weig
 
 impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	fn request(bytes: u32) -> Weight {
-		counted::<T>(10, 10, bytes)
+		counted::<T>(10 + SEARCH, 12, bytes)
 	}
 
 	fn cancel() -> Weight {
-		counted::<T>(11, 11, 0)
+		counted::<T>(12, 13, 0)
 	}
 
 	fn report(bytes: u32) -> Weight {
@@ -90,11 +94,11 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	}
 
 	fn answer() -> Weight {
-		counted::<T>(5, 5, 0)
+		counted::<T>(6 + SEARCH, 6, 0)
 	}
 
 	fn commit() -> Weight {
-		counted::<T>(4, 4, 0)
+		counted::<T>(5 + SEARCH, 5, 0)
 	}
 
 	fn reveal() -> Weight {
@@ -102,24 +106,24 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	}
 
 	fn settle(members: u32) -> Weight {
-		counted::<T>(12, 12, 0)
+		counted::<T>(14, 14, 0)
 			.saturating_add(counted::<T>(4, 4, 2_000).saturating_mul(members.into()))
 	}
 
 	fn late() -> Weight {
-		counted::<T>(40, 40, 0)
+		counted::<T>(40 + SEARCH, 42, 0)
 	}
 
 	fn prune() -> Weight {
-		counted::<T>(3, 5, 0)
+		counted::<T>(4, 6, 0)
 	}
 
 	fn draw_executor() -> Weight {
-		counted::<T>(72, 4, 0)
+		counted::<T>(72 + SEARCH, 6, 0)
 	}
 
 	fn draw_verifiers() -> Weight {
-		counted::<T>(72, 20, 0)
+		counted::<T>(72 + SEARCH, 22, 0)
 	}
 
 	fn call_back() -> Weight {

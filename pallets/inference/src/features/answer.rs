@@ -67,7 +67,8 @@ impl<T: Config> Pallet<T> {
 			request: id,
 			executor: validator.clone(),
 		});
-		Self::provisional(id, request)
+		Self::provisional(id, request);
+		Ok(())
 	}
 
 	pub(crate) fn check_commit_output(validator: &T::AccountId, id: RequestId) -> DispatchResult {
@@ -86,18 +87,18 @@ impl<T: Config> Pallet<T> {
 			executor: validator.clone(),
 			commitment,
 		});
-		Self::provisional(id, request)
+		Self::provisional(id, request);
+		Ok(())
 	}
 
 	/// The answer is in this block; verifiers are drawn with the randomness of a later one.
-	fn provisional(id: RequestId, mut request: RequestOf<T>) -> DispatchResult {
+	fn provisional(id: RequestId, mut request: RequestOf<T>) {
 		let now = frame_system::Pallet::<T>::block_number();
 		request.state = RequestState::Provisional;
 		request.provisional_at = Some(now);
-		request.deadline = Self::schedule(now, T::DrawPatience::get(), id)?;
+		Self::schedule(now, T::DrawPatience::get(), id, &mut request);
 		Requests::<T>::insert(id, request);
 		Self::queue_draw(id);
-		Ok(())
 	}
 
 	pub(crate) fn check_reveal_output(

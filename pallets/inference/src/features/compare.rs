@@ -69,8 +69,8 @@ impl<T: Config> Pallet<T> {
 			commitment,
 		});
 		if closed {
-			let deadline = Self::schedule(now, T::RevealBlocks::get(), id)?;
-			request.deadline = deadline;
+			Self::schedule(now, T::RevealBlocks::get(), id, &mut request);
+			let deadline = request.deadline;
 			round.deadline = deadline;
 			Requests::<T>::insert(id, request);
 			Self::deposit_event(Event::RevealStarted {

@@ -4,19 +4,13 @@ use consilience_primitives::{view::RequestState, RequestId};
 use pallet_model_registry::Models;
 use polkadot_sdk::{
 	frame_system::{self, pallet_prelude::BlockNumberFor},
-	sp_runtime::{
-		traits::{Get, One, Saturating},
-		DispatchError,
-	},
+	sp_runtime::traits::{Get, One, Saturating},
 };
 
 use crate::{
-	features::round::Phase, Callbacks, Config, Deadlines, Error, Event, ExpiryReason, Genesis,
-	Inputs, Outputs, Pallet, Prune, RequestOf, Requests, Rounds,
+	features::round::Phase, Callbacks, Config, Deadlines, Event, ExpiryReason, Genesis, Inputs,
+	Outputs, Pallet, Prune, PruneRange, RequestOf, Requests, Rounds,
 };
-
-/// Blocks beyond the wanted one in which a place for a deadline is looked for.
-const SEARCH: u32 = 256;
 
 impl<T: Config> Pallet<T> {
 	/// Remembers the genesis block's hash while `frame-system` has it.
@@ -28,32 +22,44 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Has the request looked at when `blocks` have passed, or a little later where that block is full. Gives the last block in
-	/// which a statement is in time.
+	/// Has the request looked at when `blocks` have passed, or a little later where that block is full, and no more at its former
+	/// deadline. [`crate::Request::deadline`] is the last block in which a statement is in time.
 	pub(crate) fn schedule(
 		now: BlockNumberFor<T>,
 		blocks: BlockNumberFor<T>,
 		id: RequestId,
-	) -> Result<BlockNumberFor<T>, DispatchError> {
-		let last = now.saturating_add(blocks.max(One::one()));
-		for extra in 0..SEARCH {
-			let last = last.saturating_add(extra.into());
-			if Deadlines::<T>::try_append(last.saturating_add(One::one()), id).is_ok() {
-				return Ok(last);
-			}
+		request: &mut RequestOf<T>,
+	) {
+		Self::unschedule(id, request.deadline);
+		let wanted = now.saturating_add(blocks.max(One::one()));
+		// Each open request stands once in all blocks together, and these have room for one more than can be open.
+		let places = T::MaxOpen::get() / T::MaxPerBlock::get().max(1) + 1;
+		let found = (0..places)
+			.map(|extra| wanted.saturating_add(extra.into()))
+			.find(|last| Deadlines::<T>::try_append(last.saturating_add(One::one()), id).is_ok());
+		if found.is_none() {
+			log::error!(target: crate::LOG_TARGET, "no place for the deadline of request {id}");
 		}
-		Err(Error::<T>::TooManyOpen.into())
+		request.deadline = found.unwrap_or(wanted);
+	}
+
+	/// Has the request no more looked at when this deadline has passed.
+	pub(crate) fn unschedule(id: RequestId, deadline: BlockNumberFor<T>) {
+		Deadlines::<T>::mutate_exists(deadline.saturating_add(One::one()), |list| {
+			if let Some(l) = list {
+				l.retain(|other| *other != id);
+				if l.is_empty() {
+					*list = None;
+				}
+			}
+		});
 	}
 
 	/// Looks at the requests whose last block has passed. Gives their number.
 	pub(crate) fn process_deadlines(now: BlockNumberFor<T>) -> u32 {
 		let due = Deadlines::<T>::take(now);
 		for id in &due {
-			let Some(request) = Requests::<T>::get(id) else {
-				continue;
-			};
-			// A request that went on since has another deadline.
-			if !request.state.is_settled() && request.deadline.saturating_add(One::one()) == now {
+			if let Some(request) = Requests::<T>::get(id) {
 				Self::late(now, *id, request);
 			}
 		}
@@ -111,14 +117,9 @@ impl<T: Config> Pallet<T> {
 						Rounds::<T>::remove(id);
 					}
 				}
-				match Self::schedule(now, T::DrawPatience::get(), id) {
-					Ok(deadline) => {
-						request.deadline = deadline;
-						Requests::<T>::insert(id, request);
-						Self::queue_draw(id);
-					}
-					Err(_) => Self::expire(id, request, ExpiryReason::TooFewVerifiers),
-				}
+				Self::schedule(now, T::DrawPatience::get(), id, &mut request);
+				Requests::<T>::insert(id, request);
+				Self::queue_draw(id);
 			}
 			(RequestState::Provisional, _) => {
 				Self::expire(id, request, ExpiryReason::TooFewVerifiers)
@@ -147,11 +148,10 @@ impl<T: Config> Pallet<T> {
 			request: id,
 			executor,
 		});
-		let patience = Models::<T>::get(request.model)
-			.map(|m| Self::draw_patience(&m.spec.time, request.max_output_units));
-		match patience.map(|blocks| Self::schedule(now, blocks, id)) {
-			Some(Ok(deadline)) if excluded => {
-				request.deadline = deadline;
+		match Models::<T>::get(request.model) {
+			Some(model) if excluded => {
+				let patience = Self::draw_patience(&model.spec.time, request.max_output_units);
+				Self::schedule(now, patience, id, &mut request);
 				Requests::<T>::insert(id, request);
 				Self::queue_draw(id);
 			}
@@ -168,33 +168,38 @@ impl<T: Config> Pallet<T> {
 		});
 	}
 
-	/// Has a settled request forgotten when its retention has passed.
-	pub(crate) fn schedule_prune(id: RequestId) {
-		let now = frame_system::Pallet::<T>::block_number();
-		let wanted = now.saturating_add(T::Retention::get().max(One::one()));
-		let placed = (0..SEARCH)
-			.any(|extra| Prune::<T>::try_append(wanted.saturating_add(extra.into()), id).is_ok());
-		if !placed {
-			log::error!(target: crate::LOG_TARGET, "no place to prune request {id}: forgotten now");
-			Self::forget(id);
-		}
+	/// Has a settled request forgotten when its retention has passed and those settled before it are forgotten.
+	pub(crate) fn queue_prune(id: RequestId) {
+		PruneRange::<T>::mutate(|(_, end)| {
+			Prune::<T>::insert(*end, id);
+			*end += 1;
+		});
 	}
 
-	/// Forgets the requests whose retention has passed and of which nobody is still to be told. Gives their number.
+	/// Forgets requests whose retention has passed and of which nobody is still to be told, at most [`Config::MaxPerBlock`] of
+	/// them. Gives their number.
 	pub(crate) fn prune(now: BlockNumberFor<T>) -> u32 {
-		let due = Prune::<T>::take(now);
-		if due.is_empty() {
-			return 0;
-		}
-		let told_later = Callbacks::<T>::get();
-		for id in &due {
-			if told_later.contains(id) {
-				Self::schedule_prune(*id);
+		let mut looked_at = 0;
+		while looked_at < T::MaxPerBlock::get() {
+			let (first, end) = PruneRange::<T>::get();
+			let Some(id) = Prune::<T>::get(first).filter(|_| first < end) else {
+				break;
+			};
+			let request = Requests::<T>::get(id);
+			let settled_at = request.as_ref().and_then(|r| r.settled_at);
+			if settled_at.is_some_and(|at| at.saturating_add(T::Retention::get()) > now) {
+				break;
+			}
+			looked_at += 1;
+			Prune::<T>::remove(first);
+			PruneRange::<T>::put((first + 1, end));
+			if request.is_some_and(|r| r.callback) && Callbacks::<T>::get().contains(&id) {
+				Self::queue_prune(id);
 			} else {
-				Self::forget(*id);
+				Self::forget(id);
 			}
 		}
-		due.len() as u32
+		looked_at
 	}
 
 	fn forget(id: RequestId) {

@@ -158,22 +158,19 @@ impl<T: Config> Pallet<T> {
 			return false;
 		};
 		let blocks = model.spec.time.answer_blocks(request.max_output_units);
-		let Ok(deadline) = Self::schedule(now, blocks.into(), id) else {
-			return false;
-		};
+		Self::schedule(now, blocks.into(), id, request);
 		request.state = RequestState::Assigned;
 		request.executor = Some(executor.clone());
 		request.seed = request
 			.seed
 			.or_else(|| Some(H256((seed, b"sampling").using_encoded(blake2_256))));
 		request.assigned_at = Some(now);
-		request.deadline = deadline;
 		Self::assign(executor, id, Role::Executor);
 		Requests::<T>::insert(id, &*request);
 		Self::deposit_event(Event::ExecutorDrawn {
 			request: id,
 			executor: executor.clone(),
-			deadline,
+			deadline: request.deadline,
 		});
 		true
 	}
@@ -205,11 +202,6 @@ impl<T: Config> Pallet<T> {
 		if (candidates.len() as u32) < wanted {
 			return false;
 		}
-		// A measurement takes no longer than the answer did.
-		let blocks = model.spec.time.answer_blocks(request.max_output_units);
-		let Ok(deadline) = Self::schedule(now, blocks.into(), id) else {
-			return false;
-		};
 		let mut drawn = Vec::new();
 		for i in 0..wanted {
 			let pick = H256((seed, b"verifier", i).using_encoded(blake2_256));
@@ -219,6 +211,10 @@ impl<T: Config> Pallet<T> {
 			drawn.push(candidates.swap_remove(index));
 			free.swap_remove(index);
 		}
+		// A measurement takes no longer than the answer did.
+		let blocks = model.spec.time.answer_blocks(request.max_output_units);
+		Self::schedule(now, blocks.into(), id, request);
+		let deadline = request.deadline;
 		for verifier in &drawn {
 			Self::assign(verifier, id, Role::Verifier);
 		}
@@ -233,7 +229,6 @@ impl<T: Config> Pallet<T> {
 				Round::new(challenge, members, deadline)
 			}
 		};
-		request.deadline = deadline;
 		Requests::<T>::insert(id, &*request);
 		Self::deposit_event(Event::CommitteeDrawn {
 			request: id,

@@ -126,33 +126,31 @@ impl<T: Config> Pallet<T> {
 		});
 		let max_output_units = input.max_output_units(&details.spec.limits);
 		let patience = Self::draw_patience(&details.spec.time, max_output_units);
-		let deadline = Self::schedule(now, patience, id)?;
-		Requests::<T>::insert(
-			id,
-			Request {
-				requester: requester.clone(),
-				model,
-				assurance,
-				state: RequestState::Requested,
-				escrow: fee_limit,
-				tip,
-				price: details.price,
-				input_units: input.units(),
-				max_output_units,
-				seed: None,
-				executor: None,
-				excluded: List::new(),
-				output_commitment: None,
-				callback,
-				deadline,
-				requested_at: now,
-				assigned_at: None,
-				provisional_at: None,
-				settled_at: None,
-				paid: Zero::zero(),
-				refunded: Zero::zero(),
-			},
-		);
+		let mut request = Request {
+			requester: requester.clone(),
+			model,
+			assurance,
+			state: RequestState::Requested,
+			escrow: fee_limit,
+			tip,
+			price: details.price,
+			input_units: input.units(),
+			max_output_units,
+			seed: None,
+			executor: None,
+			excluded: List::new(),
+			output_commitment: None,
+			callback,
+			deadline: now,
+			requested_at: now,
+			assigned_at: None,
+			provisional_at: None,
+			settled_at: None,
+			paid: Zero::zero(),
+			refunded: Zero::zero(),
+		};
+		Self::schedule(now, patience, id, &mut request);
+		Requests::<T>::insert(id, request);
 		Inputs::<T>::insert(id, input);
 		PendingDraws::<T>::try_append(PendingDraw {
 			request: id,

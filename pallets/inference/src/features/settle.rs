@@ -118,6 +118,7 @@ impl<T: Config> Pallet<T> {
 				.iter()
 				.for_each(|m| Self::unassign(&m.who, id));
 		}
+		Self::unschedule(id, request.deadline);
 		PendingDraws::<T>::mutate(|list| list.retain(|e| e.request != id));
 		Open::<T>::mutate(|n| *n = n.saturating_sub(1));
 		OpenOf::<T>::mutate_exists(&request.requester, |n| {
@@ -128,7 +129,7 @@ impl<T: Config> Pallet<T> {
 		if request.callback {
 			Self::queue_callback(id);
 		}
-		Self::schedule_prune(id);
+		Self::queue_prune(id);
 		request.refunded
 	}
 }

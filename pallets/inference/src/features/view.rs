@@ -124,7 +124,9 @@ impl<T: Config> Pallet<T> {
 	/// that nothing is left behind.
 	#[cfg(any(feature = "std", feature = "try-runtime"))]
 	pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
-		use crate::{Callbacks, Deadlines, HoldReason, Open, OpenOf, PendingDraws, Prune, Role};
+		use crate::{
+			Callbacks, Deadlines, HoldReason, Open, OpenOf, PendingDraws, Prune, PruneRange, Role,
+		};
 		use alloc::collections::{BTreeMap, BTreeSet};
 		use polkadot_sdk::{
 			frame_support::{
@@ -142,10 +144,16 @@ impl<T: Config> Pallet<T> {
 			pending.len() == PendingDraws::<T>::get().len(),
 			"a request waits for two draws"
 		);
-		let scheduled: BTreeSet<_> = Deadlines::<T>::iter()
+		let scheduled: Vec<_> = Deadlines::<T>::iter()
 			.flat_map(|(at, ids)| ids.into_iter().map(move |id| (at, id)))
 			.collect();
-		let prunable: BTreeSet<_> = Prune::<T>::iter().flat_map(|(_, ids)| ids).collect();
+		let (first, end) = PruneRange::<T>::get();
+		let prunable: BTreeSet<_> = (first..end).filter_map(Prune::<T>::get).collect();
+		ensure!(
+			prunable.len() as u64 == end - first && Prune::<T>::iter().count() == prunable.len(),
+			"the queue of settled requests has a gap, or one twice"
+		);
+		let mut settled = 0;
 		let waiting = Callbacks::<T>::get();
 		for id in &waiting {
 			let request = Requests::<T>::get(id).ok_or("a callback for a forgotten request")?;
@@ -172,6 +180,7 @@ impl<T: Config> Pallet<T> {
 					"a settled request is never forgotten"
 				);
 				ensure!(!pending.contains(&id), "a settled request waits for a draw");
+				settled += 1;
 				continue;
 			}
 			open += 1;
@@ -218,6 +227,14 @@ impl<T: Config> Pallet<T> {
 		ensure!(
 			to_be_told <= T::MaxOpen::get(),
 			"the queue of callbacks could overflow"
+		);
+		ensure!(
+			scheduled.len() as u32 == open,
+			"a request is looked at twice, or a settled one"
+		);
+		ensure!(
+			settled == prunable.len(),
+			"a forgotten request is to be forgotten"
 		);
 		ensure!(
 			Open::<T>::get() == open,
