@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Fields have the names and meanings of [`Manifest`](consilience_primitives::manifest::Manifest)'s. `details` are those of
-//! [`TaskDetails`] for the task; the signature of a tensor model may be left out, and is then read from the graph.
+//! [`TaskDetails`] for the task. What they leave out of a language model is read from the hub's files beside the card; the
+//! signature of a tensor model, from the graph.
 
 use codec::Encode;
 use consilience_primitives::{

@@ -9,7 +9,7 @@ use codec::Encode;
 use consilience_primitives::{
 	evidence::Evidence,
 	manifest::{File, Manifest, ManifestError},
-	model::Price,
+	model::{Price, Task},
 	request::Output,
 	ModelId,
 };
@@ -18,9 +18,19 @@ use polkadot_sdk::{sp_core::H256, sp_crypto_hashing::blake2_256};
 use crate::{
 	card::{Card, Signature},
 	hash::{hash_file, verify_file},
+	hub,
 	onnx::external_files,
 	store::{Store, StoreError, MANIFEST, PRICE},
 };
+
+/// Most files of a model.
+const MAX_FILES: usize = 1_024;
+/// Most bytes of all files of a model: 64 GiB.
+const MAX_BYTES: u64 = 64 << 30;
+/// Most bytes of a manifest or card: the hashes of the largest model take 5 MB.
+const MAX_JSON: u64 = 16 << 20;
+/// Most bytes of a graph without its external data: what a protocol buffer may have.
+const MAX_GRAPH: u64 = 2 << 30;
 
 /// Name of the card in a bare folder.
 const CARD: &str = "model.json";
@@ -126,6 +136,7 @@ impl Import {
 	) -> Result<Self, ImportError> {
 		let manifest: Manifest = read_json(&folder.join(MANIFEST))?;
 		manifest.validate()?;
+		check_size(&folder, manifest.files.len(), manifest.size())?;
 		progress(Progress::Total(manifest.size()));
 		for file in &manifest.files {
 			let path = inside(&folder, &file.path)?;
@@ -148,7 +159,13 @@ impl Import {
 		runner: &dyn Runner,
 		progress: &mut dyn FnMut(Progress),
 	) -> Result<Self, ImportError> {
-		let card: Card = read_json(&folder.join(CARD))?;
+		let mut card: Card = read_json(&folder.join(CARD))?;
+		if card.task == Task::TextGeneration {
+			hub::complete(&folder, &mut card.details).map_err(|why| ImportError::BadCard {
+				path: folder.clone(),
+				why,
+			})?;
+		}
 		let mut names = card.files.clone();
 		names.sort();
 		names.dedup();
@@ -156,8 +173,12 @@ impl Import {
 			.iter()
 			.map(|n| inside(&folder, n))
 			.collect::<Result<Vec<_>, _>>()?;
-		let size = |p: &PathBuf| fs::metadata(p).map_or(0, |m| m.len());
-		progress(Progress::Total(paths.iter().map(size).sum()));
+		let size = paths
+			.iter()
+			.map(|p| fs::metadata(p).map_or(0, |m| m.len()))
+			.fold(0, u64::saturating_add);
+		check_size(&folder, paths.len(), size)?;
+		progress(Progress::Total(size));
 		let files = names
 			.iter()
 			.zip(&paths)
@@ -253,6 +274,19 @@ pub(crate) fn output_hash(output: &Output) -> H256 {
 	H256(blake2_256(&output.encode()))
 }
 
+/// Checks that a model is not larger than a store takes.
+fn check_size(folder: &Path, files: usize, bytes: u64) -> Result<(), ImportError> {
+	if files <= MAX_FILES && bytes <= MAX_BYTES {
+		return Ok(());
+	}
+	Err(ImportError::BadFile {
+		path: folder.into(),
+		why: format!(
+			"{files} files of {bytes} bytes; the most are {MAX_FILES} files and {MAX_BYTES} bytes"
+		),
+	})
+}
+
 /// Checks that the graph keeps its weights in files of the model and nowhere else.
 fn check_graph(folder: &Path, manifest: &Manifest) -> Result<(), ImportError> {
 	let path = inside(folder, &manifest.graph)?;
@@ -260,7 +294,7 @@ fn check_graph(folder: &Path, manifest: &Manifest) -> Result<(), ImportError> {
 		path: path.clone(),
 		why,
 	};
-	let bytes = fs::read(&path).map_err(|e| bad(e.to_string()))?;
+	let bytes = read_file(&path, MAX_GRAPH).map_err(bad)?;
 	let parent = manifest
 		.graph
 		.rsplit_once('/')
@@ -316,12 +350,21 @@ fn copy(from: &Path, to: &Path, share: bool) -> io::Result<()> {
 	fs::copy(&real, to).map(|_| ())
 }
 
+/// A file's bytes, if they are no more than this.
+fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+	let size = fs::metadata(path).map_err(|e| e.to_string())?.len();
+	if size > most {
+		return Err(format!("{size} bytes; the most are {most}"));
+	}
+	fs::read(path).map_err(|e| e.to_string())
+}
+
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ImportError> {
 	let bad = |why: String| ImportError::BadCard {
 		path: path.into(),
 		why,
 	};
-	let bytes = fs::read(path).map_err(|e| bad(e.to_string()))?;
+	let bytes = read_file(path, MAX_JSON).map_err(bad)?;
 	serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
 }
 

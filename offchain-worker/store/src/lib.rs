@@ -12,6 +12,7 @@
 
 mod card;
 mod hash;
+mod hub;
 mod import;
 mod onnx;
 pub mod open_inference;
