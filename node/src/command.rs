@@ -129,6 +129,6 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 		}),
 		Some(Subcommand::ChainInfo(cmd)) => cli
 			.create_runner(cmd)?
-			.sync_run(|config| cmd.run::<consilience_runtime::Block>(&config)),
+			.sync_run(|config| cmd.run::<consilience_runtime::opaque::Block>(&config)),
 	}
 }

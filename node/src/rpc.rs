@@ -1,6 +1,6 @@
 //! The node's own RPC methods, besides those that every Substrate node has.
 
-use consilience_runtime::{Block, BlockNumber, Hash};
+use consilience_runtime::{opaque::Block, BlockNumber, Hash};
 use jsonrpsee::RpcModule;
 use polkadot_sdk::*;
 use sc_consensus_babe::BabeWorkerHandle;

@@ -1,6 +1,6 @@
 //! Puts the node's parts together: client, network, transaction pool, BABE, GRANDPA, authority discovery, and the worker.
 
-use consilience_runtime::{Block, RuntimeApi};
+use consilience_runtime::{opaque::Block, RuntimeApi};
 use futures::{FutureExt, StreamExt};
 use polkadot_sdk::*;
 use sc_client_api::{Backend, BlockBackend};

@@ -56,6 +56,14 @@ pub type Header = generic::Header<BlockNumber, BlakeTwo256>;
 /// A block.
 pub type Block = generic::Block<Header, UncheckedExtrinsic>;
 
+/// Types for the node, which does not look into transactions: it carries their bytes, and shows them as hexadecimal.
+pub mod opaque {
+	use super::*;
+
+	/// A block whose transactions are bytes.
+	pub type Block = generic::Block<Header, sp_runtime::OpaqueExtrinsic>;
+}
+
 /// One CSL.
 pub const UNIT: Balance = 1_000_000_000_000;
 /// A thousandth of a CSL.
