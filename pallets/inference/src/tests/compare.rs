@@ -1,5 +1,6 @@
 use consilience_primitives::{
 	comparison::{AnswerJudgement, Judgement},
+	evidence::Fingerprint,
 	report::Statement,
 	view::RequestState,
 };
@@ -175,6 +176,33 @@ fn who_is_no_member_cannot_speak() {
 		assert_noop!(
 			Inference::check_commit(&outsider, request),
 			Error::<Test>::NotDue
+		);
+	});
+}
+
+#[test]
+fn evidence_of_the_other_class_is_refused() {
+	run(|| {
+		let request = drawn(TEXT);
+		let challenge = Inference::work(request).unwrap().challenge.unwrap();
+		let first = verifiers(request)[0];
+		let mut evidence = digest(1);
+		evidence.fingerprint = Fingerprint::Values(vec![1, 2].try_into().unwrap());
+		let commitment = evidence.commitment(request, &challenge, &first, &salt(first));
+		report(
+			first,
+			vec![Statement::Commit {
+				request,
+				commitment,
+			}],
+		)
+		.unwrap();
+		work(executor(request), Habit::Honest);
+		work(verifiers(request)[1], Habit::Honest);
+		next_block();
+		assert_noop!(
+			Inference::check_reveal(&first, request, &evidence, &salt(first)),
+			Error::<Test>::WrongEvidence
 		);
 	});
 }

@@ -10,3 +10,4 @@ mod report;
 mod request;
 mod round;
 mod settle;
+mod view;

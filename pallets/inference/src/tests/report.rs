@@ -1,7 +1,7 @@
 use consilience_primitives::{report::Statement, view::RequestState};
 use polkadot_sdk::{
-	frame_support::assert_ok,
-	sp_core::Pair,
+	frame_support::{assert_ok, traits::OneSessionHandler},
+	sp_core::{Pair, H256},
 	sp_runtime::transaction_validity::{
 		InvalidTransaction, TransactionSource, TransactionValidityError,
 	},
@@ -142,5 +142,78 @@ fn a_validator_that_leaves_the_session_serves_nothing() {
 		let request = ask(TEXT, ALICE);
 		settle_within(request, 6, &[]);
 		assert_eq!(state(request), RequestState::Final);
+	});
+}
+
+#[test]
+fn a_disabled_validator_serves_nothing() {
+	run(|| {
+		<Inference as OneSessionHandler<u64>>::on_disabled(0);
+		assert!(ModelRegistry::served_by(101).is_empty());
+		assert!(!ModelRegistry::served_by(102).is_empty());
+	});
+}
+
+#[test]
+fn before_the_first_block_the_genesis_hash_is_systems() {
+	run(|| {
+		let genesis = H256::repeat_byte(3);
+		crate::Genesis::<Test>::kill();
+		polkadot_sdk::frame_system::BlockHash::<Test>::insert(0, genesis);
+		let (said, of_nothing) = signed_for(&H256::zero());
+		refused(authorize(&said, &of_nothing), InvalidTransaction::BadProof);
+		let (said, signature) = signed_for(&genesis);
+		assert_ok!(authorize(&said, &signature));
+	});
+}
+
+fn signed_for(
+	genesis: &H256,
+) -> (
+	consilience_primitives::report::Report<u64>,
+	consilience_primitives::crypto::InferenceSignature,
+) {
+	let said = consilience_primitives::report::Report {
+		session: 0,
+		validator: 0,
+		at: System::block_number() - 1,
+		statements: withdraw().try_into().unwrap(),
+	};
+	let signature = pair(101).sign(&said.payload(genesis));
+	(said, signature)
+}
+
+#[test]
+fn only_the_reveal_that_settles_weighs_as_one() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		work(executor(request), Habit::Honest);
+		blocks(2);
+		work_block(&[]);
+		let members = [vec![executor(request)], verifiers(request)].concat();
+		let mut weights = Vec::new();
+		for m in members {
+			let statement = Statement::Reveal {
+				request,
+				evidence: measured(request, Habit::Honest),
+				salt: salt(m),
+			};
+			let (said, signature) = signed(m, vec![statement]);
+			let most = Inference::report_weight(&said);
+			let post = Inference::report(
+				polkadot_sdk::frame_system::RawOrigin::Authorized.into(),
+				said,
+				signature,
+			)
+			.unwrap();
+			let used = post.actual_weight.unwrap();
+			assert!(used.ref_time() < most.ref_time());
+			weights.push(used.ref_time());
+		}
+		assert_eq!(state(request), RequestState::Final);
+		// In the mock a settlement weighs 100 for each of the three members.
+		assert_eq!(weights[0], weights[1]);
+		assert_eq!(weights[2], weights[1] + 300);
 	});
 }
