@@ -166,6 +166,11 @@ impl JobError {
 		}
 	}
 
+	/// Whether the engine may do it later.
+	pub(crate) fn is_busy(&self) -> bool {
+		matches!(self, Self::Engine(EngineError::Busy))
+	}
+
 	/// Whether the engine's process went away over it.
 	pub(crate) fn is_crash(&self) -> bool {
 		matches!(self, Self::TooLong | Self::Engine(EngineError::Gone))

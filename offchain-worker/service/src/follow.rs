@@ -105,6 +105,10 @@ pub struct Worker<C, R, L> {
 	running: HashSet<Key>,
 	/// Jobs that failed for a reason that trying again will not mend.
 	failed: HashSet<Key>,
+	/// Jobs for which the engine had no time: they are tried again at the next block.
+	postponed: HashSet<Key>,
+	/// Checks of models for which it had none.
+	postponed_checks: HashSet<ModelId>,
 	/// Duties that were found to be stuck, so that the log says it once.
 	stuck: HashSet<Key>,
 	/// What there is to say, by duty.
@@ -166,6 +170,8 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			due: HashSet::new(),
 			running: HashSet::new(),
 			failed: HashSet::new(),
+			postponed: HashSet::new(),
+			postponed_checks: HashSet::new(),
 			stuck: HashSet::new(),
 			say: Vec::new(),
 			said: HashMap::new(),
@@ -203,6 +209,10 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 
 	fn on_head(&mut self, head: Head) {
 		self.head = Some(head);
+		self.postponed.clear();
+		for model in self.postponed_checks.drain() {
+			self.serving.retry(model);
+		}
 		let mut found = None;
 		for key in self.chain.keys() {
 			match self.chain.duties(head.hash, key.clone()) {
@@ -328,6 +338,9 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 						self.keep(key, value, took);
 					}
 					Err(e) if e.is_crash() => self.crashed(model, &e),
+					Err(e) if e.is_busy() => {
+						self.postponed.insert(key);
+					}
 					Err(e) => {
 						tracing::warn!(
 							target: LOG_TARGET,
@@ -347,6 +360,9 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				Err(e) if e.is_crash() => {
 					self.serving.retry(model);
 					self.crashed(model, &e);
+				}
+				Err(e) if e.is_busy() => {
+					self.postponed_checks.insert(model);
 				}
 				Err(e) => {
 					tracing::error!(target: LOG_TARGET, "{model:?} is not served: {e}");
@@ -417,6 +433,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					self.due.insert(job.key);
 					if !self.running.contains(&job.key)
 						&& !self.failed.contains(&job.key)
+						&& !self.postponed.contains(&job.key)
 						&& self.serving.refusal(&job.model).is_none()
 					{
 						self.waiting.push(*job);

@@ -183,13 +183,14 @@ async fn run(
 		match start(&options, folder.path()).await {
 			Ok((mut child, client)) => {
 				let pid = child.id();
-				tracing::info!(target: LOG_TARGET, "engine process {pid:?} runs");
+				let shown = pid.unwrap_or_default();
+				tracing::info!(target: LOG_TARGET, "engine process {shown} runs");
 				publish.send_replace(State::Running(client.clone(), pid));
 				let why = watch_over(&mut child, &client, &engine.restart).await;
 				publish.send_replace(State::Starting);
 				// Fails where it has ended already.
 				let _ = child.kill().await;
-				tracing::warn!(target: LOG_TARGET, "engine process {pid:?} ended: {why}");
+				tracing::warn!(target: LOG_TARGET, "engine process {shown} ended: {why}");
 			}
 			Err(e) => tracing::warn!(target: LOG_TARGET, "the engine did not start: {e}"),
 		}

@@ -182,6 +182,8 @@ struct FakeEngine {
 	gate: Semaphore,
 	/// So many of the next jobs end the process.
 	crashes: AtomicUsize,
+	/// So many of the next jobs are refused for want of time.
+	busy: AtomicUsize,
 	reference: Mutex<Evidence>,
 }
 
@@ -189,14 +191,18 @@ impl FakeEngine {
 	async fn job(&self) -> Result<usize, EngineError> {
 		let n = self.calls.fetch_add(1, Ordering::SeqCst);
 		self.gate.acquire().await.unwrap().forget();
-		let crash = |left: usize| left.checked_sub(1);
-		match self
-			.crashes
-			.fetch_update(Ordering::SeqCst, Ordering::SeqCst, crash)
-		{
-			Ok(_) => Err(EngineError::Gone),
-			Err(_) => Ok(n),
+		let one = |left: usize| left.checked_sub(1);
+		let next = |left: &AtomicUsize| {
+			left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one)
+				.is_ok()
+		};
+		if next(&self.busy) {
+			return Err(EngineError::Busy);
 		}
+		if next(&self.crashes) {
+			return Err(EngineError::Gone);
+		}
+		Ok(n)
 	}
 
 	fn calls(&self) -> usize {
@@ -366,6 +372,7 @@ impl Bench {
 			calls: AtomicUsize::new(0),
 			gate: Semaphore::new(permits),
 			crashes: AtomicUsize::new(0),
+			busy: AtomicUsize::new(0),
 			reference: Mutex::new(evidence(42)),
 		});
 		let worker = Worker::new(
@@ -610,6 +617,26 @@ async fn a_job_in_flight_at_a_crash_is_done_by_the_next_engine() {
 		"{said:?}"
 	);
 	assert_eq!(bench.engine.calls(), 3);
+}
+
+#[tokio::test]
+async fn a_job_that_a_busy_engine_refused_is_tried_again_at_the_next_block() {
+	let mut bench = Bench::new();
+	bench.engine.busy.store(1, Ordering::SeqCst);
+	bench.due(&[(1, DutyKind::Answer)]);
+	bench.block(1);
+	bench
+		.until(|s| s.validator.is_some() && s.running == 0)
+		.await;
+	assert_eq!(bench.engine.calls(), 1);
+	assert!(bench.silent());
+	bench.block(2);
+	let said = bench.said().await;
+	assert!(
+		matches!(said[..], [Statement::Answer { request: 1, .. }]),
+		"{said:?}"
+	);
+	assert_eq!(bench.engine.calls(), 2);
 }
 
 #[tokio::test]
