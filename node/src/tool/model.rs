@@ -52,9 +52,9 @@ pub(crate) enum ModelCommand {
 		/// Write the answer to this file instead of standard output.
 		#[arg(long)]
 		output: Option<PathBuf>,
-		/// Seed of the sampling noise, in hexadecimal.
-		#[arg(long, default_value_t = H256::zero())]
-		seed: H256,
+		/// Seed of the sampling noise, in hexadecimal [default: zeros].
+		#[arg(long)]
+		seed: Option<H256>,
 		#[command(flatten)]
 		store: StoreArguments,
 		#[command(flatten)]
@@ -302,7 +302,14 @@ impl ModelCommand {
 				seed,
 				store,
 				format,
-			} => run(model, input, output.as_deref(), seed, store, *format),
+			} => run(
+				model,
+				input,
+				output.as_deref(),
+				seed.unwrap_or_default(),
+				store,
+				*format,
+			),
 			Self::Register {
 				model,
 				store,
@@ -363,7 +370,7 @@ fn run(
 	model: &str,
 	input: &InputArguments,
 	output: Option<&Path>,
-	seed: &H256,
+	seed: H256,
 	store: &StoreArguments,
 	format: Format,
 ) -> Result<()> {
@@ -390,7 +397,7 @@ fn run(
 		.map_err(|e| e.to_string())?;
 	let answer = engine
 		.0
-		.run(loaded, &input, seed)
+		.run(loaded, &input, &seed)
 		.map_err(|e| e.to_string())?;
 	let reply = response(&name, loaded, &answer);
 	match output {
