@@ -6,7 +6,9 @@ use codec::{Decode, Encode};
 use consilience_primitives::tensor::{DataType, NamedSpec};
 use ort::{
 	ep,
-	session::{builder::GraphOptimizationLevel, Session, SessionInputValue, SessionOutputs},
+	session::{
+		builder::GraphOptimizationLevel, IoBinding, Session, SessionInputValue, SessionOutputs,
+	},
 	value::{Outlet, ValueType},
 };
 
@@ -39,6 +41,7 @@ pub struct GraphInfo {
 /// A loaded graph. ONNX Runtime shares its memory and threads between runs; runs of one graph go one after another.
 pub(crate) struct Graph {
 	session: Mutex<Session>,
+	on_cpu: bool,
 	inputs: Vec<(String, Option<ValueType>)>,
 	outputs: Vec<String>,
 	info: Result<GraphInfo, EngineError>,
@@ -137,6 +140,7 @@ impl Graph {
 				.collect(),
 			outputs: session.outputs().iter().map(|o| o.name().into()).collect(),
 			session: Mutex::new(session),
+			on_cpu: in_force == "CPUExecutionProvider",
 			info,
 		})
 	}
@@ -162,6 +166,28 @@ impl Graph {
 				Some(ValueType::Tensor { ty, .. }) => tensor::datatype(*ty).ok(),
 				_ => None,
 			})
+	}
+
+	/// Whether all of the graph runs on the CPU.
+	pub(crate) fn on_cpu(&self) -> bool {
+		self.on_cpu
+	}
+
+	/// An empty binding of values to inputs and outputs.
+	pub(crate) fn binding(&self) -> Result<IoBinding, EngineError> {
+		let session = self.session.lock().unwrap_or_else(|e| e.into_inner());
+		Ok(session.create_binding()?)
+	}
+
+	/// Runs the graph on bound values and hands its outputs to `take`.
+	pub(crate) fn run_bound<R>(
+		&self,
+		binding: &IoBinding,
+		take: impl FnOnce(SessionOutputs<'_>) -> Result<R, EngineError>,
+	) -> Result<R, EngineError> {
+		let mut session = self.session.lock().unwrap_or_else(|e| e.into_inner());
+		let outputs = session.run_binding(binding)?;
+		take(outputs)
 	}
 
 	/// Runs the graph and hands its outputs to `take`.

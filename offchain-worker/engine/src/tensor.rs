@@ -86,6 +86,14 @@ pub(crate) fn from_vec<T: PrimitiveTensorElementType + std::fmt::Debug + Clone +
 	Ok(ort::value::Tensor::from_array((shape, values))?.into_dyn())
 }
 
+/// Zeros in memory that ONNX Runtime owns, so that it may also write there.
+pub(crate) fn zeros(shape: &[usize]) -> Result<DynValue, EngineError> {
+	let shape: Vec<i64> = shape.iter().map(|d| *d as i64).collect();
+	let mut tensor = ort::value::Tensor::<f32>::new(&Allocator::default(), shape)?;
+	tensor.extract_tensor_mut().1.fill(0.0);
+	Ok(tensor.into_dyn())
+}
+
 /// The wire's tensor as one of ONNX Runtime.
 pub fn to_ort(tensor: &Tensor) -> Result<DynValue, EngineError> {
 	tensor.validate().map_err(|e| {

@@ -2,7 +2,11 @@
 
 use consilience_primitives::{manifest, tensor::DataType};
 use half::{bf16, f16};
-use ort::{session::SessionInputValue, value::DynValue};
+use ort::{
+	memory::MemoryInfo,
+	session::{IoBinding, SessionInputValue, SessionOutputs},
+	value::DynValue,
+};
 
 use crate::{session::Graph, tensor, EngineError};
 
@@ -20,8 +24,14 @@ pub(crate) struct Layout {
 }
 
 /// What a graph remembers of the tokens it has seen: a key and a value for each layer, as the graph gave them.
+///
+/// The canonical layout is written in place where the graph runs on the CPU: past and present are one buffer. ONNX Runtime's
+/// ScatterElements then writes the new slots and copies nothing. A graph of this layout may therefore not read the past once it
+/// has written the present; the canonical one reads it nowhere else.
 pub(crate) struct Cache {
 	values: Vec<DynValue>,
+	/// Joins the values to the graph's inputs and outputs; made anew when they move.
+	binding: Option<IoBinding>,
 	len: usize,
 	/// Slots of the canonical layout.
 	capacity: usize,
@@ -61,6 +71,16 @@ impl Layout {
 				)));
 			}
 		}
+		if self.kind == manifest::Cache::Slots {
+			for (layer, value) in caches.clone() {
+				let name = Self::past(layer, value);
+				if graph.input_type(&name) != Some(DataType::Fp32) {
+					return Err(EngineError::Mismatch(format!(
+						"{name:?} is not FP32, as a cache of slots is"
+					)));
+				}
+			}
+		}
 		let present = caches.map(|(l, v)| Self::present(l, v));
 		for name in std::iter::once("logits".to_owned()).chain(present) {
 			if !graph.has_output(&name) {
@@ -87,7 +107,7 @@ impl Layout {
 				};
 				let n = shape.iter().product();
 				values.push(match graph.input_type(&Self::past(layer, value)) {
-					Some(DataType::Fp32) => tensor::from_vec(&shape, vec![0f32; n])?,
+					Some(DataType::Fp32) => tensor::zeros(&shape)?,
 					Some(DataType::Fp16) => tensor::from_vec(&shape, vec![f16::ZERO; n])?,
 					Some(DataType::Bf16) => tensor::from_vec(&shape, vec![bf16::ZERO; n])?,
 					other => {
@@ -100,6 +120,7 @@ impl Layout {
 		}
 		Ok(Cache {
 			values,
+			binding: None,
 			len: 0,
 			capacity,
 		})
@@ -128,14 +149,16 @@ impl Layout {
 			} else {
 				[1, self.kv_heads, self.head_dim, capacity]
 			};
+			let mut larger = tensor::zeros(&shape)?;
 			let (_, from) = value.try_extract_tensor::<f32>()?;
-			let mut to = vec![0f32; rows * new];
+			let (_, to) = larger.try_extract_tensor_mut::<f32>()?;
 			for row in 0..rows {
 				to[row * new..row * new + old].copy_from_slice(&from[row * old..(row + 1) * old]);
 			}
-			*value = tensor::from_vec(&shape, to)?;
+			*value = larger;
 		}
 		cache.capacity = capacity;
+		cache.binding = None;
 		Ok(())
 	}
 
@@ -148,38 +171,23 @@ impl Layout {
 	) -> Result<Vec<f32>, EngineError> {
 		let (first, n) = (cache.len, tokens.len());
 		self.grow(cache, first + n)?;
-		let row = |values: Vec<i64>| -> Result<SessionInputValue<'static>, EngineError> {
-			Ok(tensor::from_vec(&[1, values.len()], values)?.into())
-		};
-		let mut inputs = Vec::with_capacity(cache.values.len() + 3);
-		inputs.push((
-			"input_ids".to_owned(),
+		let row = |values: Vec<i64>| tensor::from_vec(&[1, values.len()], values);
+		let mut inputs = vec![(
+			"input_ids",
 			row(tokens.iter().map(|t| i64::from(*t)).collect())?,
-		));
+		)];
 		if graph.has_input("position_ids") {
 			let positions = (first..first + n).map(|p| p as i64).collect();
-			inputs.push(("position_ids".to_owned(), row(positions)?));
+			inputs.push(("position_ids", row(positions)?));
 		}
 		if graph.has_input("attention_mask") {
-			inputs.push(("attention_mask".to_owned(), row(vec![1; first + n])?));
+			inputs.push(("attention_mask", row(vec![1; first + n])?));
 		}
-		for (i, value) in cache.values.drain(..).enumerate() {
-			inputs.push((Self::past(i / 2, i % 2 == 1), value.into()));
-		}
-		let (shape, logits) = graph.run(inputs, |mut outputs| {
-			let logits = outputs
-				.get("logits")
-				.ok_or_else(|| EngineError::Mismatch("the graph gave no logits".into()))?;
-			let logits = tensor::floats(logits)?;
-			for i in 0..self.layers * 2 {
-				let name = Self::present(i / 2, i % 2 == 1);
-				let value = outputs
-					.remove(&name)
-					.ok_or_else(|| EngineError::Mismatch(format!("the graph gave no {name:?}")))?;
-				cache.values.push(value);
-			}
-			Ok(logits)
-		})?;
+		let (shape, logits) = if self.kind == manifest::Cache::Slots && graph.on_cpu() {
+			self.run_in_place(graph, cache, inputs)?
+		} else {
+			self.run(graph, cache, inputs)?
+		};
 		if shape != [1, n, self.vocabulary] {
 			return Err(EngineError::Mismatch(format!(
 				"logits are {shape:?}, not [1, {n}, {}]",
@@ -188,5 +196,64 @@ impl Layout {
 		}
 		cache.len += n;
 		Ok(logits)
+	}
+
+	/// Runs the graph on the cache's own memory. Gives shape and values of the logits.
+	fn run_in_place(
+		&self,
+		graph: &Graph,
+		cache: &mut Cache,
+		inputs: Vec<(&'static str, DynValue)>,
+	) -> Result<(Vec<usize>, Vec<f32>), EngineError> {
+		let binding = match &mut cache.binding {
+			Some(binding) => binding,
+			none => {
+				let mut binding = graph.binding()?;
+				for (i, value) in cache.values.iter_mut().enumerate() {
+					binding.bind_input(Self::past(i / 2, i % 2 == 1), value)?;
+					binding.bind_output(Self::present(i / 2, i % 2 == 1), value)?;
+				}
+				none.insert(binding)
+			}
+		};
+		for (name, value) in &inputs {
+			binding.bind_input(*name, value)?;
+		}
+		// Bound anew for each run: its length differs.
+		binding.bind_output_to_device("logits", &MemoryInfo::default())?;
+		graph.run_bound(binding, |outputs| Self::logits(&outputs))
+	}
+
+	/// Runs the graph, which gives the next cache.
+	fn run(
+		&self,
+		graph: &Graph,
+		cache: &mut Cache,
+		inputs: Vec<(&'static str, DynValue)>,
+	) -> Result<(Vec<usize>, Vec<f32>), EngineError> {
+		let past = cache.values.drain(..).enumerate();
+		let inputs = inputs
+			.into_iter()
+			.map(|(name, value)| (name.to_owned(), SessionInputValue::from(value)))
+			.chain(past.map(|(i, value)| (Self::past(i / 2, i % 2 == 1), value.into())))
+			.collect();
+		graph.run(inputs, |mut outputs| {
+			let logits = Self::logits(&outputs)?;
+			for i in 0..self.layers * 2 {
+				let name = Self::present(i / 2, i % 2 == 1);
+				let value = outputs
+					.remove(&name)
+					.ok_or_else(|| EngineError::Mismatch(format!("the graph gave no {name:?}")))?;
+				cache.values.push(value);
+			}
+			Ok(logits)
+		})
+	}
+
+	fn logits(outputs: &SessionOutputs<'_>) -> Result<(Vec<usize>, Vec<f32>), EngineError> {
+		let logits = outputs
+			.get("logits")
+			.ok_or_else(|| EngineError::Mismatch("the graph gave no logits".into()))?;
+		tensor::floats(logits)
 	}
 }
