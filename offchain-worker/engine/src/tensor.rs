@@ -7,7 +7,9 @@ use consilience_primitives::{
 use half::{bf16, f16};
 use ort::{
 	memory::Allocator,
-	value::{DynTensor, DynValue, PrimitiveTensorElementType, TensorElementType},
+	value::{
+		DynTensor, DynTensorValueType, DynValue, PrimitiveTensorElementType, TensorElementType,
+	},
 };
 
 use crate::EngineError;
@@ -127,14 +129,56 @@ pub fn to_ort(tensor: &Tensor) -> Result<DynValue, EngineError> {
 		DataType::Fp32 => numbers::<f32>(&shape, data),
 		DataType::Fp64 => numbers::<f64>(&shape, data),
 		DataType::Bytes => {
-			let strings = tensor.strings().map_err(|e| EngineError::Input(format!("{e:?}")))?;
+			let strings = tensor
+				.strings()
+				.map_err(|e| EngineError::Input(format!("{e:?}")))?;
 			let strings: Vec<String> = strings.into_iter().map(str::to_owned).collect();
 			Ok(ort::value::Tensor::from_string_array((shape, &strings[..]))?.into_dyn())
-		},
-		DataType::Int4 | DataType::Uint4 => Err(EngineError::Input(
-			"four-bit integers as graph inputs or outputs are not supported by ONNX Runtime's CPU provider".into(),
-		)),
+		}
+		DataType::Int4 => four_bit(TensorElementType::Int4, &shape, data),
+		DataType::Uint4 => four_bit(TensorElementType::Uint4, &shape, data),
 	}
+}
+
+/// Four-bit integers, which Rust has no type for: ONNX Runtime packs two into a byte as the wire does.
+fn four_bit(
+	element: TensorElementType,
+	shape: &[usize],
+	data: &[u8],
+) -> Result<DynValue, EngineError> {
+	let shape: Vec<i64> = shape.iter().map(|d| *d as i64).collect();
+	let mut tensor = DynTensor::new(&Allocator::default(), element, shape)?;
+	if !data.is_empty() {
+		let to = tensor.data_ptr_mut().cast::<u8>();
+		// SAFETY: the tensor is ours and on the CPU, where the default allocator allocates. It holds as many bytes as its shape
+		// asks for at half a byte an element; `data` was checked to be as long.
+		unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), to, data.len()) };
+	}
+	Ok(tensor.into_dyn())
+}
+
+/// Shape and bytes of a tensor of four-bit integers.
+fn from_four_bit(value: &DynValue, data: &mut Vec<u8>) -> Result<Vec<i64>, EngineError> {
+	let tensor = value.view().downcast::<DynTensorValueType>()?;
+	let shape = tensor.shape().to_vec();
+	if !tensor.memory_info().is_cpu_accessible() {
+		return Err(EngineError::Output(
+			"four-bit integers are on a device".into(),
+		));
+	}
+	let elements = shape.iter().map(|d| *d as usize).product::<usize>();
+	if elements > 0 {
+		let from = tensor.data_ptr().cast::<u8>();
+		// SAFETY: the tensor lives as long as `value`, is on the CPU, and holds half a byte an element.
+		data.extend_from_slice(unsafe { std::slice::from_raw_parts(from, elements.div_ceil(2)) });
+		if elements % 2 == 1 {
+			// The half byte after the last element may hold anything.
+			if let Some(last) = data.last_mut() {
+				*last &= 15;
+			}
+		}
+	}
+	Ok(shape)
 }
 
 /// A tensor of ONNX Runtime as one of the wire.
@@ -172,9 +216,7 @@ pub fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, EngineError> {
 			}
 			shape.to_vec()
 		}
-		other @ (DataType::Int4 | DataType::Uint4) => {
-			return Err(wrong(format!("{} outputs are not supported", other.name())))
-		}
+		DataType::Int4 | DataType::Uint4 => from_four_bit(value, &mut data)?,
 	};
 	Ok(Tensor {
 		name: name

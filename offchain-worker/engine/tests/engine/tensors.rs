@@ -115,6 +115,36 @@ fn every_element_type_goes_through_unchanged() {
 }
 
 #[test]
+fn four_bit_integers_are_packed_as_on_the_wire() {
+	use DataType::{Int32, Int4, Uint4};
+	let engine = engine();
+	let model = load(&engine, "four_bit.onnx");
+	for rows in [0u32, 1, 3] {
+		let n = rows as usize;
+		// -8, 7, -1, 0, 1, -2 and 8, 7, 15, 0, 1, 14: the first of two in the low half.
+		let data = &[0x78, 0x0f, 0xe1][..n];
+		let inputs = vec![
+			tensor("int4", Int4, &[rows, 2], data.to_vec()),
+			tensor("uint4", Uint4, &[rows, 2], data.to_vec()),
+		];
+		let outputs = run(&engine, model, inputs).unwrap();
+		let wide = |values: &[i32]| -> Vec<u8> {
+			values[..n * 2]
+				.iter()
+				.flat_map(|v| v.to_le_bytes())
+				.collect()
+		};
+		let expected = [
+			tensor("int4_wide", Int32, &[rows, 2], wide(&[-8, 7, -1, 0, 1, -2])),
+			tensor("int4_out", Int4, &[rows, 2], data.to_vec()),
+			tensor("uint4_wide", Int32, &[rows, 2], wide(&[8, 7, 15, 0, 1, 14])),
+			tensor("uint4_out", Uint4, &[rows, 2], data.to_vec()),
+		];
+		assert_eq!(outputs, expected);
+	}
+}
+
+#[test]
 fn outputs_are_those_of_the_manifest_in_its_order() {
 	let engine = engine();
 	let x = || vec![spec("x", DataType::Fp32, &[])];
