@@ -1,8 +1,8 @@
 //! Weights of the calls.
 //!
-//! Until `frame-omni-bencher` has run on a named reference machine these are upper bounds: each call's database accesses by the
-//! runtime's own [`RuntimeDbWeight`](frame_support::weights::RuntimeDbWeight), and execution time at ten times what the
-//! benchmarks in `benchmarking.rs` took when they were written.
+//! These are upper bounds counted by hand until `frame-omni-bencher` has run `benchmarking.rs` on a named reference machine:
+//! database accesses are those of the longest path, priced by the runtime's own
+//! [`RuntimeDbWeight`](frame_support::weights::RuntimeDbWeight).
 
 use polkadot_sdk::{
 	frame_support::{traits::Get, weights::Weight},
