@@ -8,6 +8,17 @@ mod service;
 mod tool;
 mod worker;
 
-fn main() -> polkadot_sdk::sc_cli::Result<()> {
-	command::run()
+fn main() -> std::process::ExitCode {
+	use polkadot_sdk::sc_cli::Error;
+	match command::run() {
+		Ok(()) => std::process::ExitCode::SUCCESS,
+		Err(error) => {
+			match error {
+				// What was wrong and what to do, as it was written.
+				Error::Input(message) => eprintln!("error: {message}"),
+				other => eprintln!("error: {other}"),
+			}
+			std::process::ExitCode::FAILURE
+		}
+	}
 }
