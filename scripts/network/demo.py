@@ -13,6 +13,7 @@ from features import features  # noqa: E402
 
 from cli import Cli, CliError
 from line import bring_up
+from rpc import Node
 from validators import Network, NetworkError
 
 QUESTION = "What is the capital of France?"
@@ -23,8 +24,15 @@ EMBEDDING, CLASSIFIER = "all-minilm-l6-v2-int8", "magika-standard-v3.3"
 OWNER, REQUESTER = "//Alice", "//Ferdie"
 
 
+STARTED = time.monotonic()
+
+
 def say(text=""):
     print(text, file=sys.stderr, flush=True)
+
+
+def say_when(text):
+    say(f"{time.monotonic() - STARTED:4.0f} s  {text}")
 
 
 def main():
@@ -38,21 +46,21 @@ def main():
     arguments = parser.parse_args()
 
     network = Network(arguments.dir or arguments.default_dir)
-    started = time.monotonic()
     say("\n== four validators")
     network.stop()
     network.plan(4)
     network.purge_chains()
     network.start(arguments.binary)
-    say(f"finality after {time.monotonic() - started:.0f} s: " + ", ".join(f"{v.name} {v.url}" for v in network.validators))
+    say_when("finality: " + ", ".join(f"{v.name} {v.url}" for v in network.validators))
     try:
-        requests = line(arguments, network)
+        names = validator_names(network)
+        requests = line(arguments, network, names)
     except BaseException:
         # A network that failed is left for a look unless nobody will: its logs stay either way.
         if arguments.once:
             network.stop()
         raise
-    table(requests, time.monotonic() - started)
+    table(requests, names)
     if arguments.once:
         network.stop()
     else:
@@ -64,12 +72,21 @@ def main():
     sys.exit(0 if good and "Paris" in requests[0]["output"] else 1)
 
 
-def line(arguments, network):
+def validator_names(network):
+    """Development names of the validators' accounts."""
+    names = {}
+    for validator in network.validators:
+        with Node(validator.url) as node:
+            names[node.call("inference_engine")["validator"]] = validator.name
+    return names
+
+
+def line(arguments, network, names):
     cli = Cli(arguments.binary)
     say("\n== models")
     folder = lambda name: os.path.join(arguments.models, name)
     language, embedding, classifier = (folder(n) for n in (arguments.model, EMBEDDING, CLASSIFIER))
-    models = bring_up(cli, network, [language, embedding, classifier], OWNER, say)
+    models = bring_up(cli, network, [language, embedding, classifier], OWNER, say_when)
 
     file = pathlib.Path(arguments.repository) / "scripts" / "setup"
     with tempfile.NamedTemporaryFile("w", suffix=".json") as tensors:
@@ -86,18 +103,22 @@ def line(arguments, network):
             say(f"\n== {os.path.basename(model)}: {question}")
             # A different validator each time: any node takes requests for any model.
             asked_at = network.validators[len(requests)]
-            request = cli.infer(models[model], asked_at, REQUESTER, ["--verifiers", "2", *options], show_state)
+            request = cli.infer(models[model], asked_at, REQUESTER, ["--verifiers", "2", *options], lambda state: show_state(state, names))
             request["question"] = question
             request["answer"] = read(request["output"])
             requests.append(request)
     return requests
 
 
-def show_state(state):
+def named(account, names):
+    return f"{names.get(account, '?')} {account[:8]}…"
+
+
+def show_state(state, names):
     """A line of a request's life, from `consilience infer --json`."""
-    members = f"  executor {state['executor']}" if state["executor"] else ""
+    members = f"  executor {named(state['executor'], names)}" if state["executor"] else ""
     if state["verifiers"]:
-        members += f"  verifiers {', '.join(state['verifiers'])}"
+        members += "  verifiers " + ", ".join(named(v, names) for v in state["verifiers"])
     say(f"block {state['block']:>5}  request {state['request']}  {state['state']:12}{members}")
 
 
@@ -123,19 +144,19 @@ def top_class(folder):
     return read
 
 
-def table(requests, seconds):
+def table(requests, names):
     say("\n== answers")
     for r in requests:
         say(f"question   {r['question']}")
         say(f"answer     {r['answer']}  [{r['status']}]")
-        say(f"executor   {r['executor']}")
-        say(f"verifiers  {', '.join(r['verifiers'])}")
+        say(f"executor   {named(r['executor'], names)}")
+        say(f"verifiers  {', '.join(named(v, names) for v in r['verifiers'])}")
         say(
             f"blocks     requested {r['requested_block']}, provisional {r['provisional_block']}, final {r['final_block']}"
             f"; {r['seconds']:.0f} s"
         )
         say(f"cost       {int(r['paid']) / CSL:.6f} CSL paid, {int(r['refunded']) / CSL:.6f} CSL returned\n")
-    say(f"from the first validator's start to the last answer: {seconds:.0f} s")
+    say(f"from the network's start to the last answer: {time.monotonic() - STARTED:.0f} s")
 
 
 if __name__ == "__main__":
