@@ -1,6 +1,6 @@
 //! Which chains the node knows by name.
 
-use consilience_runtime::{SS58_PREFIX, WASM_BINARY};
+use consilience_runtime::{genesis_config_presets, SS58_PREFIX, WASM_BINARY};
 use polkadot_sdk::*;
 use sc_service::{ChainType, Properties};
 
@@ -21,13 +21,18 @@ fn preset(name: &str, id: &str, chain_type: ChainType, preset: &str) -> Result<C
 		"this node was built without the WebAssembly runtime (SKIP_WASM_BUILD): build it without \
 		 that variable, or name a chain specification file with --chain",
 	)?;
+	// Asking the WebAssembly runtime for its preset gives the same, and compiles it once more at every start.
+	let patch = genesis_config_presets::get_preset(&preset.into())
+		.ok_or_else(|| format!("the runtime has no genesis preset {preset:?}"))?;
+	let patch = serde_json::from_slice(&patch)
+		.map_err(|error| format!("the genesis preset {preset:?} is no JSON: {error}"))?;
 	Ok(ChainSpec::builder(wasm, None)
 		.with_name(name)
 		.with_id(id)
 		.with_protocol_id("csl")
 		.with_chain_type(chain_type)
 		.with_properties(properties())
-		.with_genesis_config_preset_name(preset)
+		.with_genesis_config_patch(patch)
 		.build())
 }
 
