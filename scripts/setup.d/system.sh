@@ -27,8 +27,6 @@ setup_system() {
 	have protoc || missing+=(protobuf-compiler)
 	have git || missing+=(git ca-certificates)
 	have python3 || missing+=(python3)
-	have unzip || missing+=(unzip)
-	have curl || missing+=(curl)
 	# Debian splits the standard library: venv needs ensurepip, which is in python3-venv.
 	if ! have python3 || ! python3 -c 'import venv, ensurepip' 2>/dev/null; then missing+=(python3-venv); fi
 	if [ ${#missing[@]} -gt 0 ]; then apt_install "building" "${missing[@]}"; fi
