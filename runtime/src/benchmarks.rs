@@ -14,6 +14,8 @@ frame_benchmarking::define_benchmarks!(
 	[pallet_balances, Balances]
 	[pallet_inference, Inference]
 	[pallet_model_registry, ModelRegistry]
+	[pallet_inference, Inference]
+	[pallet_model_registry, ModelRegistry]
 	[pallet_multisig, Multisig]
 	[pallet_preimage, Preimage]
 	[pallet_proxy, Proxy]

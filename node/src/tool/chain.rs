@@ -16,8 +16,9 @@ use jsonrpsee::{
 	ws_client::{WsClient, WsClientBuilder},
 };
 use polkadot_sdk::{
-	frame_system, sp_core, sp_crypto_hashing,
+	frame_system, sp_core,
 	sp_core::{crypto::Ss58Codec, sr25519, Bytes, Pair, H256},
+	sp_crypto_hashing,
 	sp_runtime::{self, traits::IdentifyAccount},
 };
 use serde_json::Value;

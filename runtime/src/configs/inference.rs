@@ -4,7 +4,10 @@ use crate::{
 	configs::{consensus::MaxAuthorities, governance::TreasuryAccount},
 	*,
 };
-use frame_support::{parameter_types, traits::{ConstU128, ConstU32, ConstU64, ConstU8}};
+use frame_support::{
+	parameter_types,
+	traits::{ConstU128, ConstU32, ConstU64, ConstU8},
+};
 use sp_runtime::Perbill;
 
 parameter_types! {
