@@ -87,14 +87,18 @@ async fn a_killed_engine_stops_neither_the_request_nor_block_production() {
 	node.await_line("engine process").await;
 
 	let last = within("the end of the request", async {
-		let mut last = None;
-		while let Some(update) = life.next().await {
-			last = Some(update.expect("an update"));
+		loop {
+			let update = life
+				.next()
+				.await
+				.expect("the request has an end")
+				.expect("an update");
+			if update.finalized && update.request.state.is_settled() {
+				return update;
+			}
 		}
-		last.expect("the request has an end")
 	})
 	.await;
-	assert!(last.finalized);
 	assert_eq!(
 		last.request.state,
 		RequestState::Final,

@@ -55,8 +55,9 @@ pub trait InferenceRpc {
 	#[method(name = "engine")]
 	async fn engine(&self) -> Result<EngineStatus, ErrorObjectOwned>;
 
-	/// A request's life: an update for every change in the best chain, and again when it is in a finalised block. Ends when the
-	/// request is settled in one.
+	/// A request's life: an update for every change in the best chain, and again when it is in a finalised block. Nothing comes after
+	/// an update with `finalized` and a settled state: unsubscribe then. Ends with an error if the finalised chain turns out not to
+	/// have the request.
 	#[subscription(name = "subscribeRequest" => "requestUpdate", unsubscribe = "unsubscribeRequest", item = Update)]
 	async fn subscribe_request(&self, request: RequestId) -> SubscriptionResult;
 }

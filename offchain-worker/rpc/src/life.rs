@@ -35,8 +35,8 @@ where
 		.map_err(|e| RpcError::Runtime(e.to_string()))
 }
 
-/// Sends an update whenever the request changes in the best chain, and again when the change is in a finalised block. Ends when the
-/// request is settled in one, or when the finalised chain turns out not to have it.
+/// Sends an update whenever the request changes in the best chain, and again when the change is in a finalised block. The last one
+/// is that of a settled request in a finalised block; an error, if the finalised chain turns out not to have the request.
 pub(crate) async fn follow<B, C>(
 	client: Arc<C>,
 	id: RequestId,
@@ -102,7 +102,7 @@ where
 		};
 		let now = request_at::<B, C>(&client, block.hash, id)?;
 		if is_final && now.is_none() && block.number >= first_seen {
-			return Ok(());
+			return Err(RpcError::UnknownRequest(id));
 		}
 		if !life.see(block, is_final, now).await {
 			return Ok(());
