@@ -168,7 +168,11 @@ impl JobError {
 
 	/// Whether the engine may do it later.
 	pub(crate) fn is_busy(&self) -> bool {
-		matches!(self, Self::Engine(EngineError::Busy))
+		// A model may be unloaded between its loading and the run.
+		matches!(
+			self,
+			Self::Engine(EngineError::Busy | EngineError::NotLoaded(_))
+		)
 	}
 
 	/// Whether the engine's process went away over it.

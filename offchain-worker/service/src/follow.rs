@@ -109,6 +109,8 @@ pub struct Worker<C, R, L> {
 	postponed: HashSet<Key>,
 	/// Checks of models for which it had none.
 	postponed_checks: HashSet<ModelId>,
+	/// Models that the engine was asked to load.
+	loaded: BTreeSet<ModelId>,
 	/// Duties that were found to be stuck, so that the log says it once.
 	stuck: HashSet<Key>,
 	/// What there is to say, by duty.
@@ -172,6 +174,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			failed: HashSet::new(),
 			postponed: HashSet::new(),
 			postponed_checks: HashSet::new(),
+			loaded: BTreeSet::new(),
 			stuck: HashSet::new(),
 			say: Vec::new(),
 			said: HashMap::new(),
@@ -197,7 +200,17 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				},
 				Some(done) = self.finished.recv() => self.on_done(done),
 				command = self.commands.recv(), if commands_open => match command {
-					Some(command) => self.on_command(command),
+					Some(Command::Status(reply)) => {
+						// Who asked may have stopped waiting. Nothing changed that would have to be looked at.
+						let _ = reply.send(self.status());
+						continue;
+					}
+					Some(Command::Serve(model, reply)) => {
+						let _ = reply.send(self.want(model));
+					}
+					Some(Command::Withdraw(model, reply)) => {
+						let _ = reply.send(self.serving.unwant(model));
+					}
 					None => commands_open = false,
 				},
 			}
@@ -240,7 +253,30 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		self.metrics
 			.serving(found.as_ref().map_or(0, |v| v.duties.serving.len()));
 		self.validator = found;
+		self.unload();
 		self.prune(head);
+	}
+
+	/// Frees the memory of models that are neither served nor to be served, and for which nothing is due.
+	fn unload(&mut self) {
+		if self.loaded.is_empty() {
+			return;
+		}
+		let mut used = self.serving.wanted(&*self.library);
+		if let Some(validator) = &self.validator {
+			used.extend(&validator.duties.serving);
+			used.extend(validator.duties.duties.iter().map(|d| d.model));
+		}
+		let unused: Vec<_> = self.loaded.difference(&used).copied().collect();
+		for model in unused {
+			self.loaded.remove(&model);
+			let runner = self.runner.clone();
+			tokio::spawn(async move {
+				if let Err(e) = runner.unload(model).await {
+					tracing::debug!(target: LOG_TARGET, "{model:?}: not unloaded: {e}");
+				}
+			});
+		}
 	}
 
 	fn prune(&mut self, head: Head) {
@@ -258,21 +294,6 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			Ok(Ok(entries)) => tracing::debug!(target: LOG_TARGET, "{entries} entries pruned"),
 			Ok(Err(e)) => tracing::warn!(target: LOG_TARGET, "the journal is not pruned: {e}"),
 			Err(e) => tracing::error!(target: LOG_TARGET, "{e}"),
-		}
-	}
-
-	fn on_command(&mut self, command: Command) {
-		// Who asked may have stopped waiting.
-		match command {
-			Command::Serve(model, reply) => {
-				let _ = reply.send(self.want(model));
-			}
-			Command::Withdraw(model, reply) => {
-				let _ = reply.send(self.serving.unwant(model));
-			}
-			Command::Status(reply) => {
-				let _ = reply.send(self.status());
-			}
 		}
 	}
 
@@ -499,6 +520,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			match self.chain.model(head.hash, model) {
 				Ok(Some(view)) => {
 					if self.serving.begin_check(model) {
+						self.loaded.insert(model);
 						let (runner, library, done) =
 							(self.runner.clone(), self.library.clone(), self.done.clone());
 						tokio::spawn(async move {
@@ -519,6 +541,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		while self.running.len() < self.limits.jobs.max(1) && !self.waiting.is_empty() {
 			let job = self.waiting.remove(0);
 			self.running.insert(job.key);
+			self.loaded.insert(job.model);
 			let (runner, library, done) =
 				(self.runner.clone(), self.library.clone(), self.done.clone());
 			let limit = self.limits.job;

@@ -184,6 +184,7 @@ struct FakeEngine {
 	crashes: AtomicUsize,
 	/// So many of the next jobs are refused for want of time.
 	busy: AtomicUsize,
+	unloaded: Mutex<Vec<ModelId>>,
 	reference: Mutex<Evidence>,
 }
 
@@ -231,7 +232,8 @@ impl Runner for FakeEngine {
 		Ok(manifest().id())
 	}
 
-	async fn unload(&self, _model: ModelId) -> Result<(), EngineError> {
+	async fn unload(&self, model: ModelId) -> Result<(), EngineError> {
+		self.unloaded.lock().unwrap().push(model);
 		Ok(())
 	}
 
@@ -373,6 +375,7 @@ impl Bench {
 			gate: Semaphore::new(permits),
 			crashes: AtomicUsize::new(0),
 			busy: AtomicUsize::new(0),
+			unloaded: Mutex::default(),
 			reference: Mutex::new(evidence(42)),
 		});
 		let worker = Worker::new(
@@ -761,6 +764,40 @@ async fn a_model_is_announced_when_it_is_registered_and_its_reference_reproduced
 			evidence: evidence(42)
 		}]
 	);
+}
+
+#[tokio::test]
+async fn a_model_is_withdrawn_on_command_and_unloaded_when_nothing_is_due_for_it() {
+	let mut bench = Bench::new();
+	let model = manifest().id();
+	bench.register();
+	bench.serve().await.unwrap();
+	bench.block(1);
+	bench.said().await;
+	bench.state().serving = vec![model];
+	bench.due(&[(1, DutyKind::Answer)]);
+	bench.block(2);
+	bench.said().await;
+	let (reply, replied) = oneshot::channel();
+	bench
+		.commands
+		.send(Command::Withdraw(model, reply))
+		.await
+		.unwrap();
+	assert_eq!(timeout(PATIENCE, replied).await.unwrap().unwrap(), Ok(true));
+	bench.block(3);
+	assert_eq!(bench.said().await, [Statement::Withdraw { model }]);
+	assert!(bench.engine.unloaded.lock().unwrap().is_empty());
+	bench.state().serving.clear();
+	bench.due(&[]);
+	bench.block(4);
+	timeout(PATIENCE, async {
+		while *bench.engine.unloaded.lock().unwrap() != [model] {
+			tokio::task::yield_now().await;
+		}
+	})
+	.await
+	.expect("the model is unloaded");
 }
 
 #[tokio::test]
