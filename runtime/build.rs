@@ -8,6 +8,8 @@ fn main() {
 			let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 			std::env::set_var("WASM_BUILD_WORKSPACE_HINT", workspace);
 		}
+		// Clippy's driver belongs to the host's toolchain, and nothing of it to the runtime's own build.
+		std::env::remove_var("RUSTC_WORKSPACE_WRAPPER");
 		polkadot_sdk::substrate_wasm_builder::WasmBuilder::build_using_defaults();
 	}
 }

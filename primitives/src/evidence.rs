@@ -204,6 +204,7 @@ pub fn output_commitment(
 mod tests {
 	use super::*;
 	use crate::tensor::DataType;
+	use core::slice::from_ref;
 
 	fn tensor(name: &str, values: &[f32]) -> Tensor {
 		Tensor {
@@ -267,13 +268,13 @@ mod tests {
 		let (a, mut b) = (tensor("a", &[1.0, 2.0]), tensor("a", &[1.0, 2.0]));
 		b.shape = vec![1, 2].try_into().unwrap();
 		assert_ne!(
-			of(&[a.clone()], NumericClass::Tolerant),
+			of(from_ref(&a), NumericClass::Tolerant),
 			of(&[b], NumericClass::Tolerant)
 		);
 		let near = tensor("a", &[1.0, f32::from_bits(2.0f32.to_bits() + 1)]);
 		assert_eq!(
-			of(&[a.clone()], NumericClass::Tolerant),
-			of(&[near.clone()], NumericClass::Tolerant)
+			of(from_ref(&a), NumericClass::Tolerant),
+			of(from_ref(&near), NumericClass::Tolerant)
 		);
 		assert_ne!(
 			of(&[a], NumericClass::Exact),

@@ -311,7 +311,7 @@ impl Chain {
 		let wanted = sp_core::bytes::to_hex(bytes, false);
 		let index = block["block"]["extrinsics"]
 			.as_array()
-			.and_then(|list| list.iter().position(|e| e == &wanted.as_str()))
+			.and_then(|list| list.iter().position(|e| e == wanted.as_str()))
 			.ok_or("the block does not hold the transaction")?;
 		let number = block["block"]["header"]["number"]
 			.as_str()

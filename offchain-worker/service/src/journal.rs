@@ -122,7 +122,7 @@ impl Journal {
 			.get(key.encode().as_slice())
 			.map_err(JournalError::database)?;
 		found
-			.map(|bytes| Entry::decode(&mut &*bytes.value()).map_err(JournalError::Broken))
+			.map(|bytes| Entry::decode(&mut bytes.value()).map_err(JournalError::Broken))
 			.transpose()
 	}
 
@@ -167,7 +167,7 @@ impl Journal {
 				.map_err(JournalError::database)?;
 			for item in table.iter().map_err(JournalError::database)? {
 				let (key, entry) = item.map_err(JournalError::database)?;
-				let entry = Entry::decode(&mut &*entry.value()).map_err(JournalError::Broken)?;
+				let entry = Entry::decode(&mut entry.value()).map_err(JournalError::Broken)?;
 				let bytes = key.value().to_vec();
 				let key = Key::decode(&mut &bytes[..]).map_err(JournalError::Broken)?;
 				if entry.at >= finalized {

@@ -25,16 +25,16 @@ impl<T: Config> Pallet<T> {
 impl<T: Config> OneSessionHandler<T::AccountId> for Pallet<T> {
 	type Key = InferenceId;
 
-	fn on_genesis_session<'a, I: 'a>(validators: I)
+	fn on_genesis_session<'a, I>(validators: I)
 	where
-		I: Iterator<Item = (&'a T::AccountId, InferenceId)>,
+		I: Iterator<Item = (&'a T::AccountId, InferenceId)> + 'a,
 	{
 		Self::set_keys(validators.map(|(v, k)| (v.clone(), k)).collect());
 	}
 
-	fn on_new_session<'a, I: 'a>(_changed: bool, validators: I, _queued: I)
+	fn on_new_session<'a, I>(_changed: bool, validators: I, _queued: I)
 	where
-		I: Iterator<Item = (&'a T::AccountId, InferenceId)>,
+		I: Iterator<Item = (&'a T::AccountId, InferenceId)> + 'a,
 	{
 		let next: Vec<_> = validators.map(|(v, k)| (v.clone(), k)).collect();
 		let last = Keys::<T>::get();
