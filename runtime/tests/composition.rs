@@ -1,5 +1,8 @@
 //! What other parts rely on in the way the runtime is put together.
 
+// A test that cannot go on fails: that is what unwrap says.
+#![allow(clippy::unwrap_used)]
+
 use codec::{Decode, Encode};
 use consilience_runtime::{
 	AllPalletsWithSystem, Runtime, RuntimeCall, TransactionExtensions, UncheckedExtrinsic,

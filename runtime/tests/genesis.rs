@@ -1,5 +1,8 @@
 //! What the presets put into storage.
 
+// A test that cannot go on fails: that is what unwrap says.
+#![allow(clippy::unwrap_used)]
+
 use consilience_runtime::{
 	genesis_config_presets::{get_preset, preset_names},
 	Inference, Runtime, RuntimeGenesisConfig, SessionKeys, Staking, System, UNIT,
