@@ -75,7 +75,7 @@ pub enum Statement {
 	},
 }
 
-/// All that a validator has to say in a block. Signed, SCALE-encoded and prefixed by the genesis hash, by its `infr` key.
+/// All that a validator has to say in a block. Its `infr` key signs [`Report::payload`].
 #[derive(
 	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -91,9 +91,10 @@ pub struct Report<BlockNumber> {
 }
 
 impl<BlockNumber: Encode> Report<BlockNumber> {
-	/// What is signed.
-	pub fn payload(&self, genesis: &H256) -> Vec<u8> {
-		(b"consilience/report", genesis, self).encode()
+	/// What is signed. `made_on` is the hash of the block whose number is [`Report::at`]: a report that was made on one fork is
+	/// worth nothing on another, whose challenges its commitments do not answer.
+	pub fn payload(&self, genesis: &H256, made_on: &H256) -> Vec<u8> {
+		(b"consilience/report", genesis, made_on, self).encode()
 	}
 }
 

@@ -599,7 +599,10 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				at: head.number,
 				statements: List::truncate_from(statements),
 			};
-			let signature = chain.sign(&validator.key, &report.payload(&chain.genesis()))?;
+			let signature = chain.sign(
+				&validator.key,
+				&report.payload(&chain.genesis(), &head.hash),
+			)?;
 			Ok::<_, ChainError>((report, signature))
 		};
 		let mut outcome = match sign(&groups) {

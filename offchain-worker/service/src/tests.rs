@@ -145,13 +145,13 @@ impl Chain for MockChain {
 
 	fn check(
 		&self,
-		_at: H256,
+		at: H256,
 		report: Report<BlockNumber>,
 		signature: InferenceSignature,
 	) -> Result<(), ChainError> {
 		assert!(InferencePair::verify(
 			&signature,
-			report.payload(&self.genesis()),
+			report.payload(&self.genesis(), &at),
 			&pair().public()
 		));
 		let refused = &self.state.lock().unwrap().refused;

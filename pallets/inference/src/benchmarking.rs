@@ -258,14 +258,17 @@ fn signed<T: Config>(
 	let report = Report {
 		session: Session::<T>::get(),
 		validator: index as u32,
-		at: frame_system::Pallet::<T>::block_number(),
+		at: frame_system::Pallet::<T>::block_number().saturating_sub(1u32.into()),
 		statements: statements
 			.try_into()
 			.map_err(|_| BenchmarkError::Stop("too many statements"))?,
 	};
 	let signature = keys[index]
 		.1
-		.sign(&report.payload(&Genesis::<T>::get().unwrap_or_default()))
+		.sign(&report.payload(
+			&Genesis::<T>::get().unwrap_or_default(),
+			&H256(frame_system::Pallet::<T>::block_hash(report.at).into()),
+		))
 		.ok_or(BenchmarkError::Stop("no key to sign with"))?;
 	Ok((report, signature))
 }

@@ -353,7 +353,9 @@ pub(crate) fn next_block() {
 	Inference::on_idle(now, idle());
 	Inference::on_finalize(now);
 	System::set_block_number(now + 1);
-	System::set_parent_hash(H256(now.using_encoded(blake2_256)));
+	let parent = H256(now.using_encoded(blake2_256));
+	System::set_parent_hash(parent);
+	frame_system::BlockHash::<Test>::insert(now, parent);
 	Inference::on_initialize(now + 1);
 }
 
@@ -455,9 +457,14 @@ pub(crate) fn signed(
 		at: System::block_number() - 1,
 		statements: statements.try_into().unwrap(),
 	};
-	let genesis = crate::Genesis::<Test>::get().unwrap();
-	let signature = key.sign(&report.payload(&genesis));
+	let signature = key.sign(&payload(&report));
 	(report, signature)
+}
+
+/// What a validator signs of a report that it made on this chain.
+pub(crate) fn payload(report: &Report<u64>) -> Vec<u8> {
+	let genesis = crate::Genesis::<Test>::get().unwrap();
+	report.payload(&genesis, &System::block_hash(report.at))
 }
 
 /// A salt that differs by validator.

@@ -46,7 +46,7 @@ impl<T: Config> Pallet<T> {
 	) -> TransactionValidityWithRefund {
 		let now = frame_system::Pallet::<T>::block_number();
 		let stale = report.session != Session::<T>::get()
-			|| report.at > now
+			|| report.at >= now
 			|| now.saturating_sub(report.at) > T::ReportLongevity::get();
 		if stale {
 			return Err(InvalidTransaction::Stale.into());
@@ -73,7 +73,8 @@ impl<T: Config> Pallet<T> {
 		let genesis = Genesis::<T>::get().unwrap_or_else(|| {
 			H256(frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero()).into())
 		});
-		if !key.verify(&report.payload(&genesis), signature) {
+		let made_on = H256(frame_system::Pallet::<T>::block_hash(report.at).into());
+		if !key.verify(&report.payload(&genesis, &made_on), signature) {
 			return Err(InvalidTransaction::BadProof.into());
 		}
 		ValidTransaction::with_tag_prefix("Inference")

@@ -67,11 +67,10 @@ fn only_the_sessions_keys_in_the_present_session() {
 			InvalidTransaction::Custom(UNKNOWN_VALIDATOR),
 		);
 		let (mut stolen, _) = signed(101, withdraw());
-		let genesis = crate::Genesis::<Test>::get().unwrap();
-		let signature = pair(102).sign(&stolen.payload(&genesis));
+		let signature = pair(102).sign(&payload(&stolen));
 		refused(authorize(&stolen, &signature), InvalidTransaction::BadProof);
 		stolen.session += 1;
-		let signature = pair(101).sign(&stolen.payload(&genesis));
+		let signature = pair(101).sign(&payload(&stolen));
 		refused(authorize(&stolen, &signature), InvalidTransaction::Stale);
 	});
 }
@@ -82,8 +81,7 @@ fn neither_old_nor_of_the_future() {
 		let (old, signature) = signed(101, withdraw());
 		let (mut early, _) = signed(101, withdraw());
 		early.at += 2;
-		let genesis = crate::Genesis::<Test>::get().unwrap();
-		let early_signature = pair(101).sign(&early.payload(&genesis));
+		let early_signature = pair(101).sign(&payload(&early));
 		refused(
 			authorize(&early, &early_signature),
 			InvalidTransaction::Stale,
@@ -179,7 +177,8 @@ fn signed_for(
 		at: System::block_number() - 1,
 		statements: withdraw().try_into().unwrap(),
 	};
-	let signature = pair(101).sign(&said.payload(genesis));
+	let made_on = System::block_hash(said.at);
+	let signature = pair(101).sign(&said.payload(genesis, &made_on));
 	(said, signature)
 }
 
@@ -215,5 +214,16 @@ fn only_the_reveal_that_settles_weighs_as_one() {
 		// In the mock a settlement weighs 100 for each of the three members.
 		assert_eq!(weights[0], weights[1]);
 		assert_eq!(weights[2], weights[1] + 300);
+	});
+}
+
+#[test]
+fn what_was_said_on_another_fork_is_not_heard() {
+	run(|| {
+		let (said, signature) = signed(101, withdraw());
+		assert_ok!(authorize(&said, &signature));
+		let other = H256::repeat_byte(9);
+		polkadot_sdk::frame_system::BlockHash::<Test>::insert(said.at, other);
+		refused(authorize(&said, &signature), InvalidTransaction::BadProof);
 	});
 }
