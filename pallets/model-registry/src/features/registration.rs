@@ -10,9 +10,7 @@ use polkadot_sdk::{
 	sp_runtime::traits::{Get, Saturating},
 };
 
-use crate::{
-	BalanceOf, Config, Error, Event, HoldReason, ModelDetails, Models, Pallet, ServedBy, Serving,
-};
+use crate::{BalanceOf, Config, Error, Event, HoldReason, ModelDetails, Models, Pallet, Serving};
 
 impl<T: Config> Pallet<T> {
 	/// Deposit for a description of this size.
@@ -85,14 +83,7 @@ impl<T: Config> Pallet<T> {
 		ensure!(details.open_requests == 0, Error::<T>::RequestsOpen);
 		Self::release_deposit(&owner, details.deposit)?;
 		for validator in Serving::<T>::take(model) {
-			ServedBy::<T>::mutate_exists(&validator, |served| {
-				if let Some(list) = served {
-					list.retain(|m| *m != model);
-					if list.is_empty() {
-						*served = None;
-					}
-				}
-			});
+			Self::forget_served(&validator, model);
 			Self::deposit_event(Event::ServingStopped { model, validator });
 		}
 		Models::<T>::remove(model);

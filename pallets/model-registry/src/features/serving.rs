@@ -85,6 +85,17 @@ impl<T: Config> Pallet<T> {
 			}
 			Ok::<_, DispatchError>(left)
 		})?;
+		Self::forget_served(validator, model);
+		Self::deposit_event(Event::ServingStopped {
+			model,
+			validator: validator.clone(),
+		});
+		Self::update_status(model, serving);
+		Ok(())
+	}
+
+	/// Takes a model from the list of those that a validator serves.
+	pub(crate) fn forget_served(validator: &T::AccountId, model: ModelId) {
 		ServedBy::<T>::mutate_exists(validator, |served| {
 			if let Some(list) = served {
 				list.retain(|m| *m != model);
@@ -93,12 +104,6 @@ impl<T: Config> Pallet<T> {
 				}
 			}
 		});
-		Self::deposit_event(Event::ServingStopped {
-			model,
-			validator: validator.clone(),
-		});
-		Self::update_status(model, serving);
-		Ok(())
 	}
 
 	/// Removes a validator from everything it serves: it left the session.
