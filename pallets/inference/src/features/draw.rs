@@ -6,7 +6,7 @@
 //! from a call or `on_initialize` of block *n* that is the output of *n* − 1, from an `on_finalize` after Babe's that of *n*.
 //! An event of block *n* is drawn here in `on_finalize` of *n* + 1 or later, so with the output of a block *strictly after* the
 //! event, which whoever wrote block *n* cannot know unless the next block is its own. The parent hash is mixed in: it is the
-//! hash of the block with the answer or of one built on it, so another fork asks another question.
+//! hash of the block with the answer or of one built on it, so a fork that parts before the draw asks another question.
 //!
 //! A block without VRF output draws nothing; its draws wait for the next that has one.
 
