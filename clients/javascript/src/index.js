@@ -93,20 +93,32 @@ function describe(api, error) {
 	return Object.assign(new Error(`${section}.${name}: ${docs.join(' ')}`), { section, errorName: name })
 }
 
-/** Follows a request until it is settled; `onState` sees each state once. Resolves with the request as stored. */
+/** Finalised blocks in which a request must have appeared: a fork may take it out of the best chain for a while. */
+const APPEARS_WITHIN = 20
+
+/**
+ * Follows a request through finalised blocks until it is settled there: what a best block says, a fork may still undo. `onState` sees
+ * each state once. Resolves with the request as stored.
+ */
 export async function settled(api, id, onState = () => {}) {
 	let stop = () => {}
 	let last
+	let missing = 0
 	try {
 		return await new Promise((resolve, reject) => {
-			api.query.inference
-				.requests(id, (found) => {
-					if (found.isNone) return reject(new Error(`there is no request ${id}`))
-					const stored = found.unwrap()
-					const state = stored.state.type
-					if (state !== last) onState((last = state))
-					if (SETTLED.includes(state)) resolve(stored)
-				})
+			const look = async ({ hash }) => {
+				const found = await (await api.at(hash)).query.inference.requests(id)
+				if (found.isNone) {
+					if (++missing > APPEARS_WITHIN) reject(new Error(`there is no request ${id}`))
+					return
+				}
+				const stored = found.unwrap()
+				const state = stored.state.type
+				if (state !== last) onState((last = state))
+				if (SETTLED.includes(state)) resolve(stored)
+			}
+			api.rpc.chain
+				.subscribeFinalizedHeads((head) => look(head).catch(reject))
 				.then((unsubscribe) => (stop = unsubscribe), reject)
 		})
 	} finally {
