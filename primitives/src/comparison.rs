@@ -6,6 +6,10 @@
 //! With an even number of members the median is an interval between two middle values. Acceptance asks for closeness to
 //! the farther of the two and blame for distance from the nearer, so that two members who disagree are neither accepted
 //! nor blamed: the jury decides.
+//!
+//! A committee ([`compare`]) accepts only where *everybody* agrees, blames nobody, and leaves the rest to a jury
+//! ([`judge_dispute`]), which measures under a challenge of its own and, in the same pass, under the committee's. The second is
+//! what the committee's members are judged by; the first, which nobody could copy, says which jurors ran the model.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
@@ -13,8 +17,12 @@ use scale_info::TypeInfo;
 
 use crate::{
 	evidence::{Evidence, Fingerprint, Verdict},
-	model::{Bounds, VerificationPolicy},
+	model::{Bounds, NumericClass, VerificationPolicy},
 };
+
+/// Margin that another machine's rounding can bring about, in 2⁻¹⁶ of a logit: an eighth of a logit, the largest that bfloat16
+/// was seen to make. Where several share bits that differ from the majority's, only what goes beyond it is a lie.
+pub const MACHINE_MARGIN: u32 = 1 << 13;
 
 /// What a member's fingerprint is worth.
 #[derive(
@@ -23,6 +31,8 @@ use crate::{
 	Debug,
 	PartialEq,
 	Eq,
+	PartialOrd,
+	Ord,
 	Encode,
 	Decode,
 	DecodeWithMemTracking,
@@ -67,14 +77,18 @@ pub struct Comparison {
 	pub executor: Judgement,
 	/// The verifiers' fingerprints, in the order they were given.
 	pub verifiers: Vec<Judgement>,
-	/// The answer.
+	/// The answer, by the median of the verdicts.
 	pub answer: AnswerJudgement,
+	/// Whether every single verifier found the answer right.
+	pub unanimous: bool,
 }
 
 impl Comparison {
-	/// Whether everybody is within accept and the answer is right.
+	/// Whether everybody is within accept, and no verifier has anything to say against the answer. One that has is not
+	/// outvoted: it may be the only honest one.
 	pub fn agrees(&self) -> bool {
-		self.answer == AnswerJudgement::Right
+		self.unanimous
+			&& self.answer == AnswerJudgement::Right
 			&& core::iter::once(&self.executor)
 				.chain(&self.verifiers)
 				.all(|j| *j == Judgement::Accept)
@@ -98,15 +112,149 @@ pub fn compare(
 			.expect("one judgement a fingerprint, the executor's first; qed"),
 		verifiers: judged.collect(),
 		answer: judge_answer(policy, verifiers.iter().map(|e| &e.verdict)),
+		unanimous: verifiers.iter().all(|e| e.verdict.within(&policy.accept)),
+	}
+}
+
+/// What a member of the disputed round measured, and which juror it is, if it is one.
+#[derive(Clone, Copy, Debug)]
+pub struct Disputed<'a> {
+	/// What it measured in the disputed round.
+	pub evidence: &'a Evidence,
+	/// Its place in the jury.
+	pub juror: Option<usize>,
+}
+
+/// What a jury finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+	/// The answer.
+	pub answer: AnswerJudgement,
+	/// The disputed round's executor; [`Judgement::Fraud`] also for an answer that is wrong.
+	pub executor: Judgement,
+	/// The disputed round's verifiers, in the order they were given.
+	pub verifiers: Vec<Judgement>,
+	/// The jurors, in the order they were given.
+	pub jurors: Vec<Judgement>,
+}
+
+/// Judges an answer, the round that disputed it, and the jury itself.
+///
+/// - `jurors`: what each measured, with [`Evidence::prior`] where there is a disputed round.
+/// - `executor`: its place in the jury, and its evidence if there was a round (an appeal has none).
+/// - `verifiers`: the disputed round's.
+/// - `answer`: for tasks whose output is the evidence, what the output itself comes to under the jury's challenge, in place of
+///   verdicts; compared with the jurors that ran the model.
+/// - `minimum`: jurors from outside the disputed round that must have run the model. With fewer nothing is found and nobody
+///   blamed: a small jury could be a captive one.
+///
+/// Nobody counts in the judgement of itself, nor the executor in that of the answer.
+pub fn judge_dispute(
+	policy: &VerificationPolicy,
+	jurors: &[&Evidence],
+	executor: (Option<&Evidence>, Option<usize>),
+	verifiers: &[Disputed],
+	output: Option<&Fingerprint>,
+	minimum: usize,
+) -> Finding {
+	let own: Vec<_> = jurors.iter().map(|e| &e.fingerprint).collect();
+	let mut by_juror = judge(policy, &own);
+	// Who does not know what the committee was asked did not run the model either, whatever it copied.
+	let priors: Option<Vec<_>> = jurors.iter().map(|e| e.prior.as_ref()).collect();
+	if let Some(priors) = &priors {
+		for (mine, other) in by_juror.iter_mut().zip(judge(policy, priors)) {
+			*mine = (*mine).max(other);
+		}
+	}
+	let party = |i: usize| executor.1 == Some(i) || verifiers.iter().any(|v| v.juror == Some(i));
+	let ran = |i: &usize| by_juror[*i] == Judgement::Accept;
+	let independent = (0..jurors.len()).filter(ran).filter(|i| !party(*i)).count();
+	if independent < minimum.max(1) {
+		return Finding {
+			answer: AnswerJudgement::Undecided,
+			executor: Judgement::Grey,
+			verifiers: verifiers.iter().map(|_| Judgement::Grey).collect(),
+			jurors: by_juror
+				.into_iter()
+				.map(|j| j.min(Judgement::Grey))
+				.collect(),
+		};
+	}
+	let trusted: Vec<_> = (0..jurors.len())
+		.filter(ran)
+		.filter(|i| executor.1 != Some(*i))
+		.collect();
+	let verdicts = trusted.iter().map(|i| &jurors[*i].verdict);
+	let answer = match output {
+		None => judge_answer(policy, verdicts.clone()),
+		Some(output) => {
+			let mut all: Vec<_> = trusted.iter().map(|i| &jurors[*i].fingerprint).collect();
+			all.push(output);
+			match judge(policy, &all).last() {
+				Some(Judgement::Accept) => AnswerJudgement::Right,
+				Some(Judgement::Fraud) => AnswerJudgement::Wrong,
+				_ => AnswerJudgement::Undecided,
+			}
+		}
+	};
+	let margin = middle(verdicts.map(|v| v.margin_max).collect()).map_or(0, |m| m.0);
+	// Whether what this member says of the answer can be no honest measurement, given what the answer is.
+	let lies = |verdict: &Verdict, judgement: Judgement| {
+		let contradicts = output.is_none()
+			&& match answer {
+				AnswerJudgement::Right => !verdict.within(&policy.fraud),
+				AnswerJudgement::Wrong => verdict.within(&policy.accept),
+				AnswerJudgement::Undecided => false,
+			};
+		let rounding = policy.class == NumericClass::Exact
+			&& judgement == Judgement::Grey
+			&& verdict.margin_max.abs_diff(margin) <= MACHINE_MARGIN;
+		contradicts && !rounding
+	};
+	let of_round = |evidence: &Evidence, juror: Option<usize>| match &priors {
+		Some(priors) => {
+			let others = priors.iter().enumerate().filter(|(i, _)| juror != Some(*i));
+			let mut all: Vec<_> = others.map(|(_, p)| *p).collect();
+			all.push(&evidence.fingerprint);
+			judge(policy, &all).pop().unwrap_or(Judgement::Grey)
+		}
+		None => Judgement::Grey,
+	};
+	let by_executor = executor
+		.0
+		.map_or(Judgement::Accept, |e| of_round(e, executor.1));
+	let blamed =
+		|fraud: bool, judgement: Judgement| if fraud { Judgement::Fraud } else { judgement };
+	let another_machine = policy.class == NumericClass::Exact
+		&& by_executor == Judgement::Grey
+		&& margin <= MACHINE_MARGIN;
+	Finding {
+		answer,
+		executor: blamed(
+			answer == AnswerJudgement::Wrong && !another_machine,
+			by_executor,
+		),
+		verifiers: verifiers
+			.iter()
+			.map(|v| {
+				let judgement = of_round(v.evidence, v.juror);
+				blamed(lies(&v.evidence.verdict, judgement), judgement)
+			})
+			.collect(),
+		jurors: jurors
+			.iter()
+			.zip(&by_juror)
+			.map(|(e, j)| blamed(lies(&e.verdict, *j), *j))
+			.collect(),
 	}
 }
 
 /// Judges each fingerprint against the median of all.
 pub fn judge(policy: &VerificationPolicy, fingerprints: &[&Fingerprint]) -> Vec<Judgement> {
-	let values: Option<Vec<&[i32]>> = fingerprints
+	let values: Option<Vec<_>> = fingerprints
 		.iter()
 		.map(|f| match f {
-			Fingerprint::Values(v) => Some(&v[..]),
+			Fingerprint::Values { shape, values } => Some((*shape, &values[..])),
 			Fingerprint::Digest(_) => None,
 		})
 		.collect();
@@ -134,33 +282,34 @@ fn judge_digests(fingerprints: &[&Fingerprint]) -> Vec<Judgement> {
 		.collect()
 }
 
-/// Tolerant class. Fingerprints of another length than most are not comparable: they are fraud against a majority and
-/// grey without one.
-fn judge_values(policy: &VerificationPolicy, fingerprints: &[&[i32]]) -> Vec<Judgement> {
-	let mut lengths = BTreeMap::<usize, usize>::new();
+/// Tolerant class. Fingerprints of another shape or length than most are not comparable: they are fraud against a majority
+/// and grey without one.
+fn judge_values(policy: &VerificationPolicy, fingerprints: &[(u32, &[i32])]) -> Vec<Judgement> {
+	let form = |f: &(u32, &[i32])| (f.0, f.1.len());
+	let mut forms = BTreeMap::<(u32, usize), usize>::new();
 	for f in fingerprints {
-		*lengths.entry(f.len()).or_default() += 1;
+		*forms.entry(form(f)).or_default() += 1;
 	}
-	let majority = lengths
+	let majority = forms
 		.iter()
 		.find(|(_, n)| **n * 2 > fingerprints.len())
-		.map(|(length, _)| *length);
-	let Some(length) = majority else {
+		.map(|(form, _)| *form);
+	let Some(common) = majority else {
 		return fingerprints.iter().map(|_| Judgement::Grey).collect();
 	};
-	let comparable: Vec<_> = fingerprints.iter().filter(|f| f.len() == length).collect();
-	let middles: Vec<(i32, i32)> = (0..length)
-		.map(|i| middle(comparable.iter().map(|f| f[i]).collect()))
+	let comparable: Vec<_> = fingerprints.iter().filter(|f| form(f) == common).collect();
+	let middles: Vec<(i32, i32)> = (0..common.1)
+		.map(|i| middle(comparable.iter().map(|f| f.1[i]).collect()))
 		.map(|m| m.expect("a majority holds at least one fingerprint; qed"))
 		.collect();
 	fingerprints
 		.iter()
 		.map(|f| {
-			if f.len() != length {
+			if form(f) != common {
 				return Judgement::Fraud;
 			}
 			let (mut near, mut far) = (Distance::default(), Distance::default());
-			for (value, (low, high)) in f.iter().zip(&middles) {
+			for (value, (low, high)) in f.1.iter().zip(&middles) {
 				let (a, b) = (value.abs_diff(*low), value.abs_diff(*high));
 				far.add(a.max(b));
 				near.add(if (low..=high).contains(&value) {
@@ -189,13 +338,27 @@ pub fn judge_answer<'a>(
 	let (Some(max), Some(mean)) = (of(|v| v.margin_max), of(|v| v.margin_mean)) else {
 		return AnswerJudgement::Undecided;
 	};
-	let within = |max: u32, mean: u32, b: &Bounds| max <= b.margin_max && mean <= b.margin_mean;
+	let within = |margin_max, margin_mean, bounds| {
+		Verdict {
+			margin_max,
+			margin_mean,
+			deviations: 0,
+		}
+		.within(bounds)
+	};
 	if within(max.1, mean.1, &policy.accept) {
 		AnswerJudgement::Right
 	} else if !within(max.0, mean.0, &policy.fraud) {
 		AnswerJudgement::Wrong
 	} else {
 		AnswerJudgement::Undecided
+	}
+}
+
+impl Verdict {
+	/// Whether the margins are within these bounds.
+	pub const fn within(&self, bounds: &Bounds) -> bool {
+		self.margin_max <= bounds.margin_max && self.margin_mean <= bounds.margin_mean
 	}
 }
 
@@ -253,6 +416,7 @@ mod tests {
 				margin_mean: 50,
 			},
 			min_verifiers: 1,
+			min_sampling: 1_000,
 		}
 	}
 
@@ -261,7 +425,10 @@ mod tests {
 	}
 
 	fn values(v: &[i32]) -> Fingerprint {
-		Fingerprint::Values(v.to_vec().try_into().unwrap())
+		Fingerprint::Values {
+			shape: 0,
+			values: v.to_vec().try_into().unwrap(),
+		}
 	}
 
 	fn judged(f: &[Fingerprint]) -> Vec<Judgement> {
@@ -335,6 +502,164 @@ mod tests {
 	}
 
 	#[test]
+	fn another_shape_of_the_same_length_is_no_near_value() {
+		let mut other = values(&[0]);
+		if let Fingerprint::Values { shape, .. } = &mut other {
+			*shape = 1;
+		}
+		assert_eq!(
+			judged(&[values(&[0]), values(&[0]), other.clone()])[2],
+			Fraud
+		);
+		assert_eq!(judged(&[values(&[0]), other]), [Grey, Grey]);
+	}
+
+	fn evidence(own: Fingerprint, prior: Option<Fingerprint>, margin_max: u32) -> Evidence {
+		Evidence {
+			fingerprint: own,
+			verdict: Verdict {
+				margin_max,
+				margin_mean: 0,
+				deviations: 0,
+			},
+			prior,
+		}
+	}
+
+	fn exact() -> VerificationPolicy {
+		VerificationPolicy {
+			class: NumericClass::Exact,
+			accept: Bounds::default(),
+			fraud: Bounds::default(),
+			..policy()
+		}
+	}
+
+	/// A jury that finds `margin`, the executor and two verifiers its first three members.
+	fn dispute(
+		policy: &VerificationPolicy,
+		committee: &[Evidence; 3],
+		jury: &[Evidence],
+	) -> Finding {
+		let jurors: Vec<_> = jury.iter().collect();
+		let member = |i: usize| Disputed {
+			evidence: &committee[i],
+			juror: Some(i),
+		};
+		judge_dispute(
+			policy,
+			&jurors,
+			(Some(&committee[0]), Some(0)),
+			&[member(1), member(2)],
+			None,
+			3,
+		)
+	}
+
+	#[test]
+	fn one_verifier_against_the_answer_is_not_outvoted() {
+		let honest = evidence(digest(1), None, 0);
+		let doubts = evidence(digest(1), None, 500);
+		let all = compare(&exact(), &honest, &[honest.clone(), honest.clone(), doubts]);
+		assert_eq!(all.answer, AnswerJudgement::Right);
+		assert!(!all.agrees());
+	}
+
+	#[test]
+	fn a_jury_blames_the_writer_of_a_wrong_answer_and_who_vouched_for_it() {
+		let juror = |margin| evidence(digest(9), Some(digest(1)), margin);
+		// The executor measures honestly and says that its answer is right, as its accomplice does.
+		let committee = [0, 0, 90_000].map(|m| evidence(digest(1), None, m));
+		let found = dispute(
+			&exact(),
+			&committee,
+			&[0, 0, 90_000, 90_000, 90_000, 90_000].map(juror),
+		);
+		assert_eq!(found.answer, AnswerJudgement::Wrong);
+		assert_eq!(found.executor, Fraud);
+		assert_eq!(found.verifiers, [Fraud, Accept]);
+		assert_eq!(found.jurors, [Fraud, Fraud, Accept, Accept, Accept, Accept]);
+	}
+
+	#[test]
+	fn a_jury_blames_a_verifier_who_invented_its_evidence_or_its_verdict() {
+		let honest = evidence(digest(1), None, 0);
+		let invented = evidence(digest(2), None, 0);
+		let slander = evidence(digest(1), None, 90_000);
+		let jury = [(); 6].map(|_| evidence(digest(9), Some(digest(1)), 0));
+		let found = dispute(&exact(), &[honest, invented, slander], &jury);
+		assert_eq!(found.answer, AnswerJudgement::Right);
+		assert_eq!(found.executor, Accept);
+		assert_eq!(found.verifiers, [Fraud, Fraud]);
+		assert!(found.jurors.iter().all(|j| *j == Accept));
+	}
+
+	#[test]
+	fn a_small_jury_finds_nothing_and_blames_nobody() {
+		let committee = [digest(1), digest(2), digest(1)].map(|d| evidence(d, None, 90_000));
+		let jury = [(); 5].map(|_| evidence(digest(9), Some(digest(1)), 90_000));
+		let found = dispute(&exact(), &committee, &jury);
+		assert_eq!(found.answer, AnswerJudgement::Undecided);
+		assert_eq!((found.executor, found.verifiers), (Grey, vec![Grey, Grey]));
+	}
+
+	#[test]
+	fn a_machine_with_other_bits_is_not_paid_and_not_blamed() {
+		// Two machines round otherwise: they share digests, and see a margin that is a hair apart.
+		let other = evidence(digest(5), None, 0);
+		let committee = [other.clone(), other, evidence(digest(1), None, 7)];
+		let juror = |own, prior, margin| evidence(digest(own), Some(digest(prior)), margin);
+		let jury = [
+			juror(8, 5, 0),
+			juror(8, 5, 0),
+			juror(9, 1, 7),
+			juror(9, 1, 7),
+			juror(9, 1, 7),
+			juror(9, 1, 7),
+		];
+		let found = dispute(&exact(), &committee, &jury);
+		assert_eq!(found.answer, AnswerJudgement::Wrong);
+		assert_eq!(found.executor, Grey);
+		assert_eq!(found.verifiers, [Grey, Accept]);
+		assert_eq!(found.jurors[..2], [Grey, Grey]);
+		// The same digests do not excuse an answer that no rounding explains.
+		let mut far = jury.clone();
+		far[2..]
+			.iter_mut()
+			.for_each(|e| e.verdict.margin_max = 90_000);
+		let found = dispute(&exact(), &committee, &far);
+		assert_eq!(found.executor, Fraud);
+		assert_eq!(found.verifiers[0], Fraud);
+	}
+
+	#[test]
+	fn a_juror_who_copied_what_the_committee_showed_did_not_run_the_model() {
+		let honest = evidence(digest(1), None, 0);
+		let committee = [honest.clone(), honest.clone(), evidence(digest(2), None, 0)];
+		let mut jury = [(); 7].map(|_| evidence(digest(9), Some(digest(1)), 0));
+		jury[6].fingerprint = digest(77);
+		let found = dispute(&exact(), &committee, &jury);
+		assert_eq!(found.jurors[6], Fraud);
+		assert_eq!(found.verifiers, [Accept, Fraud]);
+	}
+
+	#[test]
+	fn an_output_that_is_the_evidence_is_judged_itself() {
+		let jury = [(); 4].map(|_| evidence(digest(9), None, 0));
+		let jurors: Vec<_> = jury.iter().collect();
+		let of = |output: &Fingerprint| {
+			judge_dispute(&exact(), &jurors, (None, Some(0)), &[], Some(output), 3)
+		};
+		assert_eq!(of(&digest(9)).answer, AnswerJudgement::Right);
+		let wrong = of(&digest(3));
+		assert_eq!(
+			(wrong.answer, wrong.executor),
+			(AnswerJudgement::Wrong, Fraud)
+		);
+		assert!(wrong.jurors.iter().all(|j| *j == Accept));
+	}
+
+	#[test]
 	fn answers() {
 		let answer = |margins: &[u32]| {
 			let verdicts: Vec<_> = margins
@@ -356,6 +681,50 @@ mod tests {
 	}
 
 	proptest! {
+		/// Whatever fewer than half of a jury and two of three members of a committee invent together, no honest one is
+		/// blamed, and no wrong answer is right.
+		#[test]
+		fn a_minority_of_liars_wins_nothing(
+			honest in 4usize..9,
+			lies in prop::collection::vec((any::<u8>(), any::<u8>(), any::<u32>()), 3..6),
+			margin in prop_oneof![Just(0u32), 10_000u32..90_000],
+			liar_writes in any::<bool>(),
+		) {
+			let true_prior = digest(1);
+			let truth = || evidence(digest(9), Some(true_prior.clone()), margin);
+			let lie = |l: &(u8, u8, u32)| evidence(digest(l.0), Some(digest(l.1)), l.2);
+			let lies: Vec<_> = lies.into_iter().take(honest - 1).collect();
+			// Liars are the jury's first; the executor (or a verifier) and one verifier are of them, the other verifier is not.
+			let mut jury: Vec<_> = lies.iter().map(lie).collect();
+			let first_honest = jury.len();
+			jury.extend((0..honest).map(|_| truth()));
+			let in_round = |e: &Evidence| Evidence {
+				fingerprint: e.prior.clone().unwrap(),
+				verdict: e.verdict,
+				prior: None,
+			};
+			let (executor, a) = if liar_writes { (0, 1) } else { (first_honest + 1, 0) };
+			let b = first_honest;
+			let round = [executor, a, b].map(|i| in_round(&jury[i]));
+			let jurors: Vec<_> = jury.iter().collect();
+			let found = judge_dispute(
+				&exact(),
+				&jurors,
+				(Some(&round[0]), Some(executor)),
+				&[
+					Disputed { evidence: &round[1], juror: Some(a) },
+					Disputed { evidence: &round[2], juror: Some(b) },
+				],
+				None,
+				1,
+			);
+			prop_assert!(found.jurors[first_honest..].iter().all(|j| *j != Fraud), "{:?}", found);
+			prop_assert!(found.verifiers[1] != Fraud);
+			prop_assert!(margin == 0 || found.answer != AnswerJudgement::Right, "{:?}", found);
+			prop_assert!(margin > 0 || found.answer != AnswerJudgement::Wrong);
+			prop_assert!(liar_writes || margin > 0 || found.executor != Fraud);
+		}
+
 		/// A minority cannot get an honest member judged a fraud, and equal members are always judged equally.
 		#[test]
 		fn minority_cannot_blame_the_majority(

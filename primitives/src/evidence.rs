@@ -13,7 +13,7 @@ use crate::{
 	List, RequestId,
 };
 
-/// Most values of a fingerprint, the shape tag of tensors not counted.
+/// Most values of a fingerprint.
 pub const MAX_VALUES: u32 = 64;
 
 /// Random bytes that keep a commitment from being guessed.
@@ -39,8 +39,14 @@ pub type Salt = [u8; 16];
 pub enum Fingerprint {
 	/// Exact class: the first half of a BLAKE2b-256 hash over the bits.
 	Digest([u8; 16]),
-	/// Tolerant class: fixed-point values in steps of the policy.
-	Values(List<i32, { MAX_VALUES + 1 }>),
+	/// Tolerant class.
+	Values {
+		/// Tag of the outputs' names, element types and shapes; zero for text. Compared exactly.
+		#[codec(compact)]
+		shape: u32,
+		/// Fixed-point values in steps of the policy, compared within its bounds.
+		values: List<i32, MAX_VALUES>,
+	},
 }
 
 /// What the answer's tokens are worth to the model: all zero if every one is what it would have said.
@@ -91,16 +97,20 @@ pub struct Evidence {
 	pub fingerprint: Fingerprint,
 	/// What it says of the answer.
 	pub verdict: Verdict,
+	/// The fingerprint under the challenge of the round that is disputed; only jurors have one, and it is what that round's
+	/// members are judged by.
+	#[serde(default, skip_serializing_if = "Option::is_none")]
+	pub prior: Option<Fingerprint>,
 }
 
 impl Evidence {
 	/// Whether the fingerprint is of the kind that the class asks for.
 	pub const fn is_of(&self, class: NumericClass) -> bool {
-		matches!(
-			(&self.fingerprint, class),
-			(Fingerprint::Digest(_), NumericClass::Exact)
-				| (Fingerprint::Values(_), NumericClass::Tolerant)
-		)
+		self.fingerprint.is_of(class)
+			&& match &self.prior {
+				Some(prior) => prior.is_of(class),
+				None => true,
+			}
 	}
 
 	/// The evidence that a graph's outputs give under a challenge: a digest of everything (exact class), or a tag of the
@@ -124,13 +134,11 @@ impl Evidence {
 					// Policies that ask for more values are refused; what goes beyond is not compared.
 					let _ = values.try_push(value);
 				};
-				push(
-					outputs
-						.iter()
-						.map(|t| (&t.name, t.datatype, &t.shape))
-						.collect::<alloc::vec::Vec<_>>()
-						.using_encoded(fixed::tag),
-				);
+				let shape = outputs
+					.iter()
+					.map(|t| (&t.name, t.datatype, &t.shape))
+					.collect::<alloc::vec::Vec<_>>()
+					.using_encoded(fixed::tag);
 				let (mut before, mut left) = (0u32, outputs.iter());
 				let mut current = left.next();
 				for index in challenge::elements(seed, policy.positions, total) {
@@ -148,17 +156,21 @@ impl Evidence {
 							.ok_or(TensorError::WrongLength)?,
 					);
 				}
-				Fingerprint::Values(values)
+				Fingerprint::Values { shape, values }
 			}
 		};
 		Ok(Self {
 			fingerprint,
 			verdict: Verdict::default(),
+			prior: None,
 		})
 	}
 
-	/// Commitment to this evidence by `member` in the round over `request`, bound to the challenge so that another fork,
-	/// which asks another question, has no use for it.
+	/// Commitment to this evidence by `member` in the round over `request`.
+	///
+	/// It is bound to the member, so that nobody can commit to a copy of another's commitment, and to the challenge, so that it
+	/// is worth nothing in another round or on a fork that parted before the draw. Forks that part later share the challenge:
+	/// against them members reveal only what is committed to in a final block.
 	pub fn commitment(
 		&self,
 		request: RequestId,
@@ -181,6 +193,14 @@ impl Evidence {
 }
 
 impl Fingerprint {
+	/// Whether it is of the kind that the class asks for.
+	pub const fn is_of(&self, class: NumericClass) -> bool {
+		matches!(
+			(self, class),
+			(Self::Digest(_), NumericClass::Exact) | (Self::Values { .. }, NumericClass::Tolerant)
+		)
+	}
+
 	/// The digest of these bytes.
 	pub fn digest(bytes: &[u8]) -> Self {
 		let hash = blake2_256(bytes);
@@ -229,6 +249,7 @@ mod tests {
 			accept: Default::default(),
 			fraud: Default::default(),
 			min_verifiers: 1,
+			min_sampling: 1_000,
 		}
 	}
 
@@ -240,13 +261,14 @@ mod tests {
 			tensor("b", &[3.0, 4.0, 5.0]),
 		];
 		let all = policy(NumericClass::Tolerant, 64);
-		let Fingerprint::Values(values) = Evidence::of_tensors(&outputs, &H256::zero(), &all)
-			.unwrap()
-			.fingerprint
+		let Fingerprint::Values { values, .. } =
+			Evidence::of_tensors(&outputs, &H256::zero(), &all)
+				.unwrap()
+				.fingerprint
 		else {
 			panic!("tolerant evidence has values")
 		};
-		assert_eq!(values[1..], [16, 32, 48, 64, 80]);
+		assert_eq!(values[..], [16, 32, 48, 64, 80]);
 	}
 
 	#[test]
@@ -254,10 +276,10 @@ mod tests {
 		let outputs = [tensor("p", &[0.5])];
 		let evidence =
 			Evidence::of_tensors(&outputs, &H256::zero(), &policy(NumericClass::Tolerant, 16));
-		let Fingerprint::Values(values) = evidence.unwrap().fingerprint else {
+		let Fingerprint::Values { values, .. } = evidence.unwrap().fingerprint else {
 			panic!()
 		};
-		assert_eq!(values[1..], [8]);
+		assert_eq!(values[..], [8]);
 	}
 
 	#[test]
@@ -287,6 +309,7 @@ mod tests {
 		let evidence = Evidence {
 			fingerprint: Fingerprint::Digest([1; 16]),
 			verdict: Verdict::default(),
+			prior: None,
 		};
 		let base = evidence.commitment(1, &H256::zero(), &1u32, &[0; 16]);
 		assert_ne!(base, evidence.commitment(2, &H256::zero(), &1u32, &[0; 16]));

@@ -89,7 +89,7 @@ pub fn element(tensor: &Tensor, index: u32, fraction_bits: u8) -> Result<Option<
 		return Ok(tensor
 			.strings()?
 			.get(index as usize)
-			.map(|s| tag(s.as_bytes())));
+			.map(|s| tag(s.as_bytes()) as i32));
 	}
 	let (index, data) = (index as usize, &tensor.data[..]);
 	let chunk = |n: usize| {
@@ -128,10 +128,10 @@ pub fn element(tensor: &Tensor, index: u32, fraction_bits: u8) -> Result<Option<
 	}))
 }
 
-/// 31 bits of a hash, as a non-negative value.
-pub fn tag(bytes: &[u8]) -> i32 {
+/// 31 bits of a hash, which are a non-negative `i32` too.
+pub fn tag(bytes: &[u8]) -> u32 {
 	let hash = polkadot_sdk::sp_crypto_hashing::blake2_256(bytes);
-	i32::from_le_bytes([hash[0], hash[1], hash[2], hash[3] & 0x7f])
+	u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3] & 0x7f])
 }
 
 #[cfg(test)]

@@ -282,6 +282,13 @@ impl Manifest {
 				.map_err(|_| ManifestError::TooLarge("the name"))?,
 			task: self.task(),
 			size: self.size(),
+			chat: matches!(
+				&self.task,
+				TaskDetails::TextGeneration {
+					chat_template: Some(_),
+					..
+				}
+			),
 			limits: self.limits,
 			time: self.time,
 			policy: self.policy,

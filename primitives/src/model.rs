@@ -215,6 +215,15 @@ pub struct VerificationPolicy {
 	pub fraud: Bounds,
 	/// Fewest verifiers that a request may ask for; never zero.
 	pub min_verifiers: u8,
+	/// Smallest probability of a check that a request may ask for, in thousandths: at most 1,000, which admits a
+	/// [`crate::request::Assurance::Sampled`] that is always drawn.
+	#[serde(default = "always")]
+	pub min_sampling: u16,
+}
+
+/// A manifest that does not speak of sampling has every answer checked.
+const fn always() -> u16 {
+	1_000
 }
 
 /// Why a model's description is refused.
@@ -235,10 +244,10 @@ pub enum SpecError {
 	BadName,
 	/// A limit or time limit of zero, or more than the chain can carry.
 	BadLimits,
-	/// Zero positions, zero verifiers, more fingerprint values than evidence holds, too fine a step, bounds of the
+	/// Zero positions, zero verifiers, a probability over one, more fingerprint values than evidence holds, too fine a step, bounds of the
 	/// exact class that are not zero, or fraud bounds within the accept bounds.
 	BadPolicy,
-	/// A tensor model without a signature, or another task with one.
+	/// A tensor model without a signature, or another task with one; a chat of another task than text generation.
 	BadSignature,
 	/// The reference evidence is of another kind than the class asks for.
 	BadReference,
@@ -256,6 +265,8 @@ pub struct ModelSpec {
 	pub task: Task,
 	/// Size of all files, in bytes.
 	pub size: u64,
+	/// Whether it takes chats: a text model with a chat template.
+	pub chat: bool,
 	/// What it takes and gives at most.
 	pub limits: Limits,
 	/// How long work may take.
@@ -307,14 +318,17 @@ impl ModelSpec {
 		if !bounds
 			|| policy.positions == 0
 			|| policy.min_verifiers == 0
+			|| policy.min_sampling > 1_000
 			|| policy.fraction_bits > 24
 		{
 			return Err(SpecError::BadPolicy);
 		}
-		if (self.task == Task::Tensor) == self.signature.is_empty() {
+		if (self.task == Task::Tensor) == self.signature.is_empty()
+			|| (self.chat && self.task != Task::TextGeneration)
+		{
 			return Err(SpecError::BadSignature);
 		}
-		if !self.reference.is_of(policy.class) {
+		if !self.reference.is_of(policy.class) || self.reference.prior.is_some() {
 			return Err(SpecError::BadReference);
 		}
 		Ok(())

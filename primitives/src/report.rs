@@ -155,4 +155,7 @@ pub struct Work {
 	pub output: Option<Output>,
 	/// Seed of the challenge, once it is drawn.
 	pub challenge: Option<H256>,
+	/// For jurors: seed of the challenge of the disputed round, under which they measure a second time for
+	/// [`Evidence::prior`].
+	pub prior: Option<H256>,
 }

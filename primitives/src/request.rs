@@ -5,8 +5,8 @@ use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-	model::{Limits, Task},
-	tensor::{Tensor, TensorSpec, MAX_TENSORS},
+	model::{Limits, ModelSpec, Task, VerificationPolicy},
+	tensor::{Tensor, MAX_TENSORS},
 	Bytes, List,
 };
 
@@ -157,6 +157,8 @@ pub enum InputError {
 	SignatureMismatch,
 	/// A tensor's data is not as long as its shape says, or is malformed.
 	MalformedTensor,
+	/// A chat, for a model without chat template.
+	NoChat,
 }
 
 impl Input {
@@ -202,14 +204,10 @@ impl Input {
 		}
 	}
 
-	/// Whether a model of this task, limits and signature takes the input.
-	pub fn validate(
-		&self,
-		task: Task,
-		limits: &Limits,
-		signature: &[TensorSpec],
-	) -> Result<(), InputError> {
-		if self.task() != task {
+	/// Whether a model of this description takes the input.
+	pub fn validate(&self, spec: &ModelSpec) -> Result<(), InputError> {
+		let (limits, signature) = (&spec.limits, &spec.signature);
+		if self.task() != spec.task {
 			return Err(InputError::WrongTask);
 		}
 		let text = |bytes: &[u8]| match core::str::from_utf8(bytes) {
@@ -220,6 +218,7 @@ impl Input {
 		match self {
 			Self::TextGeneration { prompt, sampling } => {
 				match prompt {
+					Prompt::Chat(_) if !spec.chat => return Err(InputError::NoChat),
 					Prompt::Chat(messages) if messages.is_empty() => return Err(InputError::Empty),
 					Prompt::Chat(messages) => messages.iter().try_for_each(|m| text(&m.content))?,
 					Prompt::Text(bytes) => text(bytes)?,
@@ -351,13 +350,30 @@ impl Output {
 pub enum Assurance {
 	/// A round of the executor and this many verifiers.
 	Committee(u8),
+	/// A round of the model's smallest committee with this probability in thousandths, decided after the answer is in. An
+	/// answer that is not drawn for it can be appealed against for a while, and is final then. Only for text.
+	Sampled(u16),
 }
 
 impl Assurance {
-	/// Number of verifiers that escrow must be able to pay.
-	pub const fn verifiers(self) -> u8 {
+	/// Number of verifiers of a round, and that escrow must be able to pay, for a model with this policy.
+	pub const fn verifiers(self, policy: &VerificationPolicy) -> u8 {
 		match self {
 			Self::Committee(n) => n,
+			Self::Sampled(_) => policy.min_verifiers,
 		}
+	}
+
+	/// Whether a model of this task and policy admits it, on a chain with so many verifiers at most.
+	pub const fn is_admitted(self, task: Task, policy: &VerificationPolicy, most: u8) -> bool {
+		let verifiers = self.verifiers(policy);
+		verifiers >= policy.min_verifiers
+			&& verifiers <= most
+			&& match self {
+				Self::Committee(_) => true,
+				Self::Sampled(p) => {
+					p >= policy.min_sampling && p <= 1_000 && !task.commits_output()
+				}
+			}
 	}
 }

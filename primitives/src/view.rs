@@ -33,11 +33,13 @@ pub enum RequestState {
 	Requested,
 	/// An executor is at work.
 	Assigned,
-	/// The answer, or a commitment to it, is on chain and being measured.
+	/// The answer, or a commitment to it, is on chain and being measured, or open to appeal.
 	Provisional,
-	/// Checked, paid.
+	/// The round disagreed, or somebody appealed: a jury measures.
+	Disputed,
+	/// Checked, or not drawn for a check and not appealed against: paid.
 	Final,
-	/// The round disagreed: refunded.
+	/// A jury found the answer wrong, or could not decide: refunded.
 	Rejected,
 	/// Nobody answered or checked it in time: refunded.
 	Expired,
@@ -78,6 +80,8 @@ pub struct RequestView<AccountId, BlockNumber, Balance> {
 	pub executor: Option<AccountId>,
 	/// The round's verifiers.
 	pub verifiers: Vec<AccountId>,
+	/// The jury, once there is one.
+	pub jurors: Vec<AccountId>,
 	/// The answer, once shown.
 	pub output: Option<Output>,
 	/// Block of the request.
@@ -86,6 +90,8 @@ pub struct RequestView<AccountId, BlockNumber, Balance> {
 	pub assigned_at: Option<BlockNumber>,
 	/// Block of the answer or the commitment to it.
 	pub provisional_at: Option<BlockNumber>,
+	/// Last block in which somebody can appeal against an answer that was not drawn for a check.
+	pub appealable_until: Option<BlockNumber>,
 	/// Block in which it was settled.
 	pub settled_at: Option<BlockNumber>,
 	/// Escrow that was held.
@@ -133,7 +139,8 @@ pub enum QuoteError {
 	ModelNotActive,
 	/// The input does not suit the model.
 	Input(InputError),
-	/// Fewer verifiers than the model's minimum, or more than the chain's maximum.
+	/// Fewer verifiers or a rarer check than the model's minimum, more verifiers than the chain's maximum, or a check by
+	/// chance of an answer that is the evidence itself.
 	BadAssurance,
 	/// The price does not fit the balance type.
 	Overflow,

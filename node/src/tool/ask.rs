@@ -29,6 +29,11 @@ pub(crate) struct InferCommand {
 	#[arg(long)]
 	verifiers: Option<u8>,
 
+	/// Have the answer checked with this probability in thousandths only, decided after it is in; cheaper, and final after
+	/// the time for appeals where it is not checked.
+	#[arg(long, conflicts_with = "verifiers", value_parser = clap::value_parser!(u16).range(..=1_000))]
+	sampled: Option<u16>,
+
 	/// Most CSL that the answer may cost, tip included; what is not used is returned [default: the price of the longest
 	/// answer, and the tip].
 	#[arg(long, value_parser = parse_csl)]
@@ -61,8 +66,10 @@ impl InferCommand {
 		let chain = Chain::connect(&self.node.url).await?;
 		let model = chain.find_model(&self.model).await?;
 		let input = self.input.input(model.spec.task)?;
-		let assurance =
-			Assurance::Committee(self.verifiers.unwrap_or(model.spec.policy.min_verifiers));
+		let assurance = match self.sampled {
+			Some(p) => Assurance::Sampled(p),
+			None => Assurance::Committee(self.verifiers.unwrap_or(model.spec.policy.min_verifiers)),
+		};
 		let price = chain
 			.quote(model.id, &input, assurance)
 			.await?

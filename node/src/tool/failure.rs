@@ -78,9 +78,11 @@ pub(crate) fn quote(error: QuoteError, model: &super::chain::Model) -> String {
 			model.serving.len()
 		),
 		QuoteError::BadAssurance => format!(
-			"--verifiers: the model asks for at least {}, the chain allows at most {}",
+			"--verifiers: the model asks for at least {}, the chain allows at most {}; --sampled: for text only, and at least {} \
+			 thousandths for this model",
 			spec.policy.min_verifiers,
 			<<Runtime as pallet_inference::Config>::MaxVerifiers as polkadot_sdk::frame_support::traits::Get<u8>>::get(),
+			spec.policy.min_sampling,
 		),
 		QuoteError::Overflow => "the price is more than all the money there is".into(),
 		QuoteError::Input(e) => match e {
@@ -125,6 +127,9 @@ pub(crate) fn quote(error: QuoteError, model: &super::chain::Model) -> String {
 			),
 			InputError::MalformedTensor =>
 				"a tensor's data is not as long as its shape says".into(),
+			InputError::NoChat => format!(
+				"model {name} has no chat template: give the whole text with --prompt and --raw"
+			),
 		},
 	}
 }

@@ -388,7 +388,7 @@ fn run(
 	let input = input.input(manifest.task())?;
 	let spec = manifest.spec().map_err(|e| e.to_string())?;
 	input
-		.validate(spec.task, &spec.limits, &spec.signature)
+		.validate(&spec)
 		.map_err(|e| format!("the model does not take this input: {e:?}"))?;
 	let name = manifest.name.clone();
 	let loaded = engine

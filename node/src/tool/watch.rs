@@ -45,6 +45,7 @@ fn result(request: &Request, seconds: f64, finalized: bool) -> Value {
 		"output": request.output.as_ref().filter(|_| request.state == RequestState::Final).map(output),
 		"executor": request.executor.as_ref().map(address),
 		"verifiers": request.verifiers.iter().map(address).collect::<Vec<_>>(),
+		"jurors": request.jurors.iter().map(address).collect::<Vec<_>>(),
 		"requested_block": request.requested_at,
 		"provisional_block": request.provisional_at,
 		"final_block": settled(RequestState::Final),
@@ -65,6 +66,10 @@ fn describe(request: &Request) -> String {
 		}
 		RequestState::Requested => "requested, an executor is to be drawn".into(),
 		RequestState::Assigned => format!("assigned to {executor}"),
+		RequestState::Provisional if request.appealable_until.is_some() => format!(
+			"not drawn for a check: final after block {} if nobody appeals",
+			request.appealable_until.unwrap_or_default()
+		),
 		RequestState::Provisional if request.verifiers.is_empty() => match &request.output {
 			Some(Output::Text { text, .. }) => {
 				format!("provisional answer: {:?}", String::from_utf8_lossy(text))
@@ -80,15 +85,18 @@ fn describe(request: &Request) -> String {
 				.collect::<Vec<_>>()
 				.join(", ")
 		),
+		RequestState::Disputed if request.jurors.is_empty() => {
+			"disputed, a jury is to be drawn".into()
+		}
+		RequestState::Disputed => format!("disputed, a jury of {} measures", request.jurors.len()),
 		RequestState::Final => format!(
 			"final: {} paid, {} returned",
 			csl(request.paid),
 			csl(request.refunded)
 		),
-		RequestState::Rejected => format!(
-			"rejected, the measurements do not agree: {} returned",
-			csl(request.refunded)
-		),
+		RequestState::Rejected => {
+			format!("rejected by the jury: {} returned", csl(request.refunded))
+		}
 		RequestState::Expired => format!(
 			"expired, not answered and checked in time: {} returned",
 			csl(request.refunded)
@@ -133,11 +141,18 @@ pub(crate) async fn until_settled(
 							"block": head.number,
 							"request": id,
 							"state": request.state,
+							// A best block can still be undone.
+							"finalized": false,
 							"executor": request.executor.as_ref().map(address),
 							"verifiers": request.verifiers.iter().map(address).collect::<Vec<_>>(),
 						}));
 					} else {
-						println!("block {:>6}  request {id}  {line}", head.number);
+						let pending = if request.state.is_settled() {
+							" (as soon as this block is finalised)"
+						} else {
+							""
+						};
+						println!("block {:>6}  request {id}  {line}{pending}", head.number);
 					}
 					last = Some(line);
 				}

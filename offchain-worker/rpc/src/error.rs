@@ -108,6 +108,7 @@ fn describe(error: consilience_primitives::request::InputError) -> &'static str 
 			"names, types or shapes of the tensors are not the model's: see its signature"
 		}
 		MalformedTensor => "a tensor's data does not fit its shape",
+		NoChat => "the model has no chat template: give a prompt instead of messages",
 	}
 }
 

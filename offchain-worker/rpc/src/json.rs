@@ -400,6 +400,25 @@ impl From<&Output> for JsonOutput {
 	}
 }
 
+/// How a request is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JsonAssurance {
+	/// By so many verifiers.
+	Committee(u8),
+	/// By the model's smallest committee, with this probability in thousandths.
+	Sampled(u16),
+}
+
+impl From<Assurance> for JsonAssurance {
+	fn from(assurance: Assurance) -> Self {
+		match assurance {
+			Assurance::Committee(n) => Self::Committee(n),
+			Assurance::Sampled(p) => Self::Sampled(p),
+		}
+	}
+}
+
 /// A request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JsonRequest {
@@ -415,12 +434,14 @@ pub struct JsonRequest {
 	pub requester: AccountId,
 	/// What was asked.
 	pub input: JsonInput,
-	/// Verifiers asked for.
-	pub committee: u8,
+	/// How it is checked.
+	pub assurance: JsonAssurance,
 	/// The present or last executor.
 	pub executor: Option<AccountId>,
 	/// The round's verifiers.
 	pub verifiers: Vec<AccountId>,
+	/// The jury, once there is one.
+	pub jurors: Vec<AccountId>,
 	/// The answer, once shown.
 	pub output: Option<JsonOutput>,
 	/// Seed of the sampling noise, once an executor is drawn.
@@ -433,6 +454,8 @@ pub struct JsonRequest {
 	pub assigned_block: Option<BlockNumber>,
 	/// Block of the answer or the commitment to it.
 	pub provisional_block: Option<BlockNumber>,
+	/// Last block in which somebody can appeal against an answer that was not drawn for a check.
+	pub appealable_until: Option<BlockNumber>,
 	/// Block in which it was settled.
 	pub settled_block: Option<BlockNumber>,
 	/// Escrow that was held.
@@ -448,7 +471,6 @@ pub struct JsonRequest {
 
 impl From<RequestView<AccountId, BlockNumber, Balance>> for JsonRequest {
 	fn from(view: RequestView<AccountId, BlockNumber, Balance>) -> Self {
-		let Assurance::Committee(committee) = view.assurance;
 		Self {
 			id: view.id,
 			model: view.model,
@@ -456,15 +478,17 @@ impl From<RequestView<AccountId, BlockNumber, Balance>> for JsonRequest {
 			state: view.state,
 			requester: view.requester,
 			input: (&view.input).into(),
-			committee,
+			assurance: view.assurance.into(),
 			executor: view.executor,
 			verifiers: view.verifiers,
+			jurors: view.jurors,
 			output: view.output.as_ref().map(Into::into),
 			seed: view.seed,
 			challenge: view.challenge,
 			requested_block: view.requested_at,
 			assigned_block: view.assigned_at,
 			provisional_block: view.provisional_at,
+			appealable_until: view.appealable_until,
 			settled_block: view.settled_at,
 			escrow: view.escrow,
 			paid: view.paid,

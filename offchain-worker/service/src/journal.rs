@@ -210,6 +210,7 @@ mod tests {
 		Value::Evidence(Evidence {
 			fingerprint: Fingerprint::Digest([n; 16]),
 			verdict: Verdict::default(),
+			prior: None,
 		})
 	}
 

@@ -223,6 +223,7 @@ fn evidence(n: usize) -> Evidence {
 	Evidence {
 		fingerprint: Fingerprint::Digest([n as u8; 16]),
 		verdict: Verdict::default(),
+		prior: None,
 	}
 }
 
@@ -314,6 +315,7 @@ fn manifest() -> Manifest {
 			accept: Bounds::default(),
 			fraud: Bounds::default(),
 			min_verifiers: 2,
+			min_sampling: 1_000,
 		},
 		reference: Reference {
 			input: ReferenceInput::Text {
@@ -427,6 +429,7 @@ impl Bench {
 					seed: H256::repeat_byte(1),
 					output: None,
 					challenge: measuring.then(|| H256::repeat_byte(2)),
+					prior: None,
 				},
 			);
 		}

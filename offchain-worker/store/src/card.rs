@@ -166,7 +166,10 @@ impl Card {
 		}
 		let fingerprint = match self.class {
 			NumericClass::Exact => Fingerprint::Digest([0; 16]),
-			NumericClass::Tolerant => Fingerprint::Values(List::new()),
+			NumericClass::Tolerant => Fingerprint::Values {
+				shape: 0,
+				values: List::new(),
+			},
 		};
 		Ok(Manifest {
 			version: VERSION,
@@ -186,6 +189,7 @@ impl Card {
 				evidence: Evidence {
 					fingerprint,
 					verdict: Verdict::default(),
+					prior: None,
 				},
 			},
 		})

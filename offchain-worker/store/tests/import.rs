@@ -49,6 +49,7 @@ impl Runner for Fake {
 		let evidence = Evidence {
 			fingerprint: Fingerprint::Digest([7; 16]),
 			verdict: Verdict::default(),
+			prior: None,
 		};
 		Ok((Output::Tensors(Default::default()), evidence))
 	}

@@ -53,12 +53,14 @@ fn rich<T: Config>(who: &T::AccountId) -> Result<(), BenchmarkError> {
 
 fn evidence() -> Evidence {
 	Evidence {
-		fingerprint: Fingerprint::Values(
-			vec![1; MAX_VALUES as usize + 1]
+		fingerprint: Fingerprint::Values {
+			shape: 0,
+			values: vec![1; MAX_VALUES as usize]
 				.try_into()
 				.expect("as many as the bound; qed"),
-		),
+		},
 		verdict: Verdict::default(),
+		prior: None,
 	}
 }
 
@@ -66,6 +68,7 @@ fn spec() -> ModelSpec {
 	ModelSpec {
 		name: b"benchmark".to_vec().try_into().expect("short; qed"),
 		task: Task::TextGeneration,
+		chat: true,
 		size: 1,
 		limits: Limits {
 			max_input_units: MAX_TEXT,
@@ -83,6 +86,7 @@ fn spec() -> ModelSpec {
 			accept: Bounds::default(),
 			fraud: Bounds::default(),
 			min_verifiers: 1,
+			min_sampling: 1_000,
 		},
 		signature: Default::default(),
 		reference: evidence(),

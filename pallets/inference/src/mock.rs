@@ -237,6 +237,7 @@ pub(crate) fn spec(task: Task) -> ModelSpec {
 	ModelSpec {
 		name: b"test".to_vec().try_into().unwrap(),
 		task,
+		chat: task == Task::TextGeneration,
 		size: 1,
 		limits: Limits {
 			max_input_units: 200,
@@ -254,6 +255,7 @@ pub(crate) fn spec(task: Task) -> ModelSpec {
 			accept: Bounds::default(),
 			fraud: Bounds::default(),
 			min_verifiers: 1,
+			min_sampling: 1_000,
 		},
 		signature: match task {
 			Task::Tensor => vec![TensorSpec {
@@ -273,6 +275,7 @@ pub(crate) fn digest(n: u8) -> Evidence {
 	Evidence {
 		fingerprint: Fingerprint::Digest([n; 16]),
 		verdict: Verdict::default(),
+		prior: None,
 	}
 }
 

@@ -43,6 +43,7 @@ fn spec() -> ModelSpec {
 			.try_into()
 			.expect("as long as the bound; qed"),
 		task: Task::Tensor,
+		chat: false,
 		size: u64::MAX,
 		limits: Limits {
 			max_input_units: 1_000,
@@ -60,6 +61,7 @@ fn spec() -> ModelSpec {
 			accept: Bounds::default(),
 			fraud: Bounds::default(),
 			min_verifiers: 1,
+			min_sampling: 1_000,
 		},
 		signature: signature.try_into().expect("as many as the bound; qed"),
 		reference: evidence(),
@@ -68,12 +70,14 @@ fn spec() -> ModelSpec {
 
 fn evidence() -> Evidence {
 	Evidence {
-		fingerprint: Fingerprint::Values(
-			vec![1; MAX_VALUES as usize + 1]
+		fingerprint: Fingerprint::Values {
+			shape: 0,
+			values: vec![1; MAX_VALUES as usize]
 				.try_into()
 				.expect("as many as the bound; qed"),
-		),
+		},
 		verdict: Verdict::default(),
+		prior: None,
 	}
 }
 

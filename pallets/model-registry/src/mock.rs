@@ -60,6 +60,7 @@ pub(crate) fn spec(digest: u8) -> ModelSpec {
 	ModelSpec {
 		name: b"test".to_vec().try_into().unwrap(),
 		task: Task::TextGeneration,
+		chat: true,
 		size: 1,
 		limits: Limits {
 			max_input_units: 100,
@@ -77,6 +78,7 @@ pub(crate) fn spec(digest: u8) -> ModelSpec {
 			accept: Bounds::default(),
 			fraud: Bounds::default(),
 			min_verifiers: 1,
+			min_sampling: 1_000,
 		},
 		signature: Default::default(),
 		reference: evidence(digest),
@@ -87,6 +89,7 @@ pub(crate) fn evidence(digest: u8) -> Evidence {
 	Evidence {
 		fingerprint: Fingerprint::Digest([digest; 16]),
 		verdict: Verdict::default(),
+		prior: None,
 	}
 }
 

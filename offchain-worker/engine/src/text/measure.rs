@@ -112,11 +112,15 @@ impl LanguageModel {
 		};
 		let fingerprint = match policy.class {
 			NumericClass::Exact => Fingerprint::digest(&bits),
-			NumericClass::Tolerant => Fingerprint::Values(List::truncate_from(values)),
+			NumericClass::Tolerant => Fingerprint::Values {
+				shape: 0,
+				values: List::truncate_from(values),
+			},
 		};
 		Ok(Evidence {
 			fingerprint,
 			verdict,
+			prior: None,
 		})
 	}
 }

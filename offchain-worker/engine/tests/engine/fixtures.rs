@@ -40,6 +40,7 @@ pub(crate) fn policy(class: NumericClass) -> VerificationPolicy {
 		accept: Bounds::default(),
 		fraud: Bounds::default(),
 		min_verifiers: 1,
+		min_sampling: 1_000,
 	}
 }
 
@@ -52,7 +53,10 @@ fn manifest(
 ) -> Manifest {
 	let fingerprint = match class {
 		NumericClass::Exact => Fingerprint::Digest([0; 16]),
-		NumericClass::Tolerant => Fingerprint::Values(List::new()),
+		NumericClass::Tolerant => Fingerprint::Values {
+			shape: 0,
+			values: List::new(),
+		},
 	};
 	Manifest {
 		version: VERSION,
@@ -92,6 +96,7 @@ fn manifest(
 			evidence: Evidence {
 				fingerprint,
 				verdict: Default::default(),
+				prior: None,
 			},
 		},
 	}

@@ -302,7 +302,7 @@ fn the_two_exact_ways_agree_and_the_tolerant_one_is_near() {
 		.measure(hub, &input, &seed(1), Some(&output), &seed(9))
 		.unwrap();
 	assert!(measured.verdict.margin_max <= 66, "{measured:?}");
-	let Fingerprint::Values(values) = measured.fingerprint else {
+	let Fingerprint::Values { values, .. } = measured.fingerprint else {
 		panic!("tolerant")
 	};
 	// Eight positions, two entries each.
