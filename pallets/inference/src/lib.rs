@@ -8,12 +8,15 @@
 //! among the validators that serve the model; it posts the answer, or a commitment to it where the answer is the evidence
 //! itself. At the end of the block after that *verifiers* and a *challenge* are drawn. All of them measure, commit to their
 //! evidence, and reveal it once everybody has committed. The runtime compares the evidence in integer arithmetic; where all
-//! agree the request is Final and executor, verifiers and treasury are paid, otherwise the requester gets everything back.
+//! agree the request is Final and executor, verifiers and treasury are paid. Otherwise a *jury* of all who serve the model
+//! measures, and who lied is reported as an offence. A request can also ask for a check by chance only; an answer that is not
+//! drawn for one can be appealed against for a while.
 //!
 //! ```text
-//! Requested ─executor drawn─▶ Assigned ─answer─▶ Provisional ─round agrees─▶ Final
-//!               ▲  │executor late: next one           │round disagrees
-//!               └──┘ none left: Expired               └▶ Rejected
+//! Requested ─executor drawn─▶ Assigned ─answer─▶ Provisional ─round agrees, or not checked─▶ Final
+//!               ▲  │executor late: next one           │round disagrees, or appeal              ▲
+//!               └──┘ none left: Expired               └▶ Disputed ─jury: right─────────────────┘
+//!                                                            └────jury: wrong, or undecided──▶ Rejected
 //! ```
 //!
 //! ## Low level
@@ -31,7 +34,10 @@
 
 extern crate alloc;
 
-pub use features::callback::{Final, OnSettled, RequestInference, Settled};
+pub use features::{
+	callback::{Final, OnSettled, RequestInference, Settled},
+	offence::{IdentificationTuple, InferenceOffence, OffenceKind, PendingOffence},
+};
 pub use pallet::*;
 pub use types::*;
 pub use weights::WeightInfo;
@@ -60,12 +66,16 @@ use polkadot_sdk::{
 	frame_support::{
 		self,
 		pallet_prelude::*,
-		traits::{fungible::MutateHold, Randomness},
+		traits::{
+			fungible::{Mutate, MutateHold},
+			DisabledValidators, EnsureOrigin, Randomness, ValidatorSetWithIdentification,
+		},
 		WeakBoundedVec,
 	},
 	frame_system::{offchain::CreateAuthorizedTransaction, pallet_prelude::*},
 	sp_core::H256,
 	sp_runtime::{transaction_validity::TransactionPriority, Perbill},
+	sp_staking::offence::ReportOffence,
 };
 
 /// Target of this pallet's log lines.
@@ -89,7 +99,8 @@ pub mod pallet {
 		CreateAuthorizedTransaction<Call<Self>>
 		+ polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>>
 		+ pallet_model_registry::Config<
-			Currency: MutateHold<
+			Currency: Mutate<Self::AccountId>
+			              + MutateHold<
 				Self::AccountId,
 				Reason = <Self as pallet_model_registry::Config>::RuntimeHoldReason,
 			>,
@@ -100,25 +111,64 @@ pub mod pallet {
 		/// has no VRF output.
 		type Randomness: Randomness<Option<Self::Hash>, BlockNumberFor<Self>>;
 
-		/// Receives the treasury's share.
+		/// Receives the treasury's share, and pays juries of what slashes brought it.
 		type Treasury: Get<Self::AccountId>;
 
-		/// The executor's share of the price.
-		#[pallet::constant]
-		type ExecutorShare: Get<Perbill>;
+		/// May change [`Parameters`].
+		type AdminOrigin: EnsureOrigin<Self::RuntimeOrigin>;
 
-		/// The verifiers' share of the price, divided equally. The rest is the treasury's.
-		#[pallet::constant]
-		type VerifierShare: Get<Perbill>;
+		/// [`Parameters`] until governance changes them.
+		type DefaultParameters: Get<ProtocolParameters>;
+
+		/// The session's validators, as staking knows them.
+		type ValidatorSet: ValidatorSetWithIdentification<Self::AccountId>;
+
+		/// Says who may not take part for the rest of the session.
+		type DisabledValidators: DisabledValidators;
+
+		/// Slashes.
+		type ReportOffence: ReportOffence<
+			Self::AccountId,
+			IdentificationTuple<Self>,
+			InferenceOffence<IdentificationTuple<Self>>,
+		>;
 
 		/// Most validators in a session.
 		#[pallet::constant]
 		type MaxValidators: Get<u32>;
 
-		/// Most open requests that one validator has duties in. It is executor in at most so many of them that an equal share is left
-		/// for the verifiers of each.
+		/// Most open requests that one validator has duties in, juries not counted. It is executor in at most so many of them that an
+		/// equal share is left for the verifiers of each.
 		#[pallet::constant]
 		type MaxLoad: Get<u32>;
+
+		/// Most juries that one validator sits in at a time.
+		#[pallet::constant]
+		type MaxJuries: Get<u32>;
+
+		/// [`Config::MaxLoad`] and [`Config::MaxJuries`] together.
+		#[pallet::constant]
+		type MaxAssignments: Get<u32>;
+
+		/// Most members of a jury.
+		#[pallet::constant]
+		type MaxJurors: Get<u32>;
+
+		/// Fewest jurors from outside the disputed round: with fewer nothing is found, and nobody blamed.
+		#[pallet::constant]
+		type MinJury: Get<u32>;
+
+		/// What an appeal puts at stake.
+		#[pallet::constant]
+		type AppealBond: Get<BalanceOf<Self>>;
+
+		/// Blocks in which an answer that was not drawn for a check can be appealed against.
+		#[pallet::constant]
+		type AppealBlocks: Get<BlockNumberFor<Self>>;
+
+		/// Least that is held for an open request, however cheap the model.
+		#[pallet::constant]
+		type MinEscrow: Get<BalanceOf<Self>>;
 
 		/// Most verifiers that a requester can ask for.
 		#[pallet::constant]
@@ -168,6 +218,8 @@ pub mod pallet {
 	pub enum HoldReason {
 		/// Fee limit of an open request.
 		Escrow,
+		/// Bond of an appeal that is being judged.
+		Appeal,
 	}
 
 	/// Number of the next request.
@@ -189,6 +241,28 @@ pub mod pallet {
 	/// Rounds of requests that are being measured, and of settled ones.
 	#[pallet::storage]
 	pub type Rounds<T: Config> = StorageMap<_, Twox64Concat, RequestId, RoundOf<T>>;
+
+	/// Disputes, and who judged settled ones.
+	#[pallet::storage]
+	pub type Juries<T: Config> = StorageMap<_, Twox64Concat, RequestId, JuryOf<T>>;
+
+	/// What governance decides.
+	#[pallet::storage]
+	pub type Parameters<T: Config> =
+		StorageValue<_, ProtocolParameters, ValueQuery, T::DefaultParameters>;
+
+	/// Absences of validators that are not forgotten yet. Accounts of validators cost a stake: a fast hasher will do.
+	#[pallet::storage]
+	pub type Strikes<T: Config> = StorageMap<_, Twox64Concat, T::AccountId, u32, ValueQuery>;
+
+	/// Offences that staking is to hear of: a queue whose places are counted.
+	#[pallet::storage]
+	pub type OffenceQueue<T: Config> =
+		StorageMap<_, Twox64Concat, u64, PendingOffence<T::AccountId>>;
+
+	/// The first place of [`OffenceQueue`], and the place after its last.
+	#[pallet::storage]
+	pub type OffenceRange<T> = StorageValue<_, (u64, u64), ValueQuery>;
 
 	/// Requests that wait for a draw, the oldest first.
 	#[pallet::storage]
@@ -225,13 +299,13 @@ pub mod pallet {
 	#[pallet::storage]
 	pub type OpenOf<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, u32, ValueQuery>;
 
-	/// Open requests in which a validator has duties, as executor or verifier.
+	/// Open requests in which a validator has duties.
 	#[pallet::storage]
 	pub type Assignments<T: Config> = StorageMap<
 		_,
 		Twox64Concat,
 		T::AccountId,
-		BoundedVec<(RequestId, Role), T::MaxLoad>,
+		BoundedVec<(RequestId, Role), T::MaxAssignments>,
 		ValueQuery,
 	>;
 
@@ -318,16 +392,58 @@ pub mod pallet {
 			request: RequestId,
 			verifier: T::AccountId,
 		},
-		/// A member committed and did not reveal; the round is repeated without it.
+		/// A member committed and did not reveal: an offence.
 		RevealMissing {
 			request: RequestId,
 			member: T::AccountId,
 		},
-		/// The round agreed: the answer is final, and everybody is paid.
+		/// By chance the answer is not checked. It is final after this block if nobody appeals.
+		NotChecked {
+			request: RequestId,
+			appealable_until: BlockNumberFor<T>,
+		},
+		/// Somebody appealed against an answer that was not checked.
+		Appealed {
+			request: RequestId,
+			who: T::AccountId,
+			bond: BalanceOf<T>,
+		},
+		/// The answer is right: the bond is divided among the jury.
+		AppealLost {
+			request: RequestId,
+			who: T::AccountId,
+			bond: BalanceOf<T>,
+		},
+		/// The round did not agree, or somebody appealed: a jury is to be drawn.
+		RequestDisputed { request: RequestId },
+		/// A jury and its challenge were drawn.
+		JuryDrawn {
+			request: RequestId,
+			jurors: Vec<T::AccountId>,
+			challenge: H256,
+			deadline: BlockNumberFor<T>,
+		},
+		/// A juror was paid out of slashes or a lost bond.
+		JurorRewarded {
+			request: RequestId,
+			juror: T::AccountId,
+			amount: BalanceOf<T>,
+		},
+		/// A validator is reported to staking.
+		OffenceReported {
+			request: RequestId,
+			offender: T::AccountId,
+			kind: OffenceKind,
+			fraction: Perbill,
+		},
+		/// Governance changed the parameters.
+		ParametersChanged { parameters: ProtocolParameters },
+		/// The answer is final, and those named are paid: the round agreed, a jury found it right, or nobody appealed.
 		RequestFinal {
 			request: RequestId,
 			executor: T::AccountId,
 			verifiers: Vec<T::AccountId>,
+			jurors: Vec<T::AccountId>,
 			paid: BalanceOf<T>,
 			refunded: BalanceOf<T>,
 		},
@@ -337,12 +453,13 @@ pub mod pallet {
 			who: T::AccountId,
 			amount: BalanceOf<T>,
 		},
-		/// The round did not agree: the requester has everything back.
+		/// A jury found the answer wrong, or could not decide: the requester has everything back.
 		RequestRejected {
 			request: RequestId,
 			answer: AnswerJudgement,
 			executor: (T::AccountId, Judgement),
 			verifiers: Vec<(T::AccountId, Judgement)>,
+			jurors: Vec<(T::AccountId, Judgement)>,
 			refunded: BalanceOf<T>,
 		},
 		/// The request could not be answered and checked in time: the requester has everything back.
@@ -395,7 +512,10 @@ pub mod pallet {
 		SignatureMismatch,
 		/// A tensor's data is not as long as its shape says, or is malformed.
 		MalformedTensor,
-		/// Fewer verifiers than the model's minimum, or more than the chain's maximum.
+		/// The model has no chat template: ask with a text.
+		NoChat,
+		/// Fewer verifiers or a rarer check than the model's minimum, more verifiers than the chain's maximum, or a check by chance
+		/// of a tensor or an embedding.
 		BadAssurance,
 		/// The fee limit does not cover price and tip in the worst case; ask `quote` for it.
 		FeeLimitTooLow,
@@ -417,8 +537,17 @@ pub mod pallet {
 		MalformedOutput,
 		/// The evidence or output is not what was committed to.
 		CommitmentMismatch,
-		/// The evidence is of another kind than the model's numeric class.
+		/// The evidence is of another kind than the model's numeric class, or with or without that of the disputed round wrongly.
 		WrongEvidence,
+		/// The answer is being checked, was checked, or became final: only one that was not drawn for a check can be appealed
+		/// against, and only for a while.
+		NotAppealable,
+		/// Only the requester and validators may appeal.
+		MayNotAppeal,
+		/// Too few validators serve the model for a jury.
+		JuryTooSmall,
+		/// The shares add up to more than the price.
+		BadParameters,
 	}
 
 	#[pallet::hooks]
@@ -427,14 +556,19 @@ pub mod pallet {
 			Self::note_genesis(now);
 			let due = Self::process_deadlines(now);
 			let pruned = Self::prune(now);
+			let offences = Self::process_offences();
 			let draws = PendingDraws::<T>::decode_len().unwrap_or_default() as u32;
 			let draws = draws.min(T::MaxPerBlock::get());
 			let draw = <T as Config>::WeightInfo::draw_executor()
-				.max(<T as Config>::WeightInfo::draw_verifiers());
+				.max(<T as Config>::WeightInfo::draw_verifiers())
+				.max(<T as Config>::WeightInfo::draw_jury());
 			<T as Config>::WeightInfo::hooks()
 				.saturating_add(<T as Config>::WeightInfo::late().saturating_mul(due.into()))
 				.saturating_add(<T as Config>::WeightInfo::prune().saturating_mul(pruned.into()))
 				.saturating_add(draw.saturating_mul(draws.into()))
+				.saturating_add(
+					<T as Config>::WeightInfo::offence().saturating_mul(offences.into()),
+				)
 		}
 
 		fn on_finalize(now: BlockNumberFor<T>) {
@@ -458,10 +592,16 @@ pub mod pallet {
 				"a round cannot hold executor and verifiers"
 			);
 			assert!(
-				T::ExecutorShare::get().deconstruct() as u64
-					+ T::VerifierShare::get().deconstruct() as u64
-					<= 1_000_000_000,
+				T::DefaultParameters::get().is_valid(),
 				"shares add up to more than the price"
+			);
+			assert!(
+				T::MaxJurors::get() <= MAX_MEMBERS && T::MinJury::get() <= T::MaxJurors::get(),
+				"a round cannot hold a jury, or no jury is large enough"
+			);
+			assert!(
+				T::MaxAssignments::get() == T::MaxLoad::get() + T::MaxJuries::get(),
+				"duties and juries have no room, or more than is said"
 			);
 			assert!(T::MaxOpen::get() > 0 && T::MaxPerBlock::get() > 0 && T::MaxLoad::get() > 0);
 		}
@@ -528,6 +668,35 @@ pub mod pallet {
 		) -> DispatchResultWithPostInfo {
 			ensure_authorized(origin)?;
 			Self::do_report(report)
+		}
+
+		/// Appeals against an answer that was not drawn for a check: a jury measures.
+		///
+		/// - **Origin**: signed by the requester or a validator of the session. [`Config::AppealBond`] is held: it is returned if the
+		///   answer is wrong or the jury cannot decide, and divided among the jury if the answer is right.
+		/// - **Errors**: `UnknownRequest`, `NotAppealable`, `MayNotAppeal`, `JuryTooSmall`, and the currency's when the bond is not
+		///   there. **Emits** `Appealed`, `RequestDisputed`.
+		#[pallet::call_index(3)]
+		#[pallet::weight(<T as Config>::WeightInfo::appeal())]
+		pub fn appeal(origin: OriginFor<T>, request: RequestId) -> DispatchResult {
+			let who = ensure_signed(origin)?;
+			Self::do_appeal(who, request)
+		}
+
+		/// Changes how prices are divided and what offences cost. Open requests are settled by what holds when they are.
+		///
+		/// - **Origin**: [`Config::AdminOrigin`]. - **Errors**: `BadParameters`. **Emits** `ParametersChanged`.
+		#[pallet::call_index(4)]
+		#[pallet::weight(<T as Config>::WeightInfo::set_parameters())]
+		pub fn set_parameters(
+			origin: OriginFor<T>,
+			parameters: ProtocolParameters,
+		) -> DispatchResult {
+			T::AdminOrigin::ensure_origin(origin)?;
+			ensure!(parameters.is_valid(), Error::<T>::BadParameters);
+			Parameters::<T>::put(parameters);
+			Self::deposit_event(Event::ParametersChanged { parameters });
+			Ok(())
 		}
 	}
 

@@ -18,7 +18,10 @@ use polkadot_sdk::{
 		self, assert_ok, derive_impl,
 		pallet_prelude::{DispatchResult, Weight},
 		parameter_types,
-		traits::{Hooks, OneSessionHandler, Randomness},
+		traits::{
+			DisabledValidators, Hooks, OneSessionHandler, Randomness, ValidatorSet,
+			ValidatorSetWithIdentification,
+		},
 	},
 	frame_system, pallet_balances,
 	sp_core::{Pair, H256},
@@ -26,13 +29,16 @@ use polkadot_sdk::{
 	sp_io,
 	sp_keystore::{testing::MemoryKeystore, KeystoreExt},
 	sp_runtime::{
-		traits::IdentityLookup,
+		traits::{Convert, ConvertInto, IdentityLookup},
 		transaction_validity::{TransactionSource, TransactionValidityError},
 		BuildStorage, DispatchError, Perbill,
 	},
+	sp_staking::offence::{Offence, OffenceError, ReportOffence},
 };
 
-use crate::{Event, OnSettled, Requests, Settled};
+use crate::{
+	Event, InferenceOffence, OffenceKind, OnSettled, ProtocolParameters, Requests, Settled,
+};
 
 pub(crate) type Extrinsic = frame_system::mocking::MockUncheckedExtrinsic<Test>;
 type Block = frame_system::mocking::MockBlock<Test>;
@@ -69,10 +75,23 @@ parameter_types! {
 	pub const MaxServed: u32 = 4;
 	pub const MaxModels: u32 = 4;
 	pub const Treasury: u64 = TREASURY;
-	pub const ExecutorShare: Perbill = Perbill::from_percent(60);
-	pub const VerifierShare: Perbill = Perbill::from_percent(30);
+	pub const DefaultParameters: ProtocolParameters = ProtocolParameters {
+		executor_share: Perbill::from_percent(60),
+		verifier_share: Perbill::from_percent(30),
+		result_slash: Perbill::from_percent(10),
+		evidence_slash: Perbill::from_percent(10),
+		withheld_slash: Perbill::from_percent(1),
+		absence_slash: Perbill::from_parts(1_000_000),
+	};
 	pub const MaxValidators: u32 = 16;
 	pub const MaxLoad: u32 = 4;
+	pub const MaxJuries: u32 = 2;
+	pub const MaxAssignments: u32 = 6;
+	pub const MaxJurors: u32 = 8;
+	pub const MinJury: u32 = 3;
+	pub const AppealBond: u64 = 500;
+	pub const AppealBlocks: u64 = 5;
+	pub const MinEscrow: u64 = 20;
 	pub const MaxVerifiers: u8 = 5;
 	pub const MaxOpen: u32 = 12;
 	pub const MaxOpenPerAccount: u32 = 8;
@@ -164,13 +183,100 @@ impl OnSettled<u64> for Told {
 	}
 }
 
+thread_local! {
+	static DISABLED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+	static REPORTED: RefCell<Vec<Reported>> = const { RefCell::new(Vec::new()) };
+}
+
+type Reported = InferenceOffence<(u64, ())>;
+
+/// Offences that staking has heard of since this was last called.
+pub(crate) fn reported() -> Vec<Reported> {
+	REPORTED.take()
+}
+
+/// Has validators with these places disabled.
+pub(crate) fn disable(places: &[u32]) {
+	DISABLED.set(places.to_vec());
+	for place in places {
+		<Inference as OneSessionHandler<u64>>::on_disabled(*place);
+	}
+}
+
+/// The session's validators.
+pub struct Validators;
+
+impl ValidatorSet<u64> for Validators {
+	type ValidatorId = u64;
+	type ValidatorIdOf = ConvertInto;
+
+	fn session_index() -> u32 {
+		crate::Session::<Test>::get()
+	}
+
+	fn validators() -> Vec<u64> {
+		crate::Keys::<Test>::get().iter().map(|(v, _)| *v).collect()
+	}
+}
+
+/// Staking knows nothing more of a validator than that it is one.
+pub struct Identified;
+
+impl Convert<u64, Option<()>> for Identified {
+	fn convert(validator: u64) -> Option<()> {
+		VALIDATORS.contains(&validator).then_some(())
+	}
+}
+
+impl ValidatorSetWithIdentification<u64> for Validators {
+	type Identification = ();
+	type IdentificationOf = Identified;
+}
+
+impl DisabledValidators for Validators {
+	fn is_disabled(index: u32) -> bool {
+		DISABLED.with_borrow(|d| d.contains(&index))
+	}
+
+	fn disabled_validators() -> Vec<u32> {
+		DISABLED.with_borrow(|d| d.clone())
+	}
+}
+
+/// Remembers what it is told.
+pub struct Offences;
+
+impl ReportOffence<u64, (u64, ()), Reported> for Offences {
+	fn report_offence(_reporters: Vec<u64>, offence: Reported) -> Result<(), OffenceError> {
+		REPORTED.with_borrow_mut(|r| r.push(offence));
+		Ok(())
+	}
+
+	fn is_known_offence(offenders: &[(u64, ())], slot: &(RequestId, OffenceKind)) -> bool {
+		REPORTED.with_borrow(|r| {
+			r.iter()
+				.any(|o| o.slot() == *slot && offenders.contains(&o.offender))
+		})
+	}
+}
+
 impl crate::Config for Test {
 	type Randomness = BlockRandomness;
 	type Treasury = Treasury;
-	type ExecutorShare = ExecutorShare;
-	type VerifierShare = VerifierShare;
+	type AdminOrigin = frame_system::EnsureRoot<u64>;
+	type DefaultParameters = DefaultParameters;
+	type ValidatorSet = Validators;
+	type DisabledValidators = Validators;
+	type ReportOffence = Offences;
 	type MaxValidators = MaxValidators;
 	type MaxLoad = MaxLoad;
+	type MaxJuries = MaxJuries;
+	type MaxAssignments = MaxAssignments;
+	type MaxJurors = MaxJurors;
+	type MinJury = MinJury;
+	type AppealBond = AppealBond;
+	type AppealBlocks = AppealBlocks;
+	type MinEscrow = MinEscrow;
 	type MaxVerifiers = MaxVerifiers;
 	type MaxOpen = MaxOpen;
 	type MaxOpenPerAccount = MaxOpenPerAccount;
@@ -288,7 +394,7 @@ pub(crate) fn price() -> Price<u64> {
 }
 
 /// Validators of the mock.
-pub(crate) const VALIDATORS: [u64; 5] = [101, 102, 103, 104, 105];
+pub(crate) const VALIDATORS: [u64; 7] = [101, 102, 103, 104, 105, 106, 107];
 
 /// Requesters with 1,000,000 each, and a keystore.
 pub(crate) fn bare() -> sp_io::TestExternalities {
@@ -315,6 +421,8 @@ pub(crate) fn externalities() -> sp_io::TestExternalities {
 	ext.execute_with(|| {
 		set_vrf(true);
 		set_deaf(false);
+		disable(&[]);
+		reported();
 		set_idle(Weight::MAX);
 		told();
 		System::set_block_number(1);
@@ -470,6 +578,13 @@ pub(crate) fn payload(report: &Report<u64>) -> Vec<u8> {
 	report.payload(&genesis, &System::block_hash(report.at))
 }
 
+/// Has the text model admit checks by chance, however rare.
+pub(crate) fn admit_sampling() {
+	pallet_model_registry::Models::<Test>::mutate(id(TEXT), |model| {
+		model.as_mut().unwrap().spec.policy.min_sampling = 0;
+	});
+}
+
 /// A salt that differs by validator.
 pub(crate) fn salt(validator: u64) -> Salt {
 	let mut salt = [0; 16];
@@ -485,8 +600,12 @@ pub(crate) enum Habit {
 	Silent,
 	/// Commits and does not reveal.
 	Withholding,
-	/// Measures other bits.
+	/// Measures other bits, and answers other tensors.
 	Lying,
+	/// Answers wrongly, and finds every answer right; runs the model to fabricate its evidence.
+	Vouching,
+	/// Finds every answer wrong.
+	Slandering,
 }
 
 /// What an honest validator measures of a request.
@@ -499,11 +618,48 @@ pub(crate) fn measured(request: RequestId, habit: Habit) -> Evidence {
 			let policy = spec(Task::Tensor).policy;
 			Evidence::of_tensors(&tensors, &challenge, &policy).unwrap()
 		}
-		_ => digest(if habit == Habit::Lying {
-			challenge.0[0] ^ 0xff
-		} else {
-			challenge.0[0]
-		}),
+		_ => {
+			let mut evidence = digest(own(habit, &challenge));
+			let wrong = work.output == Some(wrong_answer());
+			evidence.verdict.margin_max = match habit {
+				Habit::Slandering => 90_000,
+				Habit::Vouching | Habit::Lying => 0,
+				_ if wrong => 90_000,
+				_ => 0,
+			};
+			evidence
+		}
+	}
+}
+
+/// What the model would not have said.
+pub(crate) fn wrong_answer() -> Output {
+	answer(&[6, 6])
+}
+
+/// What this validator's evidence is in a jury as well: with that under the disputed challenge.
+pub(crate) fn evidence_of(request: RequestId, habit: Habit) -> Evidence {
+	let mut evidence = measured(request, habit);
+	let work = Inference::work(request).unwrap();
+	evidence.prior = work.prior.map(|prior| match work.input {
+		Input::Tensor(_) => {
+			let tensors = [tensor("y", &[if habit == Habit::Lying { 9 } else { 5 }])];
+			let policy = spec(Task::Tensor).policy;
+			Evidence::of_tensors(&tensors, &prior, &policy)
+				.unwrap()
+				.fingerprint
+		}
+		_ => digest(own(habit, &prior)).fingerprint,
+	});
+	evidence
+}
+
+/// The first byte of a digest under this challenge.
+fn own(habit: Habit, challenge: &H256) -> u8 {
+	if habit == Habit::Lying {
+		challenge.0[0] ^ 0xff
+	} else {
+		challenge.0[0]
 	}
 }
 
@@ -515,6 +671,7 @@ fn output(request: RequestId, habit: Habit) -> Output {
 				.try_into()
 				.unwrap(),
 		),
+		_ if habit == Habit::Vouching => wrong_answer(),
 		_ => answer(&[1, 2, 3]),
 	}
 }
@@ -549,7 +706,7 @@ pub(crate) fn work(validator: u64, habit: Habit) {
 			}
 			DutyKind::Commit => {
 				let challenge = Inference::work(request).unwrap().challenge.unwrap();
-				let commitment = measured(request, habit).commitment(
+				let commitment = evidence_of(request, habit).commitment(
 					request,
 					&challenge,
 					&validator,
@@ -562,7 +719,7 @@ pub(crate) fn work(validator: u64, habit: Habit) {
 			}
 			DutyKind::Reveal if habit == Habit::Withholding => (),
 			DutyKind::Reveal => {
-				let evidence = measured(request, habit);
+				let evidence = evidence_of(request, habit);
 				let salt = salt(validator);
 				if Inference::check_reveal(&validator, request, &evidence, &salt).is_ok() {
 					statements.push(Statement::Reveal {

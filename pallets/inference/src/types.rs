@@ -4,7 +4,9 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use consilience_primitives::{
 	evidence::Evidence, request::Assurance, view::RequestState, List, ModelId, RequestId,
 };
-use polkadot_sdk::{frame_system::pallet_prelude::BlockNumberFor, sp_core::H256};
+use polkadot_sdk::{
+	frame_system::pallet_prelude::BlockNumberFor, sp_core::H256, sp_runtime::Perbill,
+};
 use scale_info::TypeInfo;
 
 use crate::features::round::Round;
@@ -25,6 +27,10 @@ pub type RequestOf<T> =
 pub type RoundOf<T> =
 	Round<<T as polkadot_sdk::frame_system::Config>::AccountId, BlockNumberFor<T>, Evidence>;
 
+/// A jury of runtime `T`.
+pub type JuryOf<T> =
+	Jury<<T as polkadot_sdk::frame_system::Config>::AccountId, BlockNumberFor<T>, BalanceOf<T>>;
+
 /// A request. Input, output and round are stored beside it.
 #[derive(
 	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
@@ -36,6 +42,8 @@ pub struct Request<AccountId, BlockNumber, Balance> {
 	pub model: ModelId,
 	/// How the answer is checked.
 	pub assurance: Assurance,
+	/// Verifiers of a round.
+	pub verifiers: u8,
 	/// Where it stands.
 	pub state: RequestState,
 	/// What is held from the requester while it is open.
@@ -66,6 +74,8 @@ pub struct Request<AccountId, BlockNumber, Balance> {
 	pub assigned_at: Option<BlockNumber>,
 	/// Block of the answer or of the commitment to it.
 	pub provisional_at: Option<BlockNumber>,
+	/// Last block for an appeal, where the answer was not drawn for a check.
+	pub appealable_until: Option<BlockNumber>,
 	/// Block in which it was settled.
 	pub settled_at: Option<BlockNumber>,
 	/// What was paid out of the escrow.
@@ -94,6 +104,66 @@ pub enum Role {
 	Executor,
 	/// It measures.
 	Verifier,
+	/// It measures in a dispute.
+	Juror,
+}
+
+/// An appeal against an answer that was not drawn for a check.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Appeal<AccountId, Balance> {
+	/// Who appealed.
+	pub who: AccountId,
+	/// What is held from it.
+	pub bond: Balance,
+}
+
+/// A dispute.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Jury<AccountId, BlockNumber, Balance> {
+	/// The jury's round, once it is drawn.
+	pub round: Option<Round<AccountId, BlockNumber, Evidence>>,
+	/// The appeal that called it; none where a committee did not agree.
+	pub appeal: Option<Appeal<AccountId, Balance>>,
+}
+
+/// What governance decides: how a price is divided, and what offences cost.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub struct ProtocolParameters {
+	/// The executor's share of the price.
+	pub executor_share: Perbill,
+	/// The verifiers' share of the price, divided equally. The rest is the treasury's, and a jury's where there is one.
+	pub verifier_share: Perbill,
+	/// Part of the stake that an answer costs which is not the model's.
+	pub result_slash: Perbill,
+	/// Part of the stake that invented evidence costs.
+	pub evidence_slash: Perbill,
+	/// Part of the stake that it costs to commit and not reveal.
+	pub withheld_slash: Perbill,
+	/// Part of the stake that the first absence beyond the free ones costs; the next costs twice as much, and so on.
+	pub absence_slash: Perbill,
+}
+
+impl ProtocolParameters {
+	/// Whether the shares are at most the whole.
+	pub fn is_valid(&self) -> bool {
+		u64::from(self.executor_share.deconstruct()) + u64::from(self.verifier_share.deconstruct())
+			<= u64::from(Perbill::one().deconstruct())
+	}
 }
 
 /// A request that waits for a draw.
@@ -125,4 +195,6 @@ pub enum ExpiryReason {
 	NoExecutor,
 	/// Too few validators that serve the model were there to check the answer.
 	TooFewVerifiers,
+	/// A member withheld what it was bound to when others had shown theirs.
+	RevealMissing,
 }

@@ -41,6 +41,14 @@ pub trait WeightInfo {
 	fn draw_executor() -> Weight;
 	/// Drawing the verifiers of one request, as many as can be asked for.
 	fn draw_verifiers() -> Weight;
+	/// Drawing one jury.
+	fn draw_jury() -> Weight;
+	/// `appeal`.
+	fn appeal() -> Weight;
+	/// `set_parameters`.
+	fn set_parameters() -> Weight;
+	/// One offence handed to staking.
+	fn offence() -> Weight;
 	/// One callback, what it does itself not counted.
 	fn call_back() -> Weight;
 	/// The hooks of a block in which nothing happens.
@@ -111,7 +119,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	}
 
 	fn late() -> Weight {
-		counted::<T>(40 + SEARCH, 42, 0)
+		// The committee is replaced, or the jury judges: a few accesses for each member.
+		counted::<T>(40 + SEARCH, 42, 0).saturating_add(Self::settle(48))
 	}
 
 	fn prune() -> Weight {
@@ -124,6 +133,23 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 
 	fn draw_verifiers() -> Weight {
 		counted::<T>(72 + SEARCH, 22, 0)
+	}
+
+	fn draw_jury() -> Weight {
+		counted::<T>(72 + SEARCH, 40, 0)
+	}
+
+	fn appeal() -> Weight {
+		counted::<T>(80 + SEARCH, 24, 0)
+	}
+
+	fn set_parameters() -> Weight {
+		counted::<T>(0, 1, 0)
+	}
+
+	fn offence() -> Weight {
+		// Staking reads every page of nominators behind the offender, and disables.
+		counted::<T>(60, 40, 20_000)
 	}
 
 	fn call_back() -> Weight {
@@ -193,6 +219,22 @@ impl WeightInfo for () {
 	}
 
 	fn draw_verifiers() -> Weight {
+		Weight::from_parts(1, 0)
+	}
+
+	fn draw_jury() -> Weight {
+		Weight::from_parts(1, 0)
+	}
+
+	fn appeal() -> Weight {
+		Weight::from_parts(1, 0)
+	}
+
+	fn set_parameters() -> Weight {
+		Weight::from_parts(1, 0)
+	}
+
+	fn offence() -> Weight {
 		Weight::from_parts(1, 0)
 	}
 

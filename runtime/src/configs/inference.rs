@@ -8,13 +8,21 @@ use frame_support::{
 	parameter_types,
 	traits::{ConstU128, ConstU32, ConstU64, ConstU8},
 };
+use pallet_inference::ProtocolParameters;
 use sp_runtime::Perbill;
 
 parameter_types! {
-	/// The executor generates, which costs several times what a verifier's one pass costs.
-	pub const ExecutorShare: Perbill = Perbill::from_percent(60);
-	/// Divided among the verifiers.
-	pub const VerifierShare: Perbill = Perbill::from_percent(30);
+	pub const DefaultParameters: ProtocolParameters = ProtocolParameters {
+		// The executor generates, which costs several times what a verifier's one pass costs.
+		executor_share: Perbill::from_percent(60),
+		verifier_share: Perbill::from_percent(30),
+		// More than all that a validator can earn in the week for which stake stays bonded: see docs/threat-model.md.
+		result_slash: Perbill::from_percent(10),
+		evidence_slash: Perbill::from_percent(10),
+		withheld_slash: Perbill::from_percent(1),
+		// A tenth of a percent.
+		absence_slash: Perbill::from_parts(1_000_000),
+	};
 }
 
 impl pallet_model_registry::Config for Runtime {
@@ -34,10 +42,22 @@ impl pallet_inference::Config for Runtime {
 	// Read in `Inference`'s `on_finalize`, after Babe's, this is the present block's VRF output.
 	type Randomness = pallet_babe::ParentBlockRandomness<Runtime>;
 	type Treasury = TreasuryAccount;
-	type ExecutorShare = ExecutorShare;
-	type VerifierShare = VerifierShare;
+	type AdminOrigin = frame_system::EnsureRoot<AccountId>;
+	type DefaultParameters = DefaultParameters;
+	type ValidatorSet = Historical;
+	type DisabledValidators = Session;
+	type ReportOffence = Offences;
 	type MaxValidators = MaxAuthorities;
 	type MaxLoad = ConstU32<8>;
+	type MaxJuries = ConstU32<4>;
+	type MaxAssignments = ConstU32<12>;
+	type MaxJurors = ConstU32<32>;
+	// Two liars could win a smaller one.
+	type MinJury = ConstU32<3>;
+	type AppealBond = ConstU128<{ 10 * UNIT }>;
+	// Five minutes.
+	type AppealBlocks = ConstU32<100>;
+	type MinEscrow = ConstU128<{ MILLI }>;
 	type MaxVerifiers = ConstU8<15>;
 	type MaxOpen = ConstU32<1_024>;
 	type MaxOpenPerAccount = ConstU32<64>;

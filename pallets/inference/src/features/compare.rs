@@ -20,8 +20,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	features::round::RoundError, Config, Error, Event, Outputs, Pallet, RequestOf, Requests,
-	RoundOf, Rounds,
+	features::{round::RoundError, settle::Payees},
+	Config, Error, Event, Juries, Outputs, Pallet, RequestOf, Requests, RoundOf, Rounds,
 };
 
 impl<T: Config> From<RoundError> for Error<T> {
@@ -36,14 +36,28 @@ impl<T: Config> From<RoundError> for Error<T> {
 }
 
 impl<T: Config> Pallet<T> {
+	/// The request and the round that is measuring: the committee's, or the jury's where there is a dispute.
 	fn measured(id: RequestId) -> Result<(RequestOf<T>, RoundOf<T>), DispatchError> {
 		let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
-		ensure!(
-			request.state == RequestState::Provisional,
-			Error::<T>::NotDue
-		);
-		let round = Rounds::<T>::get(id).ok_or(Error::<T>::NotDue)?;
-		Ok((request, round))
+		let round = match request.state {
+			RequestState::Provisional => Rounds::<T>::get(id),
+			RequestState::Disputed => Juries::<T>::get(id).and_then(|j| j.round),
+			_ => None,
+		};
+		Ok((request, round.ok_or(Error::<T>::NotDue)?))
+	}
+
+	/// Writes back what [`Self::measured`] gave.
+	fn put_round(id: RequestId, state: RequestState, round: RoundOf<T>) {
+		if state == RequestState::Disputed {
+			Juries::<T>::mutate(id, |jury| {
+				if let Some(jury) = jury {
+					jury.round = Some(round);
+				}
+			});
+		} else {
+			Rounds::<T>::insert(id, round);
+		}
 	}
 
 	pub(crate) fn check_commit(validator: &T::AccountId, id: RequestId) -> DispatchResult {
@@ -72,13 +86,13 @@ impl<T: Config> Pallet<T> {
 			Self::schedule(now, T::RevealBlocks::get(), id, &mut request);
 			let deadline = request.deadline;
 			round.deadline = deadline;
-			Requests::<T>::insert(id, request);
+			Requests::<T>::insert(id, &request);
 			Self::deposit_event(Event::RevealStarted {
 				request: id,
 				deadline,
 			});
 		}
-		Rounds::<T>::insert(id, round);
+		Self::put_round(id, request.state, round);
 		Ok(())
 	}
 
@@ -95,8 +109,10 @@ impl<T: Config> Pallet<T> {
 			.may_reveal(validator, commitment)
 			.map_err(Error::<T>::from)?;
 		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
+		// A juror measures under the disputed challenge too, where there is one.
+		let twice = request.state == RequestState::Disputed && Rounds::<T>::contains_key(id);
 		ensure!(
-			evidence.is_of(model.spec.policy.class),
+			evidence.is_of(model.spec.policy.class) && evidence.prior.is_some() == twice,
 			Error::<T>::WrongEvidence
 		);
 		Ok(commitment)
@@ -110,21 +126,24 @@ impl<T: Config> Pallet<T> {
 		salt: Salt,
 	) -> Result<u32, DispatchError> {
 		let commitment = Self::check_reveal(validator, id, &evidence, &salt)?;
-		Rounds::<T>::try_mutate(id, |round| {
-			let round = round.as_mut().ok_or(Error::<T>::NotDue)?;
-			round
-				.reveal(validator, evidence.clone(), commitment)
-				.map_err(Error::<T>::from)
-		})?;
+		let (request, mut round) = Self::measured(id)?;
+		round
+			.reveal(validator, evidence.clone(), commitment)
+			.map_err(Error::<T>::from)?;
+		Self::put_round(id, request.state, round);
 		Self::deposit_event(Event::EvidenceRevealed {
 			request: id,
 			member: validator.clone(),
 			evidence,
 		});
-		Self::conclude(id)
+		if request.state == RequestState::Disputed {
+			Self::conclude_jury(id)
+		} else {
+			Self::conclude(id)
+		}
 	}
 
-	/// Settles the request if every member's evidence and the output are there. Gives the number of members whose evidence was
+	/// Settles the request, or calls a jury, if every member's evidence and the output are there. Gives the number of members whose evidence was
 	/// compared, zero where it is too early.
 	pub(crate) fn conclude(id: RequestId) -> Result<u32, DispatchError> {
 		let (mut request, round) = Self::measured(id)?;
@@ -155,16 +174,15 @@ impl<T: Config> Pallet<T> {
 			}
 		}
 		if comparison.agrees() {
-			Self::settle(id, &mut request, &output, executor, verifiers);
+			let payees = Payees {
+				executor: Some(executor),
+				shares: verifiers.len() as u32,
+				verifiers,
+				jurors: Vec::new(),
+			};
+			Self::settle(id, &mut request, &output, payees);
 		} else {
-			let refunded = Self::close(id, &mut request, RequestState::Rejected);
-			Self::deposit_event(Event::RequestRejected {
-				request: id,
-				answer: comparison.answer,
-				executor: (executor, comparison.executor),
-				verifiers: verifiers.into_iter().zip(comparison.verifiers).collect(),
-				refunded,
-			});
+			Self::dispute(id, request, None);
 		}
 		Ok(members)
 	}

@@ -8,8 +8,9 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	features::round::Phase, Callbacks, Config, Deadlines, Event, ExpiryReason, Genesis, Inputs,
-	Outputs, Pallet, Prune, PruneRange, RequestOf, Requests, Rounds,
+	features::{round::Phase, settle::Payees},
+	Callbacks, Config, Deadlines, Event, ExpiryReason, Genesis, Inputs, Juries, Outputs, Pallet,
+	Prune, PruneRange, RequestOf, Requests, Rounds,
 };
 
 impl<T: Config> Pallet<T> {
@@ -69,23 +70,48 @@ impl<T: Config> Pallet<T> {
 	fn late(now: BlockNumberFor<T>, id: RequestId, mut request: RequestOf<T>) {
 		let round = Rounds::<T>::get(id);
 		match (request.state, round) {
-			(RequestState::Assigned, _) => Self::replace_executor(now, id, request),
+			(RequestState::Assigned, _) => {
+				if let Some(executor) = &request.executor {
+					Self::strike(id, executor, request.model);
+				}
+				Self::replace_executor(now, id, request)
+			}
+			(RequestState::Disputed, _) => Self::late_jury(now, id, request),
+			(RequestState::Provisional, None) if request.appealable_until.is_some() => {
+				Self::accept_unchecked(id, request)
+			}
 			(RequestState::Provisional, Some(round)) if round.missing() == 0 => {
 				let absent = round.absent();
-				let executor_absent = request.executor.as_ref().is_some_and(|executor| {
-					absent.contains(executor)
-						|| (round.phase == Phase::Reveal && !Outputs::<T>::contains_key(id))
-				});
+				let revealing = round.phase == Phase::Reveal;
+				for member in &absent {
+					if revealing {
+						Self::withheld(id, member);
+					} else {
+						Self::strike(id, member, request.model);
+					}
+				}
+				let hidden = revealing && !Outputs::<T>::contains_key(id);
+				if let Some(executor) = request.executor.as_ref().filter(|_| hidden) {
+					if !absent.contains(executor) {
+						Self::withheld(id, executor);
+					}
+				}
+				// Evidence of a committed output shows it, or part of it: whoever were drawn now could copy, as executor
+				// or as verifier.
+				if revealing && request.output_commitment.is_some() {
+					return Self::expire(id, request, ExpiryReason::RevealMissing);
+				}
+				let executor_absent = request
+					.executor
+					.as_ref()
+					.is_some_and(|e| absent.contains(e));
 				if executor_absent {
 					return Self::replace_executor(now, id, request);
 				}
-				// Who could still copy an output that stands on chain cannot check it.
-				let output_shown =
-					round.phase == Phase::Reveal && request.output_commitment.is_some();
 				let excluded = absent
 					.iter()
 					.all(|a| request.excluded.try_push(a.clone()).is_ok());
-				if output_shown || !excluded {
+				if !excluded {
 					return Self::expire(id, request, ExpiryReason::TooFewVerifiers);
 				}
 				match round.phase {
@@ -107,12 +133,6 @@ impl<T: Config> Pallet<T> {
 							if request.executor.as_ref() != Some(&member.who) {
 								Self::unassign(&member.who, id);
 							}
-						}
-						for member in absent {
-							Self::deposit_event(Event::RevealMissing {
-								request: id,
-								member,
-							});
 						}
 						Rounds::<T>::remove(id);
 					}
@@ -157,6 +177,21 @@ impl<T: Config> Pallet<T> {
 			}
 			_ => Self::expire(id, request, ExpiryReason::NoExecutor),
 		}
+	}
+
+	/// Nobody appealed against an answer that was not drawn for a check.
+	fn accept_unchecked(id: RequestId, mut request: RequestOf<T>) {
+		let (Some(output), Some(executor)) = (Outputs::<T>::get(id), request.executor.clone())
+		else {
+			return Self::expire(id, request, ExpiryReason::NoExecutor);
+		};
+		let payees = Payees {
+			executor: Some(executor),
+			verifiers: Vec::new(),
+			shares: 0,
+			jurors: Vec::new(),
+		};
+		Self::settle(id, &mut request, &output, payees);
 	}
 
 	fn expire(id: RequestId, mut request: RequestOf<T>, reason: ExpiryReason) {
@@ -207,5 +242,6 @@ impl<T: Config> Pallet<T> {
 		Inputs::<T>::remove(id);
 		Outputs::<T>::remove(id);
 		Rounds::<T>::remove(id);
+		Juries::<T>::remove(id);
 	}
 }

@@ -12,7 +12,7 @@
 
 use alloc::vec::Vec;
 use codec::Encode;
-use consilience_primitives::{model::TimeLimit, view::RequestState, RequestId};
+use consilience_primitives::{model::TimeLimit, request::Assurance, view::RequestState, RequestId};
 use pallet_model_registry::{Models, Serving};
 use polkadot_sdk::{
 	frame_support::traits::Randomness,
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Chooses an index by weight; `None` where all weights are zero.
-fn weighted(random: &H256, weights: &[u32]) -> Option<usize> {
+pub(crate) fn weighted(random: &H256, weights: &[u32]) -> Option<usize> {
 	let total: u64 = weights.iter().map(|w| u64::from(*w)).sum();
 	// The bias of reducing 128 bits modulo a 64-bit total is below 2⁻⁶⁴.
 	let word = u128::from_le_bytes(random.0[..16].try_into().expect("16 of 32 bytes; qed"));
@@ -53,33 +53,40 @@ impl<T: Config> Pallet<T> {
 	/// A validator is executor in no more requests than leave room for all of their verifiers, were they spread evenly. Verifying
 	/// waits for nothing, so that this room always becomes free again; without it, executors alone could fill all capacity and wait
 	/// for verifiers for ever.
-	fn candidates(
+	///
+	/// Jurors have places of their own, so that a busy network has juries too, and lateness excludes nobody from them.
+	pub(crate) fn candidates(
 		request: &RequestOf<T>,
 		role: Role,
 		members: &[T::AccountId],
 	) -> (Vec<T::AccountId>, Vec<u32>) {
-		let committee = u32::from(request.assurance.verifiers()).saturating_add(1);
+		let committee = u32::from(request.verifiers).saturating_add(1);
 		let executions = (T::MaxLoad::get() / committee).max(1);
 		let keys = Keys::<T>::get();
 		Serving::<T>::get(request.model)
 			.into_iter()
 			.filter(|v| {
 				keys.iter().any(|(k, _)| k == v)
-					&& !request.excluded.contains(v)
+					&& (role == Role::Juror || !request.excluded.contains(v))
 					&& !members.contains(v)
 			})
 			.filter_map(|v| {
 				let duties = Assignments::<T>::get(&v);
-				let executing = duties.iter().filter(|(_, r)| *r == Role::Executor).count();
-				let free = T::MaxLoad::get().saturating_sub(duties.len() as u32);
-				let room = free > 0 && (role == Role::Verifier || executing < executions as usize);
+				let of = |role| duties.iter().filter(|(_, r)| *r == role).count() as u32;
+				let (executing, judging) = (of(Role::Executor), of(Role::Juror));
+				let load = (duties.len() as u32).saturating_sub(judging);
+				let free = match role {
+					Role::Juror => T::MaxJuries::get().saturating_sub(judging).min(1),
+					_ => T::MaxLoad::get().saturating_sub(load),
+				};
+				let room = free > 0 && (role != Role::Executor || executing < executions);
 				room.then_some((v, free))
 			})
 			.unzip()
 	}
 
 	/// Adds a request to a validator's duties. It was drawn among those with capacity.
-	fn assign(validator: &T::AccountId, id: RequestId, role: Role) {
+	pub(crate) fn assign(validator: &T::AccountId, id: RequestId, role: Role) {
 		Assignments::<T>::mutate(validator, |list| {
 			if list.try_push((id, role)).is_err() {
 				log::error!(target: crate::LOG_TARGET, "a validator without capacity was drawn");
@@ -134,6 +141,7 @@ impl<T: Config> Pallet<T> {
 		match request.state {
 			RequestState::Requested => Self::draw_executor(now, id, &mut request, seed),
 			RequestState::Provisional => Self::draw_verifiers(now, id, &mut request, seed),
+			RequestState::Disputed => Self::draw_jury(now, id, &mut request, seed),
 			_ => true,
 		}
 	}
@@ -149,7 +157,7 @@ impl<T: Config> Pallet<T> {
 		};
 		// An executor whose answer nobody could check would work for nothing.
 		let (could_check, _) = Self::candidates(request, Role::Verifier, &[]);
-		if could_check.len() <= usize::from(request.assurance.verifiers()) {
+		if could_check.len() <= usize::from(request.verifiers) {
 			return false;
 		}
 		let (candidates, free) = Self::candidates(request, Role::Executor, &[]);
@@ -188,15 +196,26 @@ impl<T: Config> Pallet<T> {
 			return true;
 		};
 		let round = Rounds::<T>::get(id);
+		if let (Assurance::Sampled(p), None) = (request.assurance, &round) {
+			let roll = H256((seed, b"sampled").using_encoded(blake2_256));
+			let roll = u64::from_le_bytes(roll.0[..8].try_into().expect("8 of 32 bytes; qed"));
+			if roll % 1_000 >= u64::from(p) {
+				Self::schedule(now, T::AppealBlocks::get(), id, request);
+				request.appealable_until = Some(request.deadline);
+				Requests::<T>::insert(id, &*request);
+				Self::deposit_event(Event::NotChecked {
+					request: id,
+					appealable_until: request.deadline,
+				});
+				return true;
+			}
+		}
 		let (present, wanted) = match &round {
 			Some(r) => (
 				r.members.iter().map(|m| m.who.clone()).collect(),
 				r.missing(),
 			),
-			None => (
-				Vec::from([executor.clone()]),
-				u32::from(request.assurance.verifiers()),
-			),
+			None => (Vec::from([executor.clone()]), u32::from(request.verifiers)),
 		};
 		let (mut candidates, mut free) = Self::candidates(request, Role::Verifier, &present);
 		if (candidates.len() as u32) < wanted {

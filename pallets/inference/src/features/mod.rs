@@ -5,6 +5,8 @@ pub mod callback;
 pub mod compare;
 pub mod deadline;
 pub mod draw;
+pub mod jury;
+pub mod offence;
 pub mod report;
 pub mod request;
 pub mod round;

@@ -8,7 +8,7 @@ use consilience_primitives::{
 	ModelId, RequestId,
 };
 use polkadot_sdk::{
-	frame_support::{pallet_prelude::*, storage::with_storage_layer},
+	frame_support::{pallet_prelude::*, storage::with_storage_layer, traits::DisabledValidators},
 	frame_system::{self, pallet_prelude::BlockNumberFor},
 	sp_application_crypto::RuntimeAppPublic,
 	sp_core::H256,
@@ -95,6 +95,7 @@ impl<T: Config> Pallet<T> {
 	pub fn check_statement(validator: &T::AccountId, statement: &Statement) -> DispatchResult {
 		match statement {
 			Statement::Serve { model, evidence } => {
+				ensure!(!Self::is_disabled(validator), Error::<T>::NotDue);
 				pallet_model_registry::Pallet::<T>::can_serve(validator, *model, evidence)
 			}
 			Statement::Withdraw { model } => {
@@ -122,6 +123,14 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
+	/// Whether the validator may not take part for the rest of the session, because of what it did.
+	fn is_disabled(validator: &T::AccountId) -> bool {
+		Keys::<T>::get()
+			.iter()
+			.position(|(v, _)| v == validator)
+			.is_some_and(|index| T::DisabledValidators::is_disabled(index as u32))
+	}
+
 	/// What a statement weighs, settling not counted.
 	fn statement_weight(statement: &Statement) -> Weight {
 		match statement {
@@ -139,7 +148,10 @@ impl<T: Config> Pallet<T> {
 
 	/// Most that a report weighs: each reveal could be the last of the largest round.
 	pub(crate) fn report_weight(report: &Report<BlockNumberFor<T>>) -> Weight {
-		let largest = u32::from(T::MaxVerifiers::get()).saturating_add(1);
+		// A jury judges the committee and itself.
+		let largest = u32::from(T::MaxVerifiers::get())
+			.saturating_add(1)
+			.saturating_add(T::MaxJurors::get());
 		let settle = <T as Config>::WeightInfo::settle(largest);
 		let base = <T as Config>::WeightInfo::report(report.encoded_size() as u32);
 		report.statements.iter().fold(base, |sum, statement| {

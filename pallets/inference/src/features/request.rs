@@ -38,19 +38,20 @@ impl<T: Config> From<QuoteError> for Error<T> {
 				InputError::BadSampling => Self::BadSampling,
 				InputError::SignatureMismatch => Self::SignatureMismatch,
 				InputError::MalformedTensor => Self::MalformedTensor,
+				InputError::NoChat => Self::NoChat,
 			},
 		}
 	}
 }
 
-/// A model together with the price of the longest answer.
+/// A model together with what must be held for the longest answer.
 type Quoted<T> = (
 	ModelDetails<<T as frame_system::Config>::AccountId, BalanceOf<T>>,
 	BalanceOf<T>,
 );
 
 impl<T: Config> Pallet<T> {
-	/// The price of the longest answer, tip not counted, or why the request would be refused.
+	/// What must be held at least for the longest answer, tip not counted, or why the request would be refused.
 	pub fn quote(
 		model: ModelId,
 		input: &Input,
@@ -69,18 +70,16 @@ impl<T: Config> Pallet<T> {
 			return Err(QuoteError::ModelNotActive);
 		}
 		let spec = &details.spec;
-		input
-			.validate(spec.task, &spec.limits, &spec.signature)
-			.map_err(QuoteError::Input)?;
-		let verifiers = assurance.verifiers();
-		if verifiers < spec.policy.min_verifiers || verifiers > T::MaxVerifiers::get() {
+		input.validate(spec).map_err(QuoteError::Input)?;
+		if !assurance.is_admitted(spec.task, &spec.policy, T::MaxVerifiers::get()) {
 			return Err(QuoteError::BadAssurance);
 		}
 		let price = details
 			.price
 			.of(input.units(), input.max_output_units(&spec.limits))
 			.ok_or(QuoteError::Overflow)?;
-		Ok((details, price))
+		// What is held at least, however cheap the model: open requests are not free.
+		Ok((details, price.max(T::MinEscrow::get())))
 	}
 
 	/// Takes a request of `requester`, holds the fee limit, and has an executor drawn.
@@ -130,6 +129,7 @@ impl<T: Config> Pallet<T> {
 			requester: requester.clone(),
 			model,
 			assurance,
+			verifiers: assurance.verifiers(&details.spec.policy),
 			state: RequestState::Requested,
 			escrow: fee_limit,
 			tip,
@@ -145,6 +145,7 @@ impl<T: Config> Pallet<T> {
 			requested_at: now,
 			assigned_at: None,
 			provisional_at: None,
+			appealable_until: None,
 			settled_at: None,
 			paid: Zero::zero(),
 			refunded: Zero::zero(),

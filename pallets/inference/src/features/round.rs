@@ -219,6 +219,16 @@ impl<AccountId: PartialEq + Clone, BlockNumber: Copy, Evidence>
 			.collect()
 	}
 
+	/// Goes on without the members who have not done what the phase asks for, and gives them. In the commit phase this begins
+	/// the reveal.
+	pub fn leave_out_absent(&mut self) -> Vec<AccountId> {
+		let absent = self.absent();
+		self.members.retain(|m| !absent.contains(&m.who));
+		self.size = self.members.len() as u32;
+		self.phase = Phase::Reveal;
+		absent
+	}
+
 	/// Members that the round is short of.
 	pub fn missing(&self) -> u32 {
 		self.size.saturating_sub(self.members.len() as u32)

@@ -7,7 +7,7 @@ use polkadot_sdk::{
 	sp_runtime::BoundToRuntimeAppPublic,
 };
 
-use crate::{Config, Keys, LastReport, Pallet, Session};
+use crate::{Config, Keys, LastReport, Pallet, Session, Strikes};
 
 impl<T: Config> BoundToRuntimeAppPublic for Pallet<T> {
 	type Public = InferenceId;
@@ -36,6 +36,7 @@ impl<T: Config> OneSessionHandler<T::AccountId> for Pallet<T> {
 	where
 		I: Iterator<Item = (&'a T::AccountId, InferenceId)> + 'a,
 	{
+		Self::forgive_strikes();
 		let next: Vec<_> = validators.map(|(v, k)| (v.clone(), k)).collect();
 		let last = Keys::<T>::get();
 		if last[..] == next[..] {
@@ -47,6 +48,7 @@ impl<T: Config> OneSessionHandler<T::AccountId> for Pallet<T> {
 		{
 			pallet_model_registry::Pallet::<T>::withdraw_all(validator);
 			LastReport::<T>::remove(validator);
+			Strikes::<T>::remove(validator);
 		}
 		Self::set_keys(next);
 		Session::<T>::mutate(|n| *n = n.wrapping_add(1));

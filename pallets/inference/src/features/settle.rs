@@ -12,45 +12,78 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	BalanceOf, Config, Event, HoldReason, Open, OpenOf, Pallet, PendingDraws, RequestOf, Requests,
-	Rounds,
+	BalanceOf, Config, Event, HoldReason, Juries, Open, OpenOf, Pallet, Parameters, PendingDraws,
+	RequestOf, Requests, Rounds,
 };
 
+/// Who is paid out of an escrow.
+pub(crate) struct Payees<AccountId> {
+	/// The executor, if its work was good.
+	pub(crate) executor: Option<AccountId>,
+	/// Verifiers whose work was good.
+	pub(crate) verifiers: Vec<AccountId>,
+	/// Verifiers that the verifiers' share is divided among.
+	pub(crate) shares: u32,
+	/// Jurors whose work was good.
+	pub(crate) jurors: Vec<AccountId>,
+}
+
 impl<T: Config> Pallet<T> {
-	/// Pays executor, verifiers and treasury out of the escrow, and returns the rest.
+	/// What the answer costs, tip included.
+	pub(crate) fn cost(request: &RequestOf<T>, output: &Output) -> BalanceOf<T> {
+		// The escrow covers the longest answer, and longer ones are refused.
+		request
+			.price
+			.of(request.input_units, output.units())
+			.map(|p| p.saturating_add(request.tip))
+			.unwrap_or(request.escrow)
+			.min(request.escrow)
+	}
+
+	/// Pays those named and the treasury out of the escrow, and returns the rest. Without verifiers their share is returned too:
+	/// nobody checked. What a jury is paid comes out of what would else be the treasury's.
 	pub(crate) fn settle(
 		id: RequestId,
 		request: &mut RequestOf<T>,
 		output: &Output,
-		executor: T::AccountId,
-		verifiers: Vec<T::AccountId>,
+		payees: Payees<T::AccountId>,
 	) {
-		let price = request.price.of(request.input_units, output.units());
-		// The escrow covers the longest answer, and longer ones are refused.
-		let cost = price
-			.map(|p| p.saturating_add(request.tip))
-			.unwrap_or(request.escrow)
-			.min(request.escrow);
-		let to_executor = T::ExecutorShare::get().mul_floor(cost);
-		let share = T::VerifierShare::get().mul_floor(cost);
-		let each = share / (verifiers.len() as u32).max(1).into();
+		let parameters = Parameters::<T>::get();
+		let whole = Self::cost(request, output);
+		let share = parameters.verifier_share.mul_floor(whole);
+		let cost = match payees.shares {
+			0 => whole.saturating_sub(share),
+			_ => whole,
+		};
+		let each = share / payees.shares.max(1).into();
 		let mut paid = BalanceOf::<T>::zero();
-		paid.saturating_accrue(Self::pay(id, request, &executor, to_executor));
-		for verifier in &verifiers {
+		if let Some(executor) = &payees.executor {
+			let amount = parameters.executor_share.mul_floor(whole);
+			paid.saturating_accrue(Self::pay(id, request, executor, amount));
+		}
+		for verifier in &payees.verifiers {
 			paid.saturating_accrue(Self::pay(id, request, verifier, each));
+		}
+		let each = cost.saturating_sub(paid) / (payees.jurors.len() as u32).max(1).into();
+		for juror in &payees.jurors {
+			paid.saturating_accrue(Self::pay(id, request, juror, each));
 		}
 		// What could not be paid out, and what division left over, is the treasury's.
 		let rest = cost.saturating_sub(paid);
 		paid.saturating_accrue(Self::pay(id, request, &T::Treasury::get(), rest));
 		request.paid = paid;
+		let executor = request.executor.clone();
 		let refunded = Self::close(id, request, RequestState::Final);
-		Self::deposit_event(Event::RequestFinal {
-			request: id,
-			executor,
-			verifiers,
-			paid,
-			refunded,
-		});
+		if let Some(executor) = executor {
+			Self::deposit_event(Event::RequestFinal {
+				request: id,
+				executor,
+				verifiers: payees.verifiers,
+				jurors: payees.jurors,
+				paid,
+				refunded,
+			});
+		}
 	}
 
 	/// Pays out of the escrow. Gives what arrived: nothing where the receiver's account cannot be, because the amount is below
@@ -112,7 +145,8 @@ impl<T: Config> Pallet<T> {
 		if let Some(executor) = &request.executor {
 			Self::unassign(executor, id);
 		}
-		if let Some(round) = Rounds::<T>::get(id) {
+		let jury = Juries::<T>::get(id).and_then(|j| j.round);
+		for round in Rounds::<T>::get(id).into_iter().chain(jury) {
 			round
 				.members
 				.iter()

@@ -12,7 +12,8 @@ use polkadot_sdk::frame_system::pallet_prelude::BlockNumberFor;
 
 use crate::{
 	features::round::{Phase, Progress},
-	Assignments, BalanceOf, Config, Inputs, Keys, Outputs, Pallet, Requests, Rounds, Session,
+	Assignments, BalanceOf, Config, Inputs, Juries, Keys, Outputs, Pallet, Requests, Rounds,
+	Session,
 };
 
 impl<T: Config> Pallet<T> {
@@ -38,11 +39,18 @@ impl<T: Config> Pallet<T> {
 				.map(|m| m.who.clone())
 				.filter(|who| executor.as_ref() != Some(who))
 				.collect(),
+			jurors: Juries::<T>::get(id)
+				.and_then(|j| j.round)
+				.into_iter()
+				.flat_map(|r| r.members)
+				.map(|m| m.who)
+				.collect(),
 			executor,
 			output: Outputs::<T>::get(id),
 			requested_at: request.requested_at,
 			assigned_at: request.assigned_at,
 			provisional_at: request.provisional_at,
+			appealable_until: request.appealable_until,
 			settled_at: request.settled_at,
 			escrow: request.escrow,
 			paid: request.paid,
@@ -81,8 +89,11 @@ impl<T: Config> Pallet<T> {
 					DutyKind::Answer
 				}
 			}
-			RequestState::Provisional => {
-				let round = Rounds::<T>::get(id)?;
+			RequestState::Provisional | RequestState::Disputed => {
+				let round = match request.state {
+					RequestState::Disputed => Juries::<T>::get(id)?.round?,
+					_ => Rounds::<T>::get(id)?,
+				};
 				match (round.phase, &round.member(validator)?.progress) {
 					(Phase::Commit, Progress::Measuring) => DutyKind::Commit,
 					(Phase::Reveal, Progress::Committed(_)) => DutyKind::Reveal,
@@ -111,12 +122,18 @@ impl<T: Config> Pallet<T> {
 		if request.state.is_settled() {
 			return None;
 		}
+		let committee = Rounds::<T>::get(id).map(|r| r.challenge);
+		let (challenge, prior) = match Juries::<T>::get(id) {
+			Some(jury) => (jury.round.map(|r| r.challenge), committee),
+			None => (committee, None),
+		};
 		Some(Work {
 			model: request.model,
 			input: Inputs::<T>::get(id)?,
 			seed: request.seed?,
 			output: Outputs::<T>::get(id),
-			challenge: Rounds::<T>::get(id).map(|r| r.challenge),
+			challenge,
+			prior,
 		})
 	}
 
@@ -125,7 +142,8 @@ impl<T: Config> Pallet<T> {
 	#[cfg(any(feature = "std", feature = "try-runtime"))]
 	pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
 		use crate::{
-			Callbacks, Deadlines, HoldReason, Open, OpenOf, PendingDraws, Prune, PruneRange, Role,
+			Callbacks, Deadlines, HoldReason, OffenceQueue, OffenceRange, Open, OpenOf, Parameters,
+			PendingDraws, Prune, PruneRange, Role,
 		};
 		use alloc::collections::{BTreeMap, BTreeSet};
 		use polkadot_sdk::{
@@ -137,6 +155,7 @@ impl<T: Config> Pallet<T> {
 		};
 
 		let mut held = BTreeMap::<T::AccountId, (BalanceOf<T>, u32)>::new();
+		let mut bonds = BTreeMap::new();
 		let mut by_model = BTreeMap::new();
 		let mut assigned = BTreeSet::new();
 		let pending: BTreeSet<_> = PendingDraws::<T>::get().iter().map(|e| e.request).collect();
@@ -205,9 +224,27 @@ impl<T: Config> Pallet<T> {
 					ensure!(request.executor.is_some(), "assigned to nobody");
 					ensure!(round.is_none(), "a round too early");
 				}
+				RequestState::Disputed => {
+					let jury = Juries::<T>::get(id).ok_or("a dispute without a jury")?;
+					ensure!(
+						jury.round.is_none() == pending.contains(&id),
+						"a jury is to be drawn or not, wrongly"
+					);
+					if let Some(appeal) = &jury.appeal {
+						let sum = bonds
+							.entry(appeal.who.clone())
+							.or_insert(BalanceOf::<T>::zero());
+						sum.saturating_accrue(appeal.bond);
+					}
+					for member in jury.round.into_iter().flat_map(|r| r.members) {
+						assigned.insert((member.who, (id, Role::Juror)));
+					}
+					continue;
+				}
 				_ => {
 					ensure!(request.executor.is_some(), "an answer by nobody");
-					let short = round.as_ref().is_none_or(|r| r.missing() > 0);
+					let short = request.appealable_until.is_none()
+						&& round.as_ref().is_none_or(|r| r.missing() > 0);
 					ensure!(
 						short == pending.contains(&id),
 						"a draw is due or not, wrongly"
@@ -253,6 +290,22 @@ impl<T: Config> Pallet<T> {
 				"escrows and holds differ"
 			);
 		}
+		for (who, sum) in bonds {
+			ensure!(
+				T::Currency::balance_on_hold(&HoldReason::Appeal.into(), &who) == sum,
+				"bonds and holds differ"
+			);
+		}
+		let (first, end) = OffenceRange::<T>::get();
+		ensure!(
+			(first..end).all(OffenceQueue::<T>::contains_key)
+				&& OffenceQueue::<T>::iter().count() as u64 == end - first,
+			"the queue of offences has a gap"
+		);
+		ensure!(
+			Parameters::<T>::get().is_valid(),
+			"shares add up to more than the price"
+		);
 		for (model, details) in Models::<T>::iter() {
 			ensure!(
 				by_model.get(&model).copied().unwrap_or_default() == details.open_requests,
@@ -266,7 +319,10 @@ impl<T: Config> Pallet<T> {
 			stored == assigned,
 			"assignments do not follow from the requests"
 		);
-		for id in Outputs::<T>::iter_keys().chain(Rounds::<T>::iter_keys()) {
+		for id in Outputs::<T>::iter_keys()
+			.chain(Rounds::<T>::iter_keys())
+			.chain(Juries::<T>::iter_keys())
+		{
 			ensure!(
 				Requests::<T>::contains_key(id),
 				"something of a forgotten request is left"

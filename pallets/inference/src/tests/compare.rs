@@ -1,12 +1,20 @@
 use consilience_primitives::{
-	comparison::{AnswerJudgement, Judgement},
-	evidence::Fingerprint,
-	report::Statement,
+	comparison::AnswerJudgement, evidence::Fingerprint, report::Statement, request::Assurance,
 	view::RequestState,
 };
 use polkadot_sdk::frame_support::assert_noop;
 
 use crate::{mock::*, Error, Event};
+
+fn drawn_with(verifiers: u8) -> u64 {
+	let assurance = Assurance::Committee(verifiers);
+	let request =
+		Inference::do_request(ALICE, id(TEXT), text("hi", 4), assurance, 1_000, 0).unwrap();
+	blocks(2);
+	work(executor(request), Habit::Honest);
+	blocks(2);
+	request
+}
 
 fn drawn(model: u8) -> u64 {
 	let request = ask(model, ALICE);
@@ -17,37 +25,28 @@ fn drawn(model: u8) -> u64 {
 }
 
 #[test]
-fn a_lying_verifier_ends_in_rejection_and_nobody_is_paid() {
+fn a_committee_that_does_not_agree_calls_a_jury_and_blames_nobody_itself() {
 	run(|| {
-		let before = Balances::free_balance(ALICE);
 		let request = drawn(TEXT);
 		let liar = verifiers(request)[0];
-		settle_within(request, 4, &[(liar, Habit::Lying)]);
-		assert_eq!(state(request), RequestState::Rejected);
-		assert_eq!(Balances::free_balance(ALICE), before);
-		let judged = events().into_iter().find_map(|e| match e {
-			Event::RequestRejected {
-				executor,
-				verifiers,
-				..
-			} => Some((executor, verifiers)),
-			_ => None,
-		});
-		let (executor, verifiers) = judged.unwrap();
-		assert_eq!(executor.1, Judgement::Accept);
-		let of_liar = verifiers.iter().find(|(v, _)| *v == liar).unwrap();
-		assert_eq!(of_liar.1, Judgement::Fraud);
+		for _ in 0..2 {
+			work_block(&[(liar, Habit::Lying)]);
+		}
+		assert_eq!(state(request), RequestState::Disputed);
+		assert!(events().contains(&Event::RequestDisputed { request }));
+		assert!(reported().is_empty());
 	});
 }
 
 #[test]
-fn a_lying_executor_of_a_tensor_is_found() {
+fn one_verifier_of_several_is_not_outvoted() {
 	run(|| {
-		let request = ask(TENSOR, ALICE);
-		blocks(2);
-		let liar = executor(request);
-		settle_within(request, 6, &[(liar, Habit::Lying)]);
-		assert_eq!(state(request), RequestState::Rejected);
+		let request = drawn_with(3);
+		let slanderer = verifiers(request)[0];
+		for _ in 0..2 {
+			work_block(&[(slanderer, Habit::Slandering)]);
+		}
+		assert_eq!(state(request), RequestState::Disputed);
 	});
 }
 
@@ -85,11 +84,15 @@ fn an_executor_whose_evidence_is_not_that_of_its_output_is_found() {
 		verifiers(request)
 			.into_iter()
 			.for_each(|v| work(v, Habit::Honest));
+		assert_eq!(state(request), RequestState::Disputed);
+		next_block();
+		settle_within(request, 6, &[]);
 		assert_eq!(state(request), RequestState::Rejected);
 		let wrong = events().into_iter().any(
 			|e| matches!(e, Event::RequestRejected { answer, .. } if answer == AnswerJudgement::Wrong),
 		);
 		assert!(wrong);
+		assert!(reported().iter().all(|o| o.offender.0 == liar));
 	});
 }
 
@@ -131,7 +134,7 @@ fn verifiers_verdict_decides_over_the_executors() {
 			};
 			report(*m, vec![statement]).unwrap();
 		}
-		assert_eq!(state(request), RequestState::Rejected);
+		assert_eq!(state(request), RequestState::Disputed);
 	});
 }
 
@@ -187,7 +190,10 @@ fn evidence_of_the_other_class_is_refused() {
 		let challenge = Inference::work(request).unwrap().challenge.unwrap();
 		let first = verifiers(request)[0];
 		let mut evidence = digest(1);
-		evidence.fingerprint = Fingerprint::Values(vec![1, 2].try_into().unwrap());
+		evidence.fingerprint = Fingerprint::Values {
+			shape: 0,
+			values: vec![1, 2].try_into().unwrap(),
+		};
 		let commitment = evidence.commitment(request, &challenge, &first, &salt(first));
 		report(
 			first,

@@ -1,6 +1,8 @@
-use consilience_primitives::view::RequestState;
+use consilience_primitives::{report::Statement, request::Output, view::RequestState};
 
-use crate::{mock::*, Event, ExpiryReason, Requests};
+use crate::{
+	features::offence::FREE_STRIKES, mock::*, Event, ExpiryReason, OffenceKind, Requests, Strikes,
+};
 
 #[test]
 fn a_silent_executor_is_replaced_and_the_request_still_becomes_final() {
@@ -121,6 +123,82 @@ fn withholding_after_a_tensor_is_shown_expires() {
 		let silent = verifiers(request)[0];
 		settle_within(request, 20, &[(silent, Habit::Withholding)]);
 		assert_eq!(state(request), RequestState::Expired);
+	});
+}
+
+#[test]
+fn an_executor_that_shows_a_tensor_and_withholds_its_evidence_gains_no_copier() {
+	run(|| {
+		let request = ask(TENSOR, ALICE);
+		blocks(2);
+		let liar = executor(request);
+		work(liar, Habit::Honest);
+		blocks(2);
+		work_block(&[]);
+		let output = Output::Tensors(vec![tensor("y", &[5])].try_into().unwrap());
+		let salt = salt(liar);
+		let shown = Statement::RevealOutput {
+			request,
+			output,
+			salt,
+		};
+		report(liar, vec![shown]).unwrap();
+		settle_within(request, 20, &[(liar, Habit::Withholding)]);
+		assert_eq!(state(request), RequestState::Expired);
+		blocks(2);
+		let offences: Vec<_> = reported().iter().map(|o| (o.offender.0, o.kind)).collect();
+		assert_eq!(offences, [(liar, OffenceKind::WithheldReveal)]);
+	});
+}
+
+#[test]
+fn repeated_absence_is_an_offence_that_grows_and_is_forgiven_in_time() {
+	run(|| {
+		let silent = VALIDATORS[0];
+		let mut fractions = Vec::new();
+		for _ in 0..200 {
+			let evidence = digest(7);
+			let serve = Statement::Serve {
+				model: id(TEXT),
+				evidence,
+			};
+			let _ = report(silent, vec![serve]);
+			let request = ask(TEXT, ALICE);
+			settle_within(request, 40, &[(silent, Habit::Silent)]);
+			blocks(1);
+			fractions.extend(reported().iter().map(|o| {
+				assert_eq!((o.offender.0, o.kind), (silent, OffenceKind::Absence));
+				o.fraction.deconstruct()
+			}));
+			if fractions.len() >= 3 {
+				break;
+			}
+		}
+		assert_eq!(fractions, [1_000_000, 2_000_000, 3_000_000]);
+		let strikes = Strikes::<Test>::get(silent);
+		assert_eq!(strikes, FREE_STRIKES + 3);
+		set_session(&VALIDATORS);
+		assert_eq!(Strikes::<Test>::get(silent), strikes / 2);
+	});
+}
+
+#[test]
+fn a_disabled_validator_is_drawn_no_more_and_cannot_come_back_in_the_session() {
+	run(|| {
+		disable(&[0]);
+		let serve = Statement::Serve {
+			model: id(TEXT),
+			evidence: digest(7),
+		};
+		assert!(report(VALIDATORS[0], vec![serve.clone()]).is_err());
+		for _ in 0..10 {
+			let request = ask(TEXT, ALICE);
+			settle_within(request, 8, &[]);
+			assert!(!verifiers(request).contains(&VALIDATORS[0]));
+			assert_ne!(executor(request), VALIDATORS[0]);
+		}
+		disable(&[]);
+		assert!(report(VALIDATORS[0], vec![serve]).is_ok());
 	});
 }
 

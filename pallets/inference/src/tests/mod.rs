@@ -5,6 +5,7 @@ mod callback;
 mod compare;
 mod deadline;
 mod draw;
+mod jury;
 mod properties;
 mod report;
 mod request;

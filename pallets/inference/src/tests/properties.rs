@@ -7,7 +7,7 @@ use polkadot_sdk::frame_support::{
 };
 use proptest::prelude::*;
 
-use crate::{mock::*, HoldReason, NextRequest, RequestInference, Requests};
+use crate::{mock::*, HoldReason, Juries, NextRequest, OffenceRange, RequestInference, Requests};
 
 #[derive(Clone, Debug)]
 enum Action {
@@ -15,9 +15,17 @@ enum Action {
 		model: u8,
 		by_bob: bool,
 		verifiers: u8,
+		sampled: Option<u16>,
 		limit: u64,
 		tip: u64,
 		callback: bool,
+	},
+	Appeal {
+		request: u64,
+		by: u8,
+	},
+	Disable {
+		validator: usize,
 	},
 	Cancel {
 		request: u64,
@@ -50,22 +58,33 @@ fn habit() -> impl Strategy<Value = Habit> {
 		1 => Just(Habit::Silent),
 		1 => Just(Habit::Withholding),
 		1 => Just(Habit::Lying),
+		1 => Just(Habit::Vouching),
+		1 => Just(Habit::Slandering),
 	]
 }
 
 fn action() -> impl Strategy<Value = Action> {
 	let model = 1u8..=2;
 	prop_oneof![
-		4 => (model.clone(), any::<bool>(), 0u8..=6, 0u64..2_000, 0u64..50, any::<bool>()).prop_map(
-			|(model, by_bob, verifiers, limit, tip, callback)| {
-				Action::Ask { model, by_bob, verifiers, limit, tip, callback }
-			}
-		),
+		4 => (
+			model.clone(),
+			any::<bool>(),
+			0u8..=6,
+			prop::option::weighted(0.3, 0u16..1_100),
+			0u64..2_000,
+			0u64..50,
+			any::<bool>()
+		)
+			.prop_map(|(model, by_bob, verifiers, sampled, limit, tip, callback)| {
+				Action::Ask { model, by_bob, verifiers, sampled, limit, tip, callback }
+			}),
+		2 => (0u64..20, 0u8..4).prop_map(|(request, by)| Action::Appeal { request, by }),
+		1 => (0usize..7).prop_map(|validator| Action::Disable { validator }),
 		1 => (0u64..20, any::<bool>()).prop_map(|(request, by_bob)| Action::Cancel { request, by_bob }),
-		20 => (0usize..5, habit()).prop_map(|(validator, habit)| Action::Work { validator, habit }),
-		1 => (0usize..5, model.clone()).prop_map(|(validator, model)| Action::Withdraw { validator, model }),
-		2 => (0usize..5, model).prop_map(|(validator, model)| Action::Serve { validator, model }),
-		1 => prop::option::of(0usize..5).prop_map(|without| Action::Session { without }),
+		20 => (0usize..7, habit()).prop_map(|(validator, habit)| Action::Work { validator, habit }),
+		1 => (0usize..7, model.clone()).prop_map(|(validator, model)| Action::Withdraw { validator, model }),
+		2 => (0usize..7, model).prop_map(|(validator, model)| Action::Serve { validator, model }),
+		1 => prop::option::of(0usize..7).prop_map(|without| Action::Session { without }),
 		1 => prop::bool::weighted(0.8).prop_map(Action::Randomness),
 		1 => any::<bool>().prop_map(Action::Deaf),
 		1 => any::<bool>().prop_map(Action::Idle),
@@ -80,6 +99,7 @@ fn act(action: Action) {
 			model,
 			by_bob,
 			verifiers,
+			sampled,
 			limit,
 			tip,
 			callback,
@@ -89,7 +109,10 @@ fn act(action: Action) {
 			} else {
 				tensor_input(&[1, 2])
 			};
-			let assurance = Assurance::Committee(verifiers);
+			let assurance = match sampled {
+				Some(p) => Assurance::Sampled(p),
+				None => Assurance::Committee(verifiers),
+			};
 			if callback {
 				let _ = with_storage_layer(|| {
 					Inference::request_inference(
@@ -112,6 +135,16 @@ fn act(action: Action) {
 						tip,
 					)
 				});
+			}
+		}
+		Action::Appeal { request, by } => {
+			let who = [ALICE, BOB, VALIDATORS[0], VALIDATORS[5]][usize::from(by)];
+			let _ = with_storage_layer(|| Inference::appeal(RuntimeOrigin::signed(who), request));
+		}
+		Action::Disable { validator } => {
+			let sits = crate::Keys::<Test>::get().len();
+			if validator < sits {
+				disable(&[validator as u32]);
 			}
 		}
 		Action::Cancel { request, by_bob } => {
@@ -143,6 +176,7 @@ fn act(action: Action) {
 			if let Some(i) = without {
 				validators.remove(i);
 			}
+			disable(&[]);
 			set_session(&validators);
 		}
 		Action::Randomness(on) => set_vrf(on),
@@ -180,8 +214,12 @@ proptest! {
 			check();
 			for who in [ALICE, BOB] {
 				assert_eq!(Balances::balance_on_hold(&HoldReason::Escrow.into(), &who), 0);
+				assert_eq!(Balances::balance_on_hold(&HoldReason::Appeal.into(), &who), 0);
 			}
 			assert_eq!(Requests::<Test>::iter().count(), 0);
+			assert_eq!(Juries::<Test>::iter().count(), 0);
+			let (first, end) = OffenceRange::<Test>::get();
+			assert_eq!(first, end, "staking has heard of everything");
 			assert_eq!(total(), money);
 		});
 	}

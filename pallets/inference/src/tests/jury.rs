@@ -1,0 +1,337 @@
+use consilience_primitives::{request::Assurance, view::RequestState, RequestId};
+use polkadot_sdk::frame_support::{assert_noop, assert_ok};
+
+use crate::{mock::*, Error, Event, OffenceKind, OffenceKind::*};
+
+/// A request with an answer and a committee, whose executor has this habit.
+fn committee(model: u8, habit: Habit) -> RequestId {
+	let request = ask(model, ALICE);
+	blocks(2);
+	work(executor(request), habit);
+	blocks(2);
+	request
+}
+
+/// What staking heard of, once it has heard of everything.
+fn offences() -> Vec<(u64, OffenceKind)> {
+	blocks(10);
+	reported().iter().map(|o| (o.offender.0, o.kind)).collect()
+}
+
+fn jurors(request: RequestId) -> Vec<u64> {
+	Inference::request_view(request).unwrap().jurors
+}
+
+#[test]
+fn a_wrong_answer_is_rejected_refunded_and_slashed() {
+	run(|| {
+		let before = Balances::free_balance(ALICE);
+		let request = committee(TEXT, Habit::Vouching);
+		let liar = executor(request);
+		settle_within(request, 10, &[(liar, Habit::Vouching)]);
+		assert_eq!(state(request), RequestState::Rejected);
+		assert_eq!(Balances::free_balance(ALICE), before);
+		assert_eq!(
+			jurors(request).len(),
+			7,
+			"all who serve the model, the parties too"
+		);
+		assert_eq!(offences(), [(liar, FraudulentResult)]);
+		assert!(!pallet_model_registry::Serving::<Test>::get(id(TEXT)).contains(&liar));
+	});
+}
+
+#[test]
+fn the_jury_of_a_slashed_liar_is_paid_by_the_treasury() {
+	run(|| {
+		let money = total();
+		let request = committee(TEXT, Habit::Vouching);
+		let liar = executor(request);
+		let honest = VALIDATORS.into_iter().find(|v| *v != liar).unwrap();
+		let (before, of_liar) = (Balances::free_balance(honest), Balances::free_balance(liar));
+		settle_within(request, 10, &[(liar, Habit::Vouching)]);
+		// A verifier's share: 30 % of 100 + 34 + 20, divided by two.
+		assert_eq!(Balances::free_balance(honest) - before, 23);
+		assert_eq!(Balances::free_balance(liar), of_liar);
+		assert_eq!(total(), money);
+	});
+}
+
+#[test]
+fn two_liars_of_a_committee_do_not_get_a_wrong_answer_through() {
+	run(|| {
+		let request = committee(TEXT, Habit::Vouching);
+		let odd = [
+			(executor(request), Habit::Vouching),
+			(verifiers(request)[0], Habit::Vouching),
+		];
+		settle_within(request, 10, &odd);
+		assert_eq!(state(request), RequestState::Rejected);
+		let mut blamed = offences();
+		blamed.sort();
+		let mut expected = vec![(odd[0].0, FraudulentResult), (odd[1].0, FraudulentEvidence)];
+		expected.sort();
+		assert_eq!(blamed, expected);
+	});
+}
+
+#[test]
+fn a_verifier_that_invents_evidence_is_found_and_everybody_else_paid() {
+	run(|| {
+		let request = committee(TEXT, Habit::Honest);
+		let (writer, liar, honest) = (
+			executor(request),
+			verifiers(request)[0],
+			verifiers(request)[1],
+		);
+		let before = [writer, liar, honest].map(Balances::free_balance);
+		settle_within(request, 10, &[(liar, Habit::Lying)]);
+		assert_eq!(state(request), RequestState::Final);
+		let view = Inference::request_view(request).unwrap();
+		assert_eq!(view.paid + view.refunded, 1_000);
+		let after = [writer, liar, honest].map(Balances::free_balance);
+		// 164: the executor 98, each verifier 24; what is left is divided among the six honest jurors.
+		assert_eq!(view.paid, 164);
+		let rest = (164 - 98 - 24) / 6;
+		assert_eq!(after[0] - before[0], 98 + rest);
+		assert_eq!(after[1], before[1]);
+		assert_eq!(after[2] - before[2], 24 + rest);
+		assert_eq!(offences(), [(liar, FraudulentEvidence)]);
+	});
+}
+
+#[test]
+fn a_verifier_that_slanders_a_right_answer_is_found() {
+	run(|| {
+		let request = committee(TEXT, Habit::Honest);
+		let liar = verifiers(request)[0];
+		settle_within(request, 10, &[(liar, Habit::Slandering)]);
+		assert_eq!(state(request), RequestState::Final);
+		assert_eq!(offences(), [(liar, FraudulentEvidence)]);
+	});
+}
+
+#[test]
+fn a_wrong_tensor_is_rejected_and_slashed() {
+	run(|| {
+		let request = committee(TENSOR, Habit::Lying);
+		let liar = executor(request);
+		settle_within(request, 10, &[(liar, Habit::Lying)]);
+		assert_eq!(state(request), RequestState::Rejected);
+		assert_eq!(offences(), [(liar, FraudulentResult)]);
+	});
+}
+
+#[test]
+fn a_jury_that_is_too_small_blames_nobody() {
+	run(|| {
+		for v in &VALIDATORS[..2] {
+			assert_ok!(ModelRegistry::withdraw(v, id(TEXT)));
+		}
+		let before = Balances::free_balance(ALICE);
+		let request = committee(TEXT, Habit::Vouching);
+		settle_within(request, 10, &[(executor(request), Habit::Vouching)]);
+		assert_eq!(state(request), RequestState::Rejected);
+		assert_eq!(Balances::free_balance(ALICE), before);
+		assert!(offences().is_empty());
+	});
+}
+
+#[test]
+fn jurors_who_do_not_come_are_not_waited_for() {
+	run(|| {
+		let request = committee(TEXT, Habit::Vouching);
+		let liar = executor(request);
+		let parties = verifiers(request);
+		let outside: Vec<_> = VALIDATORS
+			.into_iter()
+			.filter(|v| *v != liar && !parties.contains(v))
+			.collect();
+		settle_within(
+			request,
+			30,
+			&[(liar, Habit::Vouching), (outside[0], Habit::Silent)],
+		);
+		assert_eq!(state(request), RequestState::Rejected);
+		assert_eq!(offences(), [(liar, FraudulentResult)]);
+		// With two silent ones there are two left, which is too few.
+		let request = committee(TEXT, Habit::Honest);
+		let slanderer = verifiers(request)[0];
+		let mut odd = vec![(slanderer, Habit::Slandering)];
+		odd.extend(
+			VALIDATORS
+				.into_iter()
+				.filter(|v| *v != executor(request) && !verifiers(request).contains(v))
+				.map(|v| (v, Habit::Silent)),
+		);
+		settle_within(request, 30, &odd);
+		assert_eq!(state(request), RequestState::Rejected);
+		assert!(offences().is_empty());
+	});
+}
+
+#[test]
+fn a_juror_that_withholds_is_an_offender_and_the_others_decide() {
+	run(|| {
+		let request = committee(TEXT, Habit::Vouching);
+		let liar = executor(request);
+		let parties = verifiers(request);
+		let withholding = VALIDATORS
+			.into_iter()
+			.find(|v| *v != liar && !parties.contains(v))
+			.unwrap();
+		settle_within(
+			request,
+			30,
+			&[(liar, Habit::Vouching), (withholding, Habit::Withholding)],
+		);
+		assert_eq!(state(request), RequestState::Rejected);
+		let mut blamed = offences();
+		blamed.sort();
+		let mut expected = vec![(liar, FraudulentResult), (withholding, WithheldReveal)];
+		expected.sort();
+		assert_eq!(blamed, expected);
+	});
+}
+
+/// A request that is checked with probability `p`, answered by somebody with this habit, after the draw.
+fn sampled(p: u16, habit: Habit) -> RequestId {
+	let request = Inference::do_request(
+		ALICE,
+		id(TEXT),
+		text("hi", 4),
+		Assurance::Sampled(p),
+		1_000,
+		0,
+	)
+	.unwrap();
+	blocks(2);
+	work(executor(request), habit);
+	blocks(2);
+	request
+}
+
+#[test]
+fn chance_decides_whether_an_answer_is_checked() {
+	run(|| {
+		admit_sampling();
+		let mut checked = 0;
+		for _ in 0..200 {
+			let request = sampled(250, Habit::Honest);
+			checked += u32::from(!verifiers(request).is_empty());
+			settle_within(request, 10, &[]);
+			assert_eq!(state(request), RequestState::Final);
+		}
+		// 50 expected; five standard deviations are 31.
+		assert!((19..=81).contains(&checked), "{checked}");
+	});
+}
+
+#[test]
+fn an_unchecked_answer_is_final_after_the_time_for_appeals_and_costs_less() {
+	run(|| {
+		admit_sampling();
+		let request = sampled(0, Habit::Honest);
+		let until = Inference::request_view(request)
+			.unwrap()
+			.appealable_until
+			.unwrap();
+		while polkadot_sdk::frame_system::Pallet::<Test>::block_number() <= until {
+			assert_eq!(state(request), RequestState::Provisional);
+			next_block();
+		}
+		assert_eq!(state(request), RequestState::Final);
+		// 164 without the verifiers' 30 %, rounded down.
+		assert_eq!(Inference::request_view(request).unwrap().paid, 164 - 49);
+	});
+}
+
+#[test]
+fn an_appeal_against_a_wrong_answer_is_won() {
+	run(|| {
+		admit_sampling();
+		let before = Balances::free_balance(ALICE);
+		let request = sampled(0, Habit::Vouching);
+		let liar = executor(request);
+		assert_noop!(
+			Inference::appeal(RuntimeOrigin::signed(BOB), request),
+			Error::<Test>::MayNotAppeal
+		);
+		assert_ok!(Inference::appeal(RuntimeOrigin::signed(ALICE), request));
+		assert_eq!(Balances::free_balance(ALICE), before - 1_000 - 500);
+		assert_noop!(
+			Inference::appeal(RuntimeOrigin::signed(ALICE), request),
+			Error::<Test>::NotAppealable
+		);
+		next_block();
+		settle_within(request, 10, &[(liar, Habit::Vouching)]);
+		assert_eq!(state(request), RequestState::Rejected);
+		assert_eq!(Balances::free_balance(ALICE), before);
+		assert_eq!(offences(), [(liar, FraudulentResult)]);
+	});
+}
+
+#[test]
+fn an_appeal_against_a_right_answer_costs_the_bond() {
+	run(|| {
+		admit_sampling();
+		let money = total();
+		let request = sampled(0, Habit::Honest);
+		let appellant = VALIDATORS
+			.into_iter()
+			.find(|v| *v != executor(request))
+			.unwrap();
+		let before = Balances::free_balance(appellant);
+		assert_ok!(Inference::appeal(RuntimeOrigin::signed(appellant), request));
+		next_block();
+		settle_within(request, 10, &[]);
+		assert_eq!(state(request), RequestState::Final);
+		// A seventh of the bond comes back: the appellant is a juror too; and a seventh of what is the treasury's else.
+		let rest = (164 - 49 - 98) / 7;
+		assert_eq!(
+			before - Balances::free_balance(appellant),
+			500 - 500 / 7 - rest
+		);
+		assert!(events().contains(&Event::AppealLost {
+			request,
+			who: appellant,
+			bond: 500
+		}));
+		assert!(offences().is_empty());
+		assert_eq!(total(), money);
+	});
+}
+
+#[test]
+fn nobody_appeals_where_there_is_no_jury() {
+	run(|| {
+		admit_sampling();
+		for v in &VALIDATORS[..4] {
+			assert_ok!(ModelRegistry::withdraw(v, id(TEXT)));
+		}
+		let request = sampled(0, Habit::Honest);
+		assert_noop!(
+			Inference::appeal(RuntimeOrigin::signed(ALICE), request),
+			Error::<Test>::JuryTooSmall
+		);
+	});
+}
+
+#[test]
+fn sampling_is_for_text_and_as_the_model_admits_it() {
+	run(|| {
+		let ask = |model, input, p| {
+			Inference::do_request(ALICE, id(model), input, Assurance::Sampled(p), 1_000, 0)
+		};
+		let refused = Err(Error::<Test>::BadAssurance.into());
+		assert_eq!(
+			ask(TEXT, text("hi", 4), 999),
+			refused,
+			"the model checks always"
+		);
+		assert!(ask(TEXT, text("hi", 4), 1_000).is_ok());
+		admit_sampling();
+		assert_eq!(ask(TEXT, text("hi", 4), 1_001), refused);
+		assert_eq!(ask(TENSOR, tensor_input(&[1, 2]), 500), refused);
+	});
+}
