@@ -1,5 +1,7 @@
 //! Lateness: executors and verifiers are replaced, requests expire, settled ones are forgotten.
 
+use alloc::vec::Vec;
+
 use consilience_primitives::{view::RequestState, RequestId};
 use pallet_model_registry::Models;
 use polkadot_sdk::{
