@@ -71,10 +71,13 @@ pub enum Fingerprint {
 pub struct Verdict {
 	/// Largest margin; [`u32::MAX`] for an answer that no model could give: an impossible token, a wrong end, text that is
 	/// not what the tokens say.
+	#[codec(compact)]
 	pub margin_max: u32,
 	/// Mean over all answer positions, each clipped to 16 logits.
+	#[codec(compact)]
 	pub margin_mean: u32,
 	/// Positions with a margin over the policy's accepted maximum.
+	#[codec(compact)]
 	pub deviations: u32,
 }
 

@@ -37,6 +37,7 @@ pub enum Statement {
 	/// The executor's answer (text generation).
 	Answer {
 		/// The request.
+		#[codec(compact)]
 		request: RequestId,
 		/// The answer.
 		output: Output,
@@ -44,6 +45,7 @@ pub enum Statement {
 	/// The executor's binding commitment to its answer (embedding, tensor).
 	CommitOutput {
 		/// The request.
+		#[codec(compact)]
 		request: RequestId,
 		/// [`crate::evidence::output_commitment`].
 		commitment: H256,
@@ -51,6 +53,7 @@ pub enum Statement {
 	/// A member's commitment to its evidence.
 	Commit {
 		/// The request.
+		#[codec(compact)]
 		request: RequestId,
 		/// [`Evidence::commitment`].
 		commitment: H256,
@@ -58,6 +61,7 @@ pub enum Statement {
 	/// A member's evidence.
 	Reveal {
 		/// The request.
+		#[codec(compact)]
 		request: RequestId,
 		/// What it measured.
 		evidence: Evidence,
@@ -67,6 +71,7 @@ pub enum Statement {
 	/// The answer to which the executor is bound. Comes before or with its [`Statement::Reveal`].
 	RevealOutput {
 		/// The request.
+		#[codec(compact)]
 		request: RequestId,
 		/// The answer.
 		output: Output,
@@ -158,4 +163,64 @@ pub struct Work {
 	/// For jurors: seed of the challenge of the disputed round, under which they measure a second time for
 	/// [`Evidence::prior`].
 	pub prior: Option<H256>,
+}
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+	use crate::{
+		crypto::{InferencePair, InferenceSignature},
+		evidence::{Fingerprint, Verdict},
+		model::NumericClass,
+	};
+	use polkadot_sdk::sp_core::Pair;
+
+	/// Bytes of a round's statements of one request by one member, and of the two reports that carry them and nothing else.
+	fn bytes(class: NumericClass) -> (usize, usize) {
+		let fingerprint = match class {
+			NumericClass::Exact => Fingerprint::Digest([7; 16]),
+			NumericClass::Tolerant => Fingerprint::Values {
+				shape: 0,
+				values: alloc::vec![1 << 20; 16].try_into().expect("in bounds"),
+			},
+		};
+		let statements = [
+			Statement::Commit {
+				request: 1 << 24,
+				commitment: H256::repeat_byte(1),
+			},
+			Statement::Reveal {
+				request: 1 << 24,
+				evidence: Evidence {
+					fingerprint,
+					verdict: Verdict::default(),
+					prior: None,
+				},
+				salt: [2; 16],
+			},
+		];
+		let signature: InferenceSignature = InferencePair::from_seed(&[1; 32]).sign(b"x");
+		let reports = statements.clone().map(|s| Report {
+			session: u32::MAX,
+			validator: 299,
+			at: u32::MAX,
+			statements: alloc::vec![s].try_into().expect("in bounds"),
+		});
+		(
+			statements.iter().map(|s| s.encoded_size()).sum(),
+			reports.iter().map(|r| (r, &signature).encoded_size()).sum(),
+		)
+	}
+
+	/// Executor and two verifiers. The targets are 2 bytes a token at 200 tokens and 6 at 64.
+	#[test]
+	fn evidence_on_chain_stays_within_its_budget() {
+		let (exact, reports) = bytes(NumericClass::Exact);
+		assert_eq!((exact, reports), (79, 233));
+		let (tolerant, _) = bytes(NumericClass::Tolerant);
+		assert_eq!(tolerant, 79 - 16 + 2 + 16 * 4);
+		for (per_token, tokens) in [(2, 200), (6, 64)] {
+			assert!(exact * 3 <= per_token * tokens);
+		}
+	}
 }

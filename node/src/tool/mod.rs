@@ -71,20 +71,77 @@ pub(crate) enum RequestCommand {
 		#[command(flatten)]
 		format: Format,
 	},
+	/// Appeal against an answer that was not drawn for a check, and follow the request to its end. Holds a bond, which is
+	/// lost if the answer is right.
+	Appeal {
+		/// Number of the request.
+		request: RequestId,
+		#[command(flatten)]
+		signer: Signer,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
+	/// Take back a request before an executor is drawn for it.
+	Cancel {
+		/// Number of the request.
+		request: RequestId,
+		#[command(flatten)]
+		signer: Signer,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
 }
 
 impl RequestCommand {
 	/// Does what the command says.
 	pub(crate) fn run(&self) -> sc_cli::Result<()> {
-		let Self::Watch {
-			request,
-			node,
-			format,
-		} = self;
-		block_on(async {
-			let chain = chain::Chain::connect(&node.url).await?;
-			watch::until_settled(&chain, *request, *format, std::time::Instant::now()).await
-		})
+		let since = std::time::Instant::now();
+		match self {
+			Self::Watch {
+				request,
+				node,
+				format,
+			} => block_on(async {
+				let chain = chain::Chain::connect(&node.url).await?;
+				watch::until_settled(&chain, *request, *format, since).await
+			}),
+			Self::Appeal {
+				request,
+				signer,
+				node,
+				format,
+			} => {
+				let call = pallet_inference::Call::appeal { request: *request };
+				block_on(async {
+					let pair = chain::pair(&signer.suri)?;
+					let chain = chain::Chain::connect(&node.url).await?;
+					chain.submit(&pair, call.into()).await?;
+					watch::until_settled(&chain, *request, *format, since).await
+				})
+			}
+			Self::Cancel {
+				request,
+				signer,
+				node,
+				format,
+			} => {
+				let call = pallet_inference::Call::cancel { request: *request };
+				block_on(async {
+					let pair = chain::pair(&signer.suri)?;
+					let chain = chain::Chain::connect(&node.url).await?;
+					let (block, _) = chain.submit(&pair, call.into()).await?;
+					let value = serde_json::json!({ "request": request, "status": "cancelled", "block": block.number });
+					format.print(&value, || {
+						format!("request {request} is cancelled in block {}", block.number)
+					});
+					Ok(())
+				})
+			}
+		}
 	}
 }
 
