@@ -71,7 +71,7 @@ parameter_types! {
 	pub const DepositBase: u64 = 1_000;
 	pub const DepositPerByte: u64 = 0;
 	pub const MinServing: u32 = 3;
-	pub const MaxServing: u32 = 16;
+	pub const MaxServing: u32 = 64;
 	pub const MaxServed: u32 = 4;
 	pub const MaxModels: u32 = 4;
 	pub const Treasury: u64 = TREASURY;
@@ -83,19 +83,19 @@ parameter_types! {
 		withheld_slash: Perbill::from_percent(1),
 		absence_slash: Perbill::from_parts(1_000_000),
 	};
-	pub const MaxValidators: u32 = 16;
-	pub const MaxLoad: u32 = 4;
+	pub const MaxValidators: u32 = 64;
+	pub static MaxLoad: u32 = 4;
 	pub const MaxJuries: u32 = 2;
-	pub const MaxAssignments: u32 = 6;
+	pub static MaxAssignments: u32 = 6;
 	pub const MaxJurors: u32 = 8;
 	pub const MinJury: u32 = 3;
 	pub const AppealBond: u64 = 500;
 	pub const AppealBlocks: u64 = 5;
 	pub const MinEscrow: u64 = 20;
 	pub const MaxVerifiers: u8 = 5;
-	pub const MaxOpen: u32 = 12;
-	pub const MaxOpenPerAccount: u32 = 8;
-	pub const MaxPerBlock: u32 = 6;
+	pub static MaxOpen: u32 = 12;
+	pub static MaxOpenPerAccount: u32 = 8;
+	pub static MaxPerBlock: u32 = 6;
 	pub const DrawPatience: u64 = 4;
 	pub const RevealBlocks: u64 = 3;
 	pub const Retention: u64 = 20;
@@ -678,13 +678,21 @@ fn output(request: RequestId, habit: Habit) -> Output {
 
 /// Does everything that is due for a validator, in one report.
 pub(crate) fn work(validator: u64, habit: Habit) {
+	let statements = statements(validator, habit);
+	if !statements.is_empty() {
+		report(validator, statements).unwrap();
+	}
+}
+
+/// What a validator has to say.
+pub(crate) fn statements(validator: u64, habit: Habit) -> Vec<Statement> {
+	let mut statements = Vec::new();
 	let Some(duties) = Inference::duties(&pair(validator).public()) else {
-		return;
+		return statements;
 	};
 	if habit == Habit::Silent {
-		return;
+		return statements;
 	}
-	let mut statements = Vec::new();
 	for duty in duties.duties {
 		let request = duty.request;
 		match duty.kind {
@@ -739,9 +747,7 @@ pub(crate) fn work(validator: u64, habit: Habit) {
 			}
 		}
 	}
-	if !statements.is_empty() {
-		report(validator, statements).unwrap();
-	}
+	statements
 }
 
 /// Everybody works honestly for a block, but those named.

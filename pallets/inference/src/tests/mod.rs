@@ -11,4 +11,6 @@ mod report;
 mod request;
 mod round;
 mod settle;
+mod simulation;
+mod throughput;
 mod view;
