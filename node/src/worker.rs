@@ -24,9 +24,14 @@ pub(crate) struct WorkerParams {
 	#[arg(long, value_name = "PROVIDER", default_value = "cpu")]
 	engine_provider: String,
 
-	/// Bytes of memory after which the engine gets no more.
+	/// Bytes of memory after which the engine gets no more [default: three quarters of the machine's].
 	#[arg(long, value_name = "BYTES")]
 	engine_memory_limit: Option<u64>,
+
+	/// Let the engine stay in the node's user and network namespaces, for drivers that do not work elsewhere. It has no
+	/// network all the same where the kernel can filter system calls.
+	#[arg(long)]
+	engine_no_namespaces: bool,
 
 	/// Jobs that the engine does at a time.
 	#[arg(long, value_name = "COUNT", default_value_t = Limits::default().jobs)]
@@ -57,6 +62,9 @@ impl WorkerParams {
 		];
 		if let Some(limit) = self.engine_memory_limit {
 			arguments.extend(["--memory-limit".into(), limit.to_string()]);
+		}
+		if self.engine_no_namespaces {
+			arguments.push("--no-namespaces".into());
 		}
 		arguments
 	}

@@ -23,9 +23,13 @@ pub(crate) struct EngineCommand {
 	#[arg(long, default_value = "cpu", value_parser = provider)]
 	provider: Provider,
 
-	/// Bytes of memory after which the process gets no more.
+	/// Bytes of memory after which the process gets no more [default: three quarters of the machine's].
 	#[arg(long)]
 	memory_limit: Option<u64>,
+
+	/// Stay in the node's user and network namespaces.
+	#[arg(long)]
+	no_namespaces: bool,
 
 	/// Jobs at a time.
 	#[arg(long, default_value_t = 2)]
@@ -63,6 +67,8 @@ impl EngineCommand {
 					optimization: None,
 				},
 				memory_limit: self.memory_limit,
+				no_namespaces: self.no_namespaces,
+				time: Default::default(),
 				workers: self.workers,
 			},
 		)?;

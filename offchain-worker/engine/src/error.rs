@@ -39,6 +39,9 @@ pub enum EngineError {
 	/// The connection to the engine's process broke: it ended, or was ended.
 	#[error("the engine's process went away")]
 	Gone,
+	/// The model took more time or memory than the engine's process has for it.
+	#[error("limit: {0}")]
+	Limit(String),
 }
 
 impl EngineError {
@@ -61,6 +64,19 @@ impl EngineError {
 			Self::Mismatch(_) => "mismatch",
 			Self::Busy => "busy",
 			Self::Gone => "gone",
+			Self::Limit(_) => "limit",
+		}
+	}
+
+	/// A failed run that failed for want of memory, called that.
+	pub(crate) fn with_memory_named(self) -> Self {
+		// ONNX Runtime has no code for it: these are its allocator's words and the C++ library's.
+		const WORDS: [&str; 3] = ["Failed to allocate memory", "bad_alloc", "bad allocation"];
+		match self {
+			Self::Run(why) if WORDS.iter().any(|w| why.contains(w)) => {
+				Self::Limit(format!("no more memory for this model: {why}"))
+			}
+			other => other,
 		}
 	}
 }

@@ -11,6 +11,7 @@ pub mod client;
 mod embedding;
 mod engine;
 mod error;
+pub mod isolation;
 mod library;
 pub mod protocol;
 pub mod server;

@@ -1,32 +1,71 @@
 //! The engine process: takes commands from one connection, and ends with it.
+//!
+//! Before the first command the process gives up what it does not need ([`crate::isolation`]). A model that takes more memory
+//! than there is fails with [`EngineError::Limit`] and is unloaded. ONNX Runtime cannot be stopped while it loads or runs, so a
+//! command that takes more time than [`TimeLimits`] ends the process: whoever asked for it learns that, and everybody else is
+//! told to ask again, so that a model is not blamed for its neighbour.
 
 use std::{
+	collections::HashMap,
 	io::{self, BufReader, Read, Write},
 	os::unix::net::{UnixListener, UnixStream},
 	path::Path,
 	sync::{
 		mpsc::{sync_channel, Receiver, TrySendError},
-		Arc, Mutex,
+		Arc, Condvar, Mutex, MutexGuard,
 	},
+	time::{Duration, Instant},
 };
 
 use codec::{Decode, Encode};
+use consilience_primitives::ModelId;
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use crate::{
+	isolation::{isolate, Isolation},
 	protocol::{Command, Frame, Reply, MAX_FRAME},
-	Engine, EngineConfig, EngineError, LOG_TARGET,
+	Engine, EngineConfig, EngineError, Provider, LOG_TARGET,
 };
 
 /// Commands that wait for a free worker; more are refused. The node bounds what it asks for far below this.
 const QUEUE: usize = 64;
+/// How long a process waits for its node. A node that has ended in between never comes.
+const CONNECT: Timespec = Timespec {
+	tv_sec: 60,
+	tv_nsec: 0,
+};
+/// How long the node may take to read a reply.
+const WRITE: Duration = Duration::from_secs(30);
+
+/// How long commands may take, from when a worker takes them up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeLimits {
+	/// Loading a model.
+	pub load: Duration,
+	/// Any other command. Shorter than the node's own patience, so that it hears of the reason.
+	pub job: Duration,
+}
+
+impl Default for TimeLimits {
+	fn default() -> Self {
+		Self {
+			load: Duration::from_secs(300),
+			job: Duration::from_secs(540),
+		}
+	}
+}
 
 /// How the process runs.
 #[derive(Clone, Debug, Default)]
 pub struct ServerConfig {
 	/// The engine.
 	pub engine: EngineConfig,
-	/// Bytes of data memory after which allocations fail; none for no limit.
+	/// Bytes of data memory after which allocations fail; none for three quarters of what there is.
 	pub memory_limit: Option<u64>,
+	/// Leave the namespaces as they are.
+	pub no_namespaces: bool,
+	/// How long commands may take.
+	pub time: TimeLimits,
 	/// Commands that are worked on at a time; 64 more may wait.
 	pub workers: usize,
 }
@@ -37,18 +76,56 @@ pub fn bind(socket: &Path) -> io::Result<UnixListener> {
 	UnixListener::bind(socket)
 }
 
-/// Takes one connection on `socket` and serves it until it is closed: when the node goes away, so does the engine.
+/// Isolates this process, takes one connection on `socket`, serves it until it is closed, and ends the process: when the node
+/// goes away, so does the engine. Returns only with an error.
+///
+/// A signal at the parent's death (`PR_SET_PDEATHSIG`) is not asked for: it comes with the end of the *thread* that started the
+/// process, and threads of an asynchronous runtime come and go. The connection ends with the node in every case, and whoever
+/// reads it never waits for a model.
 pub fn serve(socket: &Path, config: ServerConfig) -> io::Result<()> {
-	serve_on(bind(socket)?, config)
+	let listener = bind(socket)?;
+	isolate(&Isolation {
+		memory_limit: config.memory_limit,
+		namespaces: !config.no_namespaces,
+		driver: config.engine.provider != Provider::Cpu,
+	})?
+	.log();
+	let mut waiting = [PollFd::new(&listener, PollFlags::IN)];
+	if poll(&mut waiting, Some(&CONNECT))? == 0 {
+		return Err(io::Error::new(
+			io::ErrorKind::TimedOut,
+			"no node connected to this engine in time",
+		));
+	}
+	match serve_connection(listener, config, |code| exit(code)) {
+		Ok(()) => exit(0),
+		Err(e) => {
+			tracing::error!(target: LOG_TARGET, "the node's connection: {e}");
+			exit(1)
+		}
+	}
 }
 
-/// [`serve`] on a socket that is bound.
+/// Serves one connection on a socket that is bound, in this process as it is: for tests and tools. Time limits have no force.
 pub fn serve_on(listener: UnixListener, config: ServerConfig) -> io::Result<()> {
-	if let Some(limit) = config.memory_limit {
-		use nix::sys::resource::{setrlimit, Resource};
-		setrlimit(Resource::RLIMIT_DATA, limit, limit).map_err(io::Error::from)?;
-	}
+	serve_connection(listener, config, |_| {
+		tracing::error!(target: LOG_TARGET, "a command took too long");
+	})
+}
+
+/// Ends the process at once. Ordinary exit would run ONNX Runtime's destructors beside the threads that may still be inside it.
+fn exit(code: i32) -> ! {
+	// SAFETY: ends the process; nothing runs after it, and nothing of ours is left half written on disk.
+	unsafe { libc::_exit(code) }
+}
+
+fn serve_connection(
+	listener: UnixListener,
+	config: ServerConfig,
+	end: impl Fn(i32) + Send + 'static,
+) -> io::Result<()> {
 	let (connection, _) = listener.accept()?;
+	connection.set_write_timeout(Some(WRITE))?;
 	// Nobody else is to come in, and nothing is to be left behind.
 	if let Some(path) = listener
 		.local_addr()
@@ -62,56 +139,210 @@ pub fn serve_on(listener: UnixListener, config: ServerConfig) -> io::Result<()> 
 	if let Err(e) = &engine {
 		tracing::error!(target: LOG_TARGET, "{e}");
 	}
-	let engine = Arc::new(engine);
-	let writer = Arc::new(Mutex::new(connection.try_clone()?));
+	let shared = Arc::new(Shared {
+		engine,
+		writer: Mutex::new(connection.try_clone()?),
+		jobs: Mutex::new(Some(HashMap::new())),
+		begun: Condvar::new(),
+		time: config.time,
+	});
 	let workers = config.workers.max(1);
 	let (sender, receiver) = sync_channel::<Frame<Command>>(QUEUE);
 	let receiver = Arc::new(Mutex::new(receiver));
 	for n in 0..workers {
-		let (engine, writer, receiver) = (engine.clone(), writer.clone(), receiver.clone());
+		let (shared, receiver) = (shared.clone(), receiver.clone());
 		std::thread::Builder::new()
 			.name(format!("engine-{n}"))
-			.spawn(move || work(&engine, &receiver, &writer))?;
+			.spawn(move || shared.work(&receiver))?;
 	}
-	let mut reader = BufReader::new(connection);
-	while let Some(frame) = read_frame::<Command>(&mut reader)? {
-		// A ping is answered at once: it asks whether the process lives, not whether it is idle. For the same reason reading
-		// never waits for a worker.
-		let (id, body) = if frame.body == Command::Ping {
-			(frame.id, Reply::Pong)
-		} else {
-			match sender.try_send(frame) {
-				Ok(()) => continue,
-				Err(TrySendError::Full(frame)) => (frame.id, Reply::Failed(EngineError::Busy)),
-				Err(TrySendError::Disconnected(_)) => break,
+	let watched = shared.clone();
+	std::thread::Builder::new()
+		.name("engine-time".into())
+		.spawn(move || {
+			if watched.watch() {
+				end(1);
 			}
-		};
-		write_frame(&writer, &Frame { id, body })?;
-	}
-	Ok(())
+		})?;
+	let served = shared.read(BufReader::new(connection), &sender);
+	shared.close();
+	served
 }
 
-fn work(
-	engine: &Result<Engine, EngineError>,
-	commands: &Mutex<Receiver<Frame<Command>>>,
-	writer: &Mutex<UnixStream>,
-) {
-	loop {
-		let next = commands.lock().unwrap_or_else(|e| e.into_inner()).recv();
-		let Ok(Frame { id, body }) = next else { return };
-		let body = match engine {
-			// A panic is a defect of ours or of a library; it costs one job, not the process.
-			Ok(engine) => {
-				std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| execute(engine, body)))
-					.unwrap_or_else(|_| {
-						Reply::Failed(EngineError::Run("the engine panicked".into()))
-					})
-			}
-			Err(e) => Reply::Failed(e.clone()),
-		};
-		if write_frame(writer, &Frame { id, body }).is_err() {
-			return;
+/// A command that waits or is worked on.
+struct Job {
+	/// What it is, and until when it may take; none while it waits.
+	running: Option<(String, Instant)>,
+}
+
+/// Commands by the node's number for them; `None` once the connection is closed.
+type Jobs = Option<HashMap<u64, Job>>;
+
+struct Shared {
+	engine: Result<Engine, EngineError>,
+	writer: Mutex<UnixStream>,
+	jobs: Mutex<Jobs>,
+	/// Something began or all ended: the next deadline is another.
+	begun: Condvar,
+	time: TimeLimits,
+}
+
+impl Shared {
+	fn jobs(&self) -> MutexGuard<'_, Jobs> {
+		self.jobs.lock().unwrap_or_else(|e| e.into_inner())
+	}
+
+	fn close(&self) {
+		self.jobs().take();
+		self.begun.notify_all();
+	}
+
+	/// Reads commands until the connection ends.
+	fn read(
+		&self,
+		mut from: impl Read,
+		sender: &std::sync::mpsc::SyncSender<Frame<Command>>,
+	) -> io::Result<()> {
+		while let Some(frame) = read_frame::<Command>(&mut from)? {
+			// A ping is answered at once: it asks whether the process lives, not whether it is idle. For the same reason
+			// reading never waits for a worker.
+			let (id, body) = if frame.body == Command::Ping {
+				(frame.id, Reply::Pong)
+			} else {
+				let id = frame.id;
+				if let Some(jobs) = &mut *self.jobs() {
+					jobs.insert(id, Job { running: None });
+				}
+				match sender.try_send(frame) {
+					Ok(()) => continue,
+					Err(TrySendError::Full(_)) => {
+						self.finish(id);
+						(id, Reply::Failed(EngineError::Busy))
+					}
+					Err(TrySendError::Disconnected(_)) => break,
+				}
+			};
+			write_frame(&self.writer, &Frame { id, body })?;
 		}
+		Ok(())
+	}
+
+	/// Takes commands until there come no more.
+	fn work(&self, commands: &Mutex<Receiver<Frame<Command>>>) {
+		loop {
+			let next = commands.lock().unwrap_or_else(|e| e.into_inner()).recv();
+			let Ok(Frame { id, body }) = next else { return };
+			self.begin(id, &body);
+			let body = match &self.engine {
+				Ok(engine) => attempt(engine, body),
+				Err(e) => Reply::Failed(e.clone()),
+			};
+			// Whoever is out of the list was answered already, when the process was about to end.
+			if self.finish(id) && write_frame(&self.writer, &Frame { id, body }).is_err() {
+				return;
+			}
+		}
+	}
+
+	fn begin(&self, id: u64, command: &Command) {
+		let limit = match command {
+			Command::Load { .. } => self.time.load,
+			_ => self.time.job,
+		};
+		if let Some(job) = self.jobs().as_mut().and_then(|jobs| jobs.get_mut(&id)) {
+			job.running = Some((describe(command), Instant::now() + limit));
+		}
+		self.begun.notify_all();
+	}
+
+	/// Whether the command was still open.
+	fn finish(&self, id: u64) -> bool {
+		self.jobs()
+			.as_mut()
+			.is_some_and(|jobs| jobs.remove(&id).is_some())
+	}
+
+	/// Waits until a command has taken too long, and answers everybody then; the process is to be ended. False when the
+	/// connection has ended before.
+	fn watch(&self) -> bool {
+		let mut jobs = self.jobs();
+		loop {
+			let Some(open) = &*jobs else { return false };
+			let now = Instant::now();
+			let next = open
+				.values()
+				.filter_map(|job| Some(job.running.as_ref()?.1))
+				.min();
+			match next {
+				None => jobs = self.begun.wait(jobs).unwrap_or_else(|e| e.into_inner()),
+				Some(deadline) if deadline > now => {
+					jobs = self
+						.begun
+						.wait_timeout(jobs, deadline - now)
+						.unwrap_or_else(|e| e.into_inner())
+						.0;
+				}
+				Some(_) => {
+					self.give_up(jobs.take().unwrap_or_default(), now);
+					return true;
+				}
+			}
+		}
+	}
+
+	fn give_up(&self, jobs: HashMap<u64, Job>, now: Instant) {
+		for (id, job) in jobs {
+			let error = match job.running {
+				Some((what, deadline)) if deadline <= now => {
+					let why =
+						format!("{what} took longer than it may, and ended the engine's process");
+					tracing::error!(target: LOG_TARGET, "{why}");
+					EngineError::Limit(why)
+				}
+				_ => EngineError::Busy,
+			};
+			let body = Reply::Failed(error);
+			// The end of the connection says it too.
+			let _ = write_frame(&self.writer, &Frame { id, body });
+		}
+	}
+}
+
+fn describe(command: &Command) -> String {
+	match command {
+		Command::Load { folder } => format!("loading {folder}"),
+		Command::Unload { model } => format!("unloading {model:?}"),
+		Command::Run { model, .. } => format!("running {model:?}"),
+		Command::Measure { model, .. } => format!("measuring {model:?}"),
+		Command::Reference { model } => format!("the reference inference of {model:?}"),
+		Command::Ping => "a ping".into(),
+	}
+}
+
+/// The model that a command runs.
+fn model_of(command: &Command) -> Option<ModelId> {
+	match command {
+		Command::Run { model, .. }
+		| Command::Measure { model, .. }
+		| Command::Reference { model } => Some(*model),
+		Command::Load { .. } | Command::Unload { .. } | Command::Ping => None,
+	}
+}
+
+fn attempt(engine: &Engine, command: Command) -> Reply {
+	let model = model_of(&command);
+	// A panic is a defect of ours or of a library; it costs one job, not the process.
+	let reply = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| execute(engine, command)))
+		.unwrap_or_else(|_| Reply::Failed(EngineError::Run("the engine panicked".into())));
+	match reply {
+		Reply::Failed(error) => {
+			let error = error.with_memory_named();
+			if let (EngineError::Limit(_), Some(model)) = (&error, model) {
+				// ONNX Runtime keeps what a session once had.
+				engine.unload(model);
+			}
+			Reply::Failed(error)
+		}
+		reply => reply,
 	}
 }
 

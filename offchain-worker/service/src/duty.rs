@@ -175,9 +175,12 @@ impl JobError {
 		)
 	}
 
-	/// Whether the engine's process went away over it.
+	/// Whether the engine's process went away over it, or the model took more than there is.
 	pub(crate) fn is_crash(&self) -> bool {
-		matches!(self, Self::TooLong | Self::Engine(EngineError::Gone))
+		matches!(
+			self,
+			Self::TooLong | Self::Engine(EngineError::Gone | EngineError::Limit(_))
+		)
 	}
 }
 

@@ -423,7 +423,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		tracing::warn!(target: LOG_TARGET, "{model:?}: the engine went away ({error}), {crashes} of {CRASHES}");
 		if *crashes >= CRASHES {
 			let why = format!(
-				"the engine went away {CRASHES} times over this model; it is not run any more"
+				"the engine went away {CRASHES} times over this model ({error}); it is not run any more"
 			);
 			tracing::error!(target: LOG_TARGET, "{model:?} is not served: {why}");
 			self.serving.checked(model, Err(why));
