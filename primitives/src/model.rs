@@ -13,6 +13,9 @@ use crate::{
 /// Longest name of a model, in bytes.
 pub const MAX_MODEL_NAME: u32 = 64;
 
+/// Most verifiers of a round on this chain.
+pub const MAX_VERIFIERS: u8 = 15;
+
 /// What a model does.
 #[derive(
 	Clone,

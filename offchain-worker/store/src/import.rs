@@ -8,8 +8,8 @@ use std::{
 use codec::Encode;
 use consilience_primitives::{
 	evidence::Evidence,
-	manifest::{File, Manifest, ManifestError},
-	model::{Price, Task},
+	manifest::{File, Manifest, ManifestError, TaskDetails},
+	model::{Limits, Price, Task, MAX_VERIFIERS},
 	request::Output,
 	ModelId,
 };
@@ -136,6 +136,7 @@ impl Import {
 	) -> Result<Self, ImportError> {
 		let manifest: Manifest = read_json(&folder.join(MANIFEST))?;
 		manifest.validate()?;
+		check_limits(&folder.join(MANIFEST), &manifest)?;
 		check_size(&folder, manifest.files.len(), manifest.size())?;
 		progress(Progress::Total(manifest.size()));
 		for file in &manifest.files {
@@ -143,7 +144,7 @@ impl Import {
 			verify_file(&path, file, |n| progress(Progress::Hashed(n)))
 				.map_err(|why| ImportError::BadFile { path, why })?;
 		}
-		check_graph(&folder, &manifest)?;
+		check_graph(&folder, &manifest.graph, &manifest.files)?;
 		let price = folder.join(PRICE);
 		let price = price.is_file().then(|| read_json(&price)).transpose()?;
 		Ok(Self {
@@ -191,6 +192,8 @@ impl Import {
 				})
 			})
 			.collect::<Result<Vec<File>, _>>()?;
+		// Before ONNX Runtime opens it, and whatever it points to.
+		check_graph(&folder, &card.graph, &files)?;
 		let model = |why| ImportError::Model {
 			graph: folder.join(&card.graph),
 			why,
@@ -208,7 +211,7 @@ impl Import {
 					why,
 				})?;
 		manifest.validate()?;
-		check_graph(&folder, &manifest)?;
+		check_limits(&folder.join(CARD), &manifest)?;
 		progress(Progress::Reference);
 		let (output, evidence) = runner.reference(&folder, &manifest).map_err(model)?;
 		manifest.reference.output = output_hash(&output);
@@ -287,25 +290,54 @@ fn check_size(folder: &Path, files: usize, bytes: u64) -> Result<(), ImportError
 	})
 }
 
+/// Checks that whatever the limits admit can be answered: the chain would take requests, and their fees, that no validator can
+/// serve.
+fn check_limits(path: &Path, manifest: &Manifest) -> Result<(), ImportError> {
+	let bad = |why: String| {
+		Err(ImportError::BadCard {
+			path: path.into(),
+			why,
+		})
+	};
+	let wanted = manifest.policy.min_verifiers;
+	if wanted > MAX_VERIFIERS {
+		return bad(format!(
+			"policy: min_verifiers is {wanted}, and no request can ask for more than {MAX_VERIFIERS}: lower it"
+		));
+	}
+	let TaskDetails::TextGeneration { context, .. } = &manifest.task else {
+		return Ok(());
+	};
+	let Limits {
+		max_input_units: input,
+		max_output_units: output,
+	} = manifest.limits;
+	// A token may be as short as a byte, and the units of a chat cover what its template adds.
+	if u64::from(input) + u64::from(output) > u64::from(*context) {
+		return bad(format!(
+			"limits: {input} input units, which may each become a token, and {output} output units are more than the \
+			 context of {context} tokens: lower max_input_units or max_output_units"
+		));
+	}
+	Ok(())
+}
+
 /// Checks that the graph keeps its weights in files of the model and nowhere else.
-fn check_graph(folder: &Path, manifest: &Manifest) -> Result<(), ImportError> {
-	let path = inside(folder, &manifest.graph)?;
+fn check_graph(folder: &Path, graph: &str, files: &[File]) -> Result<(), ImportError> {
+	let path = inside(folder, graph)?;
 	let bad = |why: String| ImportError::BadFile {
 		path: path.clone(),
 		why,
 	};
 	let bytes = read_file(&path, MAX_GRAPH).map_err(bad)?;
-	let parent = manifest
-		.graph
-		.rsplit_once('/')
-		.map_or("", |(parent, _)| parent);
+	let parent = graph.rsplit_once('/').map_or("", |(parent, _)| parent);
 	for location in external_files(&bytes).map_err(bad)? {
 		let named = if parent.is_empty() {
 			location.clone()
 		} else {
 			format!("{parent}/{location}")
 		};
-		if !manifest.files.iter().any(|f| f.path == named) {
+		if !files.iter().any(|f| f.path == named) {
 			return Err(bad(format!(
 				"its weights are in {location:?}, which is none of the model's files: list it among them"
 			)));

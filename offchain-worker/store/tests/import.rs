@@ -336,12 +336,18 @@ fn a_broken_graph_is_named() {
 #[test]
 fn a_bad_card_says_which_field() {
 	let from = folder();
+	let mut too_many = card()["policy"].clone();
+	too_many["min_verifiers"] = json!(16);
 	for (change, part) in [
 		(
 			json!({"limits": {"max_input_units": 10, "max_output_units": 0}}),
 			"BadLimits",
 		),
 		(json!({"class": "tolerant"}), "policy"),
+		(
+			json!({"policy": too_many}),
+			"no request can ask for more than 15",
+		),
 		(json!({"colour": "red"}), "colour"),
 		(json!({"graph": "nowhere.onnx"}), "nowhere.onnx"),
 		(json!({"task": "translation"}), "translation"),
@@ -359,4 +365,38 @@ fn a_bad_card_says_which_field() {
 	fs::remove_file(from.path().join("model.json")).unwrap();
 	assert!(refused(from.path(), &Fake).contains("neither"));
 	assert!(refused(&from.path().join("nowhere"), &Fake).contains("nowhere"));
+}
+
+/// A language model's folder whose limits are these, with a context of 384 tokens.
+fn language_model(input: u32, output: u32) -> tempfile::TempDir {
+	let from = folder();
+	fs::write(from.path().join("tokenizer.json"), b"{}").unwrap();
+	let mut card = card();
+	let change = json!({
+		"task": "text-generation", "files": ["model.onnx", "tokenizer.json", "weights.bin"],
+		"limits": {"max_input_units": input, "max_output_units": output},
+		"details": {
+			"tokenizer": "tokenizer.json", "eos_token_ids": [1], "context": 384, "vocabulary": 64, "layers": 2,
+			"kv_heads": 2, "head_dim": 4, "cache": "slots"
+		},
+		"reference": {"text": {"text": "t5", "max_tokens": 4}}
+	});
+	card.as_object_mut()
+		.unwrap()
+		.extend(change.as_object().unwrap().clone());
+	fs::write(from.path().join("model.json"), card.to_string()).unwrap();
+	from
+}
+
+#[test]
+fn limits_beyond_the_context_are_refused() {
+	let (_keep, store) = store();
+	import(&store, language_model(256, 128).path(), &Fake).unwrap();
+	for (input, output) in [(257, 128), (256, 129), (1, 384), (u32::MAX, 1)] {
+		let why = refused(language_model(input, output).path(), &Fake);
+		assert!(
+			why.contains("model.json") && why.contains("context of 384"),
+			"{why}"
+		);
+	}
 }

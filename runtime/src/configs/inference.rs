@@ -58,7 +58,7 @@ impl pallet_inference::Config for Runtime {
 	// Five minutes.
 	type AppealBlocks = ConstU32<100>;
 	type MinEscrow = ConstU128<{ MILLI }>;
-	type MaxVerifiers = ConstU8<15>;
+	type MaxVerifiers = ConstU8<{ consilience_primitives::model::MAX_VERIFIERS }>;
 	type MaxOpen = ConstU32<1_024>;
 	type MaxOpenPerAccount = ConstU32<64>;
 	type MaxPerBlock = ConstU32<64>;
