@@ -9,6 +9,7 @@ use ort::{
 	memory::Allocator,
 	value::{
 		DynTensor, DynTensorValueType, DynValue, PrimitiveTensorElementType, TensorElementType,
+		ValueType,
 	},
 };
 
@@ -188,6 +189,18 @@ pub fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, EngineError> {
 		.dtype()
 		.tensor_type()
 		.ok_or_else(|| wrong("not a tensor".into()))?;
+	// A graph may give gigabytes: not copied to find out that they are too many.
+	if let ValueType::Tensor { shape, .. } = value.dtype() {
+		let elements = shape
+			.iter()
+			.try_fold(1u64, |n, d| n.checked_mul(u64::try_from(*d).ok()?));
+		// No element is smaller than half a byte.
+		if elements.is_none_or(|n| n > u64::from(MAX_TENSOR_BYTES) * 2) {
+			return Err(wrong(format!(
+				"{shape:?} elements are more than the {MAX_TENSOR_BYTES} bytes that the chain carries"
+			)));
+		}
+	}
 	let mut data = Vec::new();
 	fn numbers<T: Element>(value: &DynValue, data: &mut Vec<u8>) -> Result<Vec<i64>, EngineError> {
 		let (shape, values) = value.try_extract_tensor::<T>()?;

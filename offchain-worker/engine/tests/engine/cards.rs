@@ -12,7 +12,7 @@ use consilience_primitives::{
 use consilience_store::{Import, Runner, Signature, Store};
 use polkadot_sdk::sp_core::H256;
 
-struct InProcess(Engine);
+pub(crate) struct InProcess(pub(crate) Engine);
 
 impl Runner for InProcess {
 	fn signature(&self, graph: &Path) -> Result<Signature, String> {

@@ -4,6 +4,7 @@
 
 mod cards;
 mod fixtures;
+mod hostile;
 mod isolation;
 mod process;
 mod tensors;

@@ -1,0 +1,371 @@
+//! Models that are out to harm whoever loads or runs them: each is refused with its file and the reason, or ends a job or the
+//! engine's process, and nothing else. `fixtures/hostile.py` makes the graphs.
+
+use std::{
+	fs,
+	path::{Path, PathBuf},
+	process::{ExitStatus, Stdio},
+	time::Duration,
+};
+
+use consilience_engine::{client::EngineClient, EngineError};
+use consilience_primitives::{
+	manifest::Manifest,
+	model::NumericClass::Exact,
+	request::Input,
+	tensor::{DataType, NamedSpec, Tensor},
+	ModelId,
+};
+use consilience_store::{Import, Store};
+use polkadot_sdk::sp_core::H256;
+use serde_json::{json, Value};
+use tokio::process::{Child, Command};
+
+use crate::{
+	cards::InProcess,
+	fixtures::{self, engine, folder},
+};
+
+fn card() -> Value {
+	let bounds = json!({"mean": 0, "max": 0, "margin_max": 0, "margin_mean": 0});
+	json!({
+		"name": "hostile", "license": "none", "source": "fixtures/hostile.py", "task": "tensor", "class": "exact",
+		"graph": "model.onnx", "files": ["model.onnx", "weights.bin"],
+		"numerics": {
+			"element_type": "fp32", "opset": 17, "onnxruntime_min": "1.31.1", "onnxruntime_max": "1.31.1",
+			"providers": ["CPUExecutionProvider"], "optimization": "disable"
+		},
+		"limits": {"max_input_units": 16, "max_output_units": 16},
+		"time": {"base_blocks": 10, "output_units_per_block": 10},
+		"policy": {
+			"class": "exact", "positions": 16, "entries": 1, "fraction_bits": 0,
+			"accept": bounds, "fraud": bounds, "min_verifiers": 1
+		},
+		"price": {"per_request": 5, "per_input_unit": 6, "per_output_unit": 7},
+		"reference": {"inputs": [{"name": "x", "shape": [4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
+	})
+}
+
+/// A folder with a card for one of the graphs.
+fn with_card(graph: &str, change: Value) -> tempfile::TempDir {
+	let to = tempfile::tempdir().unwrap();
+	let from = folder("hostile").join(format!("{graph}.onnx"));
+	fs::copy(from, to.path().join("model.onnx")).unwrap();
+	fs::write(to.path().join("weights.bin"), [0; 16]).unwrap();
+	let mut card = card();
+	card.as_object_mut()
+		.unwrap()
+		.extend(change.as_object().unwrap().clone());
+	fs::write(to.path().join("model.json"), card.to_string()).unwrap();
+	to
+}
+
+/// Why a folder is not imported.
+fn refused(from: &Path) -> String {
+	let keep = tempfile::tempdir().unwrap();
+	let store = Store::open(keep.path()).unwrap();
+	let error = Import::read(from, &InProcess(engine()), &mut |_| ())
+		.err()
+		.expect("a hostile model is refused");
+	assert!(store.list().unwrap().is_empty());
+	error.to_string()
+}
+
+#[test]
+fn import_says_which_file_and_why() {
+	let cases = [
+		("truncated", "broken ONNX"),
+		("nested", "nested too deeply"),
+		("outside_parent", "\"../weights.bin\""),
+		("outside_absolute", "\"/etc/hostname\""),
+		("beyond_the_end", "out of bounds"),
+		("gigantic", "declares a size of 4398046511104 bytes"),
+		("overflow", "overflow"),
+		("short", "raw_data size (4 bytes) does not match"),
+		("wrong_type", "Type Error"),
+		("cyclic", "not acyclic"),
+		("unknown_operator", "MineBitcoin"),
+		("custom_domain", "com.example"),
+		("opset_too_new", "9999"),
+		("recursive", "recursive"),
+		("sequence_output", "sequences"),
+		("optional_output", "optional"),
+		("huge", "allocate memory"),
+		("too_much", "65536 bytes"),
+	];
+	let mut wrong = Vec::new();
+	for (graph, reason) in cases {
+		let why = refused(with_card(graph, json!({})).path());
+		if !why.contains("model.onnx") || !why.contains(reason) {
+			wrong.push(format!("{graph}: {why}"));
+		}
+	}
+	assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn import_opens_no_file_outside_the_folder() {
+	let outside = tempfile::NamedTempFile::new().unwrap();
+	let from = with_card("outside_link", json!({}));
+	let link = from.path().join("weights.bin");
+	fs::remove_file(&link).unwrap();
+	std::os::unix::fs::symlink(outside.path(), &link).unwrap();
+	let why = refused(from.path());
+	assert!(
+		why.contains("weights.bin") && why.contains("leads out of the model's folder"),
+		"{why}"
+	);
+}
+
+#[test]
+fn a_card_or_manifest_that_lies_is_refused() {
+	// A signature that is not the graph's.
+	let details = json!({"details": {
+		"inputs": [{"name": "x", "datatype": "FP64", "shape": [null]}],
+		"outputs": [{"name": "z", "datatype": "FP32", "shape": [null]}]
+	}});
+	let why = refused(with_card("endless", details).path());
+	assert!(
+		why.contains("model.onnx") && why.contains("the manifest says"),
+		"{why}"
+	);
+	// A manifest that lies about sizes and hashes.
+	let from = tempfile::tempdir().unwrap();
+	fs::copy(folder("scalar.onnx"), from.path().join("scalar.onnx")).unwrap();
+	let mut manifest = scalar();
+	write(from.path(), &manifest);
+	let why = refused(from.path());
+	assert!(
+		why.contains("scalar.onnx") && why.contains("the manifest says 1"),
+		"{why}"
+	);
+	manifest.files[0].size = fs::metadata(folder("scalar.onnx")).unwrap().len();
+	write(from.path(), &manifest);
+	let why = refused(from.path());
+	assert!(
+		why.contains("scalar.onnx") && why.contains("another hash"),
+		"{why}"
+	);
+	manifest.files[0].size = u64::MAX;
+	write(from.path(), &manifest);
+	let why = refused(from.path());
+	assert!(
+		why.contains("scalar.onnx") && why.contains("chunk hashes"),
+		"{why}"
+	);
+}
+
+fn vector(name: &str) -> NamedSpec {
+	NamedSpec {
+		name: name.into(),
+		datatype: DataType::Fp32,
+		shape: vec![None],
+	}
+}
+
+fn scalar() -> Manifest {
+	fixtures::tensors("scalar.onnx", vec![vector("x")], vec![vector("twice")])
+}
+
+fn write(folder: &Path, manifest: &Manifest) {
+	let bytes = serde_json::to_vec(manifest).unwrap();
+	fs::write(folder.join("manifest.json"), bytes).unwrap();
+}
+
+/// An engine's process as the node starts it, and the folder of its models.
+struct Process {
+	child: Child,
+	client: EngineClient,
+	folder: tempfile::TempDir,
+}
+
+impl Process {
+	async fn start(options: &[&str]) -> Self {
+		let folder = tempfile::tempdir().unwrap();
+		let socket = folder.path().join("engine.sock");
+		let mut child = Command::new(env!("CARGO_BIN_EXE_engine-process"))
+			.arg("serve")
+			.arg(&socket)
+			.args(options)
+			.stderr(Stdio::null())
+			.kill_on_drop(true)
+			.spawn()
+			.unwrap();
+		// Nothing announces a socket that listens; as the node does, ask until it is there or the process has ended.
+		let mut tries = tokio::time::interval(Duration::from_millis(20));
+		let client = loop {
+			tries.tick().await;
+			if let Ok(client) = EngineClient::connect(&socket).await {
+				break client;
+			}
+			assert!(child.try_wait().unwrap().is_none(), "it ended");
+		};
+		Self {
+			child,
+			client,
+			folder,
+		}
+	}
+
+	/// Puts a graph where the engine can load it.
+	fn put(&self, graph: &str) -> PathBuf {
+		let to = self.folder.path().join(graph);
+		fs::create_dir(&to).unwrap();
+		let name = format!("{graph}.onnx");
+		fs::copy(folder("hostile").join(&name), to.join(&name)).unwrap();
+		let mut manifest = fixtures::tensors(&name, vec![vector("x")], vec![vector("z")]);
+		manifest.numerics.optimization = "all".into();
+		write(&to, &manifest);
+		to
+	}
+
+	async fn load(&self, graph: &str) -> Result<ModelId, EngineError> {
+		self.client.load(&self.put(graph)).await
+	}
+
+	async fn run(&self, model: ModelId) -> Result<Vec<u8>, EngineError> {
+		use consilience_primitives::request::Output;
+		let data: Vec<u8> = [1f32, 2.0, 3.0, 4.0]
+			.iter()
+			.flat_map(|x| x.to_le_bytes())
+			.collect();
+		let x = Tensor {
+			name: b"x".to_vec().try_into().unwrap(),
+			datatype: DataType::Fp32,
+			shape: vec![4].try_into().unwrap(),
+			data: data.try_into().unwrap(),
+		};
+		let input = Input::Tensor(vec![x].try_into().unwrap());
+		match self.client.run(model, input, H256::zero()).await? {
+			Output::Tensors(tensors) => Ok(tensors[0].data.to_vec()),
+			Output::Text { .. } => panic!("text from a tensor model"),
+		}
+	}
+
+	/// How the process ends by itself.
+	async fn ended(mut self) -> ExitStatus {
+		self.client.closed().await;
+		self.child.wait().await.unwrap()
+	}
+}
+
+fn limit(result: Result<impl std::fmt::Debug, EngineError>) -> String {
+	match result {
+		Err(EngineError::Limit(why)) => why,
+		other => panic!("{other:?}"),
+	}
+}
+
+#[tokio::test]
+async fn a_run_without_end_ends_the_process_and_its_neighbour_is_told_to_ask_again() {
+	let process = Process::start(&["job=1000"]).await;
+	let (endless, other) = (
+		process.load("endless").await.unwrap(),
+		process.load("doubling").await.unwrap(),
+	);
+	// The second begins later and would have time left; what it asks for waits behind two that never end.
+	let (first, second, third) = tokio::join!(process.run(endless), process.run(endless), async {
+		process.client.ping().await.unwrap();
+		process.client.unload(other).await
+	});
+	let why = limit(first);
+	assert!(why.contains(&format!("running {endless:?}")), "{why}");
+	assert!(
+		matches!(second, Err(EngineError::Limit(_) | EngineError::Busy)),
+		"{second:?}"
+	);
+	assert_eq!(third, Err(EngineError::Busy));
+	assert_eq!(process.ended().await.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_load_without_end_ends_the_process() {
+	let process = Process::start(&["load=1000"]).await;
+	let why = limit(process.load("load_for_ever").await);
+	assert!(
+		why.contains("loading") && why.contains("load_for_ever"),
+		"{why}"
+	);
+	assert_eq!(process.ended().await.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_crash_ends_the_process_and_whoever_asked_learns_it() {
+	use std::os::unix::process::ExitStatusExt;
+	let process = Process::start(&[]).await;
+	let result = process.load("load_crash").await;
+	assert_eq!(result, Err(EngineError::Gone));
+	assert!(process.ended().await.signal().is_some());
+}
+
+#[tokio::test]
+async fn memory_without_end_fails_one_job_and_the_process_goes_on() {
+	let process = Process::start(&["memory=1500000000"]).await;
+	for graph in ["huge", "doubling"] {
+		let why = match process.load(graph).await {
+			// An optimiser may compute it while it loads.
+			Err(e) => e.to_string(),
+			Ok(model) => {
+				let why = limit(process.run(model).await);
+				// What it had is given back.
+				let gone = process.run(model).await;
+				assert!(matches!(gone, Err(EngineError::NotLoaded(_))), "{gone:?}");
+				why
+			}
+		};
+		assert!(why.contains("memory"), "{graph}: {why}");
+		process.client.ping().await.unwrap();
+	}
+	// An output that is too large for the chain costs nothing else either.
+	let model = process.load("too_much").await.unwrap();
+	let large = process.run(model).await;
+	assert!(matches!(large, Err(EngineError::Output(_))), "{large:?}");
+	assert_eq!(process.run(model).await, large);
+}
+
+#[tokio::test]
+async fn a_hostile_tokenizer_is_named() {
+	let process = Process::start(&[]).await;
+	let to = process.folder.path().join("model");
+	fs::create_dir(&to).unwrap();
+	for file in ["model.onnx", "model.onnx_data"] {
+		fs::copy(folder("llama-fp32").join(file), to.join(file)).unwrap();
+	}
+	write(&to, &fixtures::text("llama-fp32", Exact));
+	for text in [
+		"[".repeat(1 << 20),
+		r#"{"normalizer":{"type":"Sequence","normalizers":["#.repeat(10_000),
+		r#"{"version":"1.0","model":{"type":"BPE","vocab":{"a":4294967295},"merges":["a b"]}}"#
+			.into(),
+	] {
+		fs::write(to.join("tokenizer.json"), text).unwrap();
+		let error = process.client.load(&to).await.unwrap_err();
+		assert!(
+			matches!(error, EngineError::Load { .. })
+				&& error.to_string().contains("tokenizer.json"),
+			"{error:?}"
+		);
+	}
+	process.client.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_process_ends_with_its_node_even_while_a_model_runs() {
+	let Process {
+		mut child,
+		client,
+		folder: _folder,
+	} = {
+		let process = Process::start(&[]).await;
+		let endless = process.load("endless").await.unwrap();
+		// The run is sent, and the engine still answers.
+		tokio::select! {
+			biased;
+			ended = process.run(endless) => panic!("{ended:?} of a run without end"),
+			pong = process.client.ping() => pong.unwrap(),
+		}
+		process
+	};
+	drop(client);
+	assert_eq!(child.wait().await.unwrap().code(), Some(0));
+}
