@@ -5,6 +5,7 @@
 
 mod ask;
 mod chain;
+mod confine;
 mod engine;
 mod failure;
 mod input;

@@ -1,8 +1,14 @@
 //! `consilience model …`: models on this machine and on chain.
 
-use std::path::{Path, PathBuf};
+use std::{
+	path::{Path, PathBuf},
+	time::Duration,
+};
 
-use consilience_engine::{Engine, EngineConfig};
+use consilience_engine::{
+	isolation::{isolate, Isolation},
+	Engine, EngineConfig,
+};
 use consilience_primitives::{evidence::Evidence, manifest::Manifest, request::Output, ModelId};
 use consilience_runtime::RuntimeEvent;
 use consilience_store::{
@@ -16,10 +22,13 @@ use serde_json::{json, Value};
 use super::{
 	block_on,
 	chain::{self, Chain},
-	csl,
+	confine, csl,
 	input::InputArguments,
 	watch, Format, NodeAddress, Result, Signer,
 };
+
+/// How long an import or a run may take; reading 64 GiB from a slow disk takes most of it.
+const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// Models on this machine and on chain.
 #[derive(Debug, clap::Subcommand)]
@@ -128,7 +137,14 @@ fn sc_cli_base_path() -> Result<PathBuf> {
 struct InProcess(Engine);
 
 impl InProcess {
+	/// Gives up the network and most of the machine's memory first: nobody has vouched for the model.
 	fn new() -> Result<Self> {
+		isolate(&Isolation {
+			namespaces: false,
+			capabilities: true,
+			..Default::default()
+		})
+		.map_err(|e| format!("limiting this process's memory: {e}"))?;
 		Engine::new(EngineConfig::default())
 			.map(Self)
 			.map_err(|e| e.to_string())
@@ -274,6 +290,10 @@ impl ModelCommand {
 
 	fn execute(&self) -> Result<()> {
 		match self {
+			Self::Import { folder, .. } if !confine::is_confined() => {
+				confine::run(&folder.display().to_string(), LONGEST)
+			}
+			Self::Run { model, .. } if !confine::is_confined() => confine::run(model, LONGEST),
 			Self::Import {
 				folder,
 				dry_run,
