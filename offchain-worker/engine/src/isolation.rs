@@ -44,6 +44,8 @@ pub struct Isolation {
 	pub memory_limit: Option<u64>,
 	/// Whether to enter namespaces of its own, where the kernel allows that.
 	pub namespaces: bool,
+	/// Whether to keep capabilities: a tool that a person runs as root reads and writes where root may.
+	pub capabilities: bool,
 	/// Whether a GPU's driver runs in the process. It opens local sockets and may start its own helper.
 	pub driver: bool,
 }
@@ -53,6 +55,7 @@ impl Default for Isolation {
 		Self {
 			memory_limit: None,
 			namespaces: true,
+			capabilities: false,
 			driver: false,
 		}
 	}
@@ -106,7 +109,9 @@ pub fn isolate(wanted: &Isolation) -> io::Result<Report> {
 		Err(io::Error::other("switched off"))
 	};
 	let namespace = report.note("network namespace of its own", namespaces);
-	report.note("no capabilities", drop_capabilities());
+	if !wanted.capabilities {
+		report.note("no capabilities", drop_capabilities());
+	}
 	report.note("no new privileges", set_no_new_privs(true));
 	report.note("no core dumps", forbid_core_dumps());
 	// Last, because it refuses some of the calls above.

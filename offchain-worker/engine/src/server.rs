@@ -87,6 +87,7 @@ pub fn serve(socket: &Path, config: ServerConfig) -> io::Result<()> {
 	isolate(&Isolation {
 		memory_limit: config.memory_limit,
 		namespaces: !config.no_namespaces,
+		capabilities: false,
 		driver: config.engine.provider != Provider::Cpu,
 	})?
 	.log();

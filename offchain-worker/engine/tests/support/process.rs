@@ -73,6 +73,7 @@ fn probe(address: &str, options: &HashMap<String, String>) -> io::Result<()> {
 		let report = isolate(&Isolation {
 			memory_limit: number(options, "memory"),
 			namespaces: !said("namespaces", "no"),
+			capabilities: false,
 			driver: said("driver", "yes"),
 		})?;
 		report
