@@ -27,7 +27,7 @@ use tokio::{
 
 use crate::{
 	protocol::{Command, Frame, Reply, MAX_FRAME},
-	EngineError,
+	EngineError, Part, Provider,
 };
 
 /// Who waits for which reply; `None` once the connection is gone.
@@ -147,6 +147,38 @@ impl EngineClient {
 			.await?
 		{
 			Reply::Evidence(evidence) => Ok(evidence),
+			other => unexpected(other),
+		}
+	}
+
+	/// Measures parts of an answer in one pass.
+	pub async fn measure_parts(
+		&self,
+		model: ModelId,
+		input: Input,
+		seed: H256,
+		claimed: Option<Output>,
+		parts: Vec<Part>,
+	) -> Result<Vec<Evidence>, EngineError> {
+		match self
+			.ask(Command::MeasureParts {
+				model,
+				input,
+				seed,
+				claimed,
+				parts,
+			})
+			.await?
+		{
+			Reply::Parts(evidence) => Ok(evidence),
+			other => unexpected(other),
+		}
+	}
+
+	/// Asks where a model runs.
+	pub async fn provider(&self, model: ModelId) -> Result<Provider, EngineError> {
+		match self.ask(Command::Provider { model }).await? {
+			Reply::Provider(provider) => Ok(provider),
 			other => unexpected(other),
 		}
 	}

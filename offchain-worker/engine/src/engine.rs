@@ -22,7 +22,7 @@ use crate::{
 	embedding::Embedder,
 	session::{Graph, GraphInfo, Provider},
 	tensor,
-	text::{cache::Layout, template::Template, LanguageModel},
+	text::{cache::Layout, measure::Part, template::Template, LanguageModel},
 	EngineError,
 };
 
@@ -158,7 +158,31 @@ impl Engine {
 		claimed: Option<&Output>,
 		challenge: &H256,
 	) -> Result<Evidence, EngineError> {
-		self.get(model)?.measure(input, seed, claimed, challenge)
+		let part = Part {
+			tokens: None,
+			challenge: *challenge,
+		};
+		self.measure_parts(model, input, seed, claimed, &[part])?
+			.pop()
+			.ok_or_else(|| EngineError::Run("no evidence of one part".into()))
+	}
+
+	/// Measures parts of an answer, or the same answer under many challenges, in one pass: what calibration looks at. Gives
+	/// evidence in the order of the parts.
+	pub fn measure_parts(
+		&self,
+		model: ModelId,
+		input: &Input,
+		seed: &H256,
+		claimed: Option<&Output>,
+		parts: &[Part],
+	) -> Result<Vec<Evidence>, EngineError> {
+		self.get(model)?.measure(input, seed, claimed, parts)
+	}
+
+	/// Where a model runs in fact.
+	pub fn provider(&self, model: ModelId) -> Result<Provider, EngineError> {
+		Ok(self.get(model)?.graph.provider())
 	}
 
 	/// Runs the manifest's reference inference. Gives its output, and the evidence that stands in a manifest if all is well.
@@ -167,7 +191,7 @@ impl Engine {
 		let input = reference_input(&loaded.manifest)?;
 		let seed = Manifest::reference_seed();
 		let output = loaded.run(&input, &seed)?;
-		let evidence = loaded.measure(&input, &seed, Some(&output), &seed)?;
+		let evidence = self.measure(model, &input, &seed, Some(&output), &seed)?;
 		Ok((output, evidence))
 	}
 }
@@ -384,17 +408,20 @@ impl Loaded {
 		input: &Input,
 		seed: &H256,
 		claimed: Option<&Output>,
-		challenge: &H256,
-	) -> Result<Evidence, EngineError> {
+		parts: &[Part],
+	) -> Result<Vec<Evidence>, EngineError> {
 		let policy = &self.manifest.policy;
 		if let Kind::Text(model) = &self.kind {
 			let claimed = claimed.ok_or_else(|| {
 				EngineError::Input("there is no answer yet that could be measured".into())
 			})?;
-			return model.measure(&self.graph, input, seed, claimed, challenge, policy);
+			return model.measure(&self.graph, input, seed, claimed, parts, policy);
 		}
 		match self.run(input, seed)? {
-			Output::Tensors(tensors) => Evidence::of_tensors(&tensors, challenge, policy)
+			Output::Tensors(tensors) => parts
+				.iter()
+				.map(|part| Evidence::of_tensors(&tensors, &part.challenge, policy))
+				.collect::<Result<_, _>>()
 				.map_err(|e| EngineError::Output(format!("{e:?}"))),
 			Output::Text { .. } => Err(EngineError::Mismatch("text from a tensor model".into())),
 		}

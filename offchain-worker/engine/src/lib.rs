@@ -23,6 +23,7 @@ pub use engine::{Engine, EngineConfig};
 pub use error::EngineError;
 pub use library::find_library;
 pub use session::{GraphInfo, Provider};
+pub use text::measure::Part;
 
 /// Target of this crate's log lines.
 pub const LOG_TARGET: &str = "engine";

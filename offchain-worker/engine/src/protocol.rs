@@ -8,7 +8,7 @@ use consilience_primitives::{
 };
 use polkadot_sdk::sp_core::H256;
 
-use crate::EngineError;
+use crate::{EngineError, Part, Provider};
 
 /// Longest frame, in bytes. Inputs and outputs are bounded by the chain far below this.
 pub const MAX_FRAME: u32 = 4 << 20;
@@ -48,6 +48,24 @@ pub enum Command {
 		/// Seed of the challenge.
 		challenge: H256,
 	},
+	/// Measure parts of an answer in one pass; for calibration.
+	MeasureParts {
+		/// The model.
+		model: ModelId,
+		/// What was asked.
+		input: Input,
+		/// Seed of the sampling noise.
+		seed: H256,
+		/// The answer (text generation).
+		claimed: Option<Output>,
+		/// What of it, and under which challenges.
+		parts: Vec<Part>,
+	},
+	/// Say where a model runs; for calibration.
+	Provider {
+		/// The model.
+		model: ModelId,
+	},
 	/// Run a model's reference inference.
 	Reference {
 		/// The model.
@@ -68,6 +86,10 @@ pub enum Reply {
 	Output(Output),
 	/// What was measured.
 	Evidence(Evidence),
+	/// What was measured of each part.
+	Parts(Vec<Evidence>),
+	/// Where the model runs.
+	Provider(Provider),
 	/// Output and evidence of the reference inference.
 	Reference(Output, Evidence),
 	/// The engine is there.

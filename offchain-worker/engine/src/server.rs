@@ -364,6 +364,16 @@ fn execute(engine: &Engine, command: Command) -> Reply {
 		} => engine
 			.measure(model, &input, &seed, claimed.as_ref(), &challenge)
 			.map(Reply::Evidence),
+		Command::MeasureParts {
+			model,
+			input,
+			seed,
+			claimed,
+			parts,
+		} => engine
+			.measure_parts(model, &input, &seed, claimed.as_ref(), &parts)
+			.map(Reply::Parts),
+		Command::Provider { model } => engine.provider(model).map(Reply::Provider),
 		Command::Reference { model } => engine
 			.reference(model)
 			.map(|(output, evidence)| Reply::Reference(output, evidence)),

@@ -41,7 +41,7 @@ pub struct GraphInfo {
 /// A loaded graph. ONNX Runtime shares its memory and threads between runs; runs of one graph go one after another.
 pub(crate) struct Graph {
 	session: Mutex<Session>,
-	on_cpu: bool,
+	provider: Provider,
 	inputs: Vec<(String, Option<ValueType>)>,
 	outputs: Vec<String>,
 	info: Result<GraphInfo, EngineError>,
@@ -103,7 +103,7 @@ impl Graph {
 			// Spinning threads would take the cores that author blocks.
 			.with_intra_op_spinning(false)
 			.map_err(|e| load(&e))?;
-		let mut in_force = "CPUExecutionProvider";
+		let mut in_force = Provider::Cpu;
 		if let Provider::Cuda { device } = provider {
 			match builder.with_execution_providers([ep::CUDA::default()
 				.with_device_id(device)
@@ -112,7 +112,7 @@ impl Graph {
 			{
 				Ok(with_cuda) => {
 					builder = with_cuda;
-					in_force = "CUDAExecutionProvider";
+					in_force = provider;
 				}
 				Err(e) => {
 					tracing::warn!(
@@ -124,7 +124,7 @@ impl Graph {
 			}
 		}
 		let session = builder.commit_from_file(path).map_err(|e| load(&e))?;
-		tracing::info!(target: LOG_TARGET, "{} loaded on {in_force}", path.display());
+		tracing::info!(target: LOG_TARGET, "{} loaded on {in_force:?}", path.display());
 		let info = specs(session.inputs()).and_then(|inputs| {
 			Ok(GraphInfo {
 				inputs,
@@ -140,7 +140,7 @@ impl Graph {
 				.collect(),
 			outputs: session.outputs().iter().map(|o| o.name().into()).collect(),
 			session: Mutex::new(session),
-			on_cpu: in_force == "CPUExecutionProvider",
+			provider: in_force,
 			info,
 		})
 	}
@@ -170,7 +170,12 @@ impl Graph {
 
 	/// Whether all of the graph runs on the CPU.
 	pub(crate) fn on_cpu(&self) -> bool {
-		self.on_cpu
+		self.provider == Provider::Cpu
+	}
+
+	/// Where the graph runs.
+	pub(crate) fn provider(&self) -> Provider {
+		self.provider
 	}
 
 	/// An empty binding of values to inputs and outputs.

@@ -1,6 +1,8 @@
 //! Measuring a claimed answer: fingerprint and verdict from one prefill pass.
 
-use codec::Compact;
+use std::{iter::Peekable, vec::IntoIter};
+
+use codec::{Compact, Decode, Encode};
 use consilience_primitives::{
 	challenge,
 	evidence::{Evidence, Fingerprint, Verdict},
@@ -14,6 +16,16 @@ use polkadot_sdk::sp_core::H256;
 use super::{sampling::Sampler, LanguageModel};
 use crate::{session::Graph, EngineError};
 
+/// What is measured of a claimed answer, and under which challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Part {
+	/// The first so many tokens of the answer; `None` for all. The evidence is that of an answer that would have ended there
+	/// because no more tokens were asked for. Other tasks than text generation have no parts.
+	pub tokens: Option<u32>,
+	/// Seed of the challenge.
+	pub challenge: H256,
+}
+
 /// Margins are clipped here before their mean is taken, so that one wild position does not drown the others: 16 logits.
 const CLIP: f64 = 16.0;
 /// Steps of a margin in one logit.
@@ -26,8 +38,98 @@ const IMPOSSIBLE: Verdict = Verdict {
 	deviations: u32::MAX,
 };
 
+/// What is being collected for one part of an answer under one challenge.
+struct Collector {
+	/// Answer tokens that count.
+	tokens: usize,
+	/// Positions whose logits are asked for, and those still to come.
+	drawn: Peekable<IntoIter<u32>>,
+	challenge: H256,
+	bits: Vec<u8>,
+	values: Vec<i32>,
+	margin_max: u32,
+	sum: f64,
+	deviations: u32,
+}
+
+impl Collector {
+	/// For a part whose evidence is drawn from the first `fed` positions.
+	fn new(part: &Part, tokens: usize, fed: usize, policy: &VerificationPolicy) -> Self {
+		Self {
+			tokens,
+			drawn: challenge::positions(&part.challenge, policy.positions, fed as u32)
+				.into_iter()
+				.peekable(),
+			challenge: part.challenge,
+			bits: Vec::new(),
+			values: Vec::new(),
+			margin_max: 0,
+			sum: 0.0,
+			deviations: 0,
+		}
+	}
+
+	/// Takes a position's logits into the fingerprint, if the challenge asks for them.
+	fn see(&mut self, position: u32, logits: &[f32], policy: &VerificationPolicy) {
+		if self.drawn.next_if_eq(&position).is_none() {
+			return;
+		}
+		match policy.class {
+			NumericClass::Exact => {
+				self.bits.extend_from_slice(&position.to_le_bytes());
+				self.bits
+					.extend(logits.iter().flat_map(|l| l.to_bits().to_le_bytes()));
+			}
+			NumericClass::Tolerant => {
+				let entries = challenge::entries(
+					&self.challenge,
+					position,
+					policy.entries.max(1),
+					logits.len() as u32,
+				);
+				self.values.extend(entries.into_iter().map(|e| {
+					fixed::from_f32_bits(logits[e as usize].to_bits(), policy.fraction_bits)
+				}));
+			}
+		}
+	}
+
+	/// Takes the margin of an answer position into the verdict.
+	fn weigh(&mut self, margin: f64, policy: &VerificationPolicy) {
+		// Saturates: an impossible token is infinitely far.
+		let steps = (margin * STEPS).ceil() as u32;
+		self.margin_max = self.margin_max.max(steps);
+		self.sum += margin.min(CLIP);
+		self.deviations += u32::from(steps > policy.accept.margin_max);
+	}
+
+	fn evidence(self, possible: bool, class: NumericClass) -> Evidence {
+		let verdict = if possible {
+			Verdict {
+				margin_max: self.margin_max,
+				margin_mean: (self.sum / self.tokens as f64 * STEPS).ceil() as u32,
+				deviations: self.deviations,
+			}
+		} else {
+			IMPOSSIBLE
+		};
+		let fingerprint = match class {
+			NumericClass::Exact => Fingerprint::digest(&self.bits),
+			NumericClass::Tolerant => Fingerprint::Values {
+				shape: 0,
+				values: List::truncate_from(self.values),
+			},
+		};
+		Evidence {
+			fingerprint,
+			verdict,
+			prior: None,
+		}
+	}
+}
+
 impl LanguageModel {
-	/// Evidence about a claimed answer under a challenge.
+	/// Evidence about parts of a claimed answer, each under its challenge; see [`Part`].
 	///
 	/// One pass over the prompt and the answer without its last token gives the logits at every position: those at the
 	/// challenge's positions are the fingerprint, and those from the prompt's last token on say what the model would have
@@ -38,9 +140,9 @@ impl LanguageModel {
 		input: &Input,
 		seed: &H256,
 		claimed: &Output,
-		seed_of_challenge: &H256,
+		parts: &[Part],
 		policy: &VerificationPolicy,
-	) -> Result<Evidence, EngineError> {
+	) -> Result<Vec<Evidence>, EngineError> {
 		let (prompt, sampling) = self.question(input)?;
 		let Output::Text {
 			tokens,
@@ -58,69 +160,42 @@ impl LanguageModel {
 			&& answer.iter().all(|t| *t < vocabulary)
 			&& self.ends_well(&answer, *finish, sampling)?
 			&& self.text(&answer)?.as_bytes() == &text[..];
+		// Of what no model could have said there are no parts either: the prompt alone is fed.
+		let mut collectors: Vec<Collector> = parts
+			.iter()
+			.map(|part| {
+				let tokens = part
+					.tokens
+					.map_or(answer.len(), |n| answer.len().min(n as usize))
+					.max(1);
+				let fed = prompt.len() + if possible { tokens - 1 } else { 0 };
+				Collector::new(part, tokens, fed, policy)
+			})
+			.collect();
+		let longest = collectors.iter().map(|c| c.tokens).max().unwrap_or(1);
 		let mut fed = prompt.clone();
 		if possible {
-			fed.extend_from_slice(&answer[..answer.len() - 1]);
+			fed.extend_from_slice(&answer[..longest - 1]);
 		}
-		let drawn = challenge::positions(seed_of_challenge, policy.positions, fed.len() as u32);
-		let mut drawn = drawn.into_iter().peekable();
-		let (mut bits, mut values) = (Vec::new(), Vec::new());
 		let mut sampler = Sampler::new(sampling, seed);
-		let (mut margin_max, mut sum, mut deviations) = (0u32, 0f64, 0u32);
 		let first = prompt.len() - 1;
 		let mut cache = self.layout.empty(graph, fed.len())?;
 		self.feed(graph, &mut cache, &fed, |position, logits| {
-			if drawn.next_if_eq(&(position as u32)).is_some() {
-				match policy.class {
-					NumericClass::Exact => {
-						bits.extend_from_slice(&(position as u32).to_le_bytes());
-						bits.extend(logits.iter().flat_map(|l| l.to_bits().to_le_bytes()));
-					}
-					NumericClass::Tolerant => {
-						let entries = challenge::entries(
-							seed_of_challenge,
-							position as u32,
-							policy.entries.max(1),
-							vocabulary,
-						);
-						values.extend(entries.into_iter().map(|e| {
-							fixed::from_f32_bits(logits[e as usize].to_bits(), policy.fraction_bits)
-						}));
-					}
-				}
+			for collector in &mut collectors {
+				collector.see(position as u32, logits, policy);
 			}
 			if possible && position >= first {
 				let i = position - first;
 				let margin = sampler.margin(i as u32, logits, answer[i]).margin;
-				// Saturates: an impossible token is infinitely far.
-				let steps = (margin * STEPS).ceil() as u32;
-				margin_max = margin_max.max(steps);
-				sum += margin.min(CLIP);
-				deviations += u32::from(steps > policy.accept.margin_max);
+				for collector in collectors.iter_mut().filter(|c| i < c.tokens) {
+					collector.weigh(margin, policy);
+				}
 			}
 			Ok(())
 		})?;
-		let verdict = if possible {
-			let mean = (sum / answer.len() as f64 * STEPS).ceil() as u32;
-			Verdict {
-				margin_max,
-				margin_mean: mean,
-				deviations,
-			}
-		} else {
-			IMPOSSIBLE
-		};
-		let fingerprint = match policy.class {
-			NumericClass::Exact => Fingerprint::digest(&bits),
-			NumericClass::Tolerant => Fingerprint::Values {
-				shape: 0,
-				values: List::truncate_from(values),
-			},
-		};
-		Ok(Evidence {
-			fingerprint,
-			verdict,
-			prior: None,
-		})
+		Ok(collectors
+			.into_iter()
+			.map(|c| c.evidence(possible, policy.class))
+			.collect())
 	}
 }

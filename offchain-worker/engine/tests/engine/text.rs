@@ -1,7 +1,7 @@
 //! Text generation and the measurement of claimed answers, on language models too small to say anything.
 
 use codec::Compact;
-use consilience_engine::EngineError;
+use consilience_engine::{EngineError, Part};
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	model::NumericClass::{self, Exact, Tolerant},
@@ -375,5 +375,56 @@ fn the_reference_is_reproduced() {
 		let second = engine();
 		let again: (Output, Evidence) = second.reference(load(&second, name, class)).unwrap();
 		assert_eq!((output, evidence), again, "{name}");
+	}
+}
+
+#[test]
+fn parts_are_the_evidence_of_shorter_answers() {
+	let engine = engine();
+	for (name, class) in MODELS {
+		let model = load(&engine, name, class);
+		let input = |max_tokens| question(&"t5 t6 t7 ".repeat(5), warm(max_tokens));
+		let output = engine.run(model, &input(40), &seed(5)).unwrap();
+		let (tokens, _, _) = parts(&output);
+		assert_eq!(tokens.len(), 40);
+		// A token that the model did not say, to have margins to compare.
+		let mut claimed = tokens;
+		claimed[20] = 2 + (claimed[20] + 1) % 60;
+		let lengths = [1, 8, 20, 21, 40];
+		let asked: Vec<_> = lengths
+			.into_iter()
+			.map(|n| Part {
+				tokens: Some(n),
+				challenge: seed(n as u8),
+			})
+			.collect();
+		let of = |n: usize| claim(&claimed[..n], &words(&claimed[..n]), FinishReason::Length);
+		let found = engine
+			.measure_parts(model, &input(40), &seed(5), Some(&of(40)), &asked)
+			.unwrap();
+		assert_eq!(found.len(), lengths.len());
+		for (n, found) in lengths.into_iter().zip(found) {
+			let alone = engine
+				.measure(
+					model,
+					&input(n),
+					&seed(5),
+					Some(&of(n as usize)),
+					&seed(n as u8),
+				)
+				.unwrap();
+			if class == Exact {
+				assert_eq!(found, alone, "{name} {n}");
+			}
+			assert_eq!(found.verdict.margin_max > 0, n > 20, "{name} {n}");
+			assert!(
+				found
+					.verdict
+					.margin_mean
+					.abs_diff(alone.verdict.margin_mean)
+					<= 66,
+				"{name} {n}"
+			);
+		}
 	}
 }
