@@ -23,6 +23,7 @@ ALLOWED = {
     ],
     "consilience-engine": ["consilience-primitives"],
     "consilience-store": ["consilience-primitives"],
+    "consilience-calibration": ["consilience-engine", "consilience-primitives", "consilience-store"],
     "consilience-worker": [
         "consilience-engine",
         "consilience-primitives",

@@ -1,0 +1,212 @@
+//! `consilience calibrate`.
+
+use std::path::PathBuf;
+
+use consilience_engine::Provider;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{
+	calibrate,
+	configuration::Variations,
+	policy::Slack,
+	process::{serve, EngineProgram},
+	run::Options,
+	CalibrationError,
+};
+
+/// Measure how far honest and dishonest answers of a model are apart, and derive its verification policy.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CalibrateCommand {
+	/// Folder of the model, with a manifest.json or a card (model.json).
+	#[arg(required_unless_present = "engine")]
+	model: Option<PathBuf>,
+
+	/// Folder of a model that stands in for it, such as one with fewer bits: same tokenizer or same shapes. May be repeated.
+	#[arg(long, value_name = "DIR")]
+	substitute: Vec<PathBuf>,
+
+	/// Prompts or texts, one a line; for tensor models, requests of the Open Inference Protocol. Made up without it.
+	#[arg(long, value_name = "FILE")]
+	prompts: Option<PathBuf>,
+
+	/// Answers; every other one is held out.
+	#[arg(long, default_value_t = 200)]
+	answers: usize,
+
+	/// Numbers of tokens asked for at which rates are reported; the last is what answers have.
+	#[arg(long, value_delimiter = ',', default_value = "1,8,16,32,64")]
+	tokens: Vec<u32>,
+
+	/// Challenges for each answer.
+	#[arg(long, default_value_t = 4)]
+	challenges: usize,
+
+	/// Numbers of threads; the first is the base's.
+	#[arg(long, value_delimiter = ',', default_value = "1,2")]
+	threads: Vec<u32>,
+
+	/// Levels of graph optimisation beside the model's own.
+	#[arg(
+		long,
+		value_delimiter = ',',
+		default_value = "disable,basic,extended,all"
+	)]
+	levels: Vec<String>,
+
+	/// Execution provider beside the CPU: `cuda` or `cuda:N`. May be repeated.
+	#[arg(long, value_parser = provider)]
+	provider: Vec<Provider>,
+
+	/// Another ONNX Runtime library. May be repeated.
+	#[arg(long, value_name = "PATH")]
+	library: Vec<PathBuf>,
+
+	/// A program with arguments that runs the engine, such as an emulator of another processor. May be repeated.
+	#[arg(long, value_name = "COMMAND")]
+	launcher: Vec<String>,
+
+	/// How many times the largest honest difference is accepted, at least 1.
+	#[arg(long, default_value_t = 64.0, value_parser = factor)]
+	slack: f64,
+
+	/// How many times what is accepted is a fraud, at least 1.
+	#[arg(long, default_value_t = 16.0, value_parser = factor)]
+	fraud: f64,
+
+	/// Judge by the policy in the manifest, and propose none.
+	#[arg(long)]
+	keep_policy: bool,
+
+	/// Print JSON.
+	#[arg(long)]
+	json: bool,
+
+	/// Write the report as Markdown, too.
+	#[arg(long, value_name = "FILE")]
+	report: Option<PathBuf>,
+
+	/// Be an engine of this configuration, on the socket at standard input.
+	#[arg(long, hide = true, value_name = "CONFIG")]
+	engine: Option<String>,
+}
+
+fn provider(text: &str) -> Result<Provider, String> {
+	match text.split_once(':') {
+		None if text == "cpu" => Ok(Provider::Cpu),
+		None if text == "cuda" => Ok(Provider::Cuda { device: 0 }),
+		Some(("cuda", device)) => device
+			.parse()
+			.map(|device| Provider::Cuda { device })
+			.map_err(|_| format!("{device:?} is no number of a CUDA device")),
+		_ => Err(format!("{text:?} is none of cpu, cuda, cuda:N")),
+	}
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+	text.parse()
+		.ok()
+		.filter(|f: &f64| f.is_finite() && *f >= 1.0)
+		.ok_or_else(|| format!("{text:?} is no number of at least 1"))
+}
+
+impl CalibrateCommand {
+	/// Does what the command says. `before` are the arguments with which this program is called to come back here: the
+	/// engine's processes are this program too.
+	pub fn run(&self, before: &[&str]) -> Result<(), CalibrationError> {
+		if let Some(config) = &self.engine {
+			return serve(config);
+		}
+		let program = std::env::current_exe().map_err(CalibrationError::io("this program"))?;
+		let mut arguments: Vec<String> = before.iter().map(|a| (*a).to_owned()).collect();
+		arguments.push("--engine".into());
+		let mut lengths = self.tokens.clone();
+		lengths.sort_unstable();
+		lengths.dedup();
+		let options = Options {
+			model: self.model.clone().unwrap_or_default(),
+			substitutes: self.substitute.clone(),
+			prompts: self.prompts.clone(),
+			answers: self.answers,
+			lengths,
+			challenges: self.challenges,
+			variations: Variations {
+				threads: self.threads.clone(),
+				levels: self.levels.clone(),
+				providers: self.provider.clone(),
+				libraries: self.library.clone(),
+				launchers: self.launcher.clone(),
+			},
+			slack: Slack {
+				accept: self.slack,
+				fraud: self.fraud,
+			},
+			keep_policy: self.keep_policy,
+			program: EngineProgram { program, arguments },
+		};
+		let bar = if self.json {
+			ProgressBar::hidden()
+		} else {
+			ProgressBar::new(0)
+		};
+		if let Ok(style) = ProgressStyle::with_template("{msg:48} {wide_bar} {pos}/{len} {eta}") {
+			bar.set_style(style);
+		}
+		let runtime = tokio::runtime::Runtime::new().map_err(CalibrationError::io("tokio"))?;
+		let report = runtime.block_on(calibrate(&options, &bar))?;
+		let markdown = report.markdown(&self.repeat());
+		if let Some(path) = &self.report {
+			std::fs::write(path, &markdown).map_err(CalibrationError::io(path))?;
+		}
+		if self.json {
+			let json = serde_json::to_string(&report)
+				.map_err(|e| CalibrationError::Input(e.to_string()))?;
+			println!("{json}");
+		} else {
+			println!("{markdown}");
+		}
+		Ok(())
+	}
+
+	/// The command that repeats this, with folders by their names alone: where they are is of one machine.
+	fn repeat(&self) -> String {
+		let name = |path: &PathBuf| {
+			path.file_name()
+				.map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+		};
+		let list = |numbers: &[u32]| {
+			let all: Vec<_> = numbers.iter().map(u32::to_string).collect();
+			all.join(",")
+		};
+		let mut words = vec!["consilience calibrate".to_owned()];
+		words.extend(self.model.as_ref().map(name));
+		let mut option = |key: &str, value: String| words.push(format!("--{key} {value}"));
+		for s in &self.substitute {
+			option("substitute", name(s));
+		}
+		if let Some(prompts) = &self.prompts {
+			option("prompts", name(prompts));
+		}
+		option("answers", self.answers.to_string());
+		option("tokens", list(&self.tokens));
+		option("challenges", self.challenges.to_string());
+		option("threads", list(&self.threads));
+		option("levels", self.levels.join(","));
+		for p in &self.provider {
+			if let Provider::Cuda { device } = p {
+				option("provider", format!("cuda:{device}"));
+			}
+		}
+		for l in &self.library {
+			option("library", name(l));
+		}
+		for l in &self.launcher {
+			option("launcher", format!("{l:?}"));
+		}
+		option("slack", self.slack.to_string());
+		option("fraud", self.fraud.to_string());
+		if self.keep_policy {
+			words.push("--keep-policy".into());
+		}
+		words.join(" \\\n  ")
+	}
+}

@@ -1,0 +1,752 @@
+//! The measurements, from questions to a report.
+
+use std::{path::PathBuf, time::Instant};
+
+use consilience_engine::Provider;
+use consilience_primitives::{
+	evidence::{Evidence, Fingerprint},
+	model::{NumericClass, Task, VerificationPolicy},
+	request::{FinishReason, Input, Output},
+	ModelId,
+};
+use indicatif::ProgressBar;
+use polkadot_sdk::sp_core::H256;
+
+use crate::{
+	configuration::{Configuration, Variations},
+	judge,
+	liars::{self, Claim},
+	model::{tokens, Model},
+	policy::{propose, Slack, Spread},
+	process::{EngineProcess, EngineProgram},
+	questions::{self, Question},
+	report::{
+		Column, ConfigurationReport, DeviationReport, HonestRow, KindReport, Machine, Report,
+		Sample, WrongTokens,
+	},
+	statistics::Rate,
+	CalibrationError,
+};
+
+/// What is to be measured.
+#[derive(Clone, Debug)]
+pub struct Options {
+	/// Folder of the model.
+	pub model: PathBuf,
+	/// Folders of models that stand in for it.
+	pub substitutes: Vec<PathBuf>,
+	/// File of prompts, texts or requests, one a line.
+	pub prompts: Option<PathBuf>,
+	/// Questions, half of them held out; at least two.
+	pub answers: usize,
+	/// Numbers of tokens asked for at which rates are reported, ascending; the last is what is asked for.
+	pub lengths: Vec<u32>,
+	/// Challenges for each answer; at least two.
+	pub challenges: usize,
+	/// Ways of running.
+	pub variations: Variations,
+	/// How thresholds are made.
+	pub slack: Slack,
+	/// Judge by the policy that stands in the manifest, and propose none.
+	pub keep_policy: bool,
+	/// What becomes an engine.
+	pub program: EngineProgram,
+}
+
+/// Fraction bits with which differences are looked at before there is a policy: as many as a policy may have.
+const FINEST: u8 = 24;
+
+/// A model in an engine process.
+struct Loaded {
+	process: EngineProcess,
+	model: ModelId,
+	/// The files' folder, which the engine may read from as long as it runs.
+	_folder: tempfile::TempDir,
+}
+
+impl Loaded {
+	async fn new(
+		program: &EngineProgram,
+		configuration: &Configuration,
+		model: &Model,
+		policy: &VerificationPolicy,
+	) -> Result<Self, CalibrationError> {
+		let process = EngineProcess::start(program, configuration).await?;
+		let folder = model.under(policy)?;
+		let failed = CalibrationError::engine(&configuration.name);
+		let id = process.client.load(folder.path()).await.map_err(&failed)?;
+		let wanted = configuration.engine.provider;
+		let found = process.client.provider(id).await.map_err(&failed)?;
+		if policy.class == NumericClass::Tolerant && found != wanted {
+			return Err(CalibrationError::Start {
+				configuration: configuration.name.clone(),
+				why: format!("{wanted:?} was asked for, and the model runs on {found:?}: is this library built for it?"),
+			});
+		}
+		Ok(Self {
+			process,
+			model: id,
+			_folder: folder,
+		})
+	}
+
+	async fn answer(&self, input: &Input, seed: H256) -> Result<Output, CalibrationError> {
+		self.process
+			.client
+			.run(self.model, input.clone(), seed)
+			.await
+			.map_err(CalibrationError::engine(""))
+	}
+
+	async fn measure(
+		&self,
+		claim: &Claim,
+		challenges: usize,
+	) -> Result<Vec<Evidence>, CalibrationError> {
+		self.process
+			.client
+			.measure_parts(
+				self.model,
+				claim.input.clone(),
+				claim.seed,
+				claim.output.clone(),
+				claim.parts(challenges),
+			)
+			.await
+			.map_err(CalibrationError::engine(""))
+	}
+
+	async fn measure_all(
+		&self,
+		claims: &[Claim],
+		challenges: usize,
+		progress: &ProgressBar,
+	) -> Result<Vec<Vec<Evidence>>, CalibrationError> {
+		let mut all = Vec::with_capacity(claims.len());
+		for claim in claims {
+			all.push(self.measure(claim, challenges).await?);
+			progress.inc(1);
+		}
+		Ok(all)
+	}
+}
+
+/// A kind of dishonesty.
+struct Kind {
+	name: String,
+	claims: Vec<Claim>,
+	/// What the executor measured of each, where it is not what an honest machine measures.
+	own: Option<Vec<Vec<Evidence>>>,
+	/// Whether the executor shows evidence that it fabricated with the true model, so that only the answer speaks against it.
+	fabricated: bool,
+}
+
+/// Measures and reports. `progress` is given its length here.
+pub async fn calibrate(
+	options: &Options,
+	progress: &ProgressBar,
+) -> Result<Report, CalibrationError> {
+	let started = Instant::now();
+	if options.answers < 2 || options.challenges < 2 || options.lengths.is_empty() {
+		return Err(CalibrationError::Input(
+			"at least two answers, two challenges and one length are needed".into(),
+		));
+	}
+	progress.set_message("reading models");
+	let model = Model::read(&options.model)?;
+	let substitutes = options
+		.substitutes
+		.iter()
+		.map(|folder| Model::read(folder))
+		.collect::<Result<Vec<_>, _>>()?;
+	for substitute in &substitutes {
+		model.check_substitute(substitute)?;
+	}
+	let run = Run {
+		task: model.manifest.task(),
+		configurations: options
+			.variations
+			.configurations(&model.manifest.numerics.optimization),
+		lengths: if model.manifest.task() == Task::TextGeneration {
+			options.lengths.clone()
+		} else {
+			vec![1]
+		},
+		questions: questions::questions(
+			&model.manifest,
+			options.answers,
+			options.lengths.last().copied().unwrap_or(1),
+			options.prompts.as_deref(),
+		)?,
+		options,
+		progress,
+		model,
+		substitutes,
+	};
+	run.report(started).await
+}
+
+struct Run<'a> {
+	options: &'a Options,
+	progress: &'a ProgressBar,
+	model: Model,
+	substitutes: Vec<Model>,
+	task: Task,
+	configurations: Vec<Configuration>,
+	lengths: Vec<u32>,
+	questions: Vec<Question>,
+}
+
+/// What the model itself says.
+struct Truth {
+	claims: Vec<Claim>,
+	held_out: Vec<Claim>,
+	/// For each question; empty for tasks without tokens.
+	answers: Vec<Option<(Vec<u32>, FinishReason)>>,
+	/// Answers to held-out questions as a lazy executor altered them: prompt, temperature.
+	altered: [Vec<Claim>; 2],
+}
+
+impl Run<'_> {
+	fn text(&self) -> bool {
+		self.task == Task::TextGeneration
+	}
+
+	async fn load(
+		&self,
+		configuration: &Configuration,
+		policy: &VerificationPolicy,
+	) -> Result<Loaded, CalibrationError> {
+		self.load_other(configuration, &self.model, policy).await
+	}
+
+	async fn load_other(
+		&self,
+		configuration: &Configuration,
+		model: &Model,
+		policy: &VerificationPolicy,
+	) -> Result<Loaded, CalibrationError> {
+		self.progress
+			.set_message(format!("{}: {}", model.name, configuration.name));
+		Loaded::new(&self.options.program, configuration, model, policy).await
+	}
+
+	/// Sets the length of the bar: answers written and claims measured, about.
+	fn expect_work(&self) {
+		let (all, ways) = (
+			self.questions.len() as u64,
+			self.configurations.len() as u64,
+		);
+		let held_out = all / 2;
+		let others = self.substitutes.len() as u64;
+		let work = if self.text() {
+			// The truth; two altered; one by each substitute, which also measures it; honest and dishonest measurements.
+			all + held_out * 2 + held_out * others * 2 + all * ways + held_out * 2 * (4 + others)
+		} else {
+			all * ways + held_out * (2 + others)
+		};
+		self.progress.set_length(work);
+	}
+
+	async fn report(self, started: Instant) -> Result<Report, CalibrationError> {
+		self.expect_work();
+		let standing = self.model.manifest.policy;
+		let (base, others) = self
+			.configurations
+			.split_first()
+			.ok_or_else(|| CalibrationError::Input("no configuration".into()))?;
+		let challenges = self.options.challenges;
+
+		// The calibration split, in the finest steps that hold the model's values.
+		let (first, finest) = self.load_finest(base, &standing).await?;
+		let truth = self.truth(&first).await?;
+		let fine = fine_policy(&standing, finest);
+		let mut calibration = vec![
+			first
+				.measure_all(&truth.claims, challenges, self.progress)
+				.await?,
+		];
+		drop(first);
+		for configuration in others {
+			let engine = self.load(configuration, &fine).await?;
+			calibration.push(
+				engine
+					.measure_all(&truth.claims, challenges, self.progress)
+					.await?,
+			);
+		}
+		let spreads: Vec<Spread> = calibration
+			.iter()
+			.map(|c| spread(&calibration[0], c, finest))
+			.collect();
+		let mut seen = Spread::default();
+		for (i, a) in calibration.iter().enumerate() {
+			for b in &calibration[i..] {
+				seen = seen.join(spread(a, b, finest));
+			}
+		}
+		let policy = if self.options.keep_policy {
+			standing
+		} else {
+			propose(&seen, self.options.slack, finest, self.task, &standing)
+		};
+		// The honest machine that is farthest from the base.
+		let far = (1..spreads.len())
+			.max_by(|a, b| spreads[*a].max.total_cmp(&spreads[*b].max))
+			.unwrap_or(0);
+
+		// The held-out split, under the policy itself.
+		let mut kinds = self.kinds(&truth, &policy).await?;
+		let mut honest = Vec::new();
+		let mut measured: Vec<Vec<Vec<Vec<Evidence>>>> = Vec::new();
+		for (i, configuration) in self.configurations.iter().enumerate() {
+			let engine = self.load(configuration, &policy).await?;
+			honest.push(
+				engine
+					.measure_all(&truth.held_out, challenges, self.progress)
+					.await?,
+			);
+			if i == 0 {
+				for kind in kinds.iter_mut().filter(|k| !self.text() && k.own.is_none()) {
+					kind.own = Some(
+						engine
+							.measure_all(&kind.claims, challenges, self.progress)
+							.await?,
+					);
+				}
+			}
+			if self.text() && (i == 0 || i == far) {
+				let mut of_kinds: Vec<Vec<Vec<Evidence>>> = Vec::new();
+				for (k, kind) in kinds.iter().enumerate() {
+					// What a substitute wrote is claimed twice, with evidence of two origins: to others it is the same.
+					let same = kinds[..k].iter().position(|other| {
+						other.own.is_some() && !kind.claims.is_empty() && same(other, kind)
+					});
+					of_kinds.push(match same {
+						Some(other) => of_kinds[other].clone(),
+						None => {
+							engine
+								.measure_all(&kind.claims, challenges, self.progress)
+								.await?
+						}
+					});
+				}
+				measured.push(of_kinds);
+			}
+		}
+		self.progress.finish_and_clear();
+
+		let mut compared = (0, 0);
+		for split in [&calibration, &honest] {
+			for other in &split[1..] {
+				for (a, b) in split[0].iter().flatten().zip(other.iter().flatten()) {
+					compared.0 += 1;
+					compared.1 += u64::from(a != b);
+				}
+			}
+		}
+		let mut tokens_found = WrongTokens::default();
+		let mut deviations = Vec::new();
+		let mut kind_reports = Vec::new();
+		for (k, kind) in kinds.iter().enumerate() {
+			let mut columns = vec![Counts::default(); self.lengths.len()];
+			for (n, claim) in kind.claims.iter().enumerate() {
+				let others: Vec<&Vec<Evidence>> = if self.text() {
+					measured.iter().map(|m| &m[k][n]).collect()
+				} else {
+					let n = self.place(&truth, claim.question);
+					[0, far].iter().map(|c| &honest[*c][n]).collect()
+				};
+				let own = kind.own.as_ref().map_or(others[0], |own| &own[n]);
+				for (i, (column, _)) in claim.columns.iter().enumerate() {
+					let part = i * challenges..(i + 1) * challenges;
+					let members: Vec<_> = others.iter().map(|o| &o[part.clone()]).collect();
+					let found = judge::dishonest(&policy, self.task, &own[part], &members);
+					let counts = &mut columns[*column];
+					counts.answers += 1;
+					counts.caught += u64::from(found.caught);
+					counts.punished += u64::from(found.punished);
+					counts.wrong += u64::from(claim.wrong[i]);
+					counts.wrong_caught += u64::from(claim.wrong[i] && found.caught);
+					if kind.fabricated {
+						tokens_found.right += u64::from(!claim.wrong[i]);
+						tokens_found.false_alarms += u64::from(!claim.wrong[i] && found.caught);
+					}
+				}
+				if let (Some(deviation), true) = (claim.deviation, kind.fabricated) {
+					let extra = claim.columns.len() * challenges;
+					let accepted = |e: &Evidence| e.verdict.within(&policy.accept);
+					let (before, with) = others[0][extra..].split_at(others[0].len() - extra - 1);
+					let found = with.iter().all(|e| !accepted(e));
+					tokens_found.wrong += 1;
+					tokens_found.found += u64::from(found);
+					tokens_found.misplaced += u64::from(!before.iter().all(accepted));
+					deviations.push(DeviationReport {
+						kind: kind.name.clone(),
+						question: claim.question,
+						position: deviation.position,
+						said: deviation.said,
+						said_word: self.model.word(deviation.said),
+						should: deviation.should,
+						should_word: self.model.word(deviation.should),
+						margin: with
+							.first()
+							.map_or(0.0, |e| f64::from(e.verdict.margin_max) / 65_536.0),
+						found,
+					});
+				}
+			}
+			kind_reports.push(KindReport {
+				kind: kind.name.clone(),
+				columns: columns
+					.iter()
+					.zip(&self.lengths)
+					.map(|(c, length)| c.report(*length))
+					.collect(),
+			});
+		}
+		let honest_rows = (0..self.lengths.len())
+			.map(|column| {
+				let (mut answers, mut committees, mut disputed, mut blamed) = (0, 0, 0, 0);
+				for n in 0..truth.held_out.len() {
+					let part = column * challenges..(column + 1) * challenges;
+					let members: Vec<_> = honest.iter().map(|h| &h[n][part.clone()]).collect();
+					let found = judge::honest(&policy, self.task, &members);
+					answers += 1;
+					committees += found.committees;
+					disputed += u64::from(found.disputed > 0);
+					blamed += u64::from(found.blamed > 0);
+				}
+				HonestRow {
+					tokens: self.lengths[column],
+					committees,
+					disputed: Rate::new(disputed, answers),
+					blamed: Rate::new(blamed, answers),
+				}
+			})
+			.collect();
+		Ok(Report {
+			model: self.model.name.clone(),
+			id: self.model.manifest.id(),
+			task: self.task,
+			machine: Machine::this(),
+			configurations: self
+				.configurations
+				.iter()
+				.zip(&spreads)
+				.map(|(c, spread)| ConfigurationReport::new(c, *spread))
+				.collect(),
+			sample: Sample {
+				calibration: truth.claims.len(),
+				held_out: truth.held_out.len(),
+				challenges,
+				slack: self.options.slack,
+			},
+			seen,
+			standing,
+			policy,
+			proposed: !self.options.keep_policy,
+			compared: compared.0,
+			different: compared.1,
+			honest: honest_rows,
+			dishonest: kind_reports,
+			wrong_tokens: self.text().then_some(tokens_found),
+			deviations,
+			seconds: started.elapsed().as_secs_f64(),
+		})
+	}
+
+	/// Place of a question in the held-out split.
+	fn place(&self, truth: &Truth, question: usize) -> usize {
+		truth
+			.held_out
+			.iter()
+			.position(|c| c.question == question)
+			.unwrap_or_default()
+	}
+
+	/// Loads the base with the finest steps in which the values of a few answers fit, with room for others that are larger.
+	async fn load_finest(
+		&self,
+		base: &Configuration,
+		standing: &VerificationPolicy,
+	) -> Result<(Loaded, u8), CalibrationError> {
+		let mut bits = FINEST;
+		loop {
+			let policy = fine_policy(standing, bits);
+			let engine = self.load(base, &policy).await?;
+			if bits == 0 || policy.class == NumericClass::Exact {
+				return Ok((engine, bits));
+			}
+			let mut largest = 0;
+			for (n, question) in self.questions.iter().enumerate().take(2) {
+				// One token is enough of an answer to see how large a model's values are.
+				let output = if self.text() {
+					let mut short = question.input.clone();
+					if let Input::TextGeneration { sampling, .. } = &mut short {
+						sampling.max_tokens = 1;
+					}
+					Some((engine.answer(&short, question.seed).await?, short))
+				} else {
+					None
+				};
+				let claim = match output {
+					Some((output, short)) => {
+						let said = tokens(&output);
+						Claim::text(n, (&short, question.seed), output, &said, &[1], 1)
+					}
+					None => Claim::whole(n, &question.input, question.seed),
+				};
+				for evidence in engine.measure(&claim, self.options.challenges).await? {
+					if let Fingerprint::Values { values, .. } = evidence.fingerprint {
+						let most = values.iter().map(|v| v.unsigned_abs()).max();
+						largest = largest.max(most.unwrap_or_default());
+					}
+				}
+			}
+			if largest < 1 << 28 {
+				return Ok((engine, bits));
+			}
+			bits -= 4;
+		}
+	}
+
+	/// Asks the model everything, and a lazy executor what it answers in its place.
+	async fn truth(&self, engine: &Loaded) -> Result<Truth, CalibrationError> {
+		let mut truth = Truth {
+			claims: Vec::new(),
+			held_out: Vec::new(),
+			answers: Vec::new(),
+			altered: Default::default(),
+		};
+		for (n, question) in self.questions.iter().enumerate() {
+			let asked = (&question.input, question.seed);
+			let claim = if self.text() {
+				let output = engine.answer(asked.0, asked.1).await?;
+				self.progress.inc(1);
+				let said = tokens(&output);
+				let Output::Text { finish, .. } = &output else {
+					return Err(CalibrationError::Input("tensors from a text model".into()));
+				};
+				truth.answers.push(Some((said.clone(), *finish)));
+				Claim::text(n, asked, output, &said, &self.lengths, 0)
+			} else {
+				truth.answers.push(None);
+				Claim::whole(n, asked.0, asked.1)
+			};
+			if !question.held_out {
+				truth.claims.push(claim);
+				continue;
+			}
+			truth.held_out.push(claim);
+			if let Some((said, _)) = &truth.answers[n] {
+				let lies = [questions::altered(asked.0), questions::reheated(asked.0)];
+				for (to, lie) in truth.altered.iter_mut().zip(lies) {
+					let Some(lie) = lie else { continue };
+					let output = engine.answer(&lie, question.seed).await?;
+					self.progress.inc(1);
+					to.push(Claim::text(n, asked, output, said, &self.lengths, 0));
+				}
+			}
+		}
+		Ok(truth)
+	}
+
+	/// Every kind of dishonest answer to the held-out questions.
+	async fn kinds(
+		&self,
+		truth: &Truth,
+		policy: &VerificationPolicy,
+	) -> Result<Vec<Kind>, CalibrationError> {
+		let base = &self.configurations[0];
+		let mut kinds = Vec::new();
+		for substitute in &self.substitutes {
+			let plain = Configuration {
+				engine: consilience_engine::EngineConfig {
+					optimization: Some(substitute.manifest.numerics.optimization.clone()),
+					provider: Provider::Cpu,
+					..base.engine.clone()
+				},
+				..base.clone()
+			};
+			let engine = self.load_other(&plain, substitute, policy).await?;
+			let mut claims = Vec::new();
+			for claim in &truth.held_out {
+				claims.push(match &truth.answers[claim.question] {
+					Some((said, _)) => {
+						let output = engine.answer(&claim.input, claim.seed).await?;
+						self.progress.inc(1);
+						let asked = (&claim.input, claim.seed);
+						Claim::text(claim.question, asked, output, said, &self.lengths, 0)
+					}
+					None => claim.clone(),
+				});
+			}
+			let own = engine
+				.measure_all(&claims, self.options.challenges, self.progress)
+				.await?;
+			kinds.push(Kind {
+				name: format!("{} writes and measures", substitute.name),
+				claims: claims.clone(),
+				own: Some(own),
+				fabricated: false,
+			});
+			if self.text() {
+				kinds.push(Kind {
+					name: format!("{} writes, the model measures", substitute.name),
+					claims,
+					own: None,
+					fabricated: true,
+				});
+			}
+		}
+		if !self.text() {
+			kinds.extend(self.other_inputs(truth));
+			return Ok(kinds);
+		}
+		let [prompt, temperature] = &truth.altered;
+		let mut add = |name: &str, claims: Vec<Claim>| {
+			kinds.push(Kind {
+				name: name.into(),
+				claims,
+				own: None,
+				fabricated: true,
+			})
+		};
+		add("another prompt", prompt.clone());
+		add("another temperature", temperature.clone());
+		let (mut replaced, mut cut, mut padded) = (Vec::new(), Vec::new(), Vec::new());
+		for claim in &truth.held_out {
+			let Some((said, finish)) = &truth.answers[claim.question] else {
+				continue;
+			};
+			let (n, asked) = (claim.question, (&claim.input, claim.seed));
+			if let Some(output) = liars::replaced(&self.model, n, said, *finish)? {
+				let mut claim = Claim::text(n, asked, output, said, &self.lengths, 0);
+				// Before the replaced token there is nothing to find.
+				let wrong = claim.wrong.clone();
+				let mut keep = wrong.iter();
+				claim.columns.retain(|_| *keep.next().unwrap_or(&false));
+				claim.wrong.retain(|w| *w);
+				replaced.push(claim);
+			}
+			for (column, length) in self.lengths.iter().enumerate() {
+				if let Some(output) = liars::cut(&self.model, said, *length)? {
+					cut.push(Claim {
+						columns: vec![(column, None)],
+						wrong: vec![true],
+						..Claim::text(n, asked, output, said, &self.lengths, 0)
+					});
+				}
+			}
+			let most = self.lengths.last().copied().unwrap_or(1);
+			if let Some(output) = liars::padded(&self.model, said, *finish, most)? {
+				let from = said.len() as u32;
+				padded.push(Claim::text(n, asked, output, said, &self.lengths, from));
+			}
+		}
+		add("one token replaced", replaced);
+		add("cut short", cut);
+		add("padded", padded);
+		Ok(kinds)
+	}
+
+	/// Evidence of other inputs than the one that was asked about.
+	fn other_inputs(&self, truth: &Truth) -> Vec<Kind> {
+		let of = |name: &str, other: &dyn Fn(usize) -> Option<Input>| Kind {
+			name: name.into(),
+			claims: truth
+				.held_out
+				.iter()
+				.enumerate()
+				.filter_map(|(n, claim)| {
+					Some(Claim {
+						input: other(n)?,
+						..claim.clone()
+					})
+				})
+				.collect(),
+			own: None,
+			fabricated: false,
+		};
+		let count = truth.held_out.len();
+		let altered = of("altered input", &|n| {
+			questions::altered(&truth.held_out[n].input)
+		});
+		let another = of("another input", &|n| {
+			(count > 1).then(|| truth.held_out[(n + 1) % count].input.clone())
+		});
+		[altered, another]
+			.into_iter()
+			.filter(|k| !k.claims.is_empty())
+			.collect()
+	}
+}
+
+/// Whether two kinds claim the same answers.
+fn same(a: &Kind, b: &Kind) -> bool {
+	a.claims.len() == b.claims.len()
+		&& a.claims.iter().zip(&b.claims).all(|(a, b)| {
+			a.question == b.question && a.output == b.output && a.columns == b.columns
+		})
+}
+
+/// The policy under which differences are looked at.
+fn fine_policy(standing: &VerificationPolicy, fraction_bits: u8) -> VerificationPolicy {
+	match standing.class {
+		NumericClass::Exact => *standing,
+		NumericClass::Tolerant => VerificationPolicy {
+			fraction_bits,
+			..*standing
+		},
+	}
+}
+
+/// How far two ways of running were apart at most.
+fn spread(a: &[Vec<Evidence>], b: &[Vec<Evidence>], fraction_bits: u8) -> Spread {
+	let step = (-f64::from(fraction_bits)).exp2();
+	let mut spread = Spread::default();
+	for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+		let margin = a.verdict.margin_max.max(b.verdict.margin_max);
+		let (mut mean, mut max) = (0.0, 0f64);
+		if let (Fingerprint::Values { values: a, .. }, Fingerprint::Values { values: b, .. }) =
+			(&a.fingerprint, &b.fingerprint)
+		{
+			let mut sum = 0.0;
+			for (a, b) in a.iter().zip(b.iter()) {
+				let difference = f64::from(a.abs_diff(*b)) * step;
+				sum += difference;
+				max = max.max(difference);
+			}
+			mean = sum / a.len().max(1) as f64;
+		}
+		spread = spread.join(Spread {
+			mean,
+			max,
+			margin: f64::from(margin) / 65_536.0,
+		});
+	}
+	spread
+}
+
+#[derive(Clone, Default)]
+struct Counts {
+	answers: u64,
+	caught: u64,
+	punished: u64,
+	wrong: u64,
+	wrong_caught: u64,
+}
+
+impl Counts {
+	fn report(&self, tokens: u32) -> Column {
+		let caught = Rate::new(self.caught, self.answers);
+		Column {
+			tokens,
+			caught,
+			punished: Rate::new(self.punished, self.answers),
+			of_wrong: Rate::new(self.wrong_caught, self.wrong),
+			of_ten: caught.in_any_of(10),
+		}
+	}
+}
