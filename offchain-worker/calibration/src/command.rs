@@ -66,7 +66,7 @@ pub struct CalibrateCommand {
 	launcher: Vec<String>,
 
 	/// How many times the largest honest difference is accepted, at least 1.
-	#[arg(long, default_value_t = 64.0, value_parser = factor)]
+	#[arg(long, default_value_t = 16.0, value_parser = factor)]
 	slack: f64,
 
 	/// How many times what is accepted is a fraud, at least 1.

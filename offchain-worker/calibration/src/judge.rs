@@ -21,7 +21,7 @@ pub(crate) struct Honest {
 	pub(crate) blamed: u64,
 }
 
-/// What became of a dishonest answer. In doubt, what is worse for the chain.
+/// What became of a dishonest answer under its first challenge. In doubt, what is worse for the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dishonest {
 	/// Every committee refused it.
@@ -57,7 +57,8 @@ pub(crate) fn honest(policy: &VerificationPolicy, task: Task, members: &[&Measur
 	found
 }
 
-/// Judges an answer whose executor is dishonest, and all others are not.
+/// Judges an answer whose executor is dishonest, and all others are not. One challenge is looked at, as on chain: several of one
+/// answer would be no independent trials.
 pub(crate) fn dishonest(
 	policy: &VerificationPolicy,
 	task: Task,
@@ -68,21 +69,19 @@ pub(crate) fn dishonest(
 		caught: true,
 		punished: true,
 	};
-	for c in 0..executor.len() {
-		for (i, first) in honest.iter().enumerate() {
-			for second in &honest[i..] {
-				let case = Case {
-					policy,
-					task,
-					executor,
-					verifiers: [first, second],
-					jury: honest,
-					challenge: c,
-				};
-				let (agrees, punished, _) = case.decide();
-				found.caught &= !agrees;
-				found.punished &= !agrees && punished;
-			}
+	for (i, first) in honest.iter().enumerate() {
+		for second in &honest[i..] {
+			let case = Case {
+				policy,
+				task,
+				executor,
+				verifiers: [first, second],
+				jury: honest,
+				challenge: 0,
+			};
+			let (agrees, punished, _) = case.decide();
+			found.caught &= !agrees;
+			found.punished &= !agrees && punished;
 		}
 	}
 	found
@@ -220,7 +219,8 @@ mod tests {
 		};
 		assert_eq!(judge(&a, &[&a, &b]), (false, false));
 		assert_eq!(judge(&measured([99, 99], 0), &[&a, &b]), (true, true));
-		assert_eq!(judge(&measured([99, 10], 0), &[&a, &b]), (false, false));
+		assert_eq!(judge(&measured([99, 10], 0), &[&a, &b]), (true, true));
+		assert_eq!(judge(&measured([0, 99], 0), &[&a, &b]), (false, false));
 		assert_eq!(judge(&measured([20, 30], 0), &[&a, &b]), (true, false));
 		let (wrong, wrong_too) = (measured([0, 10], 99), measured([3, 12], 99));
 		assert_eq!(judge(&wrong, &[&wrong, &wrong_too]), (true, true));

@@ -8,8 +8,9 @@
 //! Half of the questions make a policy ([`policy`]): powers of two, no less than the largest honest difference times a slack.
 //! The other half are measured under that policy and judged by the protocol's own comparison, committee and jury, so that what
 //! is reported is what the chain would decide. In doubt a figure is the one that is worse for the chain: an honest answer counts
-//! as disputed if *any* committee of the configurations disputes it under *any* challenge, a dishonest one as caught only if
-//! *all* refuse it under *all*. The unit of all rates is an answer, and their intervals are Clopper and Pearson's
+//! as disputed if *any* committee of the configurations disputes it under *any* of its challenges, a dishonest one as caught only
+//! if *all* committees refuse it (under one challenge, as on chain). The unit of all rates is an answer, and their intervals are
+//! Clopper and Pearson's
 //! ([`statistics`]). Rates at different lengths come from beginnings of the same answers: they are not independent of each
 //! other.
 //!

@@ -122,7 +122,7 @@ pub struct HonestRow {
 pub struct Column {
 	/// Tokens asked for.
 	pub tokens: u32,
-	/// Answers that every committee refused under every challenge.
+	/// Answers that every committee refused under the first challenge.
 	pub caught: Rate,
 	/// Answers whose executor every jury found a fraud.
 	pub punished: Rate,
