@@ -1,5 +1,6 @@
 //! The command line.
 
+use consilience_calibration::CalibrateCommand;
 use polkadot_sdk::*;
 
 use crate::{
@@ -37,6 +38,9 @@ pub(crate) enum Subcommand {
 	/// Follow requests.
 	#[command(subcommand)]
 	Request(RequestCommand),
+
+	/// Measure how far honest and dishonest answers of a model are apart, and derive its verification policy.
+	Calibrate(CalibrateCommand),
 
 	/// The process in which models run. The node starts it.
 	#[command(hide = true)]

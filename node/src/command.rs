@@ -3,7 +3,7 @@
 use crate::{
 	chain_spec,
 	cli::{Cli, Subcommand},
-	service,
+	service, tool,
 };
 use polkadot_sdk::*;
 use sc_cli::SubstrateCli;
@@ -71,6 +71,7 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 		Some(Subcommand::Model(cmd)) => cmd.run(),
 		Some(Subcommand::Infer(cmd)) => cmd.run(),
 		Some(Subcommand::Request(cmd)) => cmd.run(),
+		Some(Subcommand::Calibrate(cmd)) => tool::calibrate::run(cmd),
 		Some(Subcommand::Engine(cmd)) => cmd.run(),
 		Some(Subcommand::Key(cmd)) => cmd.run(&cli),
 		Some(Subcommand::ExportChainSpec(cmd)) => cmd.run(cli.load_spec(&cmd.chain)?),

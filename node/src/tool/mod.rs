@@ -4,6 +4,7 @@
 //! standard error. The last line is the result.
 
 mod ask;
+pub(crate) mod calibrate;
 mod chain;
 mod confine;
 mod engine;

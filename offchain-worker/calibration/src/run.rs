@@ -5,8 +5,10 @@ use std::{path::PathBuf, time::Instant};
 use consilience_engine::Provider;
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint},
+	fixed,
 	model::{NumericClass, Task, VerificationPolicy},
 	request::{FinishReason, Input, Output},
+	tensor::Tensor,
 	ModelId,
 };
 use indicatif::ProgressBar;
@@ -205,6 +207,8 @@ struct Truth {
 	answers: Vec<Option<(Vec<u32>, FinishReason)>>,
 	/// Answers to held-out questions as a lazy executor altered them: prompt, temperature.
 	altered: [Vec<Claim>; 2],
+	/// Tensors that answer the held-out questions, and those questions altered; empty for text generation.
+	tensors: Vec<[Option<Output>; 2]>,
 }
 
 impl Run<'_> {
@@ -518,6 +522,7 @@ impl Run<'_> {
 			held_out: Vec::new(),
 			answers: Vec::new(),
 			altered: Default::default(),
+			tensors: Vec::new(),
 		};
 		for (n, question) in self.questions.iter().enumerate() {
 			let asked = (&question.input, question.seed);
@@ -539,6 +544,14 @@ impl Run<'_> {
 				continue;
 			}
 			truth.held_out.push(claim);
+			if !self.text() {
+				let altered = match questions::altered(asked.0) {
+					Some(input) => Some(engine.answer(&input, asked.1).await?),
+					None => None,
+				};
+				let output = engine.answer(asked.0, asked.1).await?;
+				truth.tensors.push([Some(output), altered]);
+			}
 			if let Some((said, _)) = &truth.answers[n] {
 				let lies = [questions::altered(asked.0), questions::reheated(asked.0)];
 				for (to, lie) in truth.altered.iter_mut().zip(lies) {
@@ -571,15 +584,18 @@ impl Run<'_> {
 			};
 			let engine = self.load_other(&plain, substitute, policy).await?;
 			let mut claims = Vec::new();
-			for claim in &truth.held_out {
+			for (n, claim) in truth.held_out.iter().enumerate() {
+				let output = engine.answer(&claim.input, claim.seed).await?;
 				claims.push(match &truth.answers[claim.question] {
 					Some((said, _)) => {
-						let output = engine.answer(&claim.input, claim.seed).await?;
 						self.progress.inc(1);
 						let asked = (&claim.input, claim.seed);
 						Claim::text(claim.question, asked, output, said, &self.lengths, 0)
 					}
-					None => claim.clone(),
+					None => Claim {
+						wrong: vec![differs(policy, Some(&output), truth.tensors[n][0].as_ref())],
+						..claim.clone()
+					},
 				});
 			}
 			let own = engine
@@ -601,7 +617,7 @@ impl Run<'_> {
 			}
 		}
 		if !self.text() {
-			kinds.extend(self.other_inputs(truth));
+			kinds.extend(self.other_inputs(truth, policy));
 			return Ok(kinds);
 		}
 		let [prompt, temperature] = &truth.altered;
@@ -652,16 +668,23 @@ impl Run<'_> {
 	}
 
 	/// Evidence of other inputs than the one that was asked about.
-	fn other_inputs(&self, truth: &Truth) -> Vec<Kind> {
-		let of = |name: &str, other: &dyn Fn(usize) -> Option<Input>| Kind {
+	fn other_inputs(&self, truth: &Truth, policy: &VerificationPolicy) -> Vec<Kind> {
+		let count = truth.held_out.len();
+		let of = |name: &str, other: &dyn Fn(usize) -> (Option<Input>, Option<Output>)| Kind {
 			name: name.into(),
 			claims: truth
 				.held_out
 				.iter()
 				.enumerate()
 				.filter_map(|(n, claim)| {
+					let (input, output) = other(n);
 					Some(Claim {
-						input: other(n)?,
+						input: input?,
+						wrong: vec![differs(
+							policy,
+							output.as_ref(),
+							truth.tensors[n][0].as_ref(),
+						)],
 						..claim.clone()
 					})
 				})
@@ -669,18 +692,43 @@ impl Run<'_> {
 			own: None,
 			fabricated: false,
 		};
-		let count = truth.held_out.len();
 		let altered = of("altered input", &|n| {
-			questions::altered(&truth.held_out[n].input)
+			(
+				questions::altered(&truth.held_out[n].input),
+				truth.tensors[n][1].clone(),
+			)
 		});
 		let another = of("another input", &|n| {
-			(count > 1).then(|| truth.held_out[(n + 1) % count].input.clone())
+			let next = (n + 1) % count;
+			(
+				(next != n).then(|| truth.held_out[next].input.clone()),
+				truth.tensors[next][0].clone(),
+			)
 		});
 		[altered, another]
 			.into_iter()
 			.filter(|k| !k.claims.is_empty())
 			.collect()
 	}
+}
+
+/// Whether any element of two outputs, drawn or not, is farther apart than the policy accepts.
+fn differs(policy: &VerificationPolicy, a: Option<&Output>, b: Option<&Output>) -> bool {
+	let (Some(Output::Tensors(a)), Some(Output::Tensors(b))) = (a, b) else {
+		return true;
+	};
+	a.len() != b.len()
+		|| a.iter().zip(b.iter()).any(|(a, b)| {
+			let element = |t: &Tensor, i| fixed::element(t, i, policy.fraction_bits).ok().flatten();
+			a.shape != b.shape
+				|| a.datatype != b.datatype
+				|| (0..a.elements().unwrap_or_default()).any(|i| {
+					match (element(a, i), element(b, i)) {
+						(Some(a), Some(b)) => a.abs_diff(b) > policy.accept.max,
+						_ => true,
+					}
+				})
+		})
 }
 
 /// Whether two kinds claim the same answers.

@@ -1,5 +1,7 @@
 //! The whole command on language models too small to say anything, in processes of their own.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
 	path::{Path, PathBuf},
 	process::Command,
