@@ -58,6 +58,9 @@ pub struct Options {
 /// Fraction bits with which differences are looked at before there is a policy: as many as a policy may have.
 const FINEST: u8 = 24;
 
+/// Values below this leave room for others that are eight times as large.
+const ROOM: u32 = 1 << 28;
+
 /// A model in an engine process.
 struct Loaded {
 	process: EngineProcess,
@@ -279,6 +282,17 @@ impl Run<'_> {
 					.await?,
 			);
 		}
+		if calibration
+			.iter()
+			.flatten()
+			.any(|measured| largest_value(measured) >= i32::MAX as u32)
+		{
+			return Err(CalibrationError::Input(
+				"some values are infinite, not a number, or far larger than those of the first answers: what differs there cannot \
+				 be seen"
+					.into(),
+			));
+		}
 		let spreads: Vec<Spread> = calibration
 			.iter()
 			.map(|c| spread(&calibration[0], c, finest))
@@ -483,7 +497,9 @@ impl Run<'_> {
 				return Ok((engine, bits));
 			}
 			let mut largest = 0;
-			for (n, question) in self.questions.iter().enumerate().take(2) {
+			// Logits of one model are alike, whatever it is asked; outputs of tensor models need not be.
+			let looked_at = if self.text() { 2 } else { self.questions.len() };
+			for (n, question) in self.questions.iter().enumerate().take(looked_at) {
 				// One token is enough of an answer to see how large a model's values are.
 				let output = if self.text() {
 					let mut short = question.input.clone();
@@ -501,14 +517,10 @@ impl Run<'_> {
 					}
 					None => Claim::whole(n, &question.input, question.seed),
 				};
-				for evidence in engine.measure(&claim, self.options.challenges).await? {
-					if let Fingerprint::Values { values, .. } = evidence.fingerprint {
-						let most = values.iter().map(|v| v.unsigned_abs()).max();
-						largest = largest.max(most.unwrap_or_default());
-					}
-				}
+				let measured = engine.measure(&claim, self.options.challenges).await?;
+				largest = largest.max(largest_value(&measured));
 			}
-			if largest < 1 << 28 {
+			if largest < ROOM {
 				return Ok((engine, bits));
 			}
 			bits -= 4;
@@ -748,6 +760,15 @@ fn fine_policy(standing: &VerificationPolicy, fraction_bits: u8) -> Verification
 			..*standing
 		},
 	}
+}
+
+/// The largest value of fingerprints, in steps.
+fn largest_value(measured: &[Evidence]) -> u32 {
+	let values = measured.iter().flat_map(|e| match &e.fingerprint {
+		Fingerprint::Values { values, .. } => &values[..],
+		Fingerprint::Digest(_) => &[],
+	});
+	values.map(|v| v.unsigned_abs()).max().unwrap_or_default()
 }
 
 /// How far two ways of running were apart at most.

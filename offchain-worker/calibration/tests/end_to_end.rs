@@ -70,6 +70,51 @@ fn model(name: &str, class: &str, change: impl Fn(f32) -> f32) -> tempfile::Temp
 	to
 }
 
+/// A graph of one number, which it gives back doubled, with a card and requests.
+fn scalar() -> (tempfile::TempDir, PathBuf) {
+	let to = tempfile::tempdir().unwrap();
+	let from =
+		PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/fixtures/scalar.onnx");
+	std::fs::copy(from, to.path().join("model.onnx")).unwrap();
+	let value = |name: &str| json!({"name": name, "datatype": "FP32", "shape": []});
+	let request = |x: f32| {
+		let mut tensor = value("x");
+		tensor["data"] = json!([x]);
+		json!({ "inputs": [tensor] })
+	};
+	let accept = json!({"mean": 256, "max": 1, "margin_max": 0, "margin_mean": 0});
+	let card = json!({
+		"name": "scalar",
+		"license": "Apache-2.0",
+		"source": "the engine's fixtures",
+		"task": "tensor",
+		"class": "tolerant",
+		"graph": "model.onnx",
+		"files": ["model.onnx"],
+		"details": {"inputs": [value("x")], "outputs": [value("twice")]},
+		"numerics": {
+			"element_type": "fp32", "opset": 17, "onnxruntime_min": "1.31.1", "onnxruntime_max": "1.31.1",
+			"providers": ["CPUExecutionProvider"], "optimization": "all",
+		},
+		"limits": {"max_input_units": 1, "max_output_units": 1},
+		"time": {"base_blocks": 10, "output_units_per_block": 10},
+		"policy": {
+			"class": "tolerant", "positions": 1, "entries": 1, "fraction_bits": 8,
+			"accept": accept, "fraud": accept, "min_verifiers": 2,
+		},
+		"price": {"per_request": 1, "per_input_unit": 1, "per_output_unit": 1},
+		"reference": request(1.0),
+	});
+	std::fs::write(to.path().join("model.json"), card.to_string()).unwrap();
+	let requests = to.path().join("requests.jsonl");
+	// Every other pair of held-out questions is the same, so that the answer to the other is no wrong one.
+	let lines: Vec<String> = (0..40)
+		.map(|n| request((n / 4) as f32 * 100.0).to_string())
+		.collect();
+	std::fs::write(&requests, lines.join("\n")).unwrap();
+	(to, requests)
+}
+
 /// Prompts of the fixtures' words.
 fn prompts(folder: &Path) -> PathBuf {
 	let path = folder.join("prompts.txt");
@@ -220,4 +265,32 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
 	assert!(error.contains("/nowhere"), "{error}");
 	let error = run(&["--provider", "cuda"]);
 	assert!(error.contains("Cuda"), "{error}");
+}
+
+#[test]
+fn tensors_are_wrong_only_where_their_values_are() {
+	let (model, requests) = scalar();
+	let output = Command::new(env!("CARGO_BIN_EXE_consilience-calibrate"))
+		.arg(model.path())
+		.args(["--json", "--answers", "40", "--prompts"])
+		.arg(requests)
+		.output()
+		.unwrap();
+	let error = String::from_utf8_lossy(&output.stderr);
+	assert!(output.status.success(), "{error}");
+	let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+	assert_eq!(report["different"], 0);
+	// Values of a thousand and more leave fewer fraction bits than the most there are, and some.
+	let bits = report["policy"]["fraction_bits"].as_u64().unwrap();
+	assert!((8..24).contains(&bits), "{bits}");
+	assert_eq!(report["policy"]["accept"]["margin_max"], 0);
+	assert!(report["wrong_tokens"].is_null());
+	assert_eq!(report["honest"][0]["disputed"]["hits"], 0);
+	assert_eq!(report["honest"][0]["blamed"]["hits"], 0);
+	let another = &rates(&report, "another input")[0];
+	assert_eq!(another["caught"]["of"], 20);
+	assert_eq!(another["caught"]["hits"], 10);
+	assert_eq!(another["of_wrong"]["of"], 10);
+	assert_eq!(another["of_wrong"]["hits"], 10);
+	assert_eq!(another["punished"]["hits"], 10);
 }
