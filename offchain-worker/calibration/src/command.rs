@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::{
 	calibrate,
 	configuration::Variations,
-	policy::Slack,
+	policy::{Slack, Spread},
 	process::{serve, EngineProgram},
 	run::Options,
 	CalibrationError,
@@ -69,6 +69,11 @@ pub struct CalibrateCommand {
 	#[arg(long, default_value_t = 16.0, value_parser = factor)]
 	slack: f64,
 
+	/// Largest honest differences known from other machines: mean of a fingerprint, of one value, margin. Thresholds are made
+	/// from them too, as no machine shows what others do.
+	#[arg(long, value_name = "MEAN,MAX,MARGIN", value_parser = spread)]
+	known: Option<Spread>,
+
 	/// How many times what is accepted is a fraud, at least 1.
 	#[arg(long, default_value_t = 16.0, value_parser = factor)]
 	fraud: f64,
@@ -99,6 +104,23 @@ fn provider(text: &str) -> Result<Provider, String> {
 			.map(|device| Provider::Cuda { device })
 			.map_err(|_| format!("{device:?} is no number of a CUDA device")),
 		_ => Err(format!("{text:?} is none of cpu, cuda, cuda:N")),
+	}
+}
+
+fn spread(text: &str) -> Result<Spread, String> {
+	let numbers: Option<Vec<f64>> = text
+		.split(',')
+		.map(|n| n.parse().ok().filter(|f: &f64| f.is_finite() && *f >= 0.0))
+		.collect();
+	match numbers.as_deref() {
+		Some([mean, max, margin]) => Ok(Spread {
+			mean: *mean,
+			max: *max,
+			margin: *margin,
+		}),
+		_ => Err(format!(
+			"{text:?} is not three numbers, such as 1e-5,1e-4,0"
+		)),
 	}
 }
 
@@ -140,6 +162,7 @@ impl CalibrateCommand {
 				accept: self.slack,
 				fraud: self.fraud,
 			},
+			known: self.known.unwrap_or_default(),
 			keep_policy: self.keep_policy,
 			program: EngineProgram { program, arguments },
 		};
@@ -204,6 +227,9 @@ impl CalibrateCommand {
 		}
 		option("slack", self.slack.to_string());
 		option("fraud", self.fraud.to_string());
+		if let Some(Spread { mean, max, margin }) = self.known {
+			option("known", format!("{mean:e},{max:e},{margin:e}"));
+		}
 		if self.keep_policy {
 			words.push("--keep-policy".into());
 		}

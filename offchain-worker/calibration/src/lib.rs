@@ -5,7 +5,8 @@
 //! substitutes, to altered prompts or at altered temperatures, cut short, padded, or changed in one token, with the executor's
 //! own evidence or with evidence that it fabricated with the true model.
 //!
-//! Half of the questions make a policy ([`policy`]): powers of two, no less than the largest honest difference times a slack.
+//! Half of the questions make a policy ([`policy`]): powers of two, no less than the largest honest difference, seen here or known from
+//! other machines, times a slack.
 //! The other half are measured under that policy and judged by the protocol's own comparison, committee and jury, so that what
 //! is reported is what the chain would decide. In doubt a figure is the one that is worse for the chain: an honest answer counts
 //! as disputed if *any* committee of the configurations disputes it under *any* of its challenges, a dishonest one as caught only

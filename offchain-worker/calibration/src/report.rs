@@ -14,8 +14,8 @@ use crate::{
 	statistics::{Chance, Rate},
 };
 
-/// Most deviations that a report for people lists.
-const LISTED: usize = 12;
+/// Most deviations of a kind that a report for people lists.
+const LISTED: usize = 3;
 
 /// The machine on which was measured.
 #[derive(Clone, Debug, Serialize)]
@@ -102,6 +102,8 @@ pub struct Sample {
 	pub challenges: usize,
 	/// How thresholds were made.
 	pub slack: Slack,
+	/// The largest honest differences that were known from other machines.
+	pub known: Spread,
 }
 
 /// Honest answers of a length.
@@ -315,8 +317,14 @@ impl Report {
 
 	fn write_policy(&self, out: &mut String) -> std::fmt::Result {
 		let origin = if self.proposed && self.policy.class == NumericClass::Tolerant {
+			let Spread { mean, max, margin } = self.sample.known;
+			let known = if self.sample.known == Spread::default() {
+				String::new()
+			} else {
+				format!(" or known (mean {mean:.1e}, largest {max:.1e}, margin {margin:.1e})")
+			};
 			format!(
-				"proposed, {} times the largest honest difference accepted, {} times that fraud",
+				"proposed: {} times the largest honest difference seen{known} is accepted, {} times that is fraud",
 				self.sample.slack.accept, self.sample.slack.fraud
 			)
 		} else {
@@ -387,8 +395,16 @@ impl Report {
 			out,
 			"\n| kind | question | position | said | the model says | margin | found |\n|---|---|---|---|---|---|---|"
 		)?;
-		let every = self.deviations.len().div_ceil(LISTED);
-		for d in self.deviations.iter().step_by(every) {
+		let mut last = ("", 0);
+		for d in &self.deviations {
+			last = if last.0 == d.kind {
+				(last.0, last.1 + 1)
+			} else {
+				(&d.kind, 1)
+			};
+			if last.1 > LISTED {
+				continue;
+			}
 			writeln!(
 				out,
 				"| {} | {} | {} | {} {} | {} {} | {:.3} | {} |",
@@ -409,8 +425,6 @@ impl Report {
 
 /// A word as a table holds it.
 fn cell(word: &str) -> String {
-	format!(
-		"`{}`",
-		word.escape_debug().to_string().replace(['|', '`'], "'")
-	)
+	let word = word.escape_debug().to_string();
+	format!("`{}`", word.replace('`', "'").replace('|', "\\|"))
 }

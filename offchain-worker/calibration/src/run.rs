@@ -49,6 +49,8 @@ pub struct Options {
 	pub variations: Variations,
 	/// How thresholds are made.
 	pub slack: Slack,
+	/// The largest honest differences that other machines are known to make; thresholds are made from them, too.
+	pub known: Spread,
 	/// Judge by the policy that stands in the manifest, and propose none.
 	pub keep_policy: bool,
 	/// What becomes an engine.
@@ -306,7 +308,8 @@ impl Run<'_> {
 		let policy = if self.options.keep_policy {
 			standing
 		} else {
-			propose(&seen, self.options.slack, finest, self.task, &standing)
+			let all = seen.join(self.options.known);
+			propose(&all, self.options.slack, finest, self.task, &standing)
 		};
 		// The honest machine that is farthest from the base.
 		let far = (1..spreads.len())
@@ -459,6 +462,7 @@ impl Run<'_> {
 				held_out: truth.held_out.len(),
 				challenges,
 				slack: self.options.slack,
+				known: self.options.known,
 			},
 			seen,
 			standing,

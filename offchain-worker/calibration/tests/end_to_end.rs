@@ -234,6 +234,12 @@ fn a_tolerant_policy_is_proposed_and_judged_by_other_answers() {
 	assert!(markdown.contains("--answers 40"), "{markdown}");
 	assert!(!markdown.contains(substitute), "no folder of this machine");
 
+	// What other machines are known to do widens it: 16 × 0.01 is below 2⁻², in 128 steps of 2⁻⁹.
+	let report = calibrate(honest.path(), &["--known", "0.0004,0.01,0"]);
+	assert_eq!(report["policy"]["fraction_bits"], 9);
+	assert_eq!(report["policy"]["accept"]["max"], 128);
+	assert_eq!(report["sample"]["known"]["max"], 0.01);
+
 	// The standing policy accepts nothing but equal numbers of steps: it is judged as it is.
 	let report = calibrate(honest.path(), &["--keep-policy"]);
 	assert!(!report["proposed"].as_bool().unwrap());
