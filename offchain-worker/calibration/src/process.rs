@@ -102,8 +102,8 @@ pub fn serve(config: &str) -> Result<(), CalibrationError> {
 		UnixListener::from(socket),
 		ServerConfig {
 			engine,
-			memory_limit: None,
 			workers: 1,
+			..Default::default()
 		},
 	)
 	.map_err(|e| failed(e.to_string()))

@@ -313,7 +313,10 @@ fn describe(command: &Command) -> String {
 		Command::Load { folder } => format!("loading {folder}"),
 		Command::Unload { model } => format!("unloading {model:?}"),
 		Command::Run { model, .. } => format!("running {model:?}"),
-		Command::Measure { model, .. } => format!("measuring {model:?}"),
+		Command::Measure { model, .. } | Command::MeasureParts { model, .. } => {
+			format!("measuring {model:?}")
+		}
+		Command::Provider { model } => format!("asking where {model:?} runs"),
 		Command::Reference { model } => format!("the reference inference of {model:?}"),
 		Command::Ping => "a ping".into(),
 	}
@@ -324,8 +327,12 @@ fn model_of(command: &Command) -> Option<ModelId> {
 	match command {
 		Command::Run { model, .. }
 		| Command::Measure { model, .. }
+		| Command::MeasureParts { model, .. }
 		| Command::Reference { model } => Some(*model),
-		Command::Load { .. } | Command::Unload { .. } | Command::Ping => None,
+		Command::Load { .. }
+		| Command::Unload { .. }
+		| Command::Provider { .. }
+		| Command::Ping => None,
 	}
 }
 
