@@ -21,7 +21,7 @@ use codec::{Compact, Decode, Encode};
 use consilience_engine::{
 	protocol::{Command, Frame, Reply},
 	server::{bind, serve_on, ServerConfig},
-	Engine, EngineConfig, EngineError,
+	Engine, EngineConfig, EngineError, Part,
 };
 use consilience_primitives::{
 	evidence::Evidence,
@@ -161,6 +161,13 @@ fn command(models: Vec<ModelId>) -> impl Strategy<Value = Command> {
 		4 => (model(), input(), hash(), claimed(), hash()).prop_map(|(model, input, seed, claimed, challenge)| {
 			Command::Measure { model, input, seed, claimed, challenge }
 		}),
+		2 => (model(), input(), hash(), claimed(), vec((proptest::option::of(0u32..6), hash()), 0..4)).prop_map(
+			|(model, input, seed, claimed, parts)| {
+				let parts = parts.into_iter().map(|(tokens, challenge)| Part { tokens, challenge }).collect();
+				Command::MeasureParts { model, input, seed, claimed, parts }
+			},
+		),
+		1 => model().prop_map(|model| Command::Provider { model }),
 		1 => model().prop_map(|model| Command::Reference { model }),
 		1 => "[a-z/.]{0,12}".prop_map(|folder| Command::Load { folder }),
 		1 => Just(Command::Unload { model: H256::zero() }),
@@ -294,6 +301,13 @@ fn any_command_is_done_or_refused() {
 					count(&measured);
 					kept::<Evidence>(&evidence)
 				}),
+			Command::MeasureParts { model, input, seed, claimed, parts } => engine
+				.measure_parts(model, &input, &seed, claimed.as_ref(), &parts)
+				.map(|evidence| {
+					assert_eq!(evidence.len(), parts.len());
+					kept::<Vec<Evidence>>(&evidence)
+				}),
+			Command::Provider { model } => engine.provider(model).map(|_| ()),
 			Command::Reference { model } => engine.reference(model).map(|_| ()),
 			Command::Load { folder } => engine.load(Path::new(&folder)).map(|_| ()),
 			Command::Unload { model } => {
