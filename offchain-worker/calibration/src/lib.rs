@@ -20,6 +20,8 @@
 
 mod command;
 pub mod configuration;
+mod distance;
+mod engines;
 mod error;
 mod judge;
 mod liars;
@@ -30,6 +32,7 @@ mod questions;
 mod report;
 mod run;
 pub mod statistics;
+mod tally;
 
 pub use command::CalibrateCommand;
 pub use error::CalibrationError;

@@ -4,29 +4,23 @@ use std::{path::PathBuf, time::Instant};
 
 use consilience_engine::Provider;
 use consilience_primitives::{
-	evidence::{Evidence, Fingerprint},
-	fixed,
+	evidence::Evidence,
 	model::{NumericClass, Task, VerificationPolicy},
 	request::{FinishReason, Input, Output},
-	tensor::Tensor,
-	ModelId,
 };
 use indicatif::ProgressBar;
-use polkadot_sdk::sp_core::H256;
 
 use crate::{
 	configuration::{Configuration, Variations},
-	judge,
+	distance::{differs, largest_value, spread, unequal},
+	engines::Loaded,
 	liars::{self, Claim},
 	model::{tokens, Model},
 	policy::{propose, Slack, Spread},
-	process::{EngineProcess, EngineProgram},
+	process::EngineProgram,
 	questions::{self, Question},
-	report::{
-		Column, ConfigurationReport, DeviationReport, HonestRow, KindReport, Machine, Report,
-		Sample, WrongTokens,
-	},
-	statistics::Rate,
+	report::{ConfigurationReport, Machine, Report, Sample},
+	tally::{honest_rows, Kind, Tally},
 	CalibrationError,
 };
 
@@ -62,91 +56,6 @@ const FINEST: u8 = 24;
 
 /// Values below this leave room for others that are eight times as large.
 const ROOM: u32 = 1 << 28;
-
-/// A model in an engine process.
-struct Loaded {
-	process: EngineProcess,
-	model: ModelId,
-	/// The files' folder, which the engine may read from as long as it runs.
-	_folder: tempfile::TempDir,
-}
-
-impl Loaded {
-	async fn new(
-		program: &EngineProgram,
-		configuration: &Configuration,
-		model: &Model,
-		policy: &VerificationPolicy,
-	) -> Result<Self, CalibrationError> {
-		let process = EngineProcess::start(program, configuration).await?;
-		let folder = model.under(policy)?;
-		let failed = CalibrationError::engine(&configuration.name);
-		let id = process.client.load(folder.path()).await.map_err(&failed)?;
-		let wanted = configuration.engine.provider;
-		let found = process.client.provider(id).await.map_err(&failed)?;
-		if policy.class == NumericClass::Tolerant && found != wanted {
-			return Err(CalibrationError::Start {
-				configuration: configuration.name.clone(),
-				why: format!("{wanted:?} was asked for, and the model runs on {found:?}: is this library built for it?"),
-			});
-		}
-		Ok(Self {
-			process,
-			model: id,
-			_folder: folder,
-		})
-	}
-
-	async fn answer(&self, input: &Input, seed: H256) -> Result<Output, CalibrationError> {
-		self.process
-			.client
-			.run(self.model, input.clone(), seed)
-			.await
-			.map_err(CalibrationError::engine(""))
-	}
-
-	async fn measure(
-		&self,
-		claim: &Claim,
-		challenges: usize,
-	) -> Result<Vec<Evidence>, CalibrationError> {
-		self.process
-			.client
-			.measure_parts(
-				self.model,
-				claim.input.clone(),
-				claim.seed,
-				claim.output.clone(),
-				claim.parts(challenges),
-			)
-			.await
-			.map_err(CalibrationError::engine(""))
-	}
-
-	async fn measure_all(
-		&self,
-		claims: &[Claim],
-		challenges: usize,
-		progress: &ProgressBar,
-	) -> Result<Vec<Vec<Evidence>>, CalibrationError> {
-		let mut all = Vec::with_capacity(claims.len());
-		for claim in claims {
-			all.push(self.measure(claim, challenges).await?);
-			progress.inc(1);
-		}
-		Ok(all)
-	}
-}
-
-/// A kind of dishonesty.
-struct Kind {
-	name: String,
-	claims: Vec<Claim>,
-	/// What the executor measured of each, where it is not what an honest machine measures.
-	own: Option<Vec<Vec<Evidence>>>,
-	/// Whether the executor shows evidence that it fabricated with the true model, so that only the answer speaks against it.
-	fabricated: bool,
-}
 
 /// Measures and reports. `progress` is given its length here.
 pub async fn calibrate(
@@ -357,95 +266,27 @@ impl Run<'_> {
 		}
 		self.progress.finish_and_clear();
 
-		let mut compared = (0, 0);
-		for split in [&calibration, &honest] {
-			for other in &split[1..] {
-				for (a, b) in split[0].iter().flatten().zip(other.iter().flatten()) {
-					compared.0 += 1;
-					compared.1 += u64::from(a != b);
-				}
-			}
-		}
-		let mut tokens_found = WrongTokens::default();
-		let mut deviations = Vec::new();
-		let mut kind_reports = Vec::new();
+		let splits = [unequal(&calibration), unequal(&honest)];
+		let mut tally = Tally::default();
 		for (k, kind) in kinds.iter().enumerate() {
-			let mut columns = vec![Counts::default(); self.lengths.len()];
-			for (n, claim) in kind.claims.iter().enumerate() {
-				let others: Vec<&Vec<Evidence>> = if self.text() {
-					measured.iter().map(|m| &m[k][n]).collect()
+			let others = |n: usize, claim: &Claim| -> Vec<&[Evidence]> {
+				if self.text() {
+					measured.iter().map(|m| &m[k][n][..]).collect()
 				} else {
 					let n = self.place(&truth, claim.question);
-					[0, far].iter().map(|c| &honest[*c][n]).collect()
-				};
-				let own = kind.own.as_ref().map_or(others[0], |own| &own[n]);
-				for (i, (column, _)) in claim.columns.iter().enumerate() {
-					let part = i * challenges..(i + 1) * challenges;
-					let members: Vec<_> = others.iter().map(|o| &o[part.clone()]).collect();
-					let found = judge::dishonest(&policy, self.task, &own[part], &members);
-					let counts = &mut columns[*column];
-					counts.answers += 1;
-					counts.caught += u64::from(found.caught);
-					counts.punished += u64::from(found.punished);
-					counts.wrong += u64::from(claim.wrong[i]);
-					counts.wrong_caught += u64::from(claim.wrong[i] && found.caught);
-					if kind.fabricated {
-						tokens_found.right += u64::from(!claim.wrong[i]);
-						tokens_found.false_alarms += u64::from(!claim.wrong[i] && found.caught);
-					}
+					[0, far].iter().map(|c| &honest[*c][n][..]).collect()
 				}
-				if let (Some(deviation), true) = (claim.deviation, kind.fabricated) {
-					let extra = claim.columns.len() * challenges;
-					let accepted = |e: &Evidence| e.verdict.within(&policy.accept);
-					let (before, with) = others[0][extra..].split_at(others[0].len() - extra - 1);
-					let found = with.iter().all(|e| !accepted(e));
-					tokens_found.wrong += 1;
-					tokens_found.found += u64::from(found);
-					tokens_found.misplaced += u64::from(!before.iter().all(accepted));
-					deviations.push(DeviationReport {
-						kind: kind.name.clone(),
-						question: claim.question,
-						position: deviation.position,
-						said: deviation.said,
-						said_word: self.model.word(deviation.said),
-						should: deviation.should,
-						should_word: self.model.word(deviation.should),
-						margin: with
-							.first()
-							.map_or(0.0, |e| f64::from(e.verdict.margin_max) / 65_536.0),
-						found,
-					});
-				}
-			}
-			kind_reports.push(KindReport {
-				kind: kind.name.clone(),
-				columns: columns
-					.iter()
-					.zip(&self.lengths)
-					.map(|(c, length)| c.report(*length))
-					.collect(),
-			});
+			};
+			tally.add(
+				&policy,
+				&self.model,
+				kind,
+				others,
+				&self.lengths,
+				challenges,
+			);
 		}
-		let honest_rows = (0..self.lengths.len())
-			.map(|column| {
-				let (mut answers, mut committees, mut disputed, mut blamed) = (0, 0, 0, 0);
-				for n in 0..truth.held_out.len() {
-					let part = column * challenges..(column + 1) * challenges;
-					let members: Vec<_> = honest.iter().map(|h| &h[n][part.clone()]).collect();
-					let found = judge::honest(&policy, self.task, &members);
-					answers += 1;
-					committees += found.committees;
-					disputed += u64::from(found.disputed > 0);
-					blamed += u64::from(found.blamed > 0);
-				}
-				HonestRow {
-					tokens: self.lengths[column],
-					committees,
-					disputed: Rate::new(disputed, answers),
-					blamed: Rate::new(blamed, answers),
-				}
-			})
-			.collect();
+		let honest_rows = honest_rows(&policy, self.task, &honest, &self.lengths, challenges);
 		Ok(Report {
 			model: self.model.name.clone(),
 			id: self.model.manifest.id(),
@@ -468,12 +309,12 @@ impl Run<'_> {
 			standing,
 			policy,
 			proposed: !self.options.keep_policy,
-			compared: compared.0,
-			different: compared.1,
+			compared: splits.iter().map(|s| s.0).sum(),
+			different: splits.iter().map(|s| s.1).sum(),
 			honest: honest_rows,
-			dishonest: kind_reports,
-			wrong_tokens: self.text().then_some(tokens_found),
-			deviations,
+			dishonest: tally.kinds,
+			wrong_tokens: self.text().then_some(tally.wrong_tokens),
+			deviations: tally.deviations,
 			seconds: started.elapsed().as_secs_f64(),
 		})
 	}
@@ -728,25 +569,6 @@ impl Run<'_> {
 	}
 }
 
-/// Whether any element of two outputs, drawn or not, is farther apart than the policy accepts.
-fn differs(policy: &VerificationPolicy, a: Option<&Output>, b: Option<&Output>) -> bool {
-	let (Some(Output::Tensors(a)), Some(Output::Tensors(b))) = (a, b) else {
-		return true;
-	};
-	a.len() != b.len()
-		|| a.iter().zip(b.iter()).any(|(a, b)| {
-			let element = |t: &Tensor, i| fixed::element(t, i, policy.fraction_bits).ok().flatten();
-			a.shape != b.shape
-				|| a.datatype != b.datatype
-				|| (0..a.elements().unwrap_or_default()).any(|i| {
-					match (element(a, i), element(b, i)) {
-						(Some(a), Some(b)) => a.abs_diff(b) > policy.accept.max,
-						_ => true,
-					}
-				})
-		})
-}
-
 /// Whether two kinds claim the same answers.
 fn same(a: &Kind, b: &Kind) -> bool {
 	a.claims.len() == b.claims.len()
@@ -763,63 +585,5 @@ fn fine_policy(standing: &VerificationPolicy, fraction_bits: u8) -> Verification
 			fraction_bits,
 			..*standing
 		},
-	}
-}
-
-/// The largest value of fingerprints, in steps.
-fn largest_value(measured: &[Evidence]) -> u32 {
-	let values = measured.iter().flat_map(|e| match &e.fingerprint {
-		Fingerprint::Values { values, .. } => &values[..],
-		Fingerprint::Digest(_) => &[],
-	});
-	values.map(|v| v.unsigned_abs()).max().unwrap_or_default()
-}
-
-/// How far two ways of running were apart at most.
-fn spread(a: &[Vec<Evidence>], b: &[Vec<Evidence>], fraction_bits: u8) -> Spread {
-	let step = (-f64::from(fraction_bits)).exp2();
-	let mut spread = Spread::default();
-	for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
-		let margin = a.verdict.margin_max.max(b.verdict.margin_max);
-		let (mut mean, mut max) = (0.0, 0f64);
-		if let (Fingerprint::Values { values: a, .. }, Fingerprint::Values { values: b, .. }) =
-			(&a.fingerprint, &b.fingerprint)
-		{
-			let mut sum = 0.0;
-			for (a, b) in a.iter().zip(b.iter()) {
-				let difference = f64::from(a.abs_diff(*b)) * step;
-				sum += difference;
-				max = max.max(difference);
-			}
-			mean = sum / a.len().max(1) as f64;
-		}
-		spread = spread.join(Spread {
-			mean,
-			max,
-			margin: f64::from(margin) / 65_536.0,
-		});
-	}
-	spread
-}
-
-#[derive(Clone, Default)]
-struct Counts {
-	answers: u64,
-	caught: u64,
-	punished: u64,
-	wrong: u64,
-	wrong_caught: u64,
-}
-
-impl Counts {
-	fn report(&self, tokens: u32) -> Column {
-		let caught = Rate::new(self.caught, self.answers);
-		Column {
-			tokens,
-			caught,
-			punished: Rate::new(self.punished, self.answers),
-			of_wrong: Rate::new(self.wrong_caught, self.wrong),
-			of_ten: caught.in_any_of(10),
-		}
 	}
 }

@@ -1,0 +1,80 @@
+//! How far measurements and outputs are apart.
+
+use consilience_primitives::{
+	evidence::{Evidence, Fingerprint},
+	fixed,
+	model::VerificationPolicy,
+	request::Output,
+	tensor::Tensor,
+};
+
+use crate::policy::Spread;
+
+/// Whether any element of two outputs, drawn or not, is farther apart than the policy accepts.
+pub(crate) fn differs(policy: &VerificationPolicy, a: Option<&Output>, b: Option<&Output>) -> bool {
+	let (Some(Output::Tensors(a)), Some(Output::Tensors(b))) = (a, b) else {
+		return true;
+	};
+	a.len() != b.len()
+		|| a.iter().zip(b.iter()).any(|(a, b)| {
+			let element = |t: &Tensor, i| fixed::element(t, i, policy.fraction_bits).ok().flatten();
+			a.shape != b.shape
+				|| a.datatype != b.datatype
+				|| (0..a.elements().unwrap_or_default()).any(|i| {
+					match (element(a, i), element(b, i)) {
+						(Some(a), Some(b)) => a.abs_diff(b) > policy.accept.max,
+						_ => true,
+					}
+				})
+		})
+}
+
+/// The largest value of fingerprints, in steps.
+pub(crate) fn largest_value(measured: &[Evidence]) -> u32 {
+	let values = measured.iter().flat_map(|e| match &e.fingerprint {
+		Fingerprint::Values { values, .. } => &values[..],
+		Fingerprint::Digest(_) => &[],
+	});
+	values.map(|v| v.unsigned_abs()).max().unwrap_or_default()
+}
+
+/// How far two ways of running were apart at most.
+pub(crate) fn spread(a: &[Vec<Evidence>], b: &[Vec<Evidence>], fraction_bits: u8) -> Spread {
+	let step = (-f64::from(fraction_bits)).exp2();
+	let mut spread = Spread::default();
+	for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+		let margin = a.verdict.margin_max.max(b.verdict.margin_max);
+		let (mut mean, mut max) = (0.0, 0f64);
+		if let (Fingerprint::Values { values: a, .. }, Fingerprint::Values { values: b, .. }) =
+			(&a.fingerprint, &b.fingerprint)
+		{
+			let mut sum = 0.0;
+			for (a, b) in a.iter().zip(b.iter()) {
+				let difference = f64::from(a.abs_diff(*b)) * step;
+				sum += difference;
+				max = max.max(difference);
+			}
+			mean = sum / a.len().max(1) as f64;
+		}
+		spread = spread.join(Spread {
+			mean,
+			max,
+			margin: f64::from(margin) / 65_536.0,
+		});
+	}
+	spread
+}
+
+/// How many measurements were compared with the first way of running, and how many were not equal in every bit.
+pub(crate) fn unequal(ways: &[Vec<Vec<Evidence>>]) -> (u64, u64) {
+	let (mut compared, mut different) = (0, 0);
+	if let Some((first, others)) = ways.split_first() {
+		for other in others {
+			for (a, b) in first.iter().flatten().zip(other.iter().flatten()) {
+				compared += 1;
+				different += u64::from(a != b);
+			}
+		}
+	}
+	(compared, different)
+}
