@@ -57,7 +57,7 @@ fn model(name: &str, class: &str, change: impl Fn(f32) -> f32) -> tempfile::Temp
 			"providers": ["CPUExecutionProvider"],
 			"optimization": "disable",
 		},
-		"limits": {"max_input_units": 4096, "max_output_units": 256},
+		"limits": {"max_input_units": 256, "max_output_units": 64},
 		"time": {"base_blocks": 10, "output_units_per_block": 10},
 		"policy": {
 			"class": class, "positions": 8, "entries": 2, "fraction_bits": if class == "exact" { 0 } else { 8 },
