@@ -65,6 +65,8 @@ pub enum ChainError {
 pub trait Chain: Send + Sync + 'static {
 	/// New best blocks, as they come.
 	fn heads(&self) -> BoxStream<'static, Head>;
+	/// Newly finalised blocks, as they come.
+	fn finality(&self) -> BoxStream<'static, Head>;
 	/// The last finalised block.
 	fn finalized(&self) -> Head;
 	/// Hash of the genesis block, which signatures are bound to.
@@ -150,6 +152,16 @@ where
 					hash: n.hash,
 					number: *n.header.number(),
 				})
+			})
+			.boxed()
+	}
+
+	fn finality(&self) -> BoxStream<'static, Head> {
+		self.client
+			.finality_notification_stream()
+			.map(|n| Head {
+				hash: n.hash,
+				number: *n.header.number(),
 			})
 			.boxed()
 	}

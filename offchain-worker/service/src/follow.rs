@@ -10,8 +10,8 @@ use codec::Encode;
 use consilience_primitives::{
 	crypto::InferenceId,
 	evidence::Evidence,
-	report::{Duties, Report, Statement, MAX_STATEMENTS},
-	List, ModelId,
+	report::{Duties, DutyKind, Report, Statement, MAX_STATEMENTS},
+	List, ModelId, RequestId,
 };
 use futures::{FutureExt, StreamExt};
 use polkadot_sdk::sp_core::H256;
@@ -121,6 +121,10 @@ pub struct Worker<C, R, L> {
 	reported: Option<BlockNumber>,
 	crashes: HashMap<ModelId, u32>,
 	pruned: BlockNumber,
+	/// Whether evidence waits for the block in which its round's commitments closed to be final.
+	withheld: bool,
+	/// Requests whose round takes this validator's evidence at a finalised block, with the challenge; and that block.
+	closed: Option<(H256, HashMap<RequestId, Option<H256>>)>,
 }
 
 /// Bounds of the worker's work.
@@ -181,15 +185,20 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			reported: None,
 			crashes: HashMap::new(),
 			pruned: 0,
+			withheld: false,
+			closed: None,
 		}
 	}
 
 	/// Runs until the chain's stream of blocks ends.
 	pub async fn run(mut self) {
 		let mut heads = self.chain.heads();
+		let mut finality = self.chain.finality();
 		let mut commands_open = true;
 		loop {
 			tokio::select! {
+				// Blocks first: everything else is then about the newest one.
+				biased;
 				head = heads.next() => {
 					let Some(mut head) = head else { return };
 					// Blocks that came meanwhile make this one old.
@@ -198,6 +207,11 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					}
 					self.on_head(head);
 				},
+				Some(_) = finality.next() => {
+					if !self.withheld {
+						continue;
+					}
+				}
 				Some(done) = self.finished.recv() => self.on_done(done),
 				command = self.commands.recv(), if commands_open => match command {
 					Some(Command::Status(reply)) => {
@@ -430,11 +444,57 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		}
 	}
 
+	/// Requests whose round takes this validator's evidence at the last finalised block, with the round's challenge.
+	fn closed(&mut self) -> HashMap<RequestId, Option<H256>> {
+		let finalized = self.chain.finalized();
+		if let Some((at, closed)) = &self.closed {
+			if *at == finalized.hash {
+				return closed.clone();
+			}
+		}
+		let Some(validator) = &self.validator else {
+			return HashMap::new();
+		};
+		let found = self
+			.chain
+			.duties(finalized.hash, validator.key.clone())
+			.and_then(|duties| {
+				let duties = duties.into_iter().flat_map(|d| d.duties);
+				duties
+					.filter(|d| d.kind == DutyKind::Reveal)
+					.filter_map(|d| {
+						let work = self.chain.work(finalized.hash, d.request).transpose()?;
+						Some(work.map(|work| (d.request, work.challenge)))
+					})
+					.collect::<Result<HashMap<_, _>, _>>()
+			});
+		match found {
+			Ok(found) => {
+				self.closed = Some((finalized.hash, found.clone()));
+				found
+			}
+			Err(e) => {
+				tracing::warn!(target: LOG_TARGET, "what is due at #{}: {e}", finalized.number);
+				HashMap::new()
+			}
+		}
+	}
+
 	/// Derives what is to be computed and said from the best block and the journal.
 	fn review(&mut self) {
 		self.waiting.clear();
 		self.due.clear();
 		self.say.clear();
+		self.withheld = false;
+		let reveals = |v: &Validator| {
+			let mut duties = v.duties.duties.iter();
+			duties.any(|d| d.kind == DutyKind::Reveal)
+		};
+		let closed = if self.validator.as_ref().is_some_and(reveals) {
+			self.closed()
+		} else {
+			HashMap::new()
+		};
 		let (Some(head), Some(validator)) = (self.head, &self.validator) else {
 			return;
 		};
@@ -448,6 +508,12 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				}
 			};
 			let seed = work.challenge.unwrap_or(work.seed);
+			// What is shown on one fork could be committed to on another that has the same challenge. Where the commitments' end
+			// is final there is no other.
+			if duty.kind == DutyKind::Reveal && closed.get(&duty.request) != Some(&work.challenge) {
+				self.withheld = true;
+				continue;
+			}
 			match step(&self.journal, &validator.duties.validator, duty, work) {
 				Ok(Step::Say(statements)) => self.say.push(statements),
 				Ok(Step::Compute(job)) => {

@@ -18,9 +18,11 @@
 //! 2. Nothing is said before it is in the journal, on disk. A kill at any instruction leaves a worker that reveals what it
 //!    committed to and says nothing in two ways.
 //! 3. At most one report is made for a block, with one signature.
-//! 4. No byte of a model reaches the engine before its hash was checked, and a model is announced only by a machine that has
+//! 4. Evidence and committed outputs are shown only when the block in which the round's commitments closed is final: on a fork
+//!    that parts after the draw of the challenge, somebody could otherwise commit to what it has seen.
+//! 5. No byte of a model reaches the engine before its hash was checked, and a model is announced only by a machine that has
 //!    reproduced its reference evidence.
-//! 5. The worker decides nothing that consensus must agree on, and its end, or the engine's, stops neither authoring nor
+//! 6. The worker decides nothing that consensus must agree on, and its end, or the engine's, stops neither authoring nor
 //!    finality.
 //!
 //! **Cost.** A block costs one runtime call for each of the node's keys and one for each duty; a job costs what the model costs,

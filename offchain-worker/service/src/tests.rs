@@ -60,12 +60,20 @@ fn head(number: BlockNumber) -> Head {
 	}
 }
 
+#[derive(Clone, Default)]
+struct Due {
+	duties: Vec<Duty<BlockNumber>>,
+	work: HashMap<RequestId, Work>,
+}
+
 #[derive(Default)]
 struct ChainState {
 	finalized: BlockNumber,
 	serving: Vec<ModelId>,
-	duties: Vec<Duty<BlockNumber>>,
-	work: HashMap<RequestId, Work>,
+	/// What is due at the next block.
+	due: Due,
+	/// What was due at the blocks so far.
+	blocks: HashMap<H256, Due>,
 	models: HashMap<ModelId, ModelView<AccountId, Balance>>,
 	/// Requests whose statements are not due after all.
 	refused: BTreeSet<RequestId>,
@@ -74,6 +82,7 @@ struct ChainState {
 struct MockChain {
 	state: Mutex<ChainState>,
 	heads: Mutex<Option<mpsc::UnboundedReceiver<Head>>>,
+	finality: Mutex<Option<mpsc::UnboundedReceiver<Head>>>,
 	reports: mpsc::UnboundedSender<Report<BlockNumber>>,
 }
 
@@ -88,15 +97,23 @@ fn request_of(statement: &Statement) -> Option<RequestId> {
 	}
 }
 
+fn stream(receiver: &Mutex<Option<mpsc::UnboundedReceiver<Head>>>) -> BoxStream<'static, Head> {
+	let receiver = receiver.lock().unwrap().take().unwrap();
+	futures::stream::unfold(
+		receiver,
+		|mut r| async move { r.recv().await.map(|h| (h, r)) },
+	)
+	.boxed()
+}
+
 #[async_trait]
 impl Chain for MockChain {
 	fn heads(&self) -> BoxStream<'static, Head> {
-		let receiver = self.heads.lock().unwrap().take().unwrap();
-		futures::stream::unfold(
-			receiver,
-			|mut r| async move { r.recv().await.map(|h| (h, r)) },
-		)
-		.boxed()
+		stream(&self.heads)
+	}
+
+	fn finality(&self) -> BoxStream<'static, Head> {
+		stream(&self.finality)
 	}
 
 	fn finalized(&self) -> Head {
@@ -113,7 +130,7 @@ impl Chain for MockChain {
 
 	fn duties(
 		&self,
-		_at: H256,
+		at: H256,
 		key: InferenceId,
 	) -> Result<Option<Duties<AccountId, BlockNumber>>, ChainError> {
 		assert_eq!(key, pair().public());
@@ -123,12 +140,20 @@ impl Chain for MockChain {
 			session: 3,
 			index: 2,
 			serving: state.serving.clone(),
-			duties: state.duties.clone(),
+			duties: state
+				.blocks
+				.get(&at)
+				.map(|b| b.duties.clone())
+				.unwrap_or_default(),
 		}))
 	}
 
-	fn work(&self, _at: H256, request: RequestId) -> Result<Option<Work>, ChainError> {
-		Ok(self.state.lock().unwrap().work.get(&request).cloned())
+	fn work(&self, at: H256, request: RequestId) -> Result<Option<Work>, ChainError> {
+		let state = self.state.lock().unwrap();
+		Ok(state
+			.blocks
+			.get(&at)
+			.and_then(|b| b.work.get(&request).cloned()))
 	}
 
 	fn model(
@@ -348,6 +373,7 @@ struct Bench {
 	chain: Arc<MockChain>,
 	engine: Arc<FakeEngine>,
 	heads: mpsc::UnboundedSender<Head>,
+	finality: mpsc::UnboundedSender<Head>,
 	reports: mpsc::UnboundedReceiver<Report<BlockNumber>>,
 	commands: mpsc::Sender<Command>,
 	worker: JoinHandle<()>,
@@ -366,10 +392,12 @@ impl Bench {
 	fn on(folder: tempfile::TempDir, permits: usize) -> Self {
 		let (reports, received) = mpsc::unbounded_channel();
 		let (heads, stream) = mpsc::unbounded_channel();
+		let (finality, finalized) = mpsc::unbounded_channel();
 		let (commands, receiver) = mpsc::channel(4);
 		let chain = Arc::new(MockChain {
 			state: Mutex::default(),
 			heads: Mutex::new(Some(stream)),
+			finality: Mutex::new(Some(finalized)),
 			reports,
 		});
 		let engine = Arc::new(FakeEngine {
@@ -395,6 +423,7 @@ impl Bench {
 			chain,
 			engine,
 			heads,
+			finality,
 			reports: received,
 			commands,
 			worker: tokio::spawn(worker.run()),
@@ -407,7 +436,7 @@ impl Bench {
 
 	fn due(&self, duties: &[(RequestId, DutyKind)]) {
 		let mut state = self.state();
-		state.duties = duties
+		state.due.duties = duties
 			.iter()
 			.map(|(request, kind)| Duty {
 				request: *request,
@@ -418,7 +447,7 @@ impl Bench {
 			.collect();
 		for (request, kind) in duties {
 			let measuring = matches!(kind, DutyKind::Commit | DutyKind::Reveal);
-			state.work.insert(
+			state.due.work.insert(
 				*request,
 				Work {
 					model: manifest().id(),
@@ -436,7 +465,16 @@ impl Bench {
 	}
 
 	fn block(&self, number: BlockNumber) {
+		let mut state = self.state();
+		let due = state.due.clone();
+		state.blocks.insert(head(number).hash, due);
+		drop(state);
 		self.heads.send(head(number)).unwrap();
+	}
+
+	fn finalize(&self, number: BlockNumber) {
+		self.state().finalized = number;
+		self.finality.send(head(number)).unwrap();
 	}
 
 	async fn report(&mut self) -> Report<BlockNumber> {
@@ -458,6 +496,11 @@ impl Bench {
 		let (reply, replied) = oneshot::channel();
 		self.commands.send(Command::Status(reply)).await.unwrap();
 		timeout(PATIENCE, replied).await.unwrap().unwrap()
+	}
+
+	/// Returns when the worker has looked at everything that the chain told it so far.
+	async fn seen(&self) {
+		self.status().await;
 	}
 
 	/// Returns when the worker's status is as wanted.
@@ -522,7 +565,7 @@ async fn a_duty_is_done_once_and_said_again_while_it_is_due() {
 	);
 	for number in 2..=3 {
 		bench.block(number);
-		bench.until(|_| true).await;
+		bench.seen().await;
 	}
 	// Not in a block after three: it was lost.
 	bench.block(4);
@@ -549,6 +592,7 @@ async fn what_was_committed_is_revealed_after_a_kill() {
 	let mut bench = bench.killed_and_restarted().await;
 	bench.due(&[(5, DutyKind::Reveal)]);
 	bench.block(2);
+	bench.finalize(2);
 	let said = bench.said().await;
 	let [Statement::Reveal {
 		request: 5,
@@ -584,7 +628,7 @@ async fn another_challenge_is_another_measurement() {
 	bench.due(&[(5, DutyKind::Commit)]);
 	bench.block(1);
 	let first = bench.said().await;
-	bench.state().work.get_mut(&5).unwrap().challenge = Some(H256::repeat_byte(3));
+	bench.state().due.work.get_mut(&5).unwrap().challenge = Some(H256::repeat_byte(3));
 	bench.block(2);
 	assert_ne!(bench.said().await, first);
 	assert_eq!(bench.engine.calls(), 2);
@@ -604,11 +648,70 @@ async fn an_executor_shows_output_and_evidence_in_one_report() {
 	bench.said().await;
 	bench.due(&[(1, DutyKind::Reveal)]);
 	bench.block(3);
+	bench.seen().await;
+	assert!(
+		bench.silent(),
+		"the output is not shown before its fork is the only one"
+	);
+	bench.finalize(3);
 	let said = bench.said().await;
 	let [Statement::RevealOutput { output, salt, .. }, Statement::Reveal { .. }] = &said[..] else {
 		panic!("{said:?}")
 	};
 	assert_eq!(output_commitment(output, 1, &validator(), salt), commitment);
+}
+
+#[tokio::test]
+async fn evidence_is_shown_only_when_the_end_of_the_commitments_is_final() {
+	let mut bench = Bench::new();
+	bench.due(&[(5, DutyKind::Commit)]);
+	bench.block(1);
+	let [Statement::Commit { commitment, .. }] = bench.said().await[..] else {
+		panic!("a commitment is due")
+	};
+	bench.due(&[(5, DutyKind::Reveal)]);
+	// The finalised chain still takes commitments: there may be a fork on which somebody has not committed.
+	for (best, finalized) in [(2, 0), (3, 1)] {
+		bench.block(best);
+		bench.finalize(finalized);
+		bench.seen().await;
+		assert!(bench.silent(), "shown at #{best} with #{finalized} final");
+	}
+	// Finality alone is enough: no further block is waited for.
+	bench.finalize(2);
+	let report = bench.report().await;
+	assert_eq!(report.at, 3);
+	let [Statement::Reveal { evidence, salt, .. }] = &report.statements[..] else {
+		panic!("{report:?}")
+	};
+	let challenge = H256::repeat_byte(2);
+	assert_eq!(
+		evidence.commitment(5, &challenge, &validator(), salt),
+		commitment
+	);
+}
+
+#[tokio::test]
+async fn a_reveal_of_an_earlier_challenge_does_not_show_the_evidence_of_a_later_one() {
+	let mut bench = Bench::new();
+	bench.due(&[(5, DutyKind::Reveal)]);
+	bench.block(1);
+	bench.finalize(1);
+	// The round was repeated: the best chain has closed the commitments to another challenge.
+	bench.due(&[(5, DutyKind::Commit)]);
+	let again = Some(H256::repeat_byte(3));
+	bench.state().due.work.get_mut(&5).unwrap().challenge = again;
+	bench.block(2);
+	bench.said().await;
+	bench.due(&[(5, DutyKind::Reveal)]);
+	bench.state().due.work.get_mut(&5).unwrap().challenge = again;
+	bench.block(3);
+	bench.finalize(1);
+	bench.seen().await;
+	assert!(bench.silent());
+	bench.finalize(3);
+	let said = bench.said().await;
+	assert!(matches!(said[..], [Statement::Reveal { .. }]), "{said:?}");
 }
 
 #[tokio::test]
@@ -819,7 +922,7 @@ async fn a_machine_that_computes_other_bits_says_so_and_is_never_announced() {
 	};
 	assert!(why.contains("does not reproduce"), "{why}");
 	bench.block(2);
-	bench.until(|_| true).await;
+	bench.seen().await;
 	assert!(bench.silent());
 	// It does not go on serving either.
 	bench.state().serving = vec![model];
