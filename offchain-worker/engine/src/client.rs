@@ -52,9 +52,10 @@ impl EngineClient {
 		let shared = waiting.clone();
 		tokio::spawn(async move {
 			let _ = receive(reader, &shared).await;
+			// Before anybody who waits hears of it: who does shall not take this connection for one that can be used again.
+			let _ = tell.send(true);
 			// Dropping the senders tells everybody who waits.
 			shared.lock().unwrap_or_else(|e| e.into_inner()).take();
-			let _ = tell.send(true);
 		});
 		Ok(Self {
 			writer: Arc::new(tokio::sync::Mutex::new(writer)),

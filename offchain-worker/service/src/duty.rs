@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::{
 	chain::{AccountId, BlockNumber},
 	journal::{Entry, Journal, JournalError, Key, Kind, Value},
-	runner::{Library, Runner},
+	runner::{Library, LocalModel, Runner},
 };
 
 /// Something to compute.
@@ -175,11 +175,11 @@ impl JobError {
 		)
 	}
 
-	/// Whether the engine's process went away over it, or the model took more than there is.
+	/// Whether the engine's process went away while it was at work, or there was no memory or time left for it.
 	pub(crate) fn is_crash(&self) -> bool {
 		matches!(
 			self,
-			Self::TooLong | Self::Engine(EngineError::Gone | EngineError::Limit(_))
+			Self::Engine(EngineError::Gone | EngineError::Limit(_))
 		)
 	}
 }
@@ -194,25 +194,33 @@ impl std::fmt::Display for JobError {
 	}
 }
 
-/// Brings a model into the engine; no byte reaches it before its hash was checked.
-pub(crate) async fn load(
-	runner: &impl Runner,
+/// Brings a model into the engine, once it is clear that no byte of it is another than its manifest says, and has `work` done
+/// there; loading and work take no longer than `limit` together. An engine that is still to start is waited for, and the reading
+/// of files is not counted.
+pub(crate) async fn on_engine<R: Runner, T>(
+	runner: &R,
 	library: &std::sync::Arc<impl Library>,
 	model: ModelId,
-) -> Result<crate::runner::LocalModel, JobError> {
+	limit: Duration,
+	work: impl AsyncFnOnce(&R, LocalModel) -> Result<T, JobError>,
+) -> Result<T, JobError> {
 	let shared = library.clone();
 	let local = tokio::task::spawn_blocking(move || shared.verified(model))
 		.await
 		.map_err(|e| JobError::Library(format!("checking the model's files: {e}")))?
 		.map_err(JobError::Library)?;
-	let loaded = runner.load(&local.folder).await.map_err(JobError::Engine)?;
-	if loaded != model {
-		return Err(JobError::Library(format!(
-			"{} holds model {loaded:?}",
-			local.folder.display()
-		)));
-	}
-	Ok(local)
+	runner.ready().await;
+	let work = async {
+		let loaded = runner.load(&local.folder).await.map_err(JobError::Engine)?;
+		if loaded != model {
+			return Err(JobError::Library(format!(
+				"{} holds model {loaded:?}",
+				local.folder.display()
+			)));
+		}
+		work(runner, local).await
+	};
+	timeout(limit, work).await.unwrap_or(Err(JobError::TooLong))
 }
 
 /// Does a job.
@@ -222,26 +230,21 @@ pub(crate) async fn perform(
 	library: &std::sync::Arc<impl Library>,
 	limit: Duration,
 ) -> Result<Value, JobError> {
-	load(runner, library, job.model).await?;
-	let work = async {
-		match job.key.kind {
+	let model = job.model;
+	on_engine(runner, library, model, limit, async |runner, _| {
+		let done = match job.key.kind {
 			Kind::Output => runner
-				.run(job.model, job.input, job.seed)
+				.run(model, job.input, job.seed)
 				.await
 				.map(Value::Output),
 			Kind::Evidence => runner
-				.measure(job.model, job.input, job.seed, job.claimed, job.key.seed)
+				.measure(model, job.input, job.seed, job.claimed, job.key.seed)
 				.await
 				.map(Value::Evidence),
-		}
-	};
-	match timeout(limit, work).await {
-		Ok(result) => result.map_err(JobError::Engine),
-		Err(_) => {
-			runner.restart();
-			Err(JobError::TooLong)
-		}
-	}
+		};
+		done.map_err(JobError::Engine)
+	})
+	.await
 }
 
 /// The statement's kind, for metrics and logs.

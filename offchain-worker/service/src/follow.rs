@@ -10,6 +10,7 @@ use codec::Encode;
 use consilience_primitives::{
 	crypto::InferenceId,
 	evidence::Evidence,
+	model::ModelSpec,
 	report::{Duties, DutyKind, Report, Statement, MAX_STATEMENTS},
 	List, ModelId, RequestId,
 };
@@ -18,6 +19,7 @@ use polkadot_sdk::sp_core::H256;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+	blame::{Blame, Blaming, Task, CRASHES},
 	chain::{AccountId, BlockNumber, Chain, ChainError, Head},
 	duty::{label, name, perform, step, Job, JobError, Step},
 	journal::{Journal, Key, Kind, Value},
@@ -31,8 +33,6 @@ use crate::{
 const SAY_AGAIN: BlockNumber = 3;
 /// Most jobs that wait; the most urgent ones stay.
 const QUEUE: usize = 64;
-/// Crashes of the engine over one model, without a success in between, after which the model is not run any more.
-const CRASHES: u32 = 3;
 /// Finalised blocks from one pruning of the journal to the next.
 const PRUNE_EVERY: BlockNumber = 16;
 /// Most bytes of a report; what is more goes into the next.
@@ -102,7 +102,10 @@ pub struct Worker<C, R, L> {
 	waiting: Vec<Job>,
 	/// Journal keys of everything that is due and to be computed.
 	due: HashSet<Key>,
-	running: HashSet<Key>,
+	/// Models to be checked, as the chain describes them.
+	unchecked: Vec<(ModelId, ModelSpec)>,
+	/// What runs, and whose fault a crash is.
+	blaming: Blaming,
 	/// Jobs that failed for a reason that trying again will not mend.
 	failed: HashSet<Key>,
 	/// Jobs for which the engine had no time: they are tried again at the next block.
@@ -119,7 +122,6 @@ pub struct Worker<C, R, L> {
 	said: HashMap<H256, BlockNumber>,
 	/// Block on which the last report was made.
 	reported: Option<BlockNumber>,
-	crashes: HashMap<ModelId, u32>,
 	pruned: BlockNumber,
 	/// Whether evidence waits for the block in which its round's commitments closed to be final.
 	withheld: bool,
@@ -174,7 +176,8 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			validator: None,
 			waiting: Vec::new(),
 			due: HashSet::new(),
-			running: HashSet::new(),
+			unchecked: Vec::new(),
+			blaming: Blaming::default(),
 			failed: HashSet::new(),
 			postponed: HashSet::new(),
 			postponed_checks: HashSet::new(),
@@ -183,7 +186,6 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			say: Vec::new(),
 			said: HashMap::new(),
 			reported: None,
-			crashes: HashMap::new(),
 			pruned: 0,
 			withheld: false,
 			closed: None,
@@ -318,7 +320,8 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			));
 		}
 		self.serving.want(model)?;
-		self.crashes.remove(&model);
+		self.serving.forgive(model)?;
+		self.blaming.forgive(model);
 		if let Some(why) = self.runner.unavailable() {
 			self.serving.checked(model, Err(why));
 		}
@@ -338,7 +341,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			validator: self.validator.as_ref().map(|v| v.duties.validator.clone()),
 			unavailable: self.runner.unavailable(),
 			waiting: self.waiting.len(),
-			running: self.running.len(),
+			running: self.blaming.jobs(),
 			models: known
 				.into_iter()
 				.map(|m| {
@@ -359,7 +362,6 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				result,
 				took,
 			} => {
-				self.running.remove(&key);
 				let outcome = result.as_ref().map_or_else(|e| e.label(), |_| "done");
 				let kind = if key.kind == Kind::Output {
 					"answer"
@@ -367,12 +369,11 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					"measure"
 				};
 				self.metrics.job(kind, outcome, took.as_secs_f64());
+				let Some(result) = self.accuse(Task::Job(key), model, result) else {
+					return;
+				};
 				match result {
-					Ok(value) => {
-						self.crashes.remove(&model);
-						self.keep(key, value, took);
-					}
-					Err(e) if e.is_crash() => self.crashed(model, &e),
+					Ok(value) => self.keep(key, value, took),
 					Err(e) if e.is_busy() => {
 						self.postponed.insert(key);
 					}
@@ -386,25 +387,81 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					}
 				}
 			}
-			Done::Check { model, result } => match result {
-				Ok(evidence) => {
-					tracing::info!(target: LOG_TARGET, "{model:?}: reference evidence reproduced");
-					self.crashes.remove(&model);
-					self.serving.checked(model, Ok(evidence));
-				}
-				Err(e) if e.is_crash() => {
+			Done::Check { model, result } => {
+				let Some(result) = self.accuse(Task::Check(model), model, result) else {
 					self.serving.retry(model);
-					self.crashed(model, &e);
+					return;
+				};
+				match result {
+					Ok(evidence) => {
+						tracing::info!(target: LOG_TARGET, "{model:?}: reference evidence reproduced");
+						self.serving.checked(model, Ok(evidence));
+					}
+					Err(e) if e.is_busy() => {
+						self.postponed_checks.insert(model);
+					}
+					Err(e) => {
+						tracing::error!(target: LOG_TARGET, "{model:?} is not served: {e}");
+						self.serving.checked(model, Err(e.to_string()));
+					}
 				}
-				Err(e) if e.is_busy() => {
-					self.postponed_checks.insert(model);
-				}
-				Err(e) => {
-					tracing::error!(target: LOG_TARGET, "{model:?} is not served: {e}");
-					self.serving.checked(model, Err(e.to_string()));
-				}
-			},
+			}
 		}
+	}
+
+	/// Finds out whether the engine's process went away over a task. `None` if it did, or may have: what is still due is done again,
+	/// unless it was this task's fault too often.
+	fn accuse<T>(
+		&mut self,
+		task: Task,
+		model: ModelId,
+		result: Result<T, JobError>,
+	) -> Option<Result<T, JobError>> {
+		let error = match result {
+			Err(e @ JobError::TooLong) => e,
+			Err(e) if e.is_crash() => e,
+			Err(e) if e.is_busy() => {
+				self.blaming.postponed(&task);
+				return Some(Err(e));
+			}
+			result => {
+				self.blaming.ended(&task);
+				return Some(result);
+			}
+		};
+		let blame = if error == JobError::TooLong {
+			let blame = self.blaming.too_long(task);
+			self.runner.restart();
+			blame
+		} else {
+			self.blaming.crashed(task)
+		};
+		match blame {
+			Blame::None => (),
+			Blame::Suspected => tracing::warn!(
+				target: LOG_TARGET,
+				"{model:?}: {error}, with others at work. It is run again alone"
+			),
+			Blame::Guilty {
+				task: by,
+				model: of,
+			} => {
+				tracing::warn!(target: LOG_TARGET, "{model:?}: {error}, alone, {by} of {CRASHES}");
+				if of >= CRASHES {
+					let why = format!(
+						"the engine went away {CRASHES} times over this model ({error}); it is not run any more. \
+						 `consilience model serve` tries again"
+					);
+					tracing::error!(target: LOG_TARGET, "{model:?} is not served: {why}");
+					if let Err(e) = self.serving.quarantine(model, why) {
+						tracing::error!(target: LOG_TARGET, "the quarantine holds until the node's end only: {e}");
+					}
+				} else if by >= CRASHES {
+					return Some(Err(error));
+				}
+			}
+		}
+		None
 	}
 
 	fn keep(&mut self, key: Key, value: Value, took: Duration) {
@@ -428,19 +485,6 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			),
 			// Nothing is said that could not be said again.
 			Err(e) => tracing::error!(target: LOG_TARGET, "request {}: {e}", key.request),
-		}
-	}
-
-	fn crashed(&mut self, model: ModelId, error: &JobError) {
-		let crashes = self.crashes.entry(model).or_default();
-		*crashes += 1;
-		tracing::warn!(target: LOG_TARGET, "{model:?}: the engine went away ({error}), {crashes} of {CRASHES}");
-		if *crashes >= CRASHES {
-			let why = format!(
-				"the engine went away {CRASHES} times over this model ({error}); it is not run any more"
-			);
-			tracing::error!(target: LOG_TARGET, "{model:?} is not served: {why}");
-			self.serving.checked(model, Err(why));
 		}
 	}
 
@@ -484,6 +528,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 	fn review(&mut self) {
 		self.waiting.clear();
 		self.due.clear();
+		self.unchecked.clear();
 		self.say.clear();
 		self.withheld = false;
 		let reveals = |v: &Validator| {
@@ -518,7 +563,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				Ok(Step::Say(statements)) => self.say.push(statements),
 				Ok(Step::Compute(job)) => {
 					self.due.insert(job.key);
-					if !self.running.contains(&job.key)
+					if !self.blaming.runs(&Task::Job(job.key))
 						&& !self.failed.contains(&job.key)
 						&& !self.postponed.contains(&job.key)
 						&& self.serving.refusal(&job.model).is_none()
@@ -584,48 +629,87 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				continue;
 			}
 			match self.chain.model(head.hash, model) {
-				Ok(Some(view)) => {
-					if self.serving.begin_check(model) {
-						self.loaded.insert(model);
-						let (runner, library, done) =
-							(self.runner.clone(), self.library.clone(), self.done.clone());
-						tokio::spawn(async move {
-							let result =
-								serving::check(model, &view.spec, &*runner, &library).await;
-							// The worker may have ended.
-							let _ = done.send(Done::Check { model, result }).await;
-						});
-					}
-				}
+				Ok(Some(view)) => self.unchecked.push((model, view.spec)),
 				Ok(None) => (),
 				Err(e) => tracing::warn!(target: LOG_TARGET, "{model:?}: {e}"),
 			}
 		}
+		let (due, unchecked) = (&self.due, &self.unchecked);
+		let postponed = &self.postponed_checks;
+		self.blaming.retain(|task| match task {
+			Task::Job(key) => due.contains(key),
+			Task::Check(model) => {
+				postponed.contains(model) || unchecked.iter().any(|(m, _)| m == model)
+			}
+		});
 	}
 
+	/// Begins what there is room for. A suspect goes first, and waits until nothing else is at work.
 	fn start_jobs(&mut self) {
-		while self.running.len() < self.limits.jobs.max(1) && !self.waiting.is_empty() {
-			let job = self.waiting.remove(0);
-			self.running.insert(job.key);
-			self.loaded.insert(job.model);
-			let (runner, library, done) =
-				(self.runner.clone(), self.library.clone(), self.done.clone());
-			let limit = self.limits.job;
-			tokio::spawn(async move {
-				let (key, model, started) = (job.key, job.model, Instant::now());
-				let result = perform(job, &*runner, &library, limit).await;
-				// The worker may have ended.
-				let _ = done
-					.send(Done::Job {
-						key,
-						model,
-						result,
-						took: started.elapsed(),
-					})
-					.await;
-			});
+		let suspect = |w: &Self, task| w.blaming.is_suspect(&task);
+		let check =
+			(0..self.unchecked.len()).find(|i| suspect(self, Task::Check(self.unchecked[*i].0)));
+		let job = (0..self.waiting.len()).find(|i| suspect(self, Task::Job(self.waiting[*i].key)));
+		match (check, job) {
+			(Some(check), _) => self.start_check(check),
+			(None, Some(job)) => self.start_job(job),
+			(None, None) => {
+				while !self.waiting.is_empty()
+					&& self.blaming.jobs() < self.limits.jobs.max(1)
+					&& self.blaming.may_begin(&Task::Job(self.waiting[0].key))
+				{
+					self.start_job(0);
+				}
+				// Checks have no share of the jobs' places: who has much to do shall still be able to serve another model.
+				if !self.unchecked.is_empty() && !self.blaming.checks() {
+					self.start_check(0);
+				}
+			}
 		}
 		self.metrics.waiting(self.waiting.len());
+	}
+
+	fn start_job(&mut self, index: usize) {
+		if !self.blaming.may_begin(&Task::Job(self.waiting[index].key)) {
+			return;
+		}
+		let job = self.waiting.remove(index);
+		self.blaming.begin(Task::Job(job.key), job.model);
+		self.loaded.insert(job.model);
+		let (runner, library, done) =
+			(self.runner.clone(), self.library.clone(), self.done.clone());
+		let limit = self.limits.job;
+		tokio::spawn(async move {
+			let (key, model, started) = (job.key, job.model, Instant::now());
+			let result = perform(job, &*runner, &library, limit).await;
+			// The worker may have ended.
+			let _ = done
+				.send(Done::Job {
+					key,
+					model,
+					result,
+					took: started.elapsed(),
+				})
+				.await;
+		});
+	}
+
+	fn start_check(&mut self, index: usize) {
+		let (model, _) = self.unchecked[index];
+		if !self.blaming.may_begin(&Task::Check(model)) || !self.serving.begin_check(model) {
+			return;
+		}
+		let (model, spec) = self.unchecked.remove(index);
+		self.blaming.begin(Task::Check(model), model);
+		self.loaded.insert(model);
+		let (runner, library, done) =
+			(self.runner.clone(), self.library.clone(), self.done.clone());
+		let limit = self.limits.job;
+		tokio::spawn(async move {
+			let result = serving::check(model, &spec, &*runner, &library, limit).await;
+			// The worker may have ended.
+			let _ = done.send(Done::Check { model, result }).await;
+		});
 	}
 
 	/// Makes one report of what is to be said, at most one for a block.

@@ -28,6 +28,7 @@
 //! **Cost.** A block costs one runtime call for each of the node's keys and one for each duty; a job costs what the model costs,
 //! in another process. On disk stand open requests' outputs and evidence.
 
+mod blame;
 pub mod chain;
 mod duty;
 mod follow;

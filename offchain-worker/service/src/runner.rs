@@ -15,6 +15,8 @@ use polkadot_sdk::sp_core::H256;
 /// An engine that may not be there yet, or go away: calls wait for one, and [`EngineError::Gone`] says that it went.
 #[async_trait]
 pub trait Runner: Send + Sync + 'static {
+	/// Returns when there is an engine, or when it is clear that there will be none.
+	async fn ready(&self);
 	/// Loads the model in a folder, unless it is loaded.
 	async fn load(&self, folder: &Path) -> Result<ModelId, EngineError>;
 	/// Forgets a model.
@@ -32,7 +34,7 @@ pub trait Runner: Send + Sync + 'static {
 	) -> Result<Evidence, EngineError>;
 	/// Runs a model's reference inference.
 	async fn reference(&self, model: ModelId) -> Result<(Output, Evidence), EngineError>;
-	/// Ends the engine's process: it does not answer in time. Another is started.
+	/// Ends the engine's process: it does not answer in time. Another is started, and calls from now on wait for it.
 	fn restart(&self);
 	/// Why there is no engine and will not be one, if that is so.
 	fn unavailable(&self) -> Option<String>;

@@ -3,10 +3,14 @@
 //! The list is a file, so that it outlives the node. A model is announced only after every hash of its files was checked, the
 //! chain's description was found equal to the manifest's, and this machine reproduced the reference evidence within the model's
 //! policy. Whoever cannot says why in the log, and validates on.
+//!
+//! A model over which the engine went away again and again is in quarantine: it is not run, and is withdrawn on chain. That stands
+//! in the file too, with the reason, so that a restart does not begin the same again; `consilience model serve` lifts it.
 
 use std::{
-	collections::{BTreeSet, HashMap, HashSet},
+	collections::{BTreeMap, BTreeSet, HashMap, HashSet},
 	path::PathBuf,
+	time::Duration,
 };
 
 use consilience_primitives::{
@@ -18,7 +22,7 @@ use consilience_primitives::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-	duty::{load, JobError},
+	duty::{on_engine, JobError},
 	runner::{Library, Runner},
 	LOG_TARGET,
 };
@@ -51,6 +55,9 @@ struct List {
 	/// Exceptions from `all`.
 	#[serde(default)]
 	withdrawn: BTreeSet<ModelId>,
+	/// Models that are not run, and why.
+	#[serde(default)]
+	quarantined: BTreeMap<ModelId, String>,
 }
 
 /// The list and what was found out about its models.
@@ -96,10 +103,23 @@ impl Serving {
 		self.save()
 	}
 
-	/// Adds a model, and forgets why it was refused before.
+	/// Adds a model. One in quarantine stays there.
 	pub(crate) fn want(&mut self, model: ModelId) -> Result<(), String> {
 		self.list.models.insert(model);
 		self.list.withdrawn.remove(&model);
+		self.save()
+	}
+
+	/// Runs a model no more, and remembers it.
+	pub(crate) fn quarantine(&mut self, model: ModelId, why: String) -> Result<(), String> {
+		self.checking.remove(&model);
+		self.list.quarantined.insert(model, why);
+		self.save()
+	}
+
+	/// Forgets why a model was refused or in quarantine.
+	pub(crate) fn forgive(&mut self, model: ModelId) -> Result<(), String> {
+		self.list.quarantined.remove(&model);
 		if matches!(self.checked.get(&model), Some(Err(_))) {
 			self.checked.remove(&model);
 		}
@@ -129,12 +149,14 @@ impl Serving {
 
 	/// Whether nothing is known of the model yet; it counts as being checked from here on.
 	pub(crate) fn begin_check(&mut self, model: ModelId) -> bool {
-		!self.checked.contains_key(&model) && self.checking.insert(model)
+		self.is_unknown(&model) && self.checking.insert(model)
 	}
 
 	/// Whether the check of a model has neither ended nor begun.
 	pub(crate) fn is_unknown(&self, model: &ModelId) -> bool {
-		!self.checked.contains_key(model) && !self.checking.contains(model)
+		!self.checked.contains_key(model)
+			&& !self.checking.contains(model)
+			&& !self.list.quarantined.contains_key(model)
 	}
 
 	/// The check did not come to a result and is to be made again.
@@ -150,12 +172,15 @@ impl Serving {
 
 	/// Evidence with which the model can be announced.
 	pub(crate) fn evidence(&self, model: &ModelId) -> Option<&Evidence> {
-		self.checked.get(model).and_then(|r| r.as_ref().ok())
+		let quarantined = self.list.quarantined.contains_key(model);
+		let checked = self.checked.get(model).and_then(|r| r.as_ref().ok());
+		checked.filter(|_| !quarantined)
 	}
 
 	/// Why the model is not served, if that is known.
 	pub(crate) fn refusal(&self, model: &ModelId) -> Option<&String> {
-		self.checked.get(model).and_then(|r| r.as_ref().err())
+		let checked = self.checked.get(model).and_then(|r| r.as_ref().err());
+		self.list.quarantined.get(model).or(checked)
 	}
 
 	/// Where the model stands, given what the chain says.
@@ -184,24 +209,27 @@ pub(crate) async fn check(
 	spec: &ModelSpec,
 	runner: &impl Runner,
 	library: &std::sync::Arc<impl Library>,
+	limit: Duration,
 ) -> Result<Evidence, JobError> {
 	if let Some(why) = runner.unavailable() {
 		return Err(JobError::Library(why));
 	}
-	let local = load(runner, library, model).await?;
-	let own = local
-		.manifest
-		.spec()
-		.map_err(|e| JobError::Library(e.to_string()))?;
-	if own != *spec {
-		return Err(JobError::Library(
-			"what is registered on chain is not what the manifest says: its owner has to register it again".into(),
-		));
-	}
-	let (_, evidence) = runner.reference(model).await.map_err(JobError::Engine)?;
-	tracing::debug!(target: LOG_TARGET, "{model:?}: reference evidence {evidence:?}");
-	reproduces(spec, &evidence).map_err(JobError::Library)?;
-	Ok(evidence)
+	on_engine(runner, library, model, limit, async |runner, local| {
+		let own = local
+			.manifest
+			.spec()
+			.map_err(|e| JobError::Library(e.to_string()))?;
+		if own != *spec {
+			return Err(JobError::Library(
+				"what is registered on chain is not what the manifest says: its owner has to register it again".into(),
+			));
+		}
+		let (_, evidence) = runner.reference(model).await.map_err(JobError::Engine)?;
+		tracing::debug!(target: LOG_TARGET, "{model:?}: reference evidence {evidence:?}");
+		reproduces(spec, &evidence).map_err(JobError::Library)?;
+		Ok(evidence)
+	})
+	.await
 }
 
 /// Whether evidence is what the model's policy accepts for its reference input: what the runtime will ask, asked before it does.

@@ -18,6 +18,7 @@ use consilience_primitives::{
 	request::{Input, Output},
 	ModelId,
 };
+use futures::FutureExt;
 use polkadot_sdk::sp_core::H256;
 use tokio::{
 	io::{AsyncBufReadExt, BufReader},
@@ -59,7 +60,7 @@ enum State {
 /// A handle to the supervised engine. Clones share it.
 #[derive(Clone)]
 pub struct Engine {
-	state: watch::Receiver<State>,
+	state: Arc<watch::Sender<State>>,
 	restart: Arc<Notify>,
 	restarts: Arc<Mutex<u64>>,
 }
@@ -79,9 +80,15 @@ impl Engine {
 	}
 
 	async fn client(&self) -> Result<EngineClient, EngineError> {
-		let mut state = self.state.clone();
+		let mut state = self.state.subscribe();
+		// A process that is gone stands there until the supervision has noticed.
+		let of_use = |s: &State| match s {
+			State::Starting => false,
+			State::Running(client, _) => client.closed().now_or_never().is_none(),
+			State::Unavailable(_) => true,
+		};
 		let state = state
-			.wait_for(|s| !matches!(s, State::Starting))
+			.wait_for(of_use)
 			.await
 			.map_err(|_| EngineError::Gone)?;
 		match &*state {
@@ -94,6 +101,11 @@ impl Engine {
 
 #[async_trait]
 impl Runner for Engine {
+	async fn ready(&self) {
+		// Why there is none is told to whoever asks for work.
+		let _ = self.client().await;
+	}
+
 	async fn load(&self, folder: &Path) -> Result<ModelId, EngineError> {
 		self.client().await?.load(folder).await
 	}
@@ -125,6 +137,13 @@ impl Runner for Engine {
 	}
 
 	fn restart(&self) {
+		self.state.send_if_modified(|state| {
+			let runs = matches!(state, State::Running(..));
+			if runs {
+				*state = State::Starting;
+			}
+			runs
+		});
 		self.restart.notify_one();
 	}
 
@@ -141,21 +160,16 @@ pub(crate) fn supervise(
 	options: EngineOptions,
 	metrics: Metrics,
 ) -> (Engine, impl std::future::Future<Output = ()> + Send) {
-	let (publish, state) = watch::channel(State::Starting);
 	let engine = Engine {
-		state,
+		state: Arc::new(watch::Sender::new(State::Starting)),
 		restart: Arc::default(),
 		restarts: Arc::default(),
 	};
-	(engine.clone(), run(options, publish, engine, metrics))
+	(engine.clone(), run(options, engine, metrics))
 }
 
-async fn run(
-	options: EngineOptions,
-	publish: watch::Sender<State>,
-	engine: Engine,
-	metrics: Metrics,
-) {
+async fn run(options: EngineOptions, engine: Engine, metrics: Metrics) {
+	let publish = &engine.state;
 	if let Err(e) = find_library() {
 		tracing::error!(
 			target: LOG_TARGET,

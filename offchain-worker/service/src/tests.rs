@@ -28,7 +28,7 @@ use consilience_primitives::{
 use futures::{stream::BoxStream, StreamExt};
 use polkadot_sdk::{sp_application_crypto::Pair, sp_core::H256, sp_runtime::AccountId32};
 use tokio::{
-	sync::{mpsc, oneshot, Semaphore},
+	sync::{mpsc, oneshot, watch, Semaphore},
 	task::JoinHandle,
 	time::timeout,
 };
@@ -203,10 +203,18 @@ impl Chain for MockChain {
 /// Every result is another, so that computing twice shows.
 struct FakeEngine {
 	calls: AtomicUsize,
+	/// Models of the jobs that began, in their order.
+	begun: Mutex<Vec<ModelId>>,
 	/// Jobs wait here.
 	gate: Semaphore,
 	/// So many of the next jobs end the process.
 	crashes: AtomicUsize,
+	/// Models whose jobs end the process.
+	poisonous: Mutex<BTreeSet<ModelId>>,
+	/// Models whose jobs have no end.
+	endless: Mutex<BTreeSet<ModelId>>,
+	/// The process, which all jobs share.
+	process: watch::Sender<u64>,
 	/// So many of the next jobs are refused for want of time.
 	busy: AtomicUsize,
 	unloaded: Mutex<Vec<ModelId>>,
@@ -214,8 +222,25 @@ struct FakeEngine {
 }
 
 impl FakeEngine {
-	async fn job(&self) -> Result<usize, EngineError> {
+	async fn job(&self, model: ModelId) -> Result<usize, EngineError> {
 		let n = self.calls.fetch_add(1, Ordering::SeqCst);
+		self.begun.lock().unwrap().push(model);
+		let mut process = self.process.subscribe();
+		tokio::select! {
+			biased;
+			_ = process.changed() => Err(EngineError::Gone),
+			result = self.work(model) => result.map(|()| n),
+		}
+	}
+
+	async fn work(&self, model: ModelId) -> Result<(), EngineError> {
+		if self.poisonous.lock().unwrap().contains(&model) {
+			self.restart();
+			return Err(EngineError::Gone);
+		}
+		if self.endless.lock().unwrap().contains(&model) {
+			std::future::pending::<()>().await;
+		}
 		self.gate.acquire().await.unwrap().forget();
 		let one = |left: usize| left.checked_sub(1);
 		let next = |left: &AtomicUsize| {
@@ -226,13 +251,18 @@ impl FakeEngine {
 			return Err(EngineError::Busy);
 		}
 		if next(&self.crashes) {
+			self.restart();
 			return Err(EngineError::Gone);
 		}
-		Ok(n)
+		Ok(())
 	}
 
 	fn calls(&self) -> usize {
 		self.calls.load(Ordering::SeqCst)
+	}
+
+	fn begun(&self) -> Vec<ModelId> {
+		self.begun.lock().unwrap().clone()
 	}
 }
 
@@ -254,8 +284,10 @@ fn evidence(n: usize) -> Evidence {
 
 #[async_trait]
 impl Runner for FakeEngine {
-	async fn load(&self, _folder: &Path) -> Result<ModelId, EngineError> {
-		Ok(manifest().id())
+	async fn ready(&self) {}
+
+	async fn load(&self, folder: &Path) -> Result<ModelId, EngineError> {
+		Ok(named(folder.to_str().unwrap()).id())
 	}
 
 	async fn unload(&self, model: ModelId) -> Result<(), EngineError> {
@@ -263,26 +295,33 @@ impl Runner for FakeEngine {
 		Ok(())
 	}
 
-	async fn run(&self, _: ModelId, _: Input, _: H256) -> Result<Output, EngineError> {
-		self.job().await.map(output)
+	async fn run(&self, model: ModelId, _: Input, _: H256) -> Result<Output, EngineError> {
+		self.job(model).await.map(output)
 	}
 
 	async fn measure(
 		&self,
-		_: ModelId,
+		model: ModelId,
 		_: Input,
 		_: H256,
 		_: Option<Output>,
 		_: H256,
 	) -> Result<Evidence, EngineError> {
-		self.job().await.map(evidence)
+		self.job(model).await.map(evidence)
 	}
 
-	async fn reference(&self, _: ModelId) -> Result<(Output, Evidence), EngineError> {
+	async fn reference(&self, model: ModelId) -> Result<(Output, Evidence), EngineError> {
+		if self.poisonous.lock().unwrap().contains(&model) {
+			self.begun.lock().unwrap().push(model);
+			self.restart();
+			return Err(EngineError::Gone);
+		}
 		Ok((output(0), self.reference.lock().unwrap().clone()))
 	}
 
-	fn restart(&self) {}
+	fn restart(&self) {
+		self.process.send_modify(|process| *process += 1);
+	}
 
 	fn unavailable(&self) -> Option<String> {
 		None
@@ -290,9 +329,17 @@ impl Runner for FakeEngine {
 }
 
 fn manifest() -> Manifest {
+	named("tiny")
+}
+
+fn bad() -> ModelId {
+	named("bad").id()
+}
+
+fn named(name: &str) -> Manifest {
 	Manifest {
 		version: VERSION,
-		name: "tiny".into(),
+		name: name.into(),
 		license: "Apache-2.0".into(),
 		source: "a test".into(),
 		task: TaskDetails::TextGeneration {
@@ -357,13 +404,14 @@ struct FakeLibrary;
 
 impl Library for FakeLibrary {
 	fn list(&self) -> Vec<ModelId> {
-		vec![manifest().id()]
+		vec![manifest().id(), bad()]
 	}
 
-	fn verified(&self, _model: ModelId) -> Result<LocalModel, String> {
+	fn verified(&self, model: ModelId) -> Result<LocalModel, String> {
+		let name = if model == bad() { "bad" } else { "tiny" };
 		Ok(LocalModel {
-			manifest: manifest(),
-			folder: PathBuf::new(),
+			manifest: named(name),
+			folder: PathBuf::from(name),
 		})
 	}
 }
@@ -390,6 +438,10 @@ impl Bench {
 	}
 
 	fn on(folder: tempfile::TempDir, permits: usize) -> Self {
+		Self::with(folder, permits, Limits::default())
+	}
+
+	fn with(folder: tempfile::TempDir, permits: usize, limits: Limits) -> Self {
 		let (reports, received) = mpsc::unbounded_channel();
 		let (heads, stream) = mpsc::unbounded_channel();
 		let (finality, finalized) = mpsc::unbounded_channel();
@@ -403,7 +455,11 @@ impl Bench {
 		let engine = Arc::new(FakeEngine {
 			calls: AtomicUsize::new(0),
 			gate: Semaphore::new(permits),
+			begun: Mutex::default(),
 			crashes: AtomicUsize::new(0),
+			poisonous: Mutex::default(),
+			endless: Mutex::default(),
+			process: watch::Sender::new(0),
 			busy: AtomicUsize::new(0),
 			unloaded: Mutex::default(),
 			reference: Mutex::new(evidence(42)),
@@ -415,7 +471,7 @@ impl Bench {
 			Journal::open(&folder.path().join("journal.redb")).unwrap(),
 			Serving::open(folder.path().join("serving.json")).unwrap(),
 			Metrics::default(),
-			Limits::default(),
+			limits,
 			receiver,
 		);
 		Self {
@@ -435,22 +491,28 @@ impl Bench {
 	}
 
 	fn due(&self, duties: &[(RequestId, DutyKind)]) {
+		let model = manifest().id();
+		let duties: Vec<_> = duties.iter().map(|(r, k)| (*r, model, *k)).collect();
+		self.due_for(&duties);
+	}
+
+	fn due_for(&self, duties: &[(RequestId, ModelId, DutyKind)]) {
 		let mut state = self.state();
 		state.due.duties = duties
 			.iter()
-			.map(|(request, kind)| Duty {
+			.map(|(request, model, kind)| Duty {
 				request: *request,
-				model: manifest().id(),
+				model: *model,
 				kind: *kind,
 				deadline: 100,
 			})
 			.collect();
-		for (request, kind) in duties {
+		for (request, model, kind) in duties {
 			let measuring = matches!(kind, DutyKind::Commit | DutyKind::Reveal);
 			state.due.work.insert(
 				*request,
 				Work {
-					model: manifest().id(),
+					model: *model,
 					input: Input::TextGeneration {
 						prompt: Prompt::Text(b"a".to_vec().try_into().unwrap()),
 						sampling: Sampling::default(),
@@ -519,16 +581,24 @@ impl Bench {
 	}
 
 	async fn serve(&self) -> Result<ServingState, String> {
+		self.serve_model(manifest().id()).await
+	}
+
+	async fn serve_model(&self, model: ModelId) -> Result<ServingState, String> {
 		let (reply, replied) = oneshot::channel();
 		self.commands
-			.send(Command::Serve(manifest().id(), reply))
+			.send(Command::Serve(model, reply))
 			.await
 			.unwrap();
 		timeout(PATIENCE, replied).await.unwrap().unwrap()
 	}
 
 	fn register(&self) {
-		let manifest = manifest();
+		self.register_as("tiny");
+	}
+
+	fn register_as(&self, name: &str) {
+		let manifest = named(name);
 		let view = ModelView {
 			id: manifest.id(),
 			owner: validator(),
@@ -751,12 +821,10 @@ async fn a_job_that_a_busy_engine_refused_is_tried_again_at_the_next_block() {
 #[tokio::test]
 async fn a_model_that_crashes_the_engine_again_and_again_is_withdrawn() {
 	let mut bench = Bench::new();
+	let number = serve_both(&mut bench).await;
 	bench.engine.crashes.store(100, Ordering::SeqCst);
-	bench.state().serving = vec![manifest().id()];
-	bench.register();
-	bench.serve().await.unwrap();
 	bench.due(&[(1, DutyKind::Answer)]);
-	bench.block(1);
+	bench.block(number);
 	assert_eq!(
 		bench.said().await,
 		[Statement::Withdraw {
@@ -769,6 +837,132 @@ async fn a_model_that_crashes_the_engine_again_and_again_is_withdrawn() {
 	assert!(
 		matches!(state, ServingState::Refused(why) if why.contains("3 times")),
 		"{state:?}"
+	);
+}
+
+/// Has both models checked, announced and served. Gives the number of the next block.
+async fn serve_both(bench: &mut Bench) -> BlockNumber {
+	let mut number = 1;
+	for name in ["tiny", "bad"] {
+		bench.register_as(name);
+		let model = named(name).id();
+		bench.serve_model(model).await.unwrap();
+		bench.block(number);
+		let said = bench.said().await;
+		assert!(matches!(said[..], [Statement::Serve { .. }]), "{said:?}");
+		bench.state().serving.push(model);
+		number += 1;
+	}
+	number
+}
+
+/// Returns when these jobs and no others have begun.
+async fn begun(bench: &Bench, models: &[ModelId]) {
+	timeout(PATIENCE, async {
+		while bench.engine.begun() != models {
+			tokio::task::yield_now().await;
+		}
+	})
+	.await
+	.expect("they begin")
+}
+
+fn is_refused(status: &Status, model: ModelId) -> bool {
+	matches!(status.models[&model], ServingState::Refused(_))
+}
+
+#[tokio::test]
+async fn a_crash_is_held_against_the_model_that_was_alone() {
+	let mut bench = Bench::held();
+	let good = manifest().id();
+	let number = serve_both(&mut bench).await;
+	bench.due(&[(1, DutyKind::Answer)]);
+	bench.block(number);
+	begun(&bench, &[good]).await;
+	bench.engine.poisonous.lock().unwrap().insert(bad());
+	bench.due_for(&[(2, bad(), DutyKind::Answer), (1, good, DutyKind::Answer)]);
+	bench.block(number + 1);
+	assert_eq!(
+		bench.said().await,
+		[Statement::Withdraw { model: bad() }],
+		"the good one stays"
+	);
+	bench.engine.gate.add_permits(100);
+	bench.until(|s| s.running == 0 && s.waiting == 0).await;
+	bench.block(number + 2);
+	let said = bench.said().await;
+	assert!(
+		matches!(said[..], [Statement::Answer { request: 1, .. }]),
+		"{said:?}"
+	);
+	let status = bench.status().await;
+	assert!(is_refused(&status, bad()) && !is_refused(&status, good));
+	// Beside each other once; then the bad one alone until it was blamed, and the good one.
+	let order = [good, bad(), bad(), bad(), bad(), good];
+	assert_eq!(bench.engine.begun(), order);
+}
+
+#[tokio::test]
+async fn a_job_without_end_is_held_against_its_model_and_not_against_another() {
+	let limits = Limits {
+		job: Duration::from_secs(1),
+		..Default::default()
+	};
+	let mut bench = Bench::with(tempfile::tempdir().unwrap(), 0, limits);
+	let good = manifest().id();
+	let number = serve_both(&mut bench).await;
+	bench.engine.endless.lock().unwrap().insert(bad());
+	bench.due_for(&[(2, bad(), DutyKind::Answer)]);
+	bench.block(number);
+	begun(&bench, &[bad()]).await;
+	bench.due_for(&[(2, bad(), DutyKind::Answer), (1, good, DutyKind::Answer)]);
+	bench.block(number + 1);
+	begun(&bench, &[bad(), good]).await;
+	begun(&bench, &[bad(), good, bad()]).await;
+	bench.engine.gate.add_permits(100);
+	let order = [bad(), good, bad(), bad(), bad(), good];
+	begun(&bench, &order).await;
+	let status = bench.until(|s| s.running == 0 && s.waiting == 0).await;
+	assert!(is_refused(&status, bad()) && !is_refused(&status, good));
+	assert_eq!(bench.engine.begun(), order);
+}
+
+#[tokio::test]
+async fn a_quarantine_outlives_the_node_and_ends_on_command() {
+	let mut bench = Bench::new();
+	bench.engine.poisonous.lock().unwrap().insert(bad());
+	bench.register_as("bad");
+	bench.serve_model(bad()).await.unwrap();
+	bench.block(1);
+	bench.until(|s| is_refused(s, bad())).await;
+	assert_eq!(bench.engine.begun(), [bad(); 3], "the check was the crash");
+	assert!(bench.silent(), "it was never announced");
+
+	let mut bench = bench.killed_and_restarted().await;
+	bench.register_as("bad");
+	bench.state().serving = vec![bad()];
+	bench.block(2);
+	assert_eq!(bench.said().await, [Statement::Withdraw { model: bad() }]);
+	let status = bench.status().await;
+	let ServingState::Refused(why) = &status.models[&bad()] else {
+		panic!("{:?}", status.models)
+	};
+	assert!(
+		why.contains("3 times") && why.contains("model serve"),
+		"{why}"
+	);
+	assert_eq!(bench.engine.calls(), 0);
+
+	bench.state().serving.clear();
+	assert!(!matches!(
+		bench.serve_model(bad()).await,
+		Ok(ServingState::Refused(_))
+	));
+	bench.block(3);
+	let said = bench.said().await;
+	assert!(
+		matches!(&said[..], [Statement::Serve { model, .. }] if *model == bad()),
+		"{said:?}"
 	);
 }
 
