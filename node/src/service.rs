@@ -273,6 +273,7 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 				client.clone(),
 				transaction_pool.clone(),
 				keystore.clone(),
+				sync_service.clone(),
 				&task_manager.spawn_handle(),
 			)
 		})

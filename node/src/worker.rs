@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use consilience_worker::{Config, EngineOptions, Handle, Limits, ServeAtStart};
-use polkadot_sdk::{sc_service, sp_keystore::KeystorePtr};
+use polkadot_sdk::{sc_service, sp_consensus::SyncOracle, sp_keystore::KeystorePtr};
 use sc_service::{Configuration, SpawnTaskHandle};
 
 use crate::service::{FullClient, FullPool};
@@ -78,6 +78,7 @@ pub(crate) fn start(
 	client: Arc<FullClient>,
 	pool: Arc<FullPool>,
 	keystore: KeystorePtr,
+	sync: Arc<dyn SyncOracle + Send + Sync>,
 	spawner: &SpawnTaskHandle,
 ) -> Option<Handle> {
 	let program = match std::env::current_exe() {
@@ -88,7 +89,7 @@ pub(crate) fn start(
 		}
 	};
 	let worker = consilience_worker::start(
-		consilience_worker::chain::RuntimeChain::new(client, pool, keystore),
+		consilience_worker::chain::RuntimeChain::new(client, pool, keystore, sync),
 		Config {
 			chain_folder: config.base_path.config_dir(config.chain_spec.id()),
 			store: consilience_worker::store_folder(config.base_path.path()),

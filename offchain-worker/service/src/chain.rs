@@ -17,6 +17,7 @@ use polkadot_sdk::{
 	sp_api::{ApiExt, ProvideRuntimeApi},
 	sp_application_crypto::ByteArray,
 	sp_blockchain::HeaderBackend,
+	sp_consensus::SyncOracle,
 	sp_core::{sr25519, H256},
 	sp_keystore::KeystorePtr,
 	sp_runtime::{
@@ -69,6 +70,8 @@ pub trait Chain: Send + Sync + 'static {
 	fn finality(&self) -> BoxStream<'static, Head>;
 	/// The last finalised block.
 	fn finalized(&self) -> Head;
+	/// Whether the node is catching up with the network, so that what is due at its best block is long past.
+	fn is_major_syncing(&self) -> bool;
 	/// Hash of the genesis block, which signatures are bound to.
 	fn genesis(&self) -> H256;
 	/// Inference session keys in this node's keystore.
@@ -105,21 +108,28 @@ pub trait Chain: Send + Sync + 'static {
 	) -> Result<(), ChainError>;
 }
 
-/// A chain behind a client, a keystore and a transaction pool.
+/// A chain behind a client, a keystore, a transaction pool and the network's state.
 pub struct RuntimeChain<Block, Client, Pool> {
 	client: Arc<Client>,
 	pool: Arc<Pool>,
 	keystore: KeystorePtr,
+	sync: Arc<dyn SyncOracle + Send + Sync>,
 	_block: PhantomData<fn() -> Block>,
 }
 
 impl<Block, Client, Pool> RuntimeChain<Block, Client, Pool> {
 	/// The chain that these see.
-	pub fn new(client: Arc<Client>, pool: Arc<Pool>, keystore: KeystorePtr) -> Self {
+	pub fn new(
+		client: Arc<Client>,
+		pool: Arc<Pool>,
+		keystore: KeystorePtr,
+		sync: Arc<dyn SyncOracle + Send + Sync>,
+	) -> Self {
 		Self {
 			client,
 			pool,
 			keystore,
+			sync,
 			_block: PhantomData,
 		}
 	}
@@ -172,6 +182,10 @@ where
 			hash: info.finalized_hash,
 			number: info.finalized_number,
 		}
+	}
+
+	fn is_major_syncing(&self) -> bool {
+		self.sync.is_major_syncing()
 	}
 
 	fn genesis(&self) -> H256 {

@@ -8,7 +8,7 @@ use std::{
 
 use codec::Encode;
 use consilience_primitives::{
-	crypto::InferenceId,
+	crypto::{InferenceId, InferenceSignature},
 	evidence::Evidence,
 	model::ModelSpec,
 	report::{Duties, DutyKind, Report, Statement, MAX_STATEMENTS},
@@ -82,6 +82,14 @@ struct Validator {
 	duties: Duties<AccountId, BlockNumber>,
 }
 
+/// A report that was given to the pool.
+struct Outstanding {
+	report: Report<BlockNumber>,
+	signature: InferenceSignature,
+	/// Names of what it says.
+	names: Vec<H256>,
+}
+
 /// The worker. Generic over the chain, the engine and the store, so that tests bring their own.
 pub struct Worker<C, R, L> {
 	chain: Arc<C>,
@@ -97,6 +105,8 @@ pub struct Worker<C, R, L> {
 	finished: mpsc::Receiver<Done>,
 
 	head: Option<Head>,
+	/// Whether the node was catching up at the last block.
+	syncing: bool,
 	validator: Option<Validator>,
 	/// Jobs that are due and wait, the most urgent first. Derived from the chain again at every step.
 	waiting: Vec<Job>,
@@ -120,8 +130,10 @@ pub struct Worker<C, R, L> {
 	say: Vec<Vec<Statement>>,
 	/// Block at which each was last said.
 	said: HashMap<H256, BlockNumber>,
+	/// Reports that may be in the pool or in a block.
+	outstanding: Vec<Outstanding>,
 	/// Block on which the last report was made.
-	reported: Option<BlockNumber>,
+	reported: Option<H256>,
 	pruned: BlockNumber,
 	/// Whether evidence waits for the block in which its round's commitments closed to be final.
 	withheld: bool,
@@ -173,6 +185,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			done,
 			finished,
 			head: None,
+			syncing: false,
 			validator: None,
 			waiting: Vec::new(),
 			due: HashSet::new(),
@@ -185,6 +198,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			stuck: HashSet::new(),
 			say: Vec::new(),
 			said: HashMap::new(),
+			outstanding: Vec::new(),
 			reported: None,
 			pruned: 0,
 			withheld: false,
@@ -239,6 +253,16 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 	fn on_head(&mut self, head: Head) {
 		self.head = Some(head);
 		self.postponed.clear();
+		let syncing = self.chain.is_major_syncing();
+		if syncing {
+			if !self.syncing {
+				tracing::info!(target: LOG_TARGET, "catching up with the network: no duties until then");
+			}
+			self.syncing = true;
+			return;
+		}
+		self.syncing = false;
+		self.forget_lost(head);
 		for model in self.postponed_checks.drain() {
 			self.serving.retry(model);
 		}
@@ -531,6 +555,9 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		self.unchecked.clear();
 		self.say.clear();
 		self.withheld = false;
+		if self.syncing {
+			return;
+		}
 		let reveals = |v: &Validator| {
 			let mut duties = v.duties.duties.iter();
 			duties.any(|d| d.kind == DutyKind::Reveal)
@@ -712,12 +739,29 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		});
 	}
 
+	/// Has said again what stands in reports that no block can take any more: another fork is the best chain now, or one of the
+	/// statements is not due any more, for which the runtime refuses all of them. What is in a block already is not due either.
+	fn forget_lost(&mut self, head: Head) {
+		let (chain, said) = (&self.chain, &mut self.said);
+		self.outstanding.retain(|o| {
+			let checked = chain.check(head.hash, o.report.clone(), o.signature.clone());
+			let lost = matches!(checked, Err(ChainError::Refused(_)));
+			if lost {
+				for name in &o.names {
+					said.remove(name);
+				}
+			}
+			// After that many blocks everything in it is said again anyway.
+			!lost && head.number.saturating_sub(o.report.at) < SAY_AGAIN
+		});
+	}
+
 	/// Makes one report of what is to be said, at most one for a block.
 	async fn speak(&mut self) {
 		let (Some(head), Some(validator)) = (self.head, &self.validator) else {
 			return;
 		};
-		if self.reported == Some(head.number) {
+		if self.syncing || self.reported == Some(head.hash) {
 			return;
 		}
 		let mut groups: Vec<&Vec<Statement>> = Vec::new();
@@ -755,9 +799,14 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			)?;
 			Ok::<_, ChainError>((report, signature))
 		};
-		let mut outcome = match sign(&groups) {
-			Ok((report, signature)) => chain.submit(head.hash, report, signature).await,
-			Err(e) => Err(e),
+		let mut made = sign(&groups);
+		let mut outcome = match &made {
+			Ok((report, signature)) => {
+				chain
+					.submit(head.hash, report.clone(), signature.clone())
+					.await
+			}
+			Err(e) => Err(e.clone()),
 		};
 		if matches!(outcome, Err(ChainError::Refused(_))) && groups.len() > 1 {
 			// One statement that is not due has the whole report refused: find the others.
@@ -770,30 +819,42 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				alone.is_ok()
 			});
 			if !groups.is_empty() {
-				outcome = match sign(&groups) {
-					Ok((report, signature)) => chain.submit(head.hash, report, signature).await,
-					Err(e) => Err(e),
+				made = sign(&groups);
+				outcome = match &made {
+					Ok((report, signature)) => {
+						chain
+							.submit(head.hash, report.clone(), signature.clone())
+							.await
+					}
+					Err(e) => Err(e.clone()),
 				};
 			}
 		}
-		match outcome {
-			Ok(()) => {
+		match outcome.and(made) {
+			Ok((report, signature)) => {
 				self.metrics.report("submitted");
-				self.reported = Some(head.number);
+				self.reported = Some(head.hash);
+				let mut names = Vec::new();
 				for group in groups {
 					for statement in group {
 						self.metrics.statement(label(statement));
 						tracing::debug!(target: LOG_TARGET, "said at #{}: {}", head.number, label(statement));
 					}
+					names.push(name(group));
 					self.said.insert(name(group), head.number);
 				}
+				self.outstanding.push(Outstanding {
+					report,
+					signature,
+					names,
+				});
 			}
 			Err(e) => {
 				let refused = matches!(e, ChainError::Refused(_));
 				self.metrics
 					.report(if refused { "refused" } else { "failed" });
 				// Whatever is still due at the next block is said there.
-				self.reported = Some(head.number);
+				self.reported = Some(head.hash);
 				tracing::warn!(target: LOG_TARGET, "report at #{}: {e}", head.number);
 			}
 		}

@@ -69,6 +69,7 @@ struct Due {
 #[derive(Default)]
 struct ChainState {
 	finalized: BlockNumber,
+	syncing: bool,
 	serving: Vec<ModelId>,
 	/// What is due at the next block.
 	due: Due,
@@ -97,6 +98,19 @@ fn request_of(statement: &Statement) -> Option<RequestId> {
 	}
 }
 
+/// Whether a statement discharges a duty of this kind.
+fn answers(statement: &Statement, kind: DutyKind) -> bool {
+	match kind {
+		DutyKind::Answer => matches!(statement, Statement::Answer { .. }),
+		DutyKind::CommitOutput => matches!(statement, Statement::CommitOutput { .. }),
+		DutyKind::Commit => matches!(statement, Statement::Commit { .. }),
+		DutyKind::Reveal => matches!(
+			statement,
+			Statement::Reveal { .. } | Statement::RevealOutput { .. }
+		),
+	}
+}
+
 fn stream(receiver: &Mutex<Option<mpsc::UnboundedReceiver<Head>>>) -> BoxStream<'static, Head> {
 	let receiver = receiver.lock().unwrap().take().unwrap();
 	futures::stream::unfold(
@@ -118,6 +132,10 @@ impl Chain for MockChain {
 
 	fn finalized(&self) -> Head {
 		head(self.state.lock().unwrap().finalized)
+	}
+
+	fn is_major_syncing(&self) -> bool {
+		self.state.lock().unwrap().syncing
 	}
 
 	fn genesis(&self) -> H256 {
@@ -174,13 +192,21 @@ impl Chain for MockChain {
 		report: Report<BlockNumber>,
 		signature: InferenceSignature,
 	) -> Result<(), ChainError> {
+		let made_on = head(report.at).hash;
 		assert!(InferencePair::verify(
 			&signature,
-			report.payload(&self.genesis(), &at),
+			report.payload(&self.genesis(), &made_on),
 			&pair().public()
 		));
-		let refused = &self.state.lock().unwrap().refused;
-		let bad = |s: &Statement| request_of(s).is_some_and(|r| refused.contains(&r));
+		let state = self.state.lock().unwrap();
+		let bad = |s: &Statement| {
+			let Some(request) = request_of(s) else {
+				return false;
+			};
+			let mut due = state.blocks[&at].duties.iter();
+			state.refused.contains(&request)
+				|| !due.any(|d| d.request == request && answers(s, d.kind))
+		};
 		if report.statements.iter().any(bad) {
 			return Err(ChainError::Refused("not due".into()));
 		}
@@ -642,6 +668,51 @@ async fn a_duty_is_done_once_and_said_again_while_it_is_due() {
 	let again = bench.report().await;
 	assert_eq!((again.at, again.statements.into_inner()), (4, first));
 	assert_eq!(bench.engine.calls(), 1);
+	assert!(bench.silent());
+}
+
+#[tokio::test]
+async fn a_report_lost_to_one_statement_is_said_again_without_it_at_once() {
+	let mut bench = Bench::held();
+	bench.due(&[(1, DutyKind::Commit), (2, DutyKind::Commit)]);
+	bench.block(1);
+	bench.until(|s| s.running == 2).await;
+	// No report of this block takes the first that is done: both come with the next.
+	bench.state().refused.extend([1, 2]);
+	bench.engine.gate.add_permits(2);
+	bench.until(|s| s.running == 0).await;
+	bench.state().refused.clear();
+	bench.block(2);
+	let both = bench.said().await;
+	assert_eq!(both.len(), 2);
+	// The same again: nothing happened to it.
+	bench.block(3);
+	bench.seen().await;
+	assert!(bench.silent());
+	bench.due(&[(2, DutyKind::Commit)]);
+	bench.block(4);
+	assert_eq!(bench.said().await, both[1..]);
+}
+
+#[tokio::test]
+async fn nothing_is_due_while_the_node_catches_up() {
+	let mut bench = Bench::new();
+	bench.due(&[(1, DutyKind::Answer)]);
+	bench.state().syncing = true;
+	for number in 1..=3 {
+		bench.block(number);
+		let status = bench.status().await;
+		assert_eq!((status.running, status.waiting), (0, 0));
+	}
+	assert_eq!(bench.engine.calls(), 0);
+	bench.state().syncing = false;
+	bench.block(4);
+	let report = bench.report().await;
+	assert_eq!((report.at, report.statements.len()), (4, 1));
+	// A node that falls behind again does not go on with what it knew.
+	bench.state().syncing = true;
+	bench.block(20);
+	bench.seen().await;
 	assert!(bench.silent());
 }
 
