@@ -5,7 +5,7 @@ use std::time::Duration;
 use codec::Encode;
 use consilience_engine::EngineError;
 use consilience_primitives::{
-	evidence::output_commitment,
+	evidence::{output_commitment, Evidence},
 	report::{Duty, DutyKind, Statement, Work},
 	request::{Input, Output},
 	ModelId,
@@ -29,6 +29,8 @@ pub(crate) struct Job {
 	input: Input,
 	seed: H256,
 	claimed: Option<Output>,
+	/// For jurors: seed of the disputed round's challenge.
+	prior: Option<H256>,
 }
 
 /// What a duty asks for now.
@@ -76,6 +78,7 @@ pub(crate) fn step(
 				input: work.input,
 				seed: work.seed,
 				claimed: None,
+				prior: None,
 			})),
 		});
 	}
@@ -138,6 +141,7 @@ pub(crate) fn step(
 			input: work.input,
 			seed: work.seed,
 			claimed: work.output,
+			prior: work.prior,
 		})),
 		(None, _) => {
 			Step::Stuck("the journal does not hold what was committed to: was it removed?")
@@ -237,14 +241,27 @@ pub(crate) async fn perform(
 				.run(model, job.input, job.seed)
 				.await
 				.map(Value::Output),
-			Kind::Evidence => runner
-				.measure(model, job.input, job.seed, job.claimed, job.key.seed)
-				.await
-				.map(Value::Evidence),
+			Kind::Evidence => evidence(job, runner).await.map(Value::Evidence),
 		};
 		done.map_err(JobError::Engine)
 	})
 	.await
+}
+
+/// Measures under a round's challenge, and for a juror again under that of the disputed round.
+async fn evidence(job: Job, runner: &impl Runner) -> Result<Evidence, EngineError> {
+	let measure = async |challenge| {
+		let (input, claimed) = (job.input.clone(), job.claimed.clone());
+		runner
+			.measure(job.model, input, job.seed, claimed, challenge)
+			.await
+	};
+	let prior = match job.prior {
+		Some(challenge) => Some(measure(challenge).await?.fingerprint),
+		None => None,
+	};
+	let evidence = measure(job.key.seed).await?;
+	Ok(Evidence { prior, ..evidence })
 }
 
 /// The statement's kind, for metrics and logs.

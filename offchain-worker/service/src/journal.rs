@@ -2,7 +2,8 @@
 //!
 //! Outputs and evidence are written here before anything is said about them, with the salts of their commitments: whatever
 //! instruction a kill hits, what was committed can still be revealed, and nothing is said in two ways. An entry is named by
-//! what it answers (the seed of an assignment, the challenge of a round), so that forks do not meet.
+//! what it answers (the seed of an assignment, the challenge of a round), so that neither forks nor the rounds of a request meet:
+//! a juror who was in the disputed round measures again, and commits anew.
 
 use std::path::Path;
 
@@ -17,7 +18,8 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::chain::BlockNumber;
 
-const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
+/// The number goes up whenever an entry's encoding changes: those of another encoding are not looked at.
+const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries-2");
 
 /// What an entry is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]

@@ -243,6 +243,8 @@ struct FakeEngine {
 	process: watch::Sender<u64>,
 	/// So many of the next jobs are refused for want of time.
 	busy: AtomicUsize,
+	/// Challenges of the measurements, in their order.
+	challenges: Mutex<Vec<H256>>,
 	unloaded: Mutex<Vec<ModelId>>,
 	reference: Mutex<Evidence>,
 }
@@ -331,8 +333,9 @@ impl Runner for FakeEngine {
 		_: Input,
 		_: H256,
 		_: Option<Output>,
-		_: H256,
+		challenge: H256,
 	) -> Result<Evidence, EngineError> {
+		self.challenges.lock().unwrap().push(challenge);
 		self.job(model).await.map(evidence)
 	}
 
@@ -487,6 +490,7 @@ impl Bench {
 			endless: Mutex::default(),
 			process: watch::Sender::new(0),
 			busy: AtomicUsize::new(0),
+			challenges: Mutex::default(),
 			unloaded: Mutex::default(),
 			reference: Mutex::new(evidence(42)),
 		});
@@ -773,6 +777,85 @@ async fn another_challenge_is_another_measurement() {
 	bench.block(2);
 	assert_ne!(bench.said().await, first);
 	assert_eq!(bench.engine.calls(), 2);
+}
+
+/// A juror's duty in the dispute about request 5, whose first round asked another question.
+fn jury(bench: &Bench, kind: DutyKind) -> (H256, H256) {
+	let (prior, challenge) = (H256::repeat_byte(2), H256::repeat_byte(3));
+	bench.due(&[(5, kind)]);
+	let mut state = bench.state();
+	let work = state.due.work.get_mut(&5).unwrap();
+	work.output = Some(output(0));
+	(work.challenge, work.prior) = (Some(challenge), Some(prior));
+	(prior, challenge)
+}
+
+#[tokio::test]
+async fn a_juror_measures_under_both_challenges_and_reuses_nothing_of_the_first_round() {
+	let mut bench = Bench::new();
+	// It was a member of the disputed round.
+	bench.due(&[(5, DutyKind::Commit)]);
+	bench.block(1);
+	let first = bench.said().await;
+	bench.due(&[(5, DutyKind::Reveal)]);
+	bench.block(2);
+	bench.finalize(2);
+	let of_first_round = bench.said().await;
+	let [Statement::Reveal { salt: old, .. }] = &of_first_round[..] else {
+		panic!("{of_first_round:?}")
+	};
+
+	let (prior, challenge) = jury(&bench, DutyKind::Commit);
+	bench.block(3);
+	let [Statement::Commit { commitment, .. }] = bench.said().await[..] else {
+		panic!("a commitment is due")
+	};
+	assert_ne!(
+		first,
+		[Statement::Commit {
+			request: 5,
+			commitment
+		}]
+	);
+	assert_eq!(
+		bench.engine.challenges.lock().unwrap()[1..],
+		[prior, challenge]
+	);
+
+	// The commitment is kept over a restart, with both fingerprints, and they are shown when its block is final.
+	let mut bench = bench.killed_and_restarted().await;
+	jury(&bench, DutyKind::Commit);
+	bench.block(3);
+	assert_eq!(
+		bench.said().await,
+		[Statement::Commit {
+			request: 5,
+			commitment
+		}]
+	);
+	jury(&bench, DutyKind::Reveal);
+	bench.block(4);
+	bench.seen().await;
+	assert!(bench.silent());
+	bench.finalize(4);
+	let said = bench.said().await;
+	let [Statement::Reveal {
+		evidence: shown,
+		salt,
+		..
+	}] = &said[..]
+	else {
+		panic!("{said:?}")
+	};
+	assert_eq!(
+		shown.commitment(5, &challenge, &validator(), salt),
+		commitment
+	);
+	// The engine's results are numbered: the first round had 0, the jury 1 for the disputed challenge and 2 for its own.
+	assert_eq!(shown.fingerprint, evidence(2).fingerprint);
+	assert_eq!(shown.prior, Some(evidence(1).fingerprint));
+	assert_ne!(salt, old);
+	assert_eq!(bench.engine.calls(), 0, "nothing is measured again");
 }
 
 #[tokio::test]
