@@ -33,6 +33,8 @@ pub mod chain;
 mod duty;
 mod follow;
 mod journal;
+#[cfg(feature = "liars")]
+pub mod liars;
 mod library;
 mod metrics;
 pub mod runner;
@@ -112,6 +114,9 @@ pub struct Config {
 	pub limits: Limits,
 	/// How the engine process is started.
 	pub engine: EngineOptions,
+	/// How this validator lies.
+	#[cfg(feature = "liars")]
+	pub liar: liars::Liar,
 }
 
 /// Why the worker cannot be started.
@@ -214,10 +219,14 @@ pub fn start<C: Chain>(
 	}
 	let (engine, supervision) = supervisor::supervise(config.engine, metrics.clone());
 	let (commands, receiver) = mpsc::channel(16);
+	let library = Arc::new(StoreLibrary::new(store.clone()));
+	let (chain, runner) = (Arc::new(chain), Arc::new(engine.clone()));
+	#[cfg(feature = "liars")]
+	let (chain, runner) = liars::corrupt(config.liar, chain, runner, library.clone());
 	let worker = Worker::new(
-		Arc::new(chain),
-		Arc::new(engine.clone()),
-		Arc::new(StoreLibrary::new(store.clone())),
+		chain,
+		runner,
+		library,
 		journal,
 		serving,
 		metrics,

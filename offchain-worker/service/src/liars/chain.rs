@@ -1,0 +1,240 @@
+//! Lies about what is due and what is said.
+
+use std::{
+	collections::HashSet,
+	sync::{Arc, Mutex, MutexGuard},
+};
+
+use async_trait::async_trait;
+use codec::{Decode, Encode};
+use consilience_primitives::{
+	crypto::{InferenceId, InferenceSignature},
+	evidence::Evidence,
+	report::{Duties, DutyKind, Report, Statement, Work},
+	view::ModelView,
+	ModelId, RequestId,
+};
+use futures::stream::BoxStream;
+use polkadot_sdk::{
+	sp_core::H256,
+	sp_crypto_hashing::{twox_128, twox_64},
+};
+
+use super::{Liar, Lie};
+use crate::chain::{AccountId, Balance, BlockNumber, Chain, ChainError, Head};
+
+/// What has been said in a round, as it stands in the chain's storage.
+#[derive(Decode, Encode)]
+pub(super) struct Round {
+	pub(super) challenge: H256,
+	pub(super) size: u32,
+	pub(super) members: Vec<(AccountId, Progress)>,
+}
+
+#[derive(Decode, Encode)]
+pub(super) enum Progress {
+	Measuring,
+	Committed(H256),
+	Revealed(Evidence),
+}
+
+/// Where the round over a request stands in storage.
+pub(super) fn round_key(request: RequestId) -> Vec<u8> {
+	let request = request.encode();
+	[
+		&twox_128(b"Inference")[..],
+		&twox_128(b"Rounds"),
+		&twox_64(&request),
+		&request,
+	]
+	.concat()
+}
+
+/// A chain of which a liar hides something, or to which it says something else.
+pub struct LyingChain<C> {
+	liar: Liar,
+	inner: Arc<C>,
+	/// Requests in which it was to answer.
+	executed: Mutex<HashSet<RequestId>>,
+	/// Who it is, once it has been told its duties.
+	own: Mutex<Option<(InferenceId, AccountId)>>,
+}
+
+impl<C: Chain> LyingChain<C> {
+	pub(crate) fn new(liar: Liar, inner: Arc<C>) -> Self {
+		Self {
+			liar,
+			inner,
+			executed: Mutex::default(),
+			own: Mutex::default(),
+		}
+	}
+
+	fn executed(&self) -> MutexGuard<'_, HashSet<RequestId>> {
+		self.executed.lock().unwrap_or_else(|e| e.into_inner())
+	}
+
+	/// What the first other member of the round has said, as far as `wanted` takes it.
+	fn of_another<T>(
+		&self,
+		at: H256,
+		request: RequestId,
+		own: &AccountId,
+		wanted: impl Fn(Progress) -> Option<T>,
+	) -> Option<T> {
+		let bytes = (self.liar.storage)(at, &round_key(request))?;
+		let round = Round::decode(&mut &bytes[..]).ok()?;
+		let mut others = round.members.into_iter().filter(|(who, _)| who != own);
+		others.find_map(|(_, progress)| wanted(progress))
+	}
+
+	fn does(&self, at: H256, own: &AccountId, request: RequestId, kind: DutyKind) -> bool {
+		let answers = matches!(kind, DutyKind::Answer | DutyKind::CommitOutput);
+		if answers {
+			self.executed().insert(request);
+		}
+		let executes = self.executed().contains(&request);
+		match self.liar.lie {
+			Some(Lie::SilentExecutor) => !answers,
+			Some(Lie::SilentVerifier) => executes,
+			Some(Lie::WithholdReveal) => kind != DutyKind::Reveal,
+			Some(Lie::CrashAfterAnswer) => {
+				if executes && !answers {
+					(self.liar.crash)();
+				}
+				true
+			}
+			// It waits for something to copy.
+			Some(Lie::Copycat) => {
+				kind != DutyKind::Commit || {
+					let committed = |p| matches!(p, Progress::Committed(_)).then_some(());
+					self.of_another(at, request, own, committed).is_some()
+				}
+			}
+			_ => true,
+		}
+	}
+
+	/// What is said instead.
+	fn falsified(
+		&self,
+		at: H256,
+		mut report: Report<BlockNumber>,
+		signature: InferenceSignature,
+	) -> Result<(Report<BlockNumber>, InferenceSignature), ChainError> {
+		let own = self.own.lock().unwrap_or_else(|e| e.into_inner()).clone();
+		let (Some(Lie::Copycat), Some((key, own))) = (self.liar.lie, own) else {
+			return Ok((report, signature));
+		};
+		for statement in report.statements.iter_mut() {
+			match statement {
+				Statement::Commit {
+					request,
+					commitment,
+				} => {
+					let seen = |p| match p {
+						Progress::Committed(c) => Some(c),
+						_ => None,
+					};
+					if let Some(copied) = self.of_another(at, *request, &own, seen) {
+						*commitment = copied;
+					}
+				}
+				Statement::Reveal {
+					request, evidence, ..
+				} => {
+					let seen = |p| match p {
+						Progress::Revealed(e) => Some(e),
+						_ => None,
+					};
+					if let Some(copied) = self.of_another(at, *request, &own, seen) {
+						*evidence = copied;
+					}
+				}
+				_ => (),
+			}
+		}
+		let signature = self
+			.inner
+			.sign(&key, &report.payload(&self.inner.genesis(), &at))?;
+		Ok((report, signature))
+	}
+}
+
+#[async_trait]
+impl<C: Chain> Chain for LyingChain<C> {
+	fn heads(&self) -> BoxStream<'static, Head> {
+		self.inner.heads()
+	}
+
+	fn finality(&self) -> BoxStream<'static, Head> {
+		self.inner.finality()
+	}
+
+	fn finalized(&self) -> Head {
+		self.inner.finalized()
+	}
+
+	fn is_major_syncing(&self) -> bool {
+		self.inner.is_major_syncing()
+	}
+
+	fn genesis(&self) -> H256 {
+		self.inner.genesis()
+	}
+
+	fn keys(&self) -> Vec<InferenceId> {
+		self.inner.keys()
+	}
+
+	fn duties(
+		&self,
+		at: H256,
+		key: InferenceId,
+	) -> Result<Option<Duties<AccountId, BlockNumber>>, ChainError> {
+		let mut found = self.inner.duties(at, key.clone())?;
+		if let Some(duties) = &mut found {
+			let own = duties.validator.clone();
+			*self.own.lock().unwrap_or_else(|e| e.into_inner()) = Some((key, own.clone()));
+			duties
+				.duties
+				.retain(|d| self.does(at, &own, d.request, d.kind));
+		}
+		Ok(found)
+	}
+
+	fn work(&self, at: H256, request: RequestId) -> Result<Option<Work>, ChainError> {
+		self.inner.work(at, request)
+	}
+
+	fn model(
+		&self,
+		at: H256,
+		model: ModelId,
+	) -> Result<Option<ModelView<AccountId, Balance>>, ChainError> {
+		self.inner.model(at, model)
+	}
+
+	fn sign(&self, key: &InferenceId, payload: &[u8]) -> Result<InferenceSignature, ChainError> {
+		self.inner.sign(key, payload)
+	}
+
+	fn check(
+		&self,
+		at: H256,
+		report: Report<BlockNumber>,
+		signature: InferenceSignature,
+	) -> Result<(), ChainError> {
+		self.inner.check(at, report, signature)
+	}
+
+	async fn submit(
+		&self,
+		at: H256,
+		report: Report<BlockNumber>,
+		signature: InferenceSignature,
+	) -> Result<(), ChainError> {
+		let (report, signature) = self.falsified(at, report, signature)?;
+		self.inner.submit(at, report, signature).await
+	}
+}

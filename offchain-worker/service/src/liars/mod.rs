@@ -1,0 +1,160 @@
+//! Validators that lie, to test that nobody gains by it. Only with the feature `liars`, which no shipped binary has.
+//!
+//! A liar is an honest worker between two liars: [`LyingRunner`] stands in the engine's place and falsifies what was computed,
+//! [`LyingChain`] stands in the chain's and hides what is due or changes what is said. Journal, queue and reports are those of
+//! everybody else, so that a lie is tested against what validators really run.
+
+mod chain;
+mod runner;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use consilience_primitives::ModelId;
+use polkadot_sdk::sp_core::H256;
+
+use crate::{
+	chain::Chain,
+	runner::{Library, Runner},
+	LOG_TARGET,
+};
+pub use chain::LyingChain;
+pub use runner::LyingRunner;
+
+/// A way to lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+	/// As executor: answers another question, and claims that the answer is right.
+	WrongAnswer,
+	/// Answers and measures with a cheaper model.
+	CheapModel,
+	/// Answers with a cheaper model, and measures that with the true one to have its evidence.
+	PrefillAttack,
+	/// Invents evidence and runs nothing.
+	LazyVerifier,
+	/// Copies another member's commitment, and its evidence once it is shown.
+	Copycat,
+	/// As executor: says nothing.
+	SilentExecutor,
+	/// As verifier: says nothing.
+	SilentVerifier,
+	/// Ends the node once its answer is on chain.
+	CrashAfterAnswer,
+	/// Commits and never reveals.
+	WithholdReveal,
+	/// As executor: gives an answer that it gave before.
+	Replay,
+	/// Answers wrongly, and vouches for every answer: two of them vouch for each other.
+	Collude,
+}
+
+impl Lie {
+	/// All of them.
+	pub const ALL: [Self; 11] = [
+		Self::WrongAnswer,
+		Self::CheapModel,
+		Self::PrefillAttack,
+		Self::LazyVerifier,
+		Self::Copycat,
+		Self::SilentExecutor,
+		Self::SilentVerifier,
+		Self::CrashAfterAnswer,
+		Self::WithholdReveal,
+		Self::Replay,
+		Self::Collude,
+	];
+
+	/// Its name on the command line.
+	pub const fn name(self) -> &'static str {
+		match self {
+			Self::WrongAnswer => "wrong-answer",
+			Self::CheapModel => "cheap-model",
+			Self::PrefillAttack => "prefill-attack",
+			Self::LazyVerifier => "lazy-verifier",
+			Self::Copycat => "copycat",
+			Self::SilentExecutor => "silent-executor",
+			Self::SilentVerifier => "silent-verifier",
+			Self::CrashAfterAnswer => "crash-after-answer",
+			Self::WithholdReveal => "withhold-reveal",
+			Self::Replay => "replay",
+			Self::Collude => "collude",
+		}
+	}
+
+	/// Whether it needs a cheaper model.
+	pub const fn needs_model(self) -> bool {
+		matches!(self, Self::CheapModel | Self::PrefillAttack)
+	}
+}
+
+impl std::fmt::Display for Lie {
+	fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+		f.write_str(self.name())
+	}
+}
+
+impl std::str::FromStr for Lie {
+	type Err = String;
+
+	fn from_str(text: &str) -> Result<Self, String> {
+		let found = Self::ALL.into_iter().find(|lie| lie.name() == text);
+		found.ok_or_else(|| {
+			let names = Self::ALL.map(Self::name);
+			format!("{text:?} is no lie; there are {}", names.join(", "))
+		})
+	}
+}
+
+/// Reads a value of the chain's storage at a block, as any node can.
+pub type Storage = Arc<dyn Fn(H256, &[u8]) -> Option<Vec<u8>> + Send + Sync>;
+
+/// A liar.
+#[derive(Clone)]
+pub struct Liar {
+	/// How it lies; not at all where there is none.
+	pub lie: Option<Lie>,
+	/// The cheaper model.
+	pub model: Option<ModelId>,
+	/// Where it sees what others said.
+	pub storage: Storage,
+	/// Ends the node.
+	pub crash: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Liar {
+	fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+		f.debug_struct("Liar")
+			.field("lie", &self.lie)
+			.field("model", &self.model)
+			.finish_non_exhaustive()
+	}
+}
+
+/// Puts a liar around a chain and an engine.
+pub(crate) fn corrupt<C, R, L>(
+	liar: Liar,
+	chain: Arc<C>,
+	runner: Arc<R>,
+	library: Arc<L>,
+) -> (Arc<LyingChain<C>>, Arc<LyingRunner<R, L>>)
+where
+	C: Chain,
+	R: Runner,
+	L: Library,
+{
+	match liar.lie {
+		Some(lie) => tracing::error!(
+			target: LOG_TARGET,
+			"THIS VALIDATOR LIES ({lie}). It loses its stake wherever that is worth anything"
+		),
+		None => tracing::warn!(
+			target: LOG_TARGET,
+			"this program can lie, and is for tests: build it without the feature `liars`"
+		),
+	}
+	(
+		Arc::new(LyingChain::new(liar.clone(), chain)),
+		Arc::new(LyingRunner::new(liar, runner, library)),
+	)
+}

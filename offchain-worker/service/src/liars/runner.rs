@@ -1,0 +1,231 @@
+//! Lies about what was computed.
+
+use std::{
+	collections::HashMap,
+	path::Path,
+	sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use codec::Compact;
+use consilience_engine::EngineError;
+use consilience_primitives::{
+	evidence::{Evidence, Fingerprint, Verdict},
+	model::NumericClass,
+	request::{Input, Output, Prompt},
+	ModelId,
+};
+use polkadot_sdk::sp_core::H256;
+
+use super::{Liar, Lie};
+use crate::runner::{Library, LocalModel, Runner};
+
+/// An engine whose results a liar falsifies.
+pub struct LyingRunner<R, L> {
+	liar: Liar,
+	inner: Arc<R>,
+	library: Arc<L>,
+	/// The first answer of each model.
+	answers: Mutex<HashMap<ModelId, Output>>,
+}
+
+impl<R, L> LyingRunner<R, L> {
+	pub(crate) fn new(liar: Liar, inner: Arc<R>, library: Arc<L>) -> Self {
+		Self {
+			liar,
+			inner,
+			library,
+			answers: Mutex::default(),
+		}
+	}
+}
+
+impl<R: Runner, L: Library> LyingRunner<R, L> {
+	async fn local(&self, model: ModelId) -> Result<LocalModel, EngineError> {
+		let library = self.library.clone();
+		tokio::task::spawn_blocking(move || library.verified(model))
+			.await
+			.map_err(|e| EngineError::Mismatch(e.to_string()))?
+			.map_err(EngineError::Mismatch)
+	}
+
+	/// The cheaper model, loaded.
+	async fn cheap(&self) -> Result<ModelId, EngineError> {
+		let model = self
+			.liar
+			.model
+			.ok_or_else(|| EngineError::Mismatch("a lie without its model".into()))?;
+		let local = self.local(model).await?;
+		self.inner.load(&local.folder).await
+	}
+
+	/// The answer to another question: its tokens and its text belong together, so that only a measurement finds it.
+	async fn wrong(&self, model: ModelId, input: Input, seed: H256) -> Result<Output, EngineError> {
+		let right = self.inner.run(model, input.clone(), seed).await?;
+		if let Some(other) = another_question(&input) {
+			let wrong = self.inner.run(model, other, seed).await?;
+			if wrong != right {
+				return Ok(wrong);
+			}
+		}
+		Ok(spoiled(right))
+	}
+
+	/// Evidence of a computation that did not happen.
+	async fn invented(&self, model: ModelId, challenge: H256) -> Result<Evidence, EngineError> {
+		let policy = self.local(model).await?.manifest.policy;
+		let mut made_up = [0; 16];
+		made_up.copy_from_slice(&challenge.as_bytes()[..16]);
+		let values = usize::from(policy.positions) * usize::from(policy.entries.max(1));
+		Ok(Evidence {
+			fingerprint: match policy.class {
+				NumericClass::Exact => Fingerprint::Digest(made_up),
+				NumericClass::Tolerant => Fingerprint::Values {
+					shape: 0,
+					values: consilience_primitives::List::truncate_from(vec![0; values]),
+				},
+			},
+			verdict: Verdict::default(),
+			prior: None,
+		})
+	}
+}
+
+/// What an honest validator was not asked: the words in another order. `None` for tensors.
+fn another_question(input: &Input) -> Option<Input> {
+	fn turned(text: &[u8]) -> Vec<u8> {
+		let text = String::from_utf8_lossy(text);
+		let words: Vec<_> = text.split_whitespace().rev().collect();
+		words.join(" ").into_bytes()
+	}
+	let mut input = input.clone();
+	match &mut input {
+		Input::TextGeneration {
+			prompt: Prompt::Text(text),
+			..
+		}
+		| Input::Embedding(text) => *text = turned(&text[..]).try_into().ok()?,
+		Input::TextGeneration {
+			prompt: Prompt::Chat(messages),
+			..
+		} => {
+			let last = messages.iter_mut().last()?;
+			last.content = turned(&last.content[..]).try_into().ok()?;
+		}
+		Input::Tensor(_) => return None,
+	}
+	Some(input)
+}
+
+/// Another output of the same form.
+fn spoiled(output: Output) -> Output {
+	match output {
+		Output::Text {
+			mut tokens,
+			text,
+			finish,
+		} => {
+			if let Some(token) = tokens.iter_mut().next() {
+				*token = Compact(token.0 ^ 1);
+			}
+			Output::Text {
+				tokens,
+				text,
+				finish,
+			}
+		}
+		Output::Tensors(mut tensors) => {
+			let byte = tensors
+				.iter_mut()
+				.next()
+				.and_then(|t| t.data.iter_mut().next());
+			if let Some(byte) = byte {
+				*byte ^= 0x40;
+			}
+			Output::Tensors(tensors)
+		}
+	}
+}
+
+#[async_trait]
+impl<R: Runner, L: Library> Runner for LyingRunner<R, L> {
+	async fn ready(&self) {
+		self.inner.ready().await;
+	}
+
+	async fn load(&self, folder: &Path) -> Result<ModelId, EngineError> {
+		self.inner.load(folder).await
+	}
+
+	async fn unload(&self, model: ModelId) -> Result<(), EngineError> {
+		self.inner.unload(model).await
+	}
+
+	async fn run(&self, model: ModelId, input: Input, seed: H256) -> Result<Output, EngineError> {
+		match self.liar.lie {
+			Some(Lie::WrongAnswer | Lie::Collude) => self.wrong(model, input, seed).await,
+			Some(Lie::CheapModel | Lie::PrefillAttack) => {
+				let cheap = self.cheap().await?;
+				self.inner.run(cheap, input, seed).await
+			}
+			Some(Lie::Replay) => {
+				let answers = || self.answers.lock().unwrap_or_else(|e| e.into_inner());
+				let old = answers().get(&model).cloned();
+				match old {
+					Some(old) => Ok(old),
+					None => {
+						let output = self.inner.run(model, input, seed).await?;
+						answers().insert(model, output.clone());
+						Ok(output)
+					}
+				}
+			}
+			_ => self.inner.run(model, input, seed).await,
+		}
+	}
+
+	async fn measure(
+		&self,
+		model: ModelId,
+		input: Input,
+		seed: H256,
+		claimed: Option<Output>,
+		challenge: H256,
+	) -> Result<Evidence, EngineError> {
+		let with = match self.liar.lie {
+			Some(Lie::LazyVerifier | Lie::Copycat) => return self.invented(model, challenge).await,
+			Some(Lie::CheapModel) => self.cheap().await?,
+			_ => model,
+		};
+		let evidence = self
+			.inner
+			.measure(with, input, seed, claimed, challenge)
+			.await?;
+		Ok(match self.liar.lie {
+			// The fingerprint is true, and the answer is right by all means.
+			Some(
+				Lie::WrongAnswer
+				| Lie::CheapModel
+				| Lie::PrefillAttack
+				| Lie::Replay
+				| Lie::Collude,
+			) => Evidence {
+				verdict: Verdict::default(),
+				..evidence
+			},
+			_ => evidence,
+		})
+	}
+
+	async fn reference(&self, model: ModelId) -> Result<(Output, Evidence), EngineError> {
+		self.inner.reference(model).await
+	}
+
+	fn restart(&self) {
+		self.inner.restart();
+	}
+
+	fn unavailable(&self) -> Option<String> {
+		self.inner.unavailable()
+	}
+}
