@@ -1,24 +1,5 @@
-//! The Consilience node and command line: wiring only.
-
-mod chain_spec;
-mod cli;
-mod command;
-mod rpc;
-mod service;
-mod tool;
-mod worker;
+//! The node's program.
 
 fn main() -> std::process::ExitCode {
-	use polkadot_sdk::sc_cli::Error;
-	match command::run() {
-		Ok(()) => std::process::ExitCode::SUCCESS,
-		Err(error) => {
-			match error {
-				// What was wrong and what to do, as it was written.
-				Error::Input(message) => eprintln!("error: {message}"),
-				other => eprintln!("error: {other}"),
-			}
-			std::process::ExitCode::FAILURE
-		}
-	}
+	consilience_node::main()
 }

@@ -277,6 +277,7 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 				&task_manager.spawn_handle(),
 			)
 		})
+		.transpose()?
 		.flatten();
 
 	let shared_voter_state = SharedVoterState::empty();

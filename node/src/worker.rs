@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use consilience_worker::{Config, EngineOptions, Handle, Limits, ServeAtStart};
 use polkadot_sdk::{sc_service, sp_consensus::SyncOracle, sp_keystore::KeystorePtr};
-use sc_service::{Configuration, SpawnTaskHandle};
+use sc_service::{Configuration, Error, SpawnTaskHandle};
 
 use crate::service::{FullClient, FullPool};
 
@@ -36,6 +36,16 @@ pub(crate) struct WorkerParams {
 	/// Jobs that the engine does at a time.
 	#[arg(long, value_name = "COUNT", default_value_t = Limits::default().jobs)]
 	engine_jobs: usize,
+
+	/// How this validator lies.
+	#[cfg(feature = "liars")]
+	#[arg(long, value_name = "LIE", hide = true)]
+	liar: Option<consilience_worker::liars::Lie>,
+
+	/// The cheaper model of lies that need one.
+	#[cfg(feature = "liars")]
+	#[arg(long, value_name = "MODEL", hide = true)]
+	liar_model: Option<consilience_primitives::ModelId>,
 }
 
 impl WorkerParams {
@@ -71,7 +81,7 @@ impl WorkerParams {
 }
 
 /// Starts the worker as a task of its own that is not essential. Where it cannot start the node says why and validates without:
-/// it is then never drawn, since it serves nothing.
+/// it is then never drawn, since it serves nothing. Fails only where this program must not run.
 pub(crate) fn start(
 	config: &Configuration,
 	params: WorkerParams,
@@ -80,12 +90,14 @@ pub(crate) fn start(
 	keystore: KeystorePtr,
 	sync: Arc<dyn SyncOracle + Send + Sync>,
 	spawner: &SpawnTaskHandle,
-) -> Option<Handle> {
+) -> Result<Option<Handle>, Error> {
+	#[cfg(feature = "liars")]
+	let liar = liar(config, &params, client.clone())?;
 	let program = match std::env::current_exe() {
 		Ok(program) => program,
 		Err(error) => {
 			log::error!("No inference: the node's own program, which is the engine's too, cannot be found: {error}");
-			return None;
+			return Ok(None);
 		}
 	};
 	let worker = consilience_worker::start(
@@ -102,10 +114,12 @@ pub(crate) fn start(
 				program,
 				arguments: params.engine_arguments(),
 			},
+			#[cfg(feature = "liars")]
+			liar,
 		},
 		config.prometheus_registry(),
 	);
-	match worker {
+	Ok(match worker {
 		Ok((handle, task)) => {
 			spawner.spawn("inference-worker", Some("inference"), task);
 			Some(handle)
@@ -114,5 +128,35 @@ pub(crate) fn start(
 			log::error!("No inference, this validator serves no model: {error}");
 			None
 		}
+	})
+}
+
+/// How this validator lies.
+#[cfg(feature = "liars")]
+fn liar(
+	config: &Configuration,
+	params: &WorkerParams,
+	client: Arc<FullClient>,
+) -> Result<consilience_worker::liars::Liar, Error> {
+	use polkadot_sdk::{
+		sc_client_api::StorageProvider, sc_service::ChainType, sp_core::storage::StorageKey,
+	};
+	if config.chain_spec.chain_type() == ChainType::Live {
+		return Err(Error::Other(
+			"this program can lie (feature `liars`) and runs on no live chain: use `consilience`"
+				.into(),
+		));
 	}
+	if params.liar.is_some_and(|lie| lie.needs_model()) && params.liar_model.is_none() {
+		return Err(Error::Other("this lie needs --liar-model".into()));
+	}
+	Ok(consilience_worker::liars::Liar {
+		lie: params.liar,
+		model: params.liar_model,
+		storage: Arc::new(move |at, key| {
+			let value = client.storage(at, &StorageKey(key.to_vec())).ok()?;
+			value.map(|v| v.0)
+		}),
+		crash: Arc::new(|| std::process::abort()),
+	})
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Dependencies point one way (docs/ARCHITECTURE.md), and what runs on chain knows no floating point.
+"""Dependencies point one way (docs/ARCHITECTURE.md), what runs on chain knows no floating point, and only a build that asks for it
+can lie.
 
 Reads `cargo metadata` from standard input; run from the repository's root. Prints each violation; exit status 1 if there is one.
 """
@@ -70,6 +71,31 @@ def dependency_violations(metadata):
                 yield f"{name} uses {used}: only {', '.join(ONLY_IN[used])} may"
 
 
+# The feature with which validators can lie, who has it, and the program that needs it.
+LIARS = "liars"
+LIARS_OF = {"consilience-worker": [], "consilience-node": ["consilience-worker/liars"]}
+LIARS_PROGRAM = "consilience-liars"
+
+
+def liar_violations(metadata):
+    """Nothing turns the feature on by itself, and the shipped program does not need it."""
+    for package in metadata["packages"]:
+        name, features = package["name"], package["features"]
+        if features.get(LIARS) != LIARS_OF.get(name):
+            yield f"{name}: its feature {LIARS} is {features.get(LIARS)}, not {LIARS_OF.get(name)}"
+        for feature, enables in features.items():
+            if feature != LIARS and any(e == LIARS or e.endswith(f"/{LIARS}") for e in enables):
+                yield f"{name}: the feature {feature} turns {LIARS} on"
+        for dependency in package["dependencies"]:
+            if LIARS in dependency["features"]:
+                yield f"{name} turns {LIARS} on in {dependency['name']}"
+        for target in package["targets"]:
+            if "bin" in target["kind"]:
+                needs = LIARS in target.get("required-features", [])
+                if needs != (target["name"] == LIARS_PROGRAM):
+                    yield f"{name}: only {LIARS_PROGRAM} needs {LIARS}, and {target['name']} is wrong"
+
+
 def code_of(text):
     """Rust without comments, and without what comes after the first test module."""
     text = re.sub(r"//[^\n]*", "", text)
@@ -87,7 +113,12 @@ def float_violations(root):
 
 
 def main():
-    violations = [*dependency_violations(json.load(sys.stdin)), *float_violations(pathlib.Path.cwd())]
+    metadata = json.load(sys.stdin)
+    violations = [
+        *dependency_violations(metadata),
+        *liar_violations(metadata),
+        *float_violations(pathlib.Path.cwd()),
+    ]
     for violation in violations:
         print(violation, file=sys.stderr)
     sys.exit(1 if violations else 0)
