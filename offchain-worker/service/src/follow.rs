@@ -292,9 +292,32 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		}
 		self.metrics
 			.serving(found.as_ref().map_or(0, |v| v.duties.serving.len()));
+		self.note_withdrawals(found.as_ref());
 		self.validator = found;
 		self.unload();
 		self.prune(head);
+	}
+
+	/// Has models checked again that the chain took from the list of those that this validator serves: it was absent, or its machine
+	/// gives other bits than the others' do.
+	fn note_withdrawals(&mut self, now: Option<&Validator>) {
+		let (Some(before), Some(now)) = (&self.validator, now) else {
+			return;
+		};
+		let wanted = self.serving.wanted(&*self.library);
+		for model in &before.duties.serving {
+			let withdrawn = !now.duties.serving.contains(model)
+				&& wanted.contains(model)
+				&& self.serving.refusal(model).is_none();
+			if withdrawn {
+				tracing::warn!(
+					target: LOG_TARGET,
+					"{model:?} is not served any more, and not by our own wish: this validator was absent, or its evidence was \
+					 not what the others had. It is announced again if its reference evidence is still reproduced"
+				);
+				self.serving.forget_check(*model);
+			}
+		}
 	}
 
 	/// Frees the memory of models that are neither served nor to be served, and for which nothing is due.
@@ -808,6 +831,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			}
 			Err(e) => Err(e.clone()),
 		};
+		let mut refused = Vec::new();
 		if matches!(outcome, Err(ChainError::Refused(_))) && groups.len() > 1 {
 			// One statement that is not due has the whole report refused: find the others.
 			groups.retain(|group| {
@@ -815,6 +839,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					.and_then(|(report, signature)| chain.check(head.hash, report, signature));
 				if let Err(e) = &alone {
 					tracing::debug!(target: LOG_TARGET, "{}: {e}", label(&group[0]));
+					refused.push(*group);
 				}
 				alone.is_ok()
 			});
@@ -835,7 +860,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				self.metrics.report("submitted");
 				self.reported = Some(head.hash);
 				let mut names = Vec::new();
-				for group in groups {
+				for group in groups.drain(..) {
 					for statement in group {
 						self.metrics.statement(label(statement));
 						tracing::debug!(target: LOG_TARGET, "said at #{}: {}", head.number, label(statement));
@@ -850,12 +875,22 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				});
 			}
 			Err(e) => {
-				let refused = matches!(e, ChainError::Refused(_));
-				self.metrics
-					.report(if refused { "refused" } else { "failed" });
+				let outcome = if matches!(e, ChainError::Refused(_)) {
+					refused.append(&mut groups);
+					"refused"
+				} else {
+					"failed"
+				};
+				self.metrics.report(outcome);
 				// Whatever is still due at the next block is said there.
 				self.reported = Some(head.hash);
 				tracing::warn!(target: LOG_TARGET, "report at #{}: {e}", head.number);
+			}
+		}
+		// An announcement that is refused, from a validator that is disabled for instance, has no haste.
+		for group in refused {
+			if matches!(group[..], [Statement::Serve { .. }]) {
+				self.said.insert(name(group), head.number);
 			}
 		}
 	}

@@ -164,6 +164,11 @@ impl Serving {
 		self.checking.remove(&model);
 	}
 
+	/// Has a model checked again.
+	pub(crate) fn forget_check(&mut self, model: ModelId) {
+		self.checked.remove(&model);
+	}
+
 	/// What the check found.
 	pub(crate) fn checked(&mut self, model: ModelId, result: Result<Evidence, String>) {
 		self.checking.remove(&model);

@@ -83,6 +83,10 @@ pub(crate) struct ChainState {
 	pub(crate) models: HashMap<ModelId, ModelView<AccountId, Balance>>,
 	/// Requests whose statements are not due after all.
 	pub(crate) refused: BTreeSet<RequestId>,
+	/// Whether the validator may announce nothing.
+	pub(crate) disabled: bool,
+	/// Reports that were refused.
+	pub(crate) refusals: usize,
 }
 
 pub(crate) struct MockChain {
@@ -205,16 +209,17 @@ impl Chain for MockChain {
 			report.payload(&self.genesis(), &made_on),
 			&pair().public()
 		));
-		let state = self.state.lock().unwrap();
+		let mut state = self.state.lock().unwrap();
 		let bad = |s: &Statement| {
 			let Some(request) = request_of(s) else {
-				return false;
+				return state.disabled;
 			};
 			let mut due = state.blocks[&at].duties.iter();
 			state.refused.contains(&request)
 				|| !due.any(|d| d.request == request && answers(s, d.kind))
 		};
 		if report.statements.iter().any(bad) {
+			state.refusals += 1;
 			return Err(ChainError::Refused("not due".into()));
 		}
 		Ok(())

@@ -106,3 +106,54 @@ async fn what_the_chain_says_of_a_model_must_be_what_its_manifest_says() {
 	};
 	assert!(why.contains("manifest"), "{why}");
 }
+
+#[tokio::test]
+async fn a_model_that_the_chain_withdrew_is_checked_before_it_is_announced_again() {
+	let mut bench = Bench::new();
+	let model = manifest().id();
+	let serve = Statement::Serve {
+		model,
+		evidence: evidence(42),
+	};
+	bench.register();
+	bench.serve().await.unwrap();
+	bench.block(1);
+	assert_eq!(bench.said().await, [serve.clone()]);
+	bench.state().serving = vec![model];
+	bench.block(2);
+	bench.seen().await;
+	bench.state().serving.clear();
+	bench.block(3);
+	assert_eq!(bench.said().await, [serve]);
+	bench.state().serving = vec![model];
+	bench.block(4);
+	bench.seen().await;
+	// The machine is not what it was.
+	*bench.engine.reference.lock().unwrap() = evidence(41);
+	bench.state().serving.clear();
+	bench.block(5);
+	bench
+		.until(|s| matches!(s.models[&model], ServingState::Refused(_)))
+		.await;
+	assert!(bench.silent());
+}
+
+#[tokio::test]
+async fn an_announcement_that_is_refused_is_not_made_in_every_block() {
+	let mut bench = Bench::new();
+	bench.register();
+	bench.serve().await.unwrap();
+	bench.state().disabled = true;
+	bench.block(1);
+	bench
+		.until(|s| s.models[&manifest().id()] == ServingState::Announced)
+		.await;
+	for number in 2..=3 {
+		bench.block(number);
+		bench.seen().await;
+	}
+	assert_eq!(bench.state().refusals, 1);
+	bench.state().disabled = false;
+	bench.block(4);
+	assert!(matches!(bench.said().await[..], [Statement::Serve { .. }]));
+}

@@ -1,0 +1,152 @@
+//! What became of requests, by the events of final blocks.
+
+use std::collections::BTreeSet;
+
+use consilience_primitives::{
+	request::{Assurance, Input, Prompt, Sampling},
+	ModelId, RequestId,
+};
+use consilience_runtime::{BlockNumber, Runtime, RuntimeEvent};
+use polkadot_sdk::{
+	pallet_utility,
+	sp_core::{sr25519, Pair},
+	sp_runtime::traits::Header as _,
+};
+
+use crate::{within, Client};
+
+/// An event of the pallet that holds requests.
+pub type RequestEvent = pallet_inference::Event<Runtime>;
+
+/// Most final blocks that a story may take.
+const LONGEST: BlockNumber = 150;
+
+/// Requests that were asked in one block, and what has happened since.
+pub struct Story {
+	/// The requests, in the order of their prompts.
+	pub requests: Vec<RequestId>,
+	/// Events of final blocks since then, in their order, of other requests too.
+	pub events: Vec<(BlockNumber, RequestEvent)>,
+	/// The last block that was read.
+	read: BlockNumber,
+}
+
+impl Story {
+	/// Asks a language model for short answers to all prompts in one transaction, each to be checked by so many verifiers.
+	pub async fn ask(
+		client: &Client,
+		suri: &str,
+		model: ModelId,
+		prompts: &[String],
+		verifiers: u8,
+	) -> Self {
+		let request = |prompt: &String| {
+			pallet_inference::Call::<Runtime>::request {
+				model,
+				input: Input::TextGeneration {
+					prompt: Prompt::Text(
+						prompt
+							.as_bytes()
+							.to_vec()
+							.try_into()
+							.expect("the prompt is short"),
+					),
+					sampling: Sampling {
+						max_tokens: 8,
+						..Default::default()
+					},
+				},
+				assurance: Assurance::Committee(verifiers),
+				fee_limit: 100 * consilience_runtime::UNIT,
+				tip: 0,
+			}
+			.into()
+		};
+		let calls = prompts.iter().map(request).collect();
+		let pair = sr25519::Pair::from_string(suri, None).expect("a development key");
+		let batch = pallet_utility::Call::<Runtime>::batch_all { calls };
+		let included = client
+			.submit_final(&pair, batch.into())
+			.await
+			.expect("the node takes it");
+		let requests: Vec<_> = included
+			.events
+			.iter()
+			.filter_map(|e| match e {
+				RuntimeEvent::Inference(RequestEvent::RequestSubmitted { request, .. }) => {
+					Some(*request)
+				}
+				_ => None,
+			})
+			.collect();
+		assert_eq!(requests.len(), prompts.len(), "{:?}", included.events);
+		let header: crate::Header = client
+			.call("chain_getHeader", jsonrpsee::rpc_params![included.block])
+			.await;
+		Self {
+			requests,
+			events: Vec::new(),
+			read: *header.number(),
+		}
+	}
+
+	/// Reads final blocks until `wanted` holds of what happened.
+	pub async fn until(
+		&mut self,
+		client: &Client,
+		what: &str,
+		wanted: impl Fn(&Self) -> bool,
+	) {
+		let mut heads = client.heads(true).await;
+		let first = self.read;
+		while !wanted(self) {
+			let head = within(what, heads.next())
+				.await
+				.expect("the node goes on")
+				.expect("a header");
+			while self.read < *head.number() && !wanted(self) {
+				self.read += 1;
+				let hash = client.hash(self.read).await;
+				for (_, event) in client.events(hash).await {
+					if let RuntimeEvent::Inference(event) = event {
+						println!("#{}: {event:?}", self.read);
+						self.events.push((self.read, event));
+					}
+				}
+			}
+			assert!(
+				self.read - first <= LONGEST,
+				"{what}: not within {LONGEST} blocks: {:?}",
+				self.events
+			);
+		}
+	}
+
+	/// Reads final blocks until every request is settled.
+	pub async fn to_the_end(&mut self, client: &Client) {
+		self.until(client, "the end of all requests", |story| {
+			let settled: BTreeSet<_> = story
+				.events
+				.iter()
+				.filter_map(|(_, e)| settled(e))
+				.collect();
+			story.requests.iter().all(|r| settled.contains(r))
+		})
+		.await;
+	}
+
+	/// Events of which `wanted` makes something.
+	pub fn all<T>(&self, wanted: impl Fn(&RequestEvent) -> Option<T>) -> Vec<T> {
+		self.events.iter().filter_map(|(_, e)| wanted(e)).collect()
+	}
+}
+
+/// The request that an event settles.
+fn settled(event: &RequestEvent) -> Option<RequestId> {
+	match event {
+		RequestEvent::RequestFinal { request, .. }
+		| RequestEvent::RequestRejected { request, .. }
+		| RequestEvent::RequestExpired { request, .. } => Some(*request),
+		_ => None,
+	}
+}
