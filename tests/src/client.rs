@@ -215,6 +215,24 @@ impl Client {
 		pair: &sr25519::Pair,
 		call: RuntimeCall,
 	) -> Result<Included, String> {
+		self.submit_until("inBlock", pair, call).await
+	}
+
+	/// Signs a call and sends it; gives the final block in which it was executed, well or not.
+	pub async fn submit_final(
+		&self,
+		pair: &sr25519::Pair,
+		call: RuntimeCall,
+	) -> Result<Included, String> {
+		self.submit_until("finalized", pair, call).await
+	}
+
+	async fn submit_until(
+		&self,
+		status: &str,
+		pair: &sr25519::Pair,
+		call: RuntimeCall,
+	) -> Result<Included, String> {
 		let account: AccountId = MultiSigner::from(pair.public()).into_account();
 		let nonce: Nonce = self
 			.call("system_accountNextIndex", rpc_params![account.to_string()])
@@ -264,7 +282,7 @@ impl Client {
 					.await
 					.expect("the node goes on")
 					.expect("a status");
-				if let Some(hash) = update["inBlock"].as_str() {
+				if let Some(hash) = update[status].as_str() {
 					return hash.parse().expect("a hash");
 				}
 			}

@@ -3,15 +3,43 @@
 use std::{
 	fs,
 	path::{Path, PathBuf},
+	process::Stdio,
 };
 
 use consilience_primitives::{evidence::Fingerprint, manifest::Manifest};
-use serde_json::json;
+use polkadot_sdk::{
+	sp_core::crypto::Ss58Codec,
+	sp_keyring::{Ed25519Keyring, Sr25519Keyring},
+};
+use serde_json::{json, Value};
+use tokio::process::Command;
+
+use crate::{binary, within};
 
 /// Writes a folder with the tiny canonical language model and its card, of the exact class. `name` makes it a model of its own.
 pub fn tiny_model(parent: &Path, name: &str) -> PathBuf {
+	tiny(parent, name, "fp32")
+}
+
+/// Gives the model in a folder short time limits, so that a test need not wait long for who does not come.
+pub fn quick(folder: PathBuf) -> PathBuf {
+	let path = folder.join("model.json");
+	let card = fs::read(&path).expect("a model's folder has a card");
+	let mut card: Value = serde_json::from_slice(&card).expect("a card is JSON");
+	card["time"]["base_blocks"] = json!(6);
+	fs::write(&path, card.to_string()).expect("the test's folder is writable");
+	folder
+}
+
+/// The tiny language model with weights of 8 bits: what somebody could run in its place.
+pub fn cheap_model(parent: &Path, name: &str) -> PathBuf {
+	tiny(parent, name, "int8")
+}
+
+fn tiny(parent: &Path, name: &str, weights: &str) -> PathBuf {
 	let from = Path::new(env!("CARGO_MANIFEST_DIR"))
-		.join("../offchain-worker/engine/tests/fixtures/llama-fp32");
+		.join("../offchain-worker/engine/tests/fixtures")
+		.join(format!("llama-{weights}"));
 	let folder = parent.join(name);
 	fs::create_dir_all(&folder).expect("the test's folder is writable");
 	let mut files = Vec::new();
@@ -48,7 +76,7 @@ pub fn tiny_model(parent: &Path, name: &str) -> PathBuf {
 			"cache": "slots",
 		},
 		"numerics": {
-			"element_type": "fp32",
+			"element_type": weights,
 			"opset": 17,
 			"onnxruntime_min": "1.20.1",
 			"onnxruntime_max": "1.31.1",
@@ -96,4 +124,66 @@ pub fn with_another_reference(stored: &Path, parent: &Path) -> PathBuf {
 	let bytes = serde_json::to_vec(&manifest).expect("a manifest can be written; qed");
 	fs::write(&path, bytes).expect("the test's folder is writable");
 	folder
+}
+
+/// Writes the `local` chain with seven validators in place of four: [`crate::SEVEN`]. Gives the file.
+pub(crate) async fn seven_validators(folder: &Path) -> String {
+	use Sr25519Keyring::*;
+	let mut export = Command::new(binary());
+	export
+		.args(["export-chain-spec", "--chain", "local"])
+		.stdin(Stdio::null())
+		.kill_on_drop(true);
+	let output = within("the chain's specification", export.output())
+		.await
+		.expect("the binary runs");
+	assert!(
+		output.status.success(),
+		"{}",
+		String::from_utf8_lossy(&output.stderr)
+	);
+	let mut spec: Value = serde_json::from_slice(&output.stdout).expect("a specification is JSON");
+	spec["id"] = json!("consilience_seven");
+	let patch = spec
+		.pointer_mut("/genesis/runtimeGenesis/patch")
+		.expect("the plain specification holds a patch");
+	let more = [
+		(Eve, EveStash, Ed25519Keyring::Eve),
+		(Ferdie, FerdieStash, Ed25519Keyring::Ferdie),
+		(One, One, Ed25519Keyring::One),
+	];
+	let list = |value: &mut Value, pointer: &str, entry: &dyn Fn(&Value) -> Value| {
+		let list = value
+			.pointer_mut(pointer)
+			.and_then(Value::as_array_mut)
+			.unwrap_or_else(|| panic!("{pointer} is a list"));
+		let entry = entry(&list[0]);
+		list.push(entry);
+	};
+	// What the others have, each amount as it stands there.
+	let account = |of: Sr25519Keyring| json!(of.to_account_id().to_ss58check());
+	list(patch, "/balances/balances", &|first| {
+		json!([account(One), first[1]])
+	});
+	for (controller, stash, grandpa) in more {
+		list(patch, "/session/keys", &|_| {
+			let key = json!(controller.public().to_ss58check());
+			let keys = json!({
+				"babe": key,
+				"grandpa": grandpa.public().to_ss58check(),
+				"authority_discovery": key,
+				"inference": key,
+			});
+			json!([account(stash), account(stash), keys])
+		});
+		list(patch, "/staking/stakers", &|first| {
+			json!([account(stash), account(stash), first[2], first[3]])
+		});
+	}
+	for count in ["validatorCount", "minimumValidatorCount"] {
+		patch["staking"][count] = json!(crate::SEVEN.len());
+	}
+	let path = folder.join("seven.json");
+	fs::write(&path, spec.to_string()).expect("the test's folder is writable");
+	path.display().to_string()
 }

@@ -9,12 +9,14 @@ mod command;
 mod fixture;
 mod network;
 mod place;
+mod story;
 
 pub use client::{total_of, Client, Header, Included};
 pub use command::{cli, infer, Answer};
-pub use fixture::{tiny_model, with_another_reference};
-pub use network::{Network, Node, NAMES};
-pub use place::{binary, model};
+pub use fixture::{cheap_model, quick, tiny_model, with_another_reference};
+pub use network::{Network, Node, Options, NAMES, SEVEN};
+pub use place::{binary, liars_binary, model};
+pub use story::{RequestEvent, Story};
 
 use std::{future::Future, time::Duration};
 

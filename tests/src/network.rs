@@ -1,4 +1,4 @@
-//! Four validators of the `local` chain.
+//! Networks of validators: the four of the `local` chain, or more.
 
 use std::{
 	path::{Path, PathBuf},
@@ -14,14 +14,38 @@ use tokio::{
 	sync::watch,
 };
 
-use crate::{binary, cli, within, Client};
+use crate::{binary, cli, fixture::seven_validators, within, Client};
 
 /// The validators of the `local` chain, in the order of their session indices at genesis.
 pub const NAMES: [&str; 4] = ["alice", "bob", "charlie", "dave"];
 
+/// More validators than the `local` chain has, in the same order.
+pub const SEVEN: [&str; 7] = ["alice", "bob", "charlie", "dave", "eve", "ferdie", "one"];
+
+/// How a node is started, beside what all nodes have.
+#[derive(Clone, Debug)]
+pub struct Options {
+	/// The program.
+	pub program: PathBuf,
+	/// More arguments.
+	pub arguments: Vec<String>,
+	/// More of its environment.
+	pub variables: Vec<(String, String)>,
+}
+
+impl Default for Options {
+	fn default() -> Self {
+		Self {
+			program: binary(),
+			arguments: Vec::new(),
+			variables: Vec::new(),
+		}
+	}
+}
+
 /// A running node. It is killed when it is dropped, and its engine ends with it.
 pub struct Node {
-	/// One of [`NAMES`].
+	/// One of [`NAMES`] or [`SEVEN`].
 	pub name: &'static str,
 	/// Address of its RPC.
 	pub url: String,
@@ -29,24 +53,25 @@ pub struct Node {
 	pub client: Client,
 	/// Its base path.
 	pub base: PathBuf,
-	_child: Child,
+	child: Child,
 	log: Arc<Mutex<Vec<String>>>,
 	lines: watch::Receiver<usize>,
 }
 
 impl Node {
-	/// Starts a node and waits until it listens.
+	/// Starts a node and waits until it listens. `chain` is a chain's name or its file.
 	pub async fn start(
 		name: &'static str,
 		base: PathBuf,
+		chain: &str,
 		bootnode: Option<&str>,
-		variables: &[(&str, &str)],
+		options: &Options,
 	) -> Self {
-		let mut command = Command::new(binary());
+		let mut command = Command::new(&options.program);
 		command
 			.arg("--base-path")
 			.arg(&base)
-			.args(["--chain", "local", &format!("--{name}"), "--rpc-port", "0"])
+			.args(["--chain", chain, &format!("--{name}"), "--rpc-port", "0"])
 			.args([
 				"--listen-addr",
 				"/ip4/127.0.0.1/tcp/0",
@@ -55,7 +80,8 @@ impl Node {
 			])
 			.args(["--no-prometheus", "--no-telemetry", "--no-mdns"])
 			.args(["--unsafe-force-node-key-generation"])
-			.envs(variables.iter().copied())
+			.args(&options.arguments)
+			.envs(options.variables.iter().map(|(k, v)| (k, v)))
 			.stdin(Stdio::null())
 			.stdout(Stdio::null())
 			.stderr(Stdio::piped())
@@ -93,7 +119,7 @@ impl Node {
 			url,
 			client,
 			base,
-			_child: child,
+			child,
 			log,
 			lines,
 		}
@@ -106,6 +132,12 @@ impl Node {
 			line.contains(part).then(|| line.to_owned())
 		})
 		.await
+	}
+
+	/// Returns when the node's process has ended by itself.
+	pub async fn ended(&mut self) {
+		let status = within("the node's end", self.child.wait()).await;
+		status.expect("a child can be waited for");
 	}
 
 	/// Address with which other nodes find this one.
@@ -179,27 +211,51 @@ async fn find_line<T>(
 	.await
 }
 
-/// A network of four validators.
+/// A network of validators.
 pub struct Network {
-	/// The validators by the order of [`NAMES`].
+	/// The validators by the order of their names.
 	pub nodes: Vec<Node>,
 	/// A folder for the test.
 	pub folder: tempfile::TempDir,
+	chain: String,
+	bootnode: String,
 }
 
 impl Network {
-	/// Starts all four and waits for finality. `variables` are added to the environment of the node of that name.
+	/// Starts the four of the `local` chain and waits for finality. `variables` are added to the environment of the node of that
+	/// name.
 	pub async fn start(variables: &[(&str, (&str, &str))]) -> Self {
 		let folder = tempfile::tempdir().expect("a folder for temporary files");
+		let options = |name| {
+			let own = variables.iter().filter(|(of, _)| *of == name);
+			Options {
+				variables: own
+					.map(|(_, (k, v))| ((*k).to_owned(), (*v).to_owned()))
+					.collect(),
+				..Default::default()
+			}
+		};
+		Self::of(folder, "local", &NAMES, options).await
+	}
+
+	/// Starts seven validators of a chain made for them, and waits for finality.
+	pub async fn of_seven() -> Self {
+		let folder = tempfile::tempdir().expect("a folder for temporary files");
+		let chain = seven_validators(folder.path()).await;
+		Self::of(folder, &chain, &SEVEN, |_| Options::default()).await
+	}
+
+	async fn of(
+		folder: tempfile::TempDir,
+		chain: &str,
+		names: &[&'static str],
+		options: impl Fn(&str) -> Options,
+	) -> Self {
 		let mut nodes: Vec<Node> = Vec::new();
-		let mut bootnode = None;
-		for name in NAMES {
-			let own: Vec<_> = variables
-				.iter()
-				.filter(|(of, _)| *of == name)
-				.map(|(_, v)| *v)
-				.collect();
-			let node = Node::start(name, folder.path().join(name), bootnode.as_deref(), &own).await;
+		let mut bootnode: Option<String> = None;
+		for name in names {
+			let base = folder.path().join(name);
+			let node = Node::start(name, base, chain, bootnode.as_deref(), &options(name)).await;
 			if bootnode.is_none() {
 				bootnode = Some(node.address().await);
 			}
@@ -208,7 +264,24 @@ impl Network {
 		for node in &nodes {
 			node.client.await_finalized(1).await;
 		}
-		Self { nodes, folder }
+		Self {
+			nodes,
+			folder,
+			chain: chain.into(),
+			bootnode: bootnode.expect("a network has nodes"),
+		}
+	}
+
+	/// Ends a node, other than the first, by which the others find each other, and starts it again on what it has on disk.
+	pub async fn restart(&mut self, index: usize, options: &Options) {
+		assert_ne!(index, 0, "the first node's address is the others' bootnode");
+		let mut old = self.nodes.remove(index);
+		// Fails where it has ended already.
+		let _ = old.child.kill().await;
+		let (name, base) = (old.name, old.base.clone());
+		drop(old);
+		let node = Node::start(name, base, &self.chain, Some(&self.bootnode), options).await;
+		self.nodes.insert(index, node);
 	}
 
 	/// Imports a folder at the nodes of these indices, registers the model, has them serve it, and waits until all do. Gives the id.

@@ -8,22 +8,40 @@ fn variable(name: &str) -> Option<PathBuf> {
 		.map(PathBuf::from)
 }
 
-/// The node's binary.
-pub fn binary() -> PathBuf {
-	let path = variable("CONSILIENCE_BIN").unwrap_or_else(|| {
-		// …/debug/deps/test-0123 → …/debug/consilience
+/// A program that stands in a variable, or beside the tests' target folder.
+fn program(set: &str, name: &str, build: &str) -> PathBuf {
+	let path = variable(set).unwrap_or_else(|| {
+		// …/debug/deps/test-0123 → …/debug/NAME
 		let test = std::env::current_exe().expect("a running program has a path; qed");
 		test.ancestors()
 			.nth(2)
 			.expect("cargo puts tests two folders deep; qed")
-			.join("consilience")
+			.join(name)
 	});
 	assert!(
 		path.is_file(),
-		"{} is missing: run `cargo build -p consilience-node`, or set CONSILIENCE_BIN",
+		"{} is missing: run `{build}`, or set {set}",
 		path.display()
 	);
 	path
+}
+
+/// The node's binary, as it is shipped.
+pub fn binary() -> PathBuf {
+	program(
+		"CONSILIENCE_BIN",
+		"consilience",
+		"cargo build -p consilience-node",
+	)
+}
+
+/// The node's binary with validators that lie.
+pub fn liars_binary() -> PathBuf {
+	program(
+		"CONSILIENCE_LIARS_BIN",
+		"consilience-liars",
+		"cargo build -p consilience-node --features liars --bin consilience-liars",
+	)
 }
 
 /// Folder of a model that `scripts/setup models` made.

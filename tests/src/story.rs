@@ -91,12 +91,7 @@ impl Story {
 	}
 
 	/// Reads final blocks until `wanted` holds of what happened.
-	pub async fn until(
-		&mut self,
-		client: &Client,
-		what: &str,
-		wanted: impl Fn(&Self) -> bool,
-	) {
+	pub async fn until(&mut self, client: &Client, what: &str, wanted: impl Fn(&Self) -> bool) {
 		let mut heads = client.heads(true).await;
 		let first = self.read;
 		while !wanted(self) {
