@@ -226,7 +226,7 @@ impl Network {
 	/// name.
 	pub async fn start(variables: &[(&str, (&str, &str))]) -> Self {
 		let folder = tempfile::tempdir().expect("a folder for temporary files");
-		let options = |name| {
+		let options = |name: &str| {
 			let own = variables.iter().filter(|(of, _)| *of == name);
 			Options {
 				variables: own

@@ -52,7 +52,9 @@ impl Story {
 							.expect("the prompt is short"),
 					),
 					sampling: Sampling {
-						max_tokens: 8,
+						max_tokens: 16,
+						// No two requests have the same answer: it follows from each one's own seed.
+						temperature: 1_000,
 						..Default::default()
 					},
 				},
@@ -114,6 +116,31 @@ impl Story {
 				"{what}: not within {LONGEST} blocks: {:?}",
 				self.events
 			);
+		}
+	}
+
+	/// Waits until the best chain has drawn a committee for every request.
+	pub async fn committees_drawn(&self, client: &Client) {
+		let mut heads = client.heads(false).await;
+		loop {
+			let head = within("all committees", heads.next())
+				.await
+				.expect("the node goes on")
+				.expect("a header");
+			let mut drawn = BTreeSet::new();
+			for number in self.read..=*head.number() {
+				for (_, event) in client.events(client.hash(number).await).await {
+					if let RuntimeEvent::Inference(RequestEvent::CommitteeDrawn {
+						request, ..
+					}) = event
+					{
+						drawn.insert(request);
+					}
+				}
+			}
+			if self.requests.iter().all(|r| drawn.contains(r)) {
+				return;
+			}
 		}
 	}
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use consilience_primitives::{comparison::AnswerJudgement, ModelId, RequestId};
-use consilience_rpc::InferenceRpcClient;
+use consilience_rpc::{InferenceRpcClient, ModelsRpcClient};
 use consilience_runtime::AccountId;
 use consilience_tests::{
 	cheap_model, liars_binary, quick, tiny_model, within, Network, Node, Options, RequestEvent,
@@ -18,7 +18,7 @@ const REQUESTER: &str = "//Ferdie";
 /// Batches of requests after which a liar must have been drawn.
 const BATCHES: usize = 12;
 
-/// A network in which everybody serves the tiny model.
+/// A network that serves the tiny model.
 struct Trial {
 	network: Network,
 	model: ModelId,
@@ -26,11 +26,17 @@ struct Trial {
 }
 
 impl Trial {
+	/// Everybody serves the model.
 	async fn among(network: Network) -> Self {
+		let all: Vec<_> = (0..network.nodes.len()).collect();
+		Self::of(network, &all).await
+	}
+
+	/// These serve the model.
+	async fn of(network: Network, serving: &[usize]) -> Self {
 		let folder = network.folder.path().join("models");
 		let model = quick(tiny_model(&folder, "tiny"));
-		let all: Vec<_> = (0..network.nodes.len()).collect();
-		let model = network.bring_up(&model, &all).await;
+		let model = network.bring_up(&model, serving).await;
 		Self {
 			model: model.parse().expect("an id is a hash"),
 			network,
@@ -73,12 +79,7 @@ impl Trial {
 	async fn ask_until(&mut self, questions: usize, wanted: impl Fn(&Story) -> bool) -> Vec<Story> {
 		let mut stories = Vec::new();
 		for _ in 0..BATCHES {
-			let prompts: Vec<_> = (0..questions)
-				.map(|i| {
-					let n = self.asked + i;
-					format!("t{} t{} t{}", 2 + n % 40, 3 + n % 37, 5 + n % 31)
-				})
-				.collect();
+			let prompts = prompts(self.asked, questions);
 			self.asked += questions;
 			let client = &self.first().client;
 			let mut story = Story::ask(client, REQUESTER, self.model, &prompts, 2).await;
@@ -91,6 +92,11 @@ impl Trial {
 		}
 		panic!("the liar was not drawn in {BATCHES} batches of {questions} requests");
 	}
+}
+
+fn prompts(first: usize, count: usize) -> Vec<String> {
+	let prompt = |n| format!("t{} t{} t{}", 2 + n % 40, 3 + n % 37, 5 + n % 31);
+	(first..first + count).map(prompt).collect()
 }
 
 /// Everything that happened.
@@ -182,14 +188,12 @@ async fn whoever_is_silent_or_gone_is_replaced_and_costs_the_requester_nothing()
 		RequestEvent::ExecutorReplaced { request, executor } => Some((*request, executor.clone())),
 		_ => None,
 	});
-	let of_liar = executed(&stories, &silent);
-	assert_eq!(
-		replaced,
-		of_liar
-			.iter()
-			.map(|r| (*r, silent.clone()))
-			.collect::<Vec<_>>()
+	assert!(
+		replaced.iter().all(|(_, executor)| *executor == silent),
+		"{replaced:?}"
 	);
+	let replaced: BTreeSet<_> = replaced.into_iter().map(|r| r.0).collect();
+	assert_eq!(replaced, executed(&stories, &silent));
 	assert_eq!(offences(&stories), [], "it was not absent often enough");
 	trial.reform(3).await;
 
@@ -214,7 +218,14 @@ async fn whoever_is_silent_or_gone_is_replaced_and_costs_the_requester_nothing()
 	let stories = trial.ask_until(4, |s| was_executor(s, &gone)).await;
 	trial.network.nodes[1].ended().await;
 	all_final_without(&stories, &gone);
-	assert_eq!(offences(&stories), []);
+	// It had other duties too, and who is absent for the fourth time is reported.
+	for (request, offender, kind) in offences(&stories) {
+		assert_eq!(
+			(offender, kind),
+			(gone.clone(), OffenceKind::Absence),
+			"request {request}"
+		);
+	}
 	// Three of four still finalise.
 	let client = &trial.first().client;
 	let head = client.await_head("a block", false, |_| true).await;
@@ -373,30 +384,32 @@ async fn an_old_answer_is_no_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_liars_who_vouch_for_each_other_lose_to_one_honest_verifier() {
-	let network = Network::of_seven().await;
-	let mut trial = Trial::among(network).await;
-	let liars = BTreeSet::from([
+	// At first three serve the model, so that every committee is the two liars and an honest one.
+	let mut trial = Trial::of(Network::of_seven().await, &[0, 3, 4]).await;
+	let liars = [
 		trial.corrupt(3, "collude", &[]).await,
 		trial.corrupt(4, "collude", &[]).await,
-	]);
-	// A liar and another one in the same committee, and an honest verifier.
-	let together = |s: &Story| {
-		let lied: BTreeSet<_> = liars
-			.iter()
-			.flat_map(|l| executed(std::slice::from_ref(s), l))
-			.collect();
-		!s.all(|e| match e {
-			RequestEvent::CommitteeDrawn {
-				request, verifiers, ..
-			} => (lied.contains(request) && verifiers.iter().any(|v| liars.contains(v)))
-				.then_some(()),
-			_ => None,
-		})
-		.is_empty()
-	};
-	let stories = trial.ask_until(6, together).await;
-	let offences = offences(&stories);
-	assert!(offences.iter().all(|(_, who, _)| liars.contains(who)));
+	];
+	let stored = trial.first().stored(&format!("{:?}", trial.model));
+	let others = [1, 2, 5, 6];
+	for index in others {
+		let imported = trial.network.nodes[index].import(&stored).await;
+		imported.expect("the others import the model");
+	}
+	// A validator is executor in two of them at most: two are the liars'.
+	let client = &trial.first().client;
+	let mut story = Story::ask(client, REQUESTER, trial.model, &prompts(0, 4), 2).await;
+	story.committees_drawn(client).await;
+	for index in others {
+		let node = &trial.network.nodes[index];
+		let served = node.client.rpc.serve(trial.model).await;
+		served.expect("a stored model can be served");
+	}
+	story.to_the_end(client).await;
+	let stories = [story];
+
+	let lied: BTreeSet<_> = liars.iter().flat_map(|l| executed(&stories, l)).collect();
+	assert!(lied.len() >= 2, "{lied:?}");
 	let wrong = events(&stories, |e| match e {
 		RequestEvent::RequestRejected {
 			request,
@@ -405,8 +418,32 @@ async fn two_liars_who_vouch_for_each_other_lose_to_one_honest_verifier() {
 		} => Some(*request),
 		_ => None,
 	});
-	let lied: BTreeSet<_> = liars.iter().flat_map(|l| executed(&stories, l)).collect();
 	assert_eq!(wrong.into_iter().collect::<BTreeSet<_>>(), lied);
+	let finals: BTreeSet<_> = finals(&stories).into_iter().map(|f| f.0).collect();
+	assert_eq!(
+		finals,
+		requests(&stories).difference(&lied).copied().collect()
+	);
+	// The one who answered and the one who vouched for it.
+	let found: BTreeSet<_> = offences(&stories).into_iter().collect();
+	let expected = lied
+		.iter()
+		.flat_map(|request| {
+			let answered = executed(&stories, &liars[0]).contains(request);
+			let kind = |wrote| {
+				if wrote {
+					OffenceKind::FraudulentResult
+				} else {
+					OffenceKind::FraudulentEvidence
+				}
+			};
+			[
+				(*request, liars[0].clone(), kind(answered)),
+				(*request, liars[1].clone(), kind(!answered)),
+			]
+		})
+		.collect();
+	assert_eq!(found, expected);
 }
 
 #[tokio::test]
