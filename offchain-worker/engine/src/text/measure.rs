@@ -13,7 +13,10 @@ use consilience_primitives::{
 };
 use polkadot_sdk::sp_core::H256;
 
-use super::{sampling::Sampler, LanguageModel};
+use super::{
+	sampling::{Sampler, STEPS},
+	LanguageModel,
+};
 use crate::{session::Graph, EngineError};
 
 /// What is measured of a claimed answer, and under which challenge.
@@ -28,8 +31,6 @@ pub struct Part {
 
 /// Margins are clipped here before their mean is taken, so that one wild position does not drown the others: 16 logits.
 const CLIP: f64 = 16.0;
-/// Steps of a margin in one logit.
-const STEPS: f64 = 65_536.0;
 
 /// A verdict on what no model could have said.
 const IMPOSSIBLE: Verdict = Verdict {

@@ -15,6 +15,9 @@ use rand_chacha::{
 	ChaCha8Rng,
 };
 
+/// Steps of a margin in one logit.
+pub(crate) const STEPS: f64 = 65_536.0;
+
 /// Chooses the tokens of one answer.
 pub struct Sampler {
 	seed: [u8; 32],
@@ -29,8 +32,8 @@ pub struct Sampler {
 pub struct Margin {
 	/// What the model says.
 	pub best: u32,
-	/// Score of the best minus that of the claimed token, in logits; zero if they are the same, infinite for a token outside
-	/// the vocabulary.
+	/// Score of the best minus that of the claimed token, in logits; zero only if they are the same token, infinite for a token
+	/// outside the vocabulary.
 	pub margin: f64,
 }
 
@@ -87,7 +90,8 @@ impl Sampler {
 				if behind.is_nan() {
 					f64::INFINITY
 				} else {
-					behind.max(outside)
+					// Of equal scores sampling takes the lowest entry, and no other: a token that only ties is wrong too.
+					behind.max(outside).max(1.0 / STEPS)
 				}
 			}
 		};
@@ -206,6 +210,23 @@ mod tests {
 		assert_eq!(s.choose(0, &[1.0, 3.0, 3.0]), 1);
 		assert_eq!(s.margin(0, &[1.0, 3.0, 3.0], 0).margin, 2.0);
 		assert_eq!(s.margin(0, &[1.0, 3.0], 9).margin, f64::INFINITY);
+	}
+
+	#[test]
+	fn a_tie_is_no_excuse_for_another_token() {
+		let step = 1.0 / STEPS;
+		let mut greedy = sampler(0, 1_000, 1);
+		assert_eq!(greedy.choose(0, &[3.0, 1.0, 3.0]), 0);
+		assert_eq!(greedy.margin(0, &[3.0, 1.0, 3.0], 0).margin, 0.0);
+		assert_eq!(greedy.margin(0, &[3.0, 1.0, 3.0], 2).margin, step);
+		// So much logit that noise is lost in rounding: the scores tie at any temperature.
+		let mut warm = sampler(1_000, 1_000, 1);
+		let logits = [1e30, 0.0, 1e30];
+		assert_eq!(warm.choose(0, &logits), 0);
+		assert_eq!(warm.margin(0, &logits, 2).margin, step);
+		let mut nucleus = sampler(1_000, 900, 1);
+		assert_eq!(nucleus.margin(0, &logits, 0).margin, 0.0);
+		assert_eq!(nucleus.margin(0, &logits, 2).margin, step);
 	}
 
 	/// Pinned so that nobody changes the draw without noticing: every answer on chain hangs on it.
