@@ -33,8 +33,14 @@ pub(crate) struct WorkerParams {
 	#[arg(long)]
 	engine_no_namespaces: bool,
 
-	/// Jobs that the engine does at a time.
-	#[arg(long, value_name = "COUNT", default_value_t = Limits::default().jobs)]
+	/// Bytes that the files of models in the engine's memory may have. For one more, those used least recently go, and come back
+	/// when they are needed.
+	#[arg(long, value_name = "BYTES")]
+	engine_models_bytes: Option<u64>,
+
+	/// Jobs that the engine does at a time. Answers that one model writes at a time share its runs, so eight cost little more
+	/// than one.
+	#[arg(long, value_name = "COUNT", default_value_t = 8)]
 	engine_jobs: usize,
 
 	/// How this validator lies.
@@ -70,6 +76,9 @@ impl WorkerParams {
 			"--workers".into(),
 			self.engine_jobs.to_string(),
 		];
+		if let Some(bytes) = self.engine_models_bytes {
+			arguments.extend(["--models-bytes".into(), bytes.to_string()]);
+		}
 		if let Some(limit) = self.engine_memory_limit {
 			arguments.extend(["--memory-limit".into(), limit.to_string()]);
 		}

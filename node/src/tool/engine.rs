@@ -27,6 +27,10 @@ pub(crate) struct EngineCommand {
 	#[arg(long)]
 	memory_limit: Option<u64>,
 
+	/// Bytes that the files of models in memory may have; those used least recently go, and come back when they are needed.
+	#[arg(long)]
+	models_bytes: Option<u64>,
+
 	/// Stay in the node's user and network namespaces.
 	#[arg(long)]
 	no_namespaces: bool,
@@ -64,7 +68,8 @@ impl EngineCommand {
 				engine: EngineConfig {
 					threads: self.threads,
 					provider: self.provider,
-					optimization: None,
+					models_bytes: self.models_bytes,
+					..Default::default()
 				},
 				memory_limit: self.memory_limit,
 				no_namespaces: self.no_namespaces,

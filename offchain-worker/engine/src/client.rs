@@ -27,7 +27,7 @@ use tokio::{
 
 use crate::{
 	protocol::{Command, Frame, Reply, MAX_FRAME},
-	EngineError, Part, Provider,
+	EngineError, Part, Provider, Statistics,
 };
 
 /// Who waits for which reply; `None` once the connection is gone.
@@ -188,6 +188,14 @@ impl EngineClient {
 	pub async fn reference(&self, model: ModelId) -> Result<(Output, Evidence), EngineError> {
 		match self.ask(Command::Reference { model }).await? {
 			Reply::Reference(output, evidence) => Ok((output, evidence)),
+			other => unexpected(other),
+		}
+	}
+
+	/// Asks what the engine has done.
+	pub async fn statistics(&self) -> Result<Statistics, EngineError> {
+		match self.ask(Command::Stats).await? {
+			Reply::Stats(statistics) => Ok(statistics),
 			other => unexpected(other),
 		}
 	}

@@ -2,14 +2,19 @@
 
 use std::{
 	collections::HashMap,
-	path::Path,
-	sync::{Arc, RwLock},
+	ops::Deref,
+	path::{Path, PathBuf},
+	sync::{
+		atomic::{AtomicBool, AtomicU64, Ordering},
+		Arc, Condvar, Mutex, MutexGuard, RwLock,
+	},
+	time::{Duration, Instant},
 };
 
 use codec::{Decode, Encode};
 use consilience_primitives::{
 	evidence::Evidence,
-	manifest::{Manifest, ReferenceInput, TaskDetails},
+	manifest::{File, Manifest, ReferenceInput, TaskDetails},
 	request::{Input, Message, Output, Prompt, Role, Sampling},
 	tensor::Tensor,
 	List, ModelId,
@@ -22,8 +27,15 @@ use crate::{
 	embedding::Embedder,
 	session::{Graph, GraphInfo, Provider},
 	tensor,
-	text::{cache::Layout, measure::Part, template::Template, LanguageModel},
-	EngineError,
+	text::{
+		batch::Bounds,
+		cache::Layout,
+		measure::Part,
+		scheduler::{Scheduler, TextStatistics},
+		template::Template,
+		LanguageModel,
+	},
+	EngineError, LOG_TARGET,
 };
 
 /// How an engine runs.
@@ -35,6 +47,13 @@ pub struct EngineConfig {
 	pub provider: Provider,
 	/// Overrides the manifest's optimisation level; for experiments.
 	pub optimization: Option<String>,
+	/// Most answers that a language model writes at a time; at least one.
+	pub answers: u32,
+	/// Bytes that the caches of these answers may take, for each model; a single answer may take more.
+	pub cache_bytes: u64,
+	/// Bytes that models in memory may have, counted as those of their files; none for no bound. For one more, those that were
+	/// used least recently go, and come back when they are asked for.
+	pub models_bytes: Option<u64>,
 }
 
 impl Default for EngineConfig {
@@ -43,6 +62,9 @@ impl Default for EngineConfig {
 			threads: 0,
 			provider: Provider::Cpu,
 			optimization: None,
+			answers: 16,
+			cache_bytes: 1 << 30,
+			models_bytes: None,
 		}
 	}
 }
@@ -59,23 +81,133 @@ impl EngineConfig {
 	}
 }
 
+/// What an engine has done, and what it is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Statistics {
+	/// Models that can be asked.
+	pub models: u32,
+	/// Models in memory, now.
+	pub in_memory: u32,
+	/// Bytes of their files.
+	pub bytes: u64,
+	/// Models that were brought into memory, the same one perhaps more than once.
+	pub loads: u64,
+	/// Time that this took, in microseconds.
+	pub load_time: u64,
+	/// Of each language model, since it was first loaded.
+	pub texts: Vec<(ModelId, TextStatistics)>,
+}
+
 enum Kind {
-	Text(Box<LanguageModel>),
-	Embedding(Box<Embedder>),
-	Tensor,
+	Text(Scheduler),
+	Embedding(Box<Embedder>, Graph),
+	Tensor(Graph),
 }
 
 /// A model in memory.
 struct Loaded {
 	manifest: Manifest,
-	graph: Graph,
+	/// Where the graph runs.
+	provider: Provider,
 	kind: Kind,
 }
 
-/// Models in memory. Cheap to share; calls may come from many threads.
+/// A model that can be asked, in memory or not.
+struct Slot {
+	folder: PathBuf,
+	manifest: Manifest,
+	/// Bytes of its files.
+	bytes: u64,
+	/// Held while it is loaded: who asks for it meanwhile waits.
+	loaded: Mutex<Option<Arc<Loaded>>>,
+	/// Whether it is in memory, for who does not want to wait for that.
+	in_memory: AtomicBool,
+	/// When it was asked last: the number of the request.
+	used: AtomicU64,
+	/// Outlives its time in memory.
+	statistics: Arc<Mutex<TextStatistics>>,
+}
+
+impl Slot {
+	fn lock(&self) -> MutexGuard<'_, Option<Arc<Loaded>>> {
+		self.loaded.lock().unwrap_or_else(|e| e.into_inner())
+	}
+
+	/// Takes it out of memory unless a run has it. Says whether it did.
+	fn forget_if_idle(&self) -> bool {
+		// Nobody takes another share while this is locked.
+		let idle = |loaded: &Arc<Loaded>| Arc::strong_count(loaded) == 1;
+		match self.loaded.try_lock() {
+			Ok(mut loaded) if loaded.as_ref().is_some_and(idle) => {
+				self.in_memory.store(false, Ordering::Relaxed);
+				loaded.take().is_some()
+			}
+			_ => false,
+		}
+	}
+}
+
+/// A model in memory, for as long as somebody runs it.
+struct InUse<'e> {
+	/// `None` only while this is dropped.
+	loaded: Option<Arc<Loaded>>,
+	room: &'e Room,
+}
+
+impl Deref for InUse<'_> {
+	type Target = Loaded;
+
+	#[allow(clippy::expect_used)]
+	fn deref(&self) -> &Loaded {
+		self.loaded.as_ref().expect("there until this is dropped")
+	}
+}
+
+impl Drop for InUse<'_> {
+	fn drop(&mut self) {
+		self.loaded = None;
+		// Locked, so that nobody is between looking and waiting.
+		let _looking = self.room.lock();
+		self.room.changed.notify_all();
+	}
+}
+
+/// What it takes to bring models into memory: one at a time, and where there is a bound, space.
+#[derive(Default)]
+struct Room {
+	state: Mutex<RoomState>,
+	/// A run has ended, or nobody waits for that any more.
+	changed: Condvar,
+	/// Held by who brings a model into memory.
+	one: Mutex<()>,
+}
+
+#[derive(Default)]
+struct RoomState {
+	/// Models that were brought into memory, and how long that took.
+	loads: u64,
+	load_time: Duration,
+	/// Whether somebody waits for runs to end. Nobody begins another then, or a model that is always asked would keep all
+	/// others out.
+	wanted: bool,
+}
+
+impl Room {
+	fn lock(&self) -> MutexGuard<'_, RoomState> {
+		self.state.lock().unwrap_or_else(|e| e.into_inner())
+	}
+
+	fn wait<'r>(&self, state: MutexGuard<'r, RoomState>) -> MutexGuard<'r, RoomState> {
+		self.changed.wait(state).unwrap_or_else(|e| e.into_inner())
+	}
+}
+
+/// Models that can be asked. Cheap to share; calls may come from many threads.
 pub struct Engine {
 	config: EngineConfig,
-	models: RwLock<HashMap<ModelId, Arc<Loaded>>>,
+	models: RwLock<HashMap<ModelId, Arc<Slot>>>,
+	requests: AtomicU64,
+	room: Room,
 }
 
 impl Engine {
@@ -85,6 +217,8 @@ impl Engine {
 		Ok(Self {
 			config,
 			models: RwLock::default(),
+			requests: AtomicU64::default(),
+			room: Room::default(),
 		})
 	}
 
@@ -102,17 +236,31 @@ impl Engine {
 		self.load_manifest(folder, manifest)
 	}
 
-	/// Loads a model whose files are in `folder`, as this manifest says.
+	/// Loads a model whose files are in `folder`, as this manifest says. The files stay there as long as the model can be asked.
 	pub fn load_manifest(&self, folder: &Path, manifest: Manifest) -> Result<ModelId, EngineError> {
 		let id = manifest.id();
-		if self.get(id).is_ok() {
-			return Ok(id);
+		let size = |file: &File| std::fs::metadata(folder.join(&file.path)).map_or(0, |m| m.len());
+		let slot = Arc::new(Slot {
+			folder: folder.into(),
+			bytes: manifest.files.iter().map(size).sum(),
+			manifest,
+			loaded: Mutex::default(),
+			in_memory: AtomicBool::default(),
+			used: AtomicU64::default(),
+			statistics: Arc::default(),
+		});
+		// Known before it is in memory, so that its bytes count and who loads it too waits for this.
+		let slot = {
+			let mut models = self.models.write().unwrap_or_else(|e| e.into_inner());
+			models.entry(id).or_insert(slot).clone()
+		};
+		if let Err(e) = self.bring(&slot) {
+			let mut models = self.models.write().unwrap_or_else(|e| e.into_inner());
+			if models.get(&id).is_some_and(|s| Arc::ptr_eq(s, &slot)) {
+				models.remove(&id);
+			}
+			return Err(e);
 		}
-		let loaded = Loaded::new(&self.config, folder, manifest)?;
-		self.models
-			.write()
-			.unwrap_or_else(|e| e.into_inner())
-			.insert(id, Arc::new(loaded));
 		Ok(id)
 	}
 
@@ -124,7 +272,7 @@ impl Engine {
 			.remove(&model);
 	}
 
-	/// Models in memory.
+	/// Models that can be asked.
 	pub fn loaded(&self) -> Vec<ModelId> {
 		self.models
 			.read()
@@ -134,13 +282,131 @@ impl Engine {
 			.collect()
 	}
 
-	fn get(&self, model: ModelId) -> Result<Arc<Loaded>, EngineError> {
+	/// What the engine has done.
+	pub fn statistics(&self) -> Statistics {
+		// Before the models, as everywhere.
+		let (loads, load_time) = {
+			let state = self.room.lock();
+			(state.loads, state.load_time)
+		};
+		let models = self.models.read().unwrap_or_else(|e| e.into_inner());
+		let in_memory: Vec<_> = models
+			.values()
+			.filter(|s| s.in_memory.load(Ordering::Relaxed))
+			.collect();
+		Statistics {
+			models: models.len() as u32,
+			in_memory: in_memory.len() as u32,
+			bytes: in_memory.iter().map(|s| s.bytes).sum(),
+			loads,
+			load_time: load_time.as_micros() as u64,
+			texts: models
+				.iter()
+				.filter(|(_, s)| matches!(s.manifest.task, TaskDetails::TextGeneration { .. }))
+				.map(|(id, s)| (*id, *s.statistics.lock().unwrap_or_else(|e| e.into_inner())))
+				.collect(),
+		}
+	}
+
+	fn slot(&self, model: ModelId) -> Result<Arc<Slot>, EngineError> {
 		self.models
 			.read()
 			.unwrap_or_else(|e| e.into_inner())
 			.get(&model)
 			.cloned()
 			.ok_or_else(|| EngineError::NotLoaded(format!("{model:?}")))
+	}
+
+	/// A model in memory, brought there if need be.
+	fn get(&self, model: ModelId) -> Result<InUse<'_>, EngineError> {
+		self.bring(&*self.slot(model)?)
+	}
+
+	/// Who has a model in use does not ask for one: it would wait for itself.
+	fn bring(&self, slot: &Slot) -> Result<InUse<'_>, EngineError> {
+		{
+			let mut state = self.room.lock();
+			while state.wanted {
+				state = self.room.wait(state);
+			}
+		}
+		let now = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+		slot.used.store(now, Ordering::Relaxed);
+		let in_use = |loaded: &Arc<Loaded>| InUse {
+			loaded: Some(loaded.clone()),
+			room: &self.room,
+		};
+		let mut loaded = slot.lock();
+		if let Some(loaded) = &*loaded {
+			return Ok(in_use(loaded));
+		}
+		// One at a time: two that wait for each other's space would wait for ever.
+		let _one = self.room.one.lock().unwrap_or_else(|e| e.into_inner());
+		self.make_room(slot)?;
+		let began = Instant::now();
+		let statistics = slot.statistics.clone();
+		let new = Loaded::new(
+			&self.config,
+			&slot.folder,
+			slot.manifest.clone(),
+			statistics,
+		)?;
+		{
+			let mut state = self.room.lock();
+			state.loads += 1;
+			state.load_time += began.elapsed();
+		}
+		slot.in_memory.store(true, Ordering::Relaxed);
+		Ok(in_use(loaded.insert(Arc::new(new))))
+	}
+
+	/// Takes models out of memory until another fits. Waits for those that are being run.
+	fn make_room(&self, new: &Slot) -> Result<(), EngineError> {
+		let Some(bound) = self.config.models_bytes else {
+			return Ok(());
+		};
+		if new.bytes > bound {
+			return Err(EngineError::load(
+				&new.folder,
+				format!(
+					"its files have {} bytes, and all models in memory may have {bound}: allow more, or do not serve it",
+					new.bytes
+				),
+			));
+		}
+		let mut room = self.room.lock();
+		loop {
+			let mut others: Vec<_> = {
+				let models = self.models.read().unwrap_or_else(|e| e.into_inner());
+				models
+					.values()
+					.filter(|s| s.in_memory.load(Ordering::Relaxed))
+					.cloned()
+					.collect()
+			};
+			others.sort_by_key(|s| s.used.load(Ordering::Relaxed));
+			let mut sum: u64 = new.bytes + others.iter().map(|s| s.bytes).sum::<u64>();
+			for other in others {
+				if sum <= bound {
+					break;
+				}
+				if other.forget_if_idle() {
+					tracing::info!(
+						target: LOG_TARGET,
+						"{} is out of memory until it is asked for, to make room",
+						other.folder.display(),
+					);
+					sum -= other.bytes;
+				}
+			}
+			if sum <= bound {
+				room.wanted = false;
+				self.room.changed.notify_all();
+				return Ok(());
+			}
+			room.wanted = true;
+			room = self.room.wait(room);
+		}
 	}
 
 	/// Answers an input. `seed` is that of the sampling noise.
@@ -162,9 +428,7 @@ impl Engine {
 			tokens: None,
 			challenge: *challenge,
 		};
-		self.measure_parts(model, input, seed, claimed, &[part])?
-			.pop()
-			.ok_or_else(|| EngineError::Run("no evidence of one part".into()))
+		only(self.measure_parts(model, input, seed, claimed, &[part])?)
 	}
 
 	/// Measures parts of an answer, or the same answer under many challenges, in one pass: what calibration looks at. Gives
@@ -182,7 +446,7 @@ impl Engine {
 
 	/// Where a model runs in fact.
 	pub fn provider(&self, model: ModelId) -> Result<Provider, EngineError> {
-		Ok(self.get(model)?.graph.provider())
+		Ok(self.get(model)?.provider)
 	}
 
 	/// Runs the manifest's reference inference. Gives its output, and the evidence that stands in a manifest if all is well.
@@ -191,9 +455,20 @@ impl Engine {
 		let input = reference_input(&loaded.manifest)?;
 		let seed = Manifest::reference_seed();
 		let output = loaded.run(&input, &seed)?;
-		let evidence = self.measure(model, &input, &seed, Some(&output), &seed)?;
+		let part = Part {
+			tokens: None,
+			challenge: seed,
+		};
+		let evidence = only(loaded.measure(&input, &seed, Some(&output), &[part])?)?;
 		Ok((output, evidence))
 	}
+}
+
+/// The evidence of one part.
+fn only(mut evidence: Vec<Evidence>) -> Result<Evidence, EngineError> {
+	evidence
+		.pop()
+		.ok_or_else(|| EngineError::Run("no evidence of one part".into()))
 }
 
 /// The input of a manifest's reference inference.
@@ -255,7 +530,12 @@ fn reference_input(manifest: &Manifest) -> Result<Input, EngineError> {
 }
 
 impl Loaded {
-	fn new(config: &EngineConfig, folder: &Path, manifest: Manifest) -> Result<Self, EngineError> {
+	fn new(
+		config: &EngineConfig,
+		folder: &Path,
+		manifest: Manifest,
+		statistics: Arc<Mutex<TextStatistics>>,
+	) -> Result<Self, EngineError> {
 		use consilience_primitives::model::NumericClass;
 		manifest
 			.validate()
@@ -274,6 +554,8 @@ impl Loaded {
 			optimization,
 			provider,
 		)?;
+		// The CPU where CUDA was asked for and is not there.
+		let provider = graph.provider();
 		let tokenizer = |path: &str| {
 			let path = folder.join(path);
 			Tokenizer::from_file(&path).map_err(|e| EngineError::load(&path, e))
@@ -305,7 +587,7 @@ impl Loaded {
 				tokenizer
 					.with_truncation(None)
 					.map_err(|e| EngineError::load(folder.join(path), e))?;
-				Kind::Text(Box::new(LanguageModel {
+				let model = LanguageModel {
 					tokenizer,
 					template: chat_template
 						.clone()
@@ -314,7 +596,12 @@ impl Loaded {
 					eos: eos_token_ids.clone(),
 					context: *context as usize,
 					layout,
-				}))
+				};
+				let bounds = Bounds {
+					answers: config.answers as usize,
+					cache_bytes: usize::try_from(config.cache_bytes).unwrap_or(usize::MAX),
+				};
+				Kind::Text(Scheduler::new(model, graph, bounds, statistics)?)
 			}
 			TaskDetails::Embedding {
 				tokenizer: path,
@@ -323,14 +610,17 @@ impl Loaded {
 				max_tokens,
 				dimensions,
 				output,
-			} => Kind::Embedding(Box::new(Embedder::new(
-				tokenizer(path)?,
-				*pooling,
-				*normalize,
-				*max_tokens,
-				*dimensions,
-				output.clone(),
-			)?)),
+			} => {
+				let embedder = Embedder::new(
+					tokenizer(path)?,
+					*pooling,
+					*normalize,
+					*max_tokens,
+					*dimensions,
+					output.clone(),
+				)?;
+				Kind::Embedding(Box::new(embedder), graph)
+			}
 			TaskDetails::Tensor { inputs, outputs } => {
 				let info = graph.info()?;
 				if &info.inputs != inputs {
@@ -346,27 +636,27 @@ impl Loaded {
 						)));
 					}
 				}
-				Kind::Tensor
+				Kind::Tensor(graph)
 			}
 		};
 		Ok(Self {
 			manifest,
-			graph,
+			provider,
 			kind,
 		})
 	}
 
 	fn run(&self, input: &Input, seed: &H256) -> Result<Output, EngineError> {
 		match (&self.kind, input) {
-			(Kind::Text(model), _) => model.generate(&self.graph, input, seed),
-			(Kind::Embedding(model), Input::Embedding(text)) => {
+			(Kind::Text(model), _) => model.generate(input, seed),
+			(Kind::Embedding(model, graph), Input::Embedding(text)) => {
 				let text = std::str::from_utf8(text)
 					.map_err(|_| EngineError::Input("the text is not UTF-8".into()))?;
 				Ok(Output::Tensors(List::truncate_from(vec![
-					model.embed(&self.graph, text)?
+					model.embed(graph, text)?
 				])))
 			}
-			(Kind::Tensor, Input::Tensor(tensors)) => self.run_tensors(tensors),
+			(Kind::Tensor(graph), Input::Tensor(tensors)) => self.run_tensors(graph, tensors),
 			_ => Err(EngineError::Input(format!(
 				"the model's task is {:?}, not {:?}",
 				self.manifest.task(),
@@ -375,7 +665,7 @@ impl Loaded {
 		}
 	}
 
-	fn run_tensors(&self, tensors: &[Tensor]) -> Result<Output, EngineError> {
+	fn run_tensors(&self, graph: &Graph, tensors: &[Tensor]) -> Result<Output, EngineError> {
 		let TaskDetails::Tensor {
 			outputs: wanted, ..
 		} = &self.manifest.task
@@ -387,7 +677,7 @@ impl Loaded {
 			let name = String::from_utf8_lossy(&t.name).into_owned();
 			inputs.push((name, tensor::to_ort(t)?.into()));
 		}
-		let outputs = self.graph.run(inputs, |outputs| {
+		let outputs = graph.run(inputs, |outputs| {
 			wanted
 				.iter()
 				.map(|spec| {
@@ -415,7 +705,7 @@ impl Loaded {
 			let claimed = claimed.ok_or_else(|| {
 				EngineError::Input("there is no answer yet that could be measured".into())
 			})?;
-			return model.measure(&self.graph, input, seed, claimed, parts, policy);
+			return model.measure(input, seed, claimed, parts, policy);
 		}
 		match self.run(input, seed)? {
 			Output::Tensors(tensors) => parts

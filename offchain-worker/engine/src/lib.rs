@@ -19,11 +19,12 @@ mod session;
 pub mod tensor;
 pub mod text;
 
-pub use engine::{Engine, EngineConfig};
+pub use engine::{Engine, EngineConfig, Statistics};
 pub use error::EngineError;
 pub use library::find_library;
 pub use session::{GraphInfo, Provider};
 pub use text::measure::Part;
+pub use text::scheduler::TextStatistics;
 
 /// Target of this crate's log lines.
 pub const LOG_TARGET: &str = "engine";

@@ -8,7 +8,7 @@ use consilience_primitives::{
 };
 use polkadot_sdk::sp_core::H256;
 
-use crate::{EngineError, Part, Provider};
+use crate::{EngineError, Part, Provider, Statistics};
 
 /// Longest frame, in bytes. Inputs and outputs are bounded by the chain far below this.
 pub const MAX_FRAME: u32 = 4 << 20;
@@ -73,6 +73,8 @@ pub enum Command {
 	},
 	/// Say that you are there.
 	Ping,
+	/// Say what you have done.
+	Stats,
 }
 
 /// A reply of the engine.
@@ -96,6 +98,8 @@ pub enum Reply {
 	Pong,
 	/// It did not work.
 	Failed(EngineError),
+	/// What the engine has done.
+	Stats(Statistics),
 }
 
 /// A command or reply with the number that joins them.

@@ -208,6 +208,10 @@ impl Shared {
 			// reading never waits for a worker.
 			let (id, body) = if frame.body == Command::Ping {
 				(frame.id, Reply::Pong)
+			} else if frame.body == Command::Stats {
+				// Asked most when there is much to do, and told without ONNX Runtime too.
+				let done = self.engine.as_ref().map(Engine::statistics);
+				(frame.id, Reply::Stats(done.unwrap_or_default()))
 			} else {
 				let id = frame.id;
 				if let Some(jobs) = &mut *self.jobs() {
@@ -319,6 +323,7 @@ fn describe(command: &Command) -> String {
 		Command::Provider { model } => format!("asking where {model:?} runs"),
 		Command::Reference { model } => format!("the reference inference of {model:?}"),
 		Command::Ping => "a ping".into(),
+		Command::Stats => "statistics".into(),
 	}
 }
 
@@ -332,7 +337,8 @@ fn model_of(command: &Command) -> Option<ModelId> {
 		Command::Load { .. }
 		| Command::Unload { .. }
 		| Command::Provider { .. }
-		| Command::Ping => None,
+		| Command::Ping
+		| Command::Stats => None,
 	}
 }
 
@@ -385,6 +391,7 @@ fn execute(engine: &Engine, command: Command) -> Reply {
 			.reference(model)
 			.map(|(output, evidence)| Reply::Reference(output, evidence)),
 		Command::Ping => Ok(Reply::Pong),
+		Command::Stats => Ok(Reply::Stats(engine.statistics())),
 	};
 	result.unwrap_or_else(Reply::Failed)
 }

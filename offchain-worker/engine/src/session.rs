@@ -1,6 +1,6 @@
 //! Sessions of ONNX Runtime.
 
-use std::{path::Path, sync::Mutex};
+use std::{ffi::CString, path::Path, sync::Mutex};
 
 use codec::{Decode, Encode};
 use consilience_primitives::tensor::{DataType, NamedSpec};
@@ -9,7 +9,8 @@ use ort::{
 	session::{
 		builder::GraphOptimizationLevel, IoBinding, Session, SessionInputValue, SessionOutputs,
 	},
-	value::{Outlet, ValueType},
+	value::{Outlet, TensorRefMut, ValueType},
+	AsPointer,
 };
 
 use crate::{library::environment, tensor, EngineError, LOG_TARGET};
@@ -78,6 +79,24 @@ fn specs(outlets: &[Outlet]) -> Result<Vec<NamedSpec>, EngineError> {
 			))),
 		})
 		.collect()
+}
+
+/// Binds an input to a value that does not own its memory. `ort` itself would copy it, and past and present would part.
+///
+/// # Safety
+/// The value's memory must be there, and belong to nobody else, whenever the binding is run.
+pub(crate) unsafe fn bind_borrowed(
+	binding: &mut IoBinding,
+	name: &str,
+	value: &TensorRefMut<'_, f32>,
+) -> Result<(), EngineError> {
+	let name = CString::new(name).map_err(|e| EngineError::Mismatch(e.to_string()))?;
+	// SAFETY: all three are alive. ONNX Runtime takes a share of the value, so it may be dropped; of its memory, see above.
+	let status = unsafe {
+		let bind = ort::api().BindInput;
+		ort::Error::result_from_status(bind(binding.ptr_mut(), name.as_ptr(), value.ptr()))
+	};
+	Ok(status?)
 }
 
 impl Graph {

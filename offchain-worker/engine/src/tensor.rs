@@ -6,10 +6,10 @@ use consilience_primitives::{
 };
 use half::{bf16, f16};
 use ort::{
-	memory::Allocator,
+	memory::{Allocator, MemoryInfo},
 	value::{
-		DynTensor, DynTensorValueType, DynValue, PrimitiveTensorElementType, TensorElementType,
-		ValueType,
+		DynTensor, DynTensorValueType, DynValue, PrimitiveTensorElementType, Shape,
+		TensorElementType, TensorRefMut, ValueType,
 	},
 };
 
@@ -249,27 +249,59 @@ pub fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, EngineError> {
 	})
 }
 
-/// Values of a float tensor of any width, as `f32`.
-pub(crate) fn floats(value: &DynValue) -> Result<(Vec<usize>, Vec<f32>), EngineError> {
-	let ty = value.dtype().tensor_type();
-	let (shape, values) = match ty {
+/// The first rows of a tensor of `f32` on the CPU, as a tensor of this shape over the same memory.
+pub(crate) fn first_rows<'t>(
+	tensor: &'t mut DynValue,
+	shape: &[usize],
+) -> Result<TensorRefMut<'t, f32>, EngineError> {
+	let (_, data) = tensor.try_extract_tensor_mut::<f32>()?;
+	if shape.iter().product::<usize>() > data.len() {
+		return Err(EngineError::Run(format!(
+			"{shape:?} is more than the {} numbers there are",
+			data.len()
+		)));
+	}
+	let shape = Shape::new(shape.iter().map(|d| *d as i64));
+	// SAFETY: the memory is on the CPU, or there would be no slice of it; it holds at least what the shape says, and lives as
+	// long as the tensor that is borrowed.
+	Ok(unsafe { TensorRefMut::from_raw(MemoryInfo::default(), data.as_mut_ptr().cast(), shape) }?)
+}
+
+/// Shape and values of a float tensor of any width, as `f32`; copied only where they are of another.
+pub(crate) fn with_floats<R>(
+	value: &DynValue,
+	see: impl FnOnce(&[i64], &[f32]) -> R,
+) -> Result<R, EngineError> {
+	Ok(match value.dtype().tensor_type() {
 		Some(TensorElementType::Float32) => {
-			let (s, v) = value.try_extract_tensor::<f32>()?;
-			(s, v.to_vec())
+			let (shape, values) = value.try_extract_tensor::<f32>()?;
+			see(shape, values)
 		}
 		Some(TensorElementType::Float16) => {
-			let (s, v) = value.try_extract_tensor::<f16>()?;
-			(s, v.iter().map(|x| x.to_f32()).collect())
+			let (shape, values) = value.try_extract_tensor::<f16>()?;
+			see(
+				shape,
+				&values.iter().map(|x| x.to_f32()).collect::<Vec<_>>(),
+			)
 		}
 		Some(TensorElementType::Bfloat16) => {
-			let (s, v) = value.try_extract_tensor::<bf16>()?;
-			(s, v.iter().map(|x| x.to_f32()).collect())
+			let (shape, values) = value.try_extract_tensor::<bf16>()?;
+			see(
+				shape,
+				&values.iter().map(|x| x.to_f32()).collect::<Vec<_>>(),
+			)
 		}
 		other => {
 			return Err(EngineError::Mismatch(format!(
 				"an output of floats is {other:?}"
 			)))
 		}
-	};
-	Ok((shape.iter().map(|d| *d as usize).collect(), values))
+	})
+}
+
+/// Values of a float tensor of any width, as `f32`.
+pub(crate) fn floats(value: &DynValue) -> Result<(Vec<usize>, Vec<f32>), EngineError> {
+	with_floats(value, |shape, values| {
+		(shape.iter().map(|d| *d as usize).collect(), values.to_vec())
+	})
 }

@@ -315,6 +315,10 @@ fn any_command_is_done_or_refused() {
 				Ok(())
 			}
 			Command::Ping => Ok(()),
+			Command::Stats => {
+				kept(&engine.statistics());
+				Ok(())
+			}
 		};
 		if let Err(why) = known {
 			prop_assert!(!why.to_string().is_empty());

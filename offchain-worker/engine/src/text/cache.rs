@@ -8,7 +8,10 @@ use ort::{
 	value::DynValue,
 };
 
-use crate::{session::Graph, tensor, EngineError};
+use crate::{
+	session::{bind_borrowed, Graph},
+	tensor, EngineError,
+};
 
 /// Positions in a block of the canonical graph's cache.
 const BLOCK: usize = 128;
@@ -23,24 +26,36 @@ pub(crate) struct Layout {
 	pub(crate) vocabulary: usize,
 }
 
-/// What a graph remembers of the tokens it has seen: a key and a value for each layer, as the graph gave them.
+/// What a graph remembers of the texts it has seen: a key and a value for each layer, a row for each text.
 ///
 /// The canonical layout is written in place where the graph runs on the CPU: past and present are one buffer. ONNX Runtime's
 /// ScatterElements then writes the new slots and copies nothing. A graph of this layout may therefore not read the past once it
-/// has written the present; the canonical one reads it nowhere else.
+/// has written the present; the canonical one reads it nowhere else. There may be memory for more rows than are in use: a graph
+/// is shown those in use.
 pub(crate) struct Cache {
-	values: Vec<DynValue>,
-	/// Joins the values to the graph's inputs and outputs; made anew when they move.
+	/// Joins the rows in use to the graph's inputs and outputs; made anew when they move. It points into `values` and does not
+	/// own them, so it comes first, to be dropped first.
 	binding: Option<IoBinding>,
-	len: usize,
-	/// Slots of the canonical layout.
+	values: Vec<DynValue>,
+	/// Tokens seen, for each row in use.
+	lengths: Vec<usize>,
+	/// Rows there is memory for.
+	rows: usize,
+	/// Slots of a row of the canonical layout.
 	capacity: usize,
 }
 
-impl Cache {
-	/// Tokens seen.
-	pub(crate) fn len(&self) -> usize {
-		self.len
+/// Where a row's slots are in a tensor of the canonical layout: so many lines, each with all slots, each of so many numbers.
+#[derive(Clone, Copy)]
+struct Lines {
+	count: usize,
+	width: usize,
+}
+
+impl Lines {
+	/// Where the slots of a line begin.
+	fn start(self, row: usize, line: usize, capacity: usize) -> usize {
+		(row * self.count + line) * capacity * self.width
 	}
 }
 
@@ -54,6 +69,14 @@ impl Layout {
 
 	fn present(layer: usize, value: bool) -> String {
 		format!("present.{layer}.{}", if value { "value" } else { "key" })
+	}
+
+	/// Names of the input and the output of the cache's value with this number.
+	fn names(i: usize) -> (String, String) {
+		(
+			Self::past(i / 2, i % 2 == 1),
+			Self::present(i / 2, i % 2 == 1),
+		)
 	}
 
 	/// Checks that a graph has the inputs and outputs of this layout.
@@ -92,126 +115,211 @@ impl Layout {
 		Ok(())
 	}
 
-	/// A cache that has seen nothing, with room for so many tokens.
+	/// Whether texts can share a cache, and with it a run of the graph. In the other layout every text would have to be as long
+	/// as the longest.
+	pub(crate) fn shares(&self, graph: &Graph) -> bool {
+		self.kind == manifest::Cache::Slots && graph.on_cpu()
+	}
+
+	/// Bytes that a cache for so many tokens takes, of one row.
+	pub(crate) fn bytes(&self, tokens: usize) -> usize {
+		self.layers * 2 * self.kv_heads * self.head_dim * slots(tokens) * size_of::<f32>()
+	}
+
+	fn lines(&self, i: usize) -> Lines {
+		if i % 2 == 1 {
+			Lines {
+				count: self.kv_heads,
+				width: self.head_dim,
+			}
+		} else {
+			Lines {
+				count: self.kv_heads * self.head_dim,
+				width: 1,
+			}
+		}
+	}
+
+	fn shape(&self, i: usize, rows: usize, capacity: usize) -> [usize; 4] {
+		match (&self.kind, i % 2) {
+			(manifest::Cache::Slots, 0) => [rows, self.kv_heads, self.head_dim, capacity],
+			_ => [rows, self.kv_heads, capacity, self.head_dim],
+		}
+	}
+
+	/// A cache of one row that has seen nothing, with room for so many tokens.
 	pub(crate) fn empty(&self, graph: &Graph, tokens: usize) -> Result<Cache, EngineError> {
 		let capacity = match self.kind {
-			manifest::Cache::Slots => tokens.div_ceil(BLOCK).max(1) * BLOCK,
+			manifest::Cache::Slots => slots(tokens),
 			manifest::Cache::Growing => 0,
 		};
 		let mut values = Vec::with_capacity(self.layers * 2);
-		for layer in 0..self.layers {
-			for value in [false, true] {
-				let shape = match (&self.kind, value) {
-					(manifest::Cache::Slots, false) => [1, self.kv_heads, self.head_dim, capacity],
-					_ => [1, self.kv_heads, capacity, self.head_dim],
-				};
-				let n = shape.iter().product();
-				values.push(match graph.input_type(&Self::past(layer, value)) {
-					Some(DataType::Fp32) => tensor::zeros(&shape)?,
-					Some(DataType::Fp16) => tensor::from_vec(&shape, vec![f16::ZERO; n])?,
-					Some(DataType::Bf16) => tensor::from_vec(&shape, vec![bf16::ZERO; n])?,
-					other => {
-						return Err(EngineError::Mismatch(format!(
-							"the cache of layer {layer} is {other:?}, not floats"
-						)))
-					}
-				});
-			}
+		for i in 0..self.layers * 2 {
+			let shape = self.shape(i, 1, capacity);
+			let n = shape.iter().product();
+			values.push(match graph.input_type(&Self::names(i).0) {
+				Some(DataType::Fp32) => tensor::zeros(&shape)?,
+				Some(DataType::Fp16) => tensor::from_vec(&shape, vec![f16::ZERO; n])?,
+				Some(DataType::Bf16) => tensor::from_vec(&shape, vec![bf16::ZERO; n])?,
+				other => {
+					return Err(EngineError::Mismatch(format!(
+						"the cache of layer {} is {other:?}, not floats",
+						i / 2
+					)))
+				}
+			});
 		}
 		Ok(Cache {
-			values,
 			binding: None,
-			len: 0,
+			values,
+			lengths: vec![0],
+			rows: 1,
 			capacity,
 		})
 	}
 
-	/// Adds empty blocks at the end. What is there does not change, nor does any result.
-	fn grow(&self, cache: &mut Cache, tokens: usize) -> Result<(), EngineError> {
-		if self.kind == manifest::Cache::Growing || tokens <= cache.capacity {
-			return Ok(());
-		}
-		let capacity = tokens.div_ceil(BLOCK) * BLOCK;
-		for (i, value) in cache.values.iter_mut().enumerate() {
-			let is_value = i % 2 == 1;
-			// Rows of the last dimension that moves: a key's slots, a value's slots times its dimension.
-			let (rows, old, new) = if is_value {
-				(
-					self.kv_heads,
-					cache.capacity * self.head_dim,
-					capacity * self.head_dim,
-				)
-			} else {
-				(self.kv_heads * self.head_dim, cache.capacity, capacity)
-			};
-			let shape = if is_value {
-				[1, self.kv_heads, capacity, self.head_dim]
-			} else {
-				[1, self.kv_heads, self.head_dim, capacity]
-			};
-			let mut larger = tensor::zeros(&shape)?;
-			let (_, from) = value.try_extract_tensor::<f32>()?;
-			let (_, to) = larger.try_extract_tensor_mut::<f32>()?;
-			for row in 0..rows {
-				to[row * new..row * new + old].copy_from_slice(&from[row * old..(row + 1) * old]);
-			}
-			*value = larger;
-		}
-		cache.capacity = capacity;
+	/// Moves the rows in use to memory for so many rows and slots. What they hold does not change, nor does any result.
+	fn resize(&self, cache: &mut Cache, rows: usize, capacity: usize) -> Result<(), EngineError> {
 		cache.binding = None;
+		for (i, value) in cache.values.iter_mut().enumerate() {
+			let lines = self.lines(i);
+			let mut other = tensor::zeros(&self.shape(i, rows, capacity))?;
+			let (_, from) = value.try_extract_tensor::<f32>()?;
+			let (_, to) = other.try_extract_tensor_mut::<f32>()?;
+			for (row, length) in cache.lengths.iter().enumerate() {
+				let place = (row, cache.capacity, row, capacity);
+				copy(lines, from, to, place, *length);
+			}
+			*value = other;
+		}
+		(cache.rows, cache.capacity) = (rows, capacity);
 		Ok(())
 	}
 
-	/// Feeds the next tokens. Gives a row of logits for each.
+	/// Adds the only row of another cache as the last. Both are of a layout that shares.
+	pub(crate) fn join(&self, cache: &mut Cache, mut other: Cache) -> Result<(), EngineError> {
+		let (row, length) = (cache.lengths.len(), other.lengths[0]);
+		let capacity = cache.capacity.max(slots(length + 1));
+		let rows = cache.rows.max((row + 1).next_power_of_two());
+		if (rows, capacity) != (cache.rows, cache.capacity) {
+			self.resize(cache, rows, capacity)?;
+		}
+		for (i, (to, from)) in cache.values.iter_mut().zip(&mut other.values).enumerate() {
+			let (_, from) = from.try_extract_tensor::<f32>()?;
+			let (_, to) = to.try_extract_tensor_mut::<f32>()?;
+			let place = (0, other.capacity, row, capacity);
+			copy(self.lines(i), from, to, place, length);
+		}
+		cache.binding = None;
+		cache.lengths.push(length);
+		Ok(())
+	}
+
+	/// Removes a row; the last takes its place. At least one other is in use.
+	pub(crate) fn leave(&self, cache: &mut Cache, row: usize) -> Result<(), EngineError> {
+		let last = cache.lengths.len() - 1;
+		if row != last {
+			for (i, value) in cache.values.iter_mut().enumerate() {
+				let lines = self.lines(i);
+				let (_, data) = value.try_extract_tensor_mut::<f32>()?;
+				for line in 0..lines.count {
+					let from = lines.start(last, line, cache.capacity);
+					let to = lines.start(row, line, cache.capacity);
+					data.copy_within(from..from + cache.lengths[last] * lines.width, to);
+				}
+			}
+		}
+		cache.binding = None;
+		cache.lengths.swap_remove(row);
+		// Every row pays for the slots of the longest, so a long one that left is not paid for much longer.
+		let needed = slots(cache.longest() + 1);
+		if needed * 2 <= cache.capacity {
+			self.resize(cache, last.next_power_of_two(), needed)?;
+		}
+		Ok(())
+	}
+
+	/// Feeds the next tokens, as many for each row, row after row. Hands a row of logits for each token to `see`, in this order.
+	pub(crate) fn run<R>(
+		&self,
+		graph: &Graph,
+		cache: &mut Cache,
+		tokens: &[u32],
+		see: impl FnOnce(&[f32]) -> R,
+	) -> Result<R, EngineError> {
+		let rows = cache.lengths.len();
+		let n = tokens.len() / rows;
+		let needed = cache.longest() + n;
+		if self.kind == manifest::Cache::Slots && needed > cache.capacity {
+			self.resize(cache, cache.rows, slots(needed))?;
+		}
+		let mut inputs = vec![(
+			"input_ids",
+			tensor::from_vec(&[rows, n], tokens.iter().map(|t| i64::from(*t)).collect())?,
+		)];
+		if graph.has_input("position_ids") {
+			let of_row = |first: &usize| (*first..first + n).map(|p| p as i64);
+			let positions = cache.lengths.iter().flat_map(of_row).collect();
+			inputs.push(("position_ids", tensor::from_vec(&[rows, n], positions)?));
+		}
+		if graph.has_input("attention_mask") {
+			let mask = vec![1i64; rows * needed];
+			inputs.push(("attention_mask", tensor::from_vec(&[rows, needed], mask)?));
+		}
+		let take = |outputs: &SessionOutputs<'_>| {
+			let logits = outputs
+				.get("logits")
+				.ok_or_else(|| EngineError::Mismatch("the graph gave no logits".into()))?;
+			tensor::with_floats(logits, |shape, logits| {
+				if shape == [rows as i64, n as i64, self.vocabulary as i64] {
+					return Ok(see(logits));
+				}
+				Err(EngineError::Mismatch(format!(
+					"logits are {shape:?}, not [{rows}, {n}, {}]",
+					self.vocabulary
+				)))
+			})?
+		};
+		let seen = if self.shares(graph) {
+			self.run_in_place(graph, cache, inputs, take)?
+		} else {
+			self.run_alone(graph, cache, inputs, take)?
+		};
+		cache.lengths.iter_mut().for_each(|l| *l += n);
+		Ok(seen)
+	}
+
+	/// [`Self::run`] that gives the logits.
+	#[cfg(test)]
 	pub(crate) fn step(
 		&self,
 		graph: &Graph,
 		cache: &mut Cache,
 		tokens: &[u32],
 	) -> Result<Vec<f32>, EngineError> {
-		let (first, n) = (cache.len, tokens.len());
-		self.grow(cache, first + n)?;
-		let row = |values: Vec<i64>| tensor::from_vec(&[1, values.len()], values);
-		let mut inputs = vec![(
-			"input_ids",
-			row(tokens.iter().map(|t| i64::from(*t)).collect())?,
-		)];
-		if graph.has_input("position_ids") {
-			let positions = (first..first + n).map(|p| p as i64).collect();
-			inputs.push(("position_ids", row(positions)?));
-		}
-		if graph.has_input("attention_mask") {
-			inputs.push(("attention_mask", row(vec![1; first + n])?));
-		}
-		let (shape, logits) = if self.kind == manifest::Cache::Slots && graph.on_cpu() {
-			self.run_in_place(graph, cache, inputs)?
-		} else {
-			self.run(graph, cache, inputs)?
-		};
-		if shape != [1, n, self.vocabulary] {
-			return Err(EngineError::Mismatch(format!(
-				"logits are {shape:?}, not [1, {n}, {}]",
-				self.vocabulary
-			)));
-		}
-		cache.len += n;
-		Ok(logits)
+		self.run(graph, cache, tokens, <[f32]>::to_vec)
 	}
 
-	/// Runs the graph on the cache's own memory. Gives shape and values of the logits.
-	fn run_in_place(
+	/// Runs the graph on the cache's own memory.
+	fn run_in_place<R>(
 		&self,
 		graph: &Graph,
 		cache: &mut Cache,
 		inputs: Vec<(&'static str, DynValue)>,
-	) -> Result<(Vec<usize>, Vec<f32>), EngineError> {
+		take: impl FnOnce(&SessionOutputs<'_>) -> Result<R, EngineError>,
+	) -> Result<R, EngineError> {
+		let rows = cache.lengths.len();
 		let binding = match &mut cache.binding {
 			Some(binding) => binding,
 			none => {
 				let mut binding = graph.binding()?;
 				for (i, value) in cache.values.iter_mut().enumerate() {
-					binding.bind_input(Self::past(i / 2, i % 2 == 1), value)?;
-					binding.bind_output(Self::present(i / 2, i % 2 == 1), value)?;
+					let (past, present) = Self::names(i);
+					let of_rows = tensor::first_rows(value, &self.shape(i, rows, cache.capacity))?;
+					// SAFETY: the memory is the cache's. It drops the binding before it moves or frees any of it, and nobody else
+					// reads or writes it while the graph runs.
+					unsafe { bind_borrowed(&mut binding, &past, &of_rows)? };
+					binding.bind_output(present, of_rows)?;
 				}
 				none.insert(binding)
 			}
@@ -221,39 +329,68 @@ impl Layout {
 		}
 		// Bound anew for each run: its length differs.
 		binding.bind_output_to_device("logits", &MemoryInfo::default())?;
-		graph.run_bound(binding, |outputs| Self::logits(&outputs))
+		graph.run_bound(binding, |outputs| take(&outputs))
 	}
 
 	/// Runs the graph, which gives the next cache.
-	fn run(
+	fn run_alone<R>(
 		&self,
 		graph: &Graph,
 		cache: &mut Cache,
 		inputs: Vec<(&'static str, DynValue)>,
-	) -> Result<(Vec<usize>, Vec<f32>), EngineError> {
+		take: impl FnOnce(&SessionOutputs<'_>) -> Result<R, EngineError>,
+	) -> Result<R, EngineError> {
 		let past = cache.values.drain(..).enumerate();
 		let inputs = inputs
 			.into_iter()
 			.map(|(name, value)| (name.to_owned(), SessionInputValue::from(value)))
-			.chain(past.map(|(i, value)| (Self::past(i / 2, i % 2 == 1), value.into())))
+			.chain(past.map(|(i, value)| (Self::names(i).0, value.into())))
 			.collect();
 		graph.run(inputs, |mut outputs| {
-			let logits = Self::logits(&outputs)?;
+			let taken = take(&outputs)?;
 			for i in 0..self.layers * 2 {
-				let name = Self::present(i / 2, i % 2 == 1);
+				let name = Self::names(i).1;
 				let value = outputs
 					.remove(&name)
 					.ok_or_else(|| EngineError::Mismatch(format!("the graph gave no {name:?}")))?;
 				cache.values.push(value);
 			}
-			Ok(logits)
+			Ok(taken)
 		})
 	}
+}
 
-	fn logits(outputs: &SessionOutputs<'_>) -> Result<(Vec<usize>, Vec<f32>), EngineError> {
-		let logits = outputs
-			.get("logits")
-			.ok_or_else(|| EngineError::Mismatch("the graph gave no logits".into()))?;
-		tensor::floats(logits)
+impl Cache {
+	/// Tokens seen, for each row.
+	pub(crate) fn lengths(&self) -> &[usize] {
+		&self.lengths
+	}
+
+	/// Tokens that the longest row has seen.
+	fn longest(&self) -> usize {
+		self.lengths.iter().copied().max().unwrap_or_default()
+	}
+}
+
+/// Slots for so many tokens: whole blocks.
+fn slots(tokens: usize) -> usize {
+	tokens.div_ceil(BLOCK).max(1) * BLOCK
+}
+
+/// Copies the first slots of a row. The place is row and capacity where they are, then row and capacity where they go.
+fn copy(
+	lines: Lines,
+	from: &[f32],
+	to: &mut [f32],
+	(row, capacity, to_row, to_capacity): (usize, usize, usize, usize),
+	slots: usize,
+) {
+	let n = slots * lines.width;
+	for line in 0..lines.count {
+		let (a, b) = (
+			lines.start(row, line, capacity),
+			lines.start(to_row, line, to_capacity),
+		);
+		to[b..b + n].copy_from_slice(&from[a..a + n]);
 	}
 }

@@ -2,47 +2,64 @@
 
 use codec::Compact;
 use consilience_primitives::{
-	request::{FinishReason, Input, Output},
+	request::{FinishReason, Output, Sampling},
 	List,
 };
 use polkadot_sdk::sp_core::H256;
 
 use super::{sampling::Sampler, LanguageModel};
-use crate::{session::Graph, EngineError};
+use crate::EngineError;
 
-impl LanguageModel {
-	/// The answer of this model to this input with this seed.
-	pub(crate) fn generate(
-		&self,
-		graph: &Graph,
-		input: &Input,
-		seed: &H256,
-	) -> Result<Output, EngineError> {
-		let (prompt, sampling) = self.question(input)?;
-		let mut sampler = Sampler::new(sampling, seed);
-		let mut cache = self.layout.empty(graph, prompt.len() + 1)?;
-		let mut next = Vec::new();
-		let last = prompt.len() - 1;
-		self.feed(graph, &mut cache, &prompt, |position, logits| {
-			if position == last {
-				next = logits.to_vec();
-			}
-			Ok(())
-		})?;
-		let mut tokens = Vec::new();
-		let finish = loop {
-			tokens.push(sampler.choose(tokens.len() as u32, &next));
-			if let Some(finish) = self.finish(&tokens, sampling)? {
-				break finish;
-			}
-			next = self
-				.layout
-				.step(graph, &mut cache, &tokens[tokens.len() - 1..])?;
-		};
-		self.output(&tokens, finish)
+/// An answer that is being written.
+pub(crate) struct Writer {
+	sampling: Sampling,
+	sampler: Sampler,
+	/// Position whose logits say the first token.
+	last_of_prompt: usize,
+	tokens: Vec<u32>,
+}
+
+impl Writer {
+	/// For a prompt of so many tokens, at least one.
+	pub(crate) fn new(prompt: usize, sampling: &Sampling, seed: &H256) -> Self {
+		Self {
+			sampling: sampling.clone(),
+			sampler: Sampler::new(sampling, seed),
+			last_of_prompt: prompt - 1,
+			tokens: Vec::new(),
+		}
 	}
 
-	fn output(&self, tokens: &[u32], finish: FinishReason) -> Result<Output, EngineError> {
+	/// The token that was written last, if one was.
+	pub(crate) fn last(&self) -> Option<u32> {
+		self.tokens.last().copied()
+	}
+
+	/// Takes the logits at a position; they come in order. Gives the tokens and why the
+	/// answer ends with them, once it is complete.
+	pub(crate) fn see(
+		&mut self,
+		model: &LanguageModel,
+		position: usize,
+		logits: &[f32],
+	) -> Result<Option<(Vec<u32>, FinishReason)>, EngineError> {
+		if position < self.last_of_prompt {
+			return Ok(None);
+		}
+		let next = self.sampler.choose(self.tokens.len() as u32, logits);
+		self.tokens.push(next);
+		let finish = model.finish(&self.tokens, &self.sampling)?;
+		Ok(finish.map(|finish| (std::mem::take(&mut self.tokens), finish)))
+	}
+}
+
+impl LanguageModel {
+	/// The answer that these tokens are.
+	pub(crate) fn output(
+		&self,
+		tokens: &[u32],
+		finish: FinishReason,
+	) -> Result<Output, EngineError> {
 		let too_long = || EngineError::Output("the answer is longer than the chain carries".into());
 		Ok(Output::Text {
 			text: self

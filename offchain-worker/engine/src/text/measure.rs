@@ -17,7 +17,7 @@ use super::{
 	sampling::{Sampler, STEPS},
 	LanguageModel,
 };
-use crate::{session::Graph, EngineError};
+use crate::EngineError;
 
 /// What is measured of a claimed answer, and under which challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -129,22 +129,34 @@ impl Collector {
 	}
 }
 
+/// An answer that is being measured.
+///
+/// One pass over the prompt and the answer without its last token gives the logits at every position: those at the challenge's
+/// positions are the fingerprint, and those from the prompt's last token on say what the model would have answered.
+pub(crate) struct Measurement {
+	policy: VerificationPolicy,
+	collectors: Vec<Collector>,
+	sampler: Sampler,
+	/// Empty if no model could have said it.
+	answer: Vec<u32>,
+	/// Position whose logits say the answer's first token.
+	last_of_prompt: usize,
+	/// The last position that is fed.
+	last: usize,
+}
+
 impl LanguageModel {
-	/// Evidence about parts of a claimed answer, each under its challenge; see [`Part`].
-	///
-	/// One pass over the prompt and the answer without its last token gives the logits at every position: those at the
-	/// challenge's positions are the fingerprint, and those from the prompt's last token on say what the model would have
-	/// answered.
-	pub(crate) fn measure(
+	/// What is to be fed to measure parts of a claimed answer, each under its challenge; and the measurement. See [`Part`].
+	pub(crate) fn measurement(
 		&self,
-		graph: &Graph,
 		input: &Input,
 		seed: &H256,
 		claimed: &Output,
 		parts: &[Part],
 		policy: &VerificationPolicy,
-	) -> Result<Vec<Evidence>, EngineError> {
-		let (prompt, sampling) = self.question(input)?;
+	) -> Result<(Vec<u32>, Measurement), EngineError> {
+		let (mut fed, sampling) = self.question(input)?;
+		let prompt = fed.len();
 		let Output::Text {
 			tokens,
 			text,
@@ -155,48 +167,59 @@ impl LanguageModel {
 				"an answer of text generation is text".into(),
 			));
 		};
-		let answer: Vec<u32> = tokens.iter().map(|Compact(t)| *t).collect();
+		let mut answer: Vec<u32> = tokens.iter().map(|Compact(t)| *t).collect();
 		let vocabulary = self.layout.vocabulary as u32;
 		let possible = !answer.is_empty()
 			&& answer.iter().all(|t| *t < vocabulary)
 			&& self.ends_well(&answer, *finish, sampling)?
 			&& self.text(&answer)?.as_bytes() == &text[..];
-		// Of what no model could have said there are no parts either: the prompt alone is fed.
-		let mut collectors: Vec<Collector> = parts
+		if !possible {
+			// Of what no model could have said there are no parts either: the prompt alone is fed.
+			answer.clear();
+		}
+		let collectors: Vec<Collector> = parts
 			.iter()
 			.map(|part| {
 				let tokens = part
 					.tokens
 					.map_or(answer.len(), |n| answer.len().min(n as usize))
 					.max(1);
-				let fed = prompt.len() + if possible { tokens - 1 } else { 0 };
-				Collector::new(part, tokens, fed, policy)
+				Collector::new(part, tokens, prompt + tokens - 1, policy)
 			})
 			.collect();
 		let longest = collectors.iter().map(|c| c.tokens).max().unwrap_or(1);
-		let mut fed = prompt.clone();
-		if possible {
-			fed.extend_from_slice(&answer[..longest - 1]);
+		fed.extend(answer.iter().take(longest - 1));
+		let measurement = Measurement {
+			policy: *policy,
+			collectors,
+			sampler: Sampler::new(sampling, seed),
+			answer,
+			last_of_prompt: prompt - 1,
+			last: fed.len() - 1,
+		};
+		Ok((fed, measurement))
+	}
+}
+
+impl Measurement {
+	/// Takes the logits at a position; they come in order. The last give the evidence, in the order of the parts.
+	pub(crate) fn see(&mut self, position: usize, logits: &[f32]) -> Option<Vec<Evidence>> {
+		for collector in &mut self.collectors {
+			collector.see(position as u32, logits, &self.policy);
 		}
-		let mut sampler = Sampler::new(sampling, seed);
-		let first = prompt.len() - 1;
-		let mut cache = self.layout.empty(graph, fed.len())?;
-		self.feed(graph, &mut cache, &fed, |position, logits| {
-			for collector in &mut collectors {
-				collector.see(position as u32, logits, policy);
+		let i = position.wrapping_sub(self.last_of_prompt);
+		if let Some(token) = self.answer.get(i) {
+			let margin = self.sampler.margin(i as u32, logits, *token).margin;
+			for collector in self.collectors.iter_mut().filter(|c| i < c.tokens) {
+				collector.weigh(margin, &self.policy);
 			}
-			if possible && position >= first {
-				let i = position - first;
-				let margin = sampler.margin(i as u32, logits, answer[i]).margin;
-				for collector in collectors.iter_mut().filter(|c| i < c.tokens) {
-					collector.weigh(margin, policy);
-				}
-			}
-			Ok(())
-		})?;
-		Ok(collectors
-			.into_iter()
-			.map(|c| c.evidence(possible, policy.class))
-			.collect())
+		}
+		(position == self.last).then(|| {
+			let possible = !self.answer.is_empty();
+			std::mem::take(&mut self.collectors)
+				.into_iter()
+				.map(|c| c.evidence(possible, self.policy.class))
+				.collect()
+		})
 	}
 }

@@ -1,11 +1,13 @@
 //! Text generation, and the measurement of a claimed answer.
 
+pub(crate) mod batch;
 pub(crate) mod cache;
 #[cfg(test)]
 mod exactness;
 pub(crate) mod generate;
 pub(crate) mod measure;
 pub mod sampling;
+pub(crate) mod scheduler;
 #[cfg(test)]
 mod schedules;
 pub(crate) mod stop;
@@ -14,12 +16,9 @@ pub(crate) mod template;
 use consilience_primitives::request::{Input, Prompt, Sampling};
 use tokenizers::Tokenizer;
 
-use crate::{session::Graph, EngineError};
+use crate::EngineError;
 use cache::Layout;
 use template::Template;
-
-/// Tokens that go through the graph at once: bounds the memory of a long prompt's logits.
-pub(crate) const CHUNK: usize = 128;
 
 /// A causal language model.
 pub(crate) struct LanguageModel {
@@ -95,23 +94,5 @@ impl LanguageModel {
 			)));
 		}
 		Ok((ids, sampling))
-	}
-
-	/// Feeds tokens through the graph in chunks, and hands each position's logits to `see`.
-	pub(crate) fn feed(
-		&self,
-		graph: &Graph,
-		cache: &mut cache::Cache,
-		tokens: &[u32],
-		mut see: impl FnMut(usize, &[f32]) -> Result<(), EngineError>,
-	) -> Result<(), EngineError> {
-		for chunk in tokens.chunks(CHUNK) {
-			let first = cache.len();
-			let logits = self.layout.step(graph, cache, chunk)?;
-			for (i, row) in logits.chunks_exact(self.layout.vocabulary).enumerate() {
-				see(first + i, row)?;
-			}
-		}
-		Ok(())
 	}
 }

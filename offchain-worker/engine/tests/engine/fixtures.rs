@@ -129,7 +129,11 @@ pub(crate) fn text(name: &str, class: NumericClass) -> Manifest {
 		text: "t5 t6".into(),
 		max_tokens: 8,
 	};
-	manifest("model.onnx", &files, task, class, input)
+	Manifest {
+		// Without it two of them would be one model.
+		name: name.into(),
+		..manifest("model.onnx", &files, task, class, input)
+	}
 }
 
 /// Manifest of a graph of tensors.

@@ -6,6 +6,7 @@ mod cards;
 mod fixtures;
 mod hostile;
 mod isolation;
+mod memory;
 mod process;
 mod tensors;
 mod text;

@@ -95,6 +95,13 @@ async fn answers_are_those_of_the_engine_in_any_order() {
 		client.reference(model).await.unwrap(),
 		engine.reference(model).unwrap()
 	);
+	let statistics = client.statistics().await.unwrap();
+	assert_eq!((statistics.in_memory, statistics.loads), (1, 1));
+	// Twelve and the reference.
+	let [(of, text)] = &statistics.texts[..] else {
+		panic!("{statistics:?}")
+	};
+	assert_eq!((*of, text.first_tokens), (model, 13));
 	client.unload(model).await.unwrap();
 	let gone = client.run(model, input("t5"), H256::zero()).await;
 	assert!(matches!(gone, Err(EngineError::NotLoaded(_))), "{gone:?}");

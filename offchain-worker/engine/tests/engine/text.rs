@@ -1,7 +1,7 @@
 //! Text generation and the measurement of claimed answers, on language models too small to say anything.
 
 use codec::Compact;
-use consilience_engine::{EngineError, Part};
+use consilience_engine::{Engine, EngineError, Part};
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	model::NumericClass::{self, Exact, Tolerant},
@@ -375,6 +375,63 @@ fn the_reference_is_reproduced() {
 		let second = engine();
 		let again: (Output, Evidence) = second.reference(load(&second, name, class)).unwrap();
 		assert_eq!((output, evidence), again, "{name}");
+	}
+}
+
+#[test]
+fn answers_and_evidence_do_not_depend_on_company() {
+	for (name, class) in MODELS {
+		let alone = engine();
+		let model = load(&alone, name, class);
+		let inputs: Vec<_> = (0..12u8)
+			.map(|n| {
+				let text = ["t5 t6", "t7 t8 t9 t20 "].map(|t| t.repeat(1 + usize::from(n) * 3));
+				question(&text[usize::from(n % 2)], warm(20 + u32::from(n) * 8))
+			})
+			.collect();
+		let ask = |engine: &Engine, n: u8| {
+			let input = &inputs[usize::from(n)];
+			let output = engine.run(model, input, &seed(n)).unwrap();
+			let evidence = engine
+				.measure(model, input, &seed(n), Some(&output), &seed(9))
+				.unwrap();
+			(output, evidence)
+		};
+		let expected: Vec<_> = (0..12).map(|n| ask(&alone, n)).collect();
+		let crowded = engine();
+		load(&crowded, name, class);
+		let start = std::sync::Barrier::new(12);
+		let together: Vec<_> = std::thread::scope(|scope| {
+			let ask = |n| {
+				start.wait();
+				ask(&crowded, n)
+			};
+			let threads: Vec<_> = (0..12).map(|n| scope.spawn(move || ask(n))).collect();
+			threads.into_iter().map(|t| t.join().unwrap()).collect()
+		});
+		if class == Exact {
+			assert_eq!(together, expected, "{name}");
+		}
+		// The pieces in which a text is fed show in the last bits of the tolerant model.
+		for (_, evidence) in &together {
+			assert!(evidence.verdict.margin_max <= 66, "{name}: {evidence:?}");
+		}
+		let statistics = crowded.statistics();
+		let [of] = &statistics.texts[..] else {
+			panic!("{statistics:?}")
+		};
+		assert_eq!(
+			(of.0, of.1.first_tokens, of.1.waiting, of.1.writing),
+			(model, 12, 0, 0)
+		);
+		if class == Exact {
+			assert!(
+				of.1.answer_tokens > of.1.steps,
+				"some were written together: {of:?}"
+			);
+		} else {
+			assert_eq!(of.1.answer_tokens, of.1.steps, "each on its own: {of:?}");
+		}
 	}
 }
 

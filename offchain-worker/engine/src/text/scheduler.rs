@@ -1,0 +1,319 @@
+//! A thread for each language model, which decides what its graph does next.
+//!
+//! All answers that are being written get their next token in one run of the graph; between two such steps texts join and leave.
+//! Prompts, and answers that are checked, are fed in pieces. While there is work of several kinds each gets its share of the
+//! time, so that no kind waits for another: writing a quarter, prompts a half (the sooner a text joins, the fuller every later
+//! step), checks a quarter. What one kind does not need goes to the others.
+
+use std::{
+	panic::{catch_unwind, AssertUnwindSafe},
+	sync::{
+		mpsc::{channel, sync_channel, Receiver, Sender},
+		Arc, Mutex,
+	},
+	thread::JoinHandle,
+	time::{Duration, Instant},
+};
+
+use codec::{Decode, Encode};
+use consilience_primitives::{
+	evidence::Evidence,
+	model::VerificationPolicy,
+	request::{Input, Output},
+};
+use polkadot_sdk::sp_core::H256;
+
+use super::{
+	batch::{Batch, Bounds, Done, Outcome, Reader, Sequence, Work},
+	generate::Writer,
+	measure::Part,
+	LanguageModel,
+};
+use crate::{session::Graph, EngineError};
+
+/// Tokens of a piece when nothing else is to be done: bounds the memory of a long text's logits.
+const CHUNK: usize = 128;
+/// Tokens of a piece while answers are written: bounds how long their next tokens wait.
+const SHARED_CHUNK: usize = 32;
+
+/// What a language model has done since it was first loaded, and what it is doing. Times are in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct TextStatistics {
+	/// Texts that wait to be fed, now.
+	pub waiting: u32,
+	/// Answers that are being written, now.
+	pub writing: u32,
+	/// Steps in which answers got tokens.
+	pub steps: u64,
+	/// Tokens of answers, the first of each left out; over `steps` it is the mean size of a batch.
+	pub answer_tokens: u64,
+	/// Time of these steps.
+	pub answer_time: u64,
+	/// Tokens of prompts.
+	pub prompt_tokens: u64,
+	/// Time in which they were fed.
+	pub prompt_time: u64,
+	/// Tokens of texts that were checked.
+	pub check_tokens: u64,
+	/// Time in which they were fed.
+	pub check_time: u64,
+	/// First tokens of answers.
+	pub first_tokens: u64,
+	/// Sum of the times from an input's arrival to its answer's first token.
+	pub first_token_time: u64,
+}
+
+impl TextStatistics {
+	fn count(&mut self, work: Work, done: &Done, took: Duration) {
+		let micros = |time: Duration| time.as_micros() as u64;
+		let (tokens, time) = match work {
+			Work::Decode => (&mut self.answer_tokens, &mut self.answer_time),
+			Work::Prompt => (&mut self.prompt_tokens, &mut self.prompt_time),
+			Work::Check => (&mut self.check_tokens, &mut self.check_time),
+		};
+		*tokens += done.tokens as u64;
+		*time += micros(took);
+		if work == Work::Decode {
+			self.steps += done.runs as u64;
+		}
+		if let Some(arrived) = done.first {
+			self.first_tokens += 1;
+			self.first_token_time += micros(arrived.elapsed());
+		}
+	}
+}
+
+/// Shares the time between kinds of work: that which had least for its weight is next.
+#[derive(Debug, Default)]
+struct Shares {
+	/// Seconds over weight, for each kind.
+	spent: [f64; 3],
+	/// Which kinds there was work of.
+	ready: [bool; 3],
+}
+
+impl Shares {
+	fn weight(work: Work) -> f64 {
+		match work {
+			Work::Decode | Work::Check => 1.0,
+			Work::Prompt => 2.0,
+		}
+	}
+
+	/// The kind that is next, of those there is work of.
+	fn next(&mut self, has: impl Fn(Work) -> bool) -> Option<Work> {
+		let ready = Work::ALL.map(has);
+		let least = |of: &[bool; 3], spent: &[f64; 3]| {
+			(0..3)
+				.filter(|i| of[*i])
+				.map(|i| spent[i])
+				.min_by(f64::total_cmp)
+		};
+		// Who had nothing to do has saved nothing up.
+		let went_on: [bool; 3] = std::array::from_fn(|i| ready[i] && self.ready[i]);
+		if let Some(floor) = least(&went_on, &self.spent) {
+			for i in (0..3).filter(|i| ready[*i] && !went_on[*i]) {
+				self.spent[i] = self.spent[i].max(floor);
+			}
+		}
+		self.ready = ready;
+		Work::ALL
+			.into_iter()
+			.filter(|w| ready[*w as usize])
+			.min_by(|a, b| self.spent[*a as usize].total_cmp(&self.spent[*b as usize]))
+	}
+
+	fn charge(&mut self, work: Work, took: Duration) {
+		self.spent[work as usize] += took.as_secs_f64() / Self::weight(work);
+	}
+}
+
+/// A language model, and the thread that runs it. Calls may come from many threads, and wait for their outcomes.
+pub(crate) struct Scheduler {
+	model: Arc<LanguageModel>,
+	/// `None` only while this is dropped.
+	sender: Option<Sender<Sequence>>,
+	thread: Option<JoinHandle<()>>,
+}
+
+impl Scheduler {
+	pub(crate) fn new(
+		model: LanguageModel,
+		graph: Graph,
+		bounds: Bounds,
+		statistics: Arc<Mutex<TextStatistics>>,
+	) -> Result<Self, EngineError> {
+		let model = Arc::new(model);
+		let batch = Batch::new(model.clone(), graph, bounds);
+		let (sender, receiver) = channel();
+		let thread = std::thread::Builder::new()
+			.name("engine-text".into())
+			.spawn(move || work(batch, &receiver, &statistics))
+			.map_err(|e| EngineError::Run(format!("no thread could be started: {e}")))?;
+		Ok(Self {
+			model,
+			sender: Some(sender),
+			thread: Some(thread),
+		})
+	}
+
+	/// The answer of this model to this input with this seed.
+	pub(crate) fn generate(&self, input: &Input, seed: &H256) -> Result<Output, EngineError> {
+		let (prompt, sampling) = self.model.question(input)?;
+		let most = prompt.len() + sampling.max_tokens as usize;
+		let writer = Writer::new(prompt.len(), sampling, seed);
+		match self.outcome(prompt, most, Reader::Write(writer))? {
+			Outcome::Answer(tokens, finish) => self.model.output(&tokens, finish),
+			Outcome::Evidence(_) => Err(EngineError::Run("evidence instead of an answer".into())),
+		}
+	}
+
+	/// Evidence about parts of a claimed answer, each under its challenge.
+	pub(crate) fn measure(
+		&self,
+		input: &Input,
+		seed: &H256,
+		claimed: &Output,
+		parts: &[Part],
+		policy: &VerificationPolicy,
+	) -> Result<Vec<Evidence>, EngineError> {
+		let (fed, measurement) = self
+			.model
+			.measurement(input, seed, claimed, parts, policy)?;
+		let most = fed.len();
+		match self.outcome(fed, most, Reader::Check(measurement))? {
+			Outcome::Evidence(evidence) => Ok(evidence),
+			Outcome::Answer(..) => Err(EngineError::Run("an answer instead of evidence".into())),
+		}
+	}
+
+	fn outcome(
+		&self,
+		tokens: Vec<u32>,
+		most: usize,
+		reader: Reader,
+	) -> Result<Outcome, EngineError> {
+		let (reply, replied) = sync_channel(1);
+		let sequence = Sequence {
+			tokens,
+			most,
+			reader,
+			arrived: Instant::now(),
+			reply,
+		};
+		// Nobody replies where a panic took the text away.
+		let lost = || EngineError::Run("the engine panicked".into());
+		self.sender
+			.as_ref()
+			.and_then(|sender| sender.send(sequence).ok())
+			.ok_or_else(lost)?;
+		replied.recv().map_err(|_| lost())?
+	}
+}
+
+impl Drop for Scheduler {
+	fn drop(&mut self) {
+		self.sender = None;
+		// Who unloads a model may count on its memory.
+		if let Some(thread) = self.thread.take() {
+			let _ = thread.join();
+		}
+	}
+}
+
+/// Runs the graph as long as somebody may send texts.
+fn work(mut batch: Batch, texts: &Receiver<Sequence>, statistics: &Mutex<TextStatistics>) {
+	let mut shares = Shares::default();
+	loop {
+		let next = shares.next(|work| batch.has(work));
+		if next.is_none() {
+			let Ok(sequence) = texts.recv() else { return };
+			batch.add(sequence);
+		}
+		while let Ok(sequence) = texts.try_recv() {
+			batch.add(sequence);
+		}
+		let Some(work) = next.or_else(|| shares.next(|work| batch.has(work))) else {
+			continue;
+		};
+		let chunk = if batch.has(Work::Decode) {
+			SHARED_CHUNK
+		} else {
+			CHUNK
+		};
+		let began = Instant::now();
+		// A panic is a defect of ours or of a library; it costs what is on the graph now, not the model.
+		let done = catch_unwind(AssertUnwindSafe(|| batch.step(work, chunk)));
+		let took = began.elapsed();
+		shares.charge(work, took);
+		{
+			let mut statistics = statistics.lock().unwrap_or_else(|e| e.into_inner());
+			match done {
+				Ok(done) => statistics.count(work, &done, took),
+				Err(_) => batch.fail(&EngineError::Run("the engine panicked".into())),
+			}
+			statistics.waiting = batch.waiting() as u32;
+			statistics.writing = batch.decoding() as u32;
+		}
+		// Last, so that who hears of an outcome finds it counted.
+		batch.reply();
+	}
+}
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+
+	/// What each kind gets of a thousand steps of different lengths, while there is work of these kinds.
+	fn shares(of: &[Work]) -> [f64; 3] {
+		let mut shares = Shares::default();
+		let mut spent = [0.0; 3];
+		for i in 0..1_000u64 {
+			let work = shares.next(|w| of.contains(&w)).unwrap();
+			let took = match work {
+				Work::Decode => Duration::from_millis(30),
+				Work::Prompt => Duration::from_millis(80 + i % 40),
+				Work::Check => Duration::from_millis(200),
+			};
+			shares.charge(work, took);
+			spent[work as usize] += took.as_secs_f64();
+		}
+		let sum: f64 = spent.iter().sum();
+		spent.map(|s| s / sum)
+	}
+
+	#[test]
+	fn every_kind_gets_its_share_and_no_more_while_others_want_theirs() {
+		for (of, expected) in [
+			(&Work::ALL[..], [0.25, 0.5, 0.25]),
+			(&[Work::Decode, Work::Check], [0.5, 0.0, 0.5]),
+			(&[Work::Decode, Work::Prompt], [1.0 / 3.0, 2.0 / 3.0, 0.0]),
+			(&[Work::Check], [0.0, 0.0, 1.0]),
+		] {
+			for (share, expected) in shares(of).into_iter().zip(expected) {
+				assert!(
+					(share - expected).abs() < 0.02,
+					"{of:?}: {share}, {expected}"
+				);
+			}
+		}
+	}
+
+	#[test]
+	fn nobody_saves_up_a_share() {
+		let mut shares = Shares::default();
+		let second = Duration::from_secs(1);
+		for _ in 0..100 {
+			let work = shares.next(|w| w == Work::Decode).unwrap();
+			shares.charge(work, second);
+		}
+		// A hundred seconds of checks are not owed now.
+		let mut checks = 0;
+		for _ in 0..10 {
+			let work = shares.next(|w| w != Work::Prompt).unwrap();
+			checks += u32::from(work == Work::Check);
+			shares.charge(work, second);
+		}
+		assert_eq!(checks, 5);
+	}
+}
