@@ -1,0 +1,377 @@
+//! The engine's half of `scripts/bench engine`: takes a command a line, and says what it took, a JSON object a line. The script
+//! runs the other half of each pair in between.
+//!
+//!     bench SMOLLM2 MAGIKA THREADS        the folders that `scripts/setup` made
+//!     bench serve SOCKET THREADS          the engine's process, which the first starts
+//!     bench bare FOLDER THREADS           a stored model on a session of its own, which the first starts as well
+//!
+//! A failure ends it with a message: a bench with a part missing says nothing.
+
+use std::{
+	error::Error,
+	io::{BufRead, BufReader, Write},
+	path::{Path, PathBuf},
+	process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+	time::Instant,
+};
+
+use consilience_engine::{
+	client::EngineClient,
+	find_library,
+	server::{self, ServerConfig},
+	tensor::to_ort,
+	Engine, EngineConfig,
+};
+use consilience_primitives::{
+	evidence::{Evidence, Verdict},
+	manifest::Manifest,
+	request::{Input, Message, Output, Prompt, Role, Sampling},
+	ModelId,
+};
+use consilience_store::{Import, Runner, Signature, Store};
+use ort::session::{builder::GraphOptimizationLevel, Session, SessionInputValue};
+use polkadot_sdk::sp_core::H256;
+use serde_json::{json, Value};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+struct InProcess(Engine);
+
+impl Runner for InProcess {
+	fn signature(&self, graph: &Path) -> std::result::Result<Signature, String> {
+		let info = self.0.inspect(graph).map_err(|e| e.to_string())?;
+		Ok(Signature {
+			inputs: info.inputs,
+			outputs: info.outputs,
+		})
+	}
+
+	fn reference(
+		&self,
+		folder: &Path,
+		manifest: &Manifest,
+	) -> std::result::Result<(Output, Evidence), String> {
+		let model = self.0.load_manifest(folder, manifest.clone());
+		let model = model.map_err(|e| e.to_string())?;
+		let reference = self.0.reference(model);
+		self.0.unload(model);
+		reference.map_err(|e| e.to_string())
+	}
+}
+
+fn config(threads: u32) -> EngineConfig {
+	EngineConfig {
+		threads,
+		..Default::default()
+	}
+}
+
+fn import(folder: &Path, threads: u32) -> Result<Import> {
+	let runner = InProcess(Engine::new(config(threads))?);
+	Ok(Import::read(folder, &runner, &mut |_| ())?)
+}
+
+/// The language model, in this process.
+struct Text {
+	engine: Engine,
+	model: ModelId,
+}
+
+/// A question whose greedy answer goes on until it is cut: `n` makes it another.
+fn question(words: &str, n: usize, tokens: u32) -> Result<Input> {
+	let text = format!(
+		"{words}{}",
+		["", " red", " blue", " old", " new", " big", " small", " odd"][n % 8]
+	);
+	Ok(Input::TextGeneration {
+		prompt: Prompt::Text(
+			text.into_bytes()
+				.try_into()
+				.map_err(|_| "the prompt is too long")?,
+		),
+		sampling: Sampling {
+			max_tokens: tokens,
+			temperature: 0,
+			..Default::default()
+		},
+	})
+}
+
+fn tokens(output: &Output) -> usize {
+	output.units() as usize
+}
+
+impl Text {
+	fn open(folder: &Path, threads: u32) -> Result<Self> {
+		let manifest = import(folder, threads)?.manifest;
+		let engine = Engine::new(config(threads))?;
+		let model = engine.load_manifest(folder, manifest)?;
+		Ok(Self { engine, model })
+	}
+
+	/// So many answers of so many tokens at a time.
+	fn decode(&self, streams: usize, length: u32) -> Result<Value> {
+		let began = Instant::now();
+		let outputs = std::thread::scope(|scope| {
+			let ask = |n| -> std::result::Result<usize, String> {
+				let input = question("1 2 3 4 5 6 7 8", n, length).map_err(|e| e.to_string())?;
+				let output = self.engine.run(self.model, &input, &H256::zero());
+				output.map(|o| tokens(&o)).map_err(|e| e.to_string())
+			};
+			let threads: Vec<_> = (0..streams).map(|n| scope.spawn(move || ask(n))).collect();
+			threads
+				.into_iter()
+				.map(|t| t.join().unwrap_or_else(|_| Err("a thread panicked".into())))
+				.collect::<std::result::Result<Vec<_>, _>>()
+		})?;
+		Ok(
+			json!({"seconds": began.elapsed().as_secs_f64(), "tokens": outputs.iter().sum::<usize>()}),
+		)
+	}
+
+	fn prompt_tokens(&self) -> u64 {
+		self.engine
+			.statistics()
+			.texts
+			.iter()
+			.map(|(_, t)| t.prompt_tokens)
+			.sum()
+	}
+
+	/// A prompt of about so many tokens, and one token of an answer.
+	fn prefill(&self, length: usize) -> Result<Value> {
+		let input = question(&" word".repeat(length), 0, 1)?;
+		let (before, began) = (self.prompt_tokens(), Instant::now());
+		self.engine.run(self.model, &input, &H256::zero())?;
+		let seconds = began.elapsed().as_secs_f64();
+		Ok(json!({"seconds": seconds, "tokens": self.prompt_tokens() - before}))
+	}
+
+	/// Writes an answer to a chat, sampled, and checks it.
+	fn check(&self, length: u32) -> Result<Value> {
+		let long = |_| "the question is too long";
+		let message = Message {
+			role: Role::User,
+			content: b"Write a long story about a lighthouse keeper, a storm and a lost ship."
+				.to_vec()
+				.try_into()
+				.map_err(long)?,
+		};
+		let input = Input::TextGeneration {
+			prompt: Prompt::Chat(vec![message].try_into().map_err(|_| "one message fits")?),
+			sampling: Sampling {
+				max_tokens: length,
+				temperature: 1_000,
+				..Default::default()
+			},
+		};
+		let seed = H256::repeat_byte(1);
+		let before = self.prompt_tokens();
+		let began = Instant::now();
+		let output = self.engine.run(self.model, &input, &seed)?;
+		let generate = began.elapsed().as_secs_f64();
+		let prompt = self.prompt_tokens() - before;
+		let began = Instant::now();
+		let evidence =
+			self.engine
+				.measure(self.model, &input, &seed, Some(&output), &H256::zero())?;
+		let check = began.elapsed().as_secs_f64();
+		if evidence.verdict != Verdict::default() {
+			return Err(format!("the engine doubts its own answer: {evidence:?}").into());
+		}
+		let answer = tokens(&output);
+		Ok(json!({
+			"generate": generate,
+			"check": check,
+			"answer": answer,
+			"fed": prompt as usize + answer - 1,
+		}))
+	}
+}
+
+/// Another process of this program.
+struct Other {
+	process: Child,
+	commands: ChildStdin,
+	lines: BufReader<ChildStdout>,
+}
+
+impl Other {
+	/// Starts it, and waits for its first line.
+	fn start(what: &str, path: &Path, threads: u32) -> Result<Self> {
+		let mut process = Command::new(std::env::current_exe()?)
+			.arg(what)
+			.arg(path)
+			.arg(threads.to_string())
+			.stdin(Stdio::piped())
+			.stdout(Stdio::piped())
+			.spawn()?;
+		let mut other = Self {
+			commands: process.stdin.take().ok_or("no input")?,
+			lines: BufReader::new(process.stdout.take().ok_or("no output")?),
+			process,
+		};
+		other.line()?;
+		Ok(other)
+	}
+
+	fn line(&mut self) -> Result<String> {
+		let mut line = String::new();
+		if self.lines.read_line(&mut line)? == 0 {
+			return Err("another process of the bench has ended: see its message above".into());
+		}
+		Ok(line)
+	}
+}
+
+impl Drop for Other {
+	fn drop(&mut self) {
+		let _ = self.process.kill();
+		let _ = self.process.wait();
+	}
+}
+
+/// The classifier, behind the engine's process and on a session of its own.
+struct Small {
+	client: EngineClient,
+	runtime: tokio::runtime::Runtime,
+	model: ModelId,
+	input: Input,
+	bare: Other,
+	_engine: Other,
+	_folder: tempfile::TempDir,
+}
+
+impl Small {
+	fn open(folder: &Path, threads: u32) -> Result<Self> {
+		let import = import(folder, threads)?;
+		let input = reference(&import.manifest)?;
+		let temporary = tempfile::tempdir()?;
+		let store = Store::open(temporary.path())?;
+		let stored = store.folder(import.put(&store, &mut |_| ())?);
+		let socket = temporary.path().join("engine.sock");
+		let engine = Other::start("serve", &socket, threads)?;
+		let runtime = tokio::runtime::Builder::new_multi_thread()
+			.worker_threads(1)
+			.enable_all()
+			.build()?;
+		let client = runtime.block_on(EngineClient::connect(&socket))?;
+		let model = runtime.block_on(client.load(&stored))?;
+		Ok(Self {
+			client,
+			runtime,
+			model,
+			input,
+			bare: Other::start("bare", &stored, threads)?,
+			_engine: engine,
+			_folder: temporary,
+		})
+	}
+
+	/// So many calls of each, in turns. Medians in seconds.
+	fn run(&mut self, times: usize) -> Result<Value> {
+		let (mut engine, mut bare) = (Vec::new(), Vec::new());
+		for _ in 0..times {
+			writeln!(self.bare.commands)?;
+			bare.push(self.bare.line()?.trim().parse()?);
+			let input = self.input.clone();
+			let began = Instant::now();
+			self.runtime
+				.block_on(self.client.run(self.model, input, H256::zero()))?;
+			engine.push(began.elapsed().as_secs_f64());
+		}
+		Ok(json!({"engine": median(&mut engine), "bare": median(&mut bare)}))
+	}
+}
+
+/// Runs a stored model's reference input for every line, on a session that is set up as the engine sets its own up. Says the
+/// seconds of each.
+fn bare(folder: &Path, threads: u32) -> Result<()> {
+	let manifest: Manifest = serde_json::from_slice(&std::fs::read(folder.join("manifest.json"))?)?;
+	let Input::Tensor(tensors) = reference(&manifest)? else {
+		return Err("the classifier takes tensors".into());
+	};
+	let mut values = Vec::new();
+	for tensor in tensors.iter() {
+		let name = String::from_utf8_lossy(&tensor.name).into_owned();
+		values.push((name, to_ort(tensor)?));
+	}
+	let environment = ort::init_from(find_library()?)?.build()?;
+	let mut session = Session::builder(&environment)?
+		.with_optimization_level(GraphOptimizationLevel::All)?
+		.with_intra_threads(threads as usize)?
+		.with_intra_op_spinning(false)?
+		.commit_from_file(folder.join(&manifest.graph))?;
+	println!("ready");
+	for line in std::io::stdin().lock().lines() {
+		line?;
+		let began = Instant::now();
+		let inputs: Vec<_> = values
+			.iter()
+			.map(|(name, value)| (name.as_str(), SessionInputValue::from(value)))
+			.collect();
+		session.run(inputs)?[0].try_extract_tensor::<f32>()?;
+		println!("{}", began.elapsed().as_secs_f64());
+	}
+	Ok(())
+}
+
+fn reference(manifest: &Manifest) -> Result<Input> {
+	use codec::Decode;
+	use consilience_primitives::manifest::ReferenceInput;
+	let ReferenceInput::Tensors(encoded) = &manifest.reference.input else {
+		return Err("the classifier's reference is tensors".into());
+	};
+	let bytes = hex::decode(encoded.trim_start_matches("0x"))?;
+	Ok(Input::decode(&mut &bytes[..])?)
+}
+
+fn median(times: &mut [f64]) -> f64 {
+	times.sort_by(f64::total_cmp);
+	times[times.len() / 2]
+}
+
+fn serve(socket: &Path, threads: u32) -> Result<()> {
+	let listener = server::bind(socket)?;
+	println!("bound");
+	server::serve_on(
+		listener,
+		ServerConfig {
+			engine: config(threads),
+			workers: 2,
+			..Default::default()
+		},
+	)?;
+	Ok(())
+}
+
+fn main() -> Result<()> {
+	let arguments: Vec<String> = std::env::args().skip(1).collect();
+	let [first, second, threads] = &arguments[..] else {
+		return Err("usage: bench SMOLLM2 MAGIKA THREADS, bench serve SOCKET THREADS, or bench bare FOLDER THREADS".into());
+	};
+	let threads: u32 = threads.parse()?;
+	match first.as_str() {
+		"serve" => return serve(Path::new(second), threads),
+		"bare" => return bare(Path::new(second), threads),
+		_ => (),
+	}
+	let text = Text::open(&PathBuf::from(first), threads)?;
+	let mut small = Small::open(&PathBuf::from(second), threads)?;
+	println!("{}", json!({"ready": true}));
+	for line in std::io::stdin().lock().lines() {
+		let line = line?;
+		let words: Vec<&str> = line.split_whitespace().collect();
+		let number =
+			|i: usize| -> Result<usize> { Ok(words.get(i).ok_or("a number is missing")?.parse()?) };
+		let result = match words.first().copied() {
+			Some("decode") => text.decode(number(1)?, number(2)? as u32)?,
+			Some("prefill") => text.prefill(number(1)?)?,
+			Some("check") => text.check(number(1)? as u32)?,
+			Some("small") => small.run(number(1)?)?,
+			_ => return Err(format!("{line:?} is no command").into()),
+		};
+		println!("{result}");
+	}
+	Ok(())
+}
