@@ -1,8 +1,9 @@
 //! Prometheus metrics, named `consilience_*`.
 
+use consilience_engine::{Statistics, TextStatistics};
 use polkadot_sdk::substrate_prometheus_endpoint::{
-	register, Counter, CounterVec, Gauge, HistogramOpts, HistogramVec, Opts, PrometheusError,
-	Registry, U64,
+	register, Counter, CounterVec, Gauge, GaugeVec, HistogramOpts, HistogramVec, Opts,
+	PrometheusError, Registry, F64, U64,
 };
 
 #[derive(Clone)]
@@ -14,6 +15,145 @@ struct Inner {
 	reports: CounterVec<U64>,
 	restarts: Counter<U64>,
 	serving: Gauge<U64>,
+	engine: Engine,
+}
+
+/// What the engine says of itself.
+#[derive(Clone)]
+struct Engine {
+	in_memory: Gauge<U64>,
+	bytes: Gauge<U64>,
+	loads: Counter<U64>,
+	load_seconds: Counter<F64>,
+	/// By model.
+	waiting: GaugeVec<U64>,
+	writing: GaugeVec<U64>,
+	steps: CounterVec<U64>,
+	first_tokens: CounterVec<U64>,
+	first_token_seconds: CounterVec<F64>,
+	/// By model and kind of work.
+	tokens: CounterVec<U64>,
+	seconds: CounterVec<F64>,
+}
+
+impl Engine {
+	fn register(registry: &Registry) -> Result<Self, PrometheusError> {
+		let model = &["model"];
+		let both = &["model", "kind"];
+		let opts = |name: &str, help: &str| Opts::new(format!("consilience_engine_{name}"), help);
+		Ok(Self {
+			in_memory: register(
+				Gauge::with_opts(opts("models_in_memory", "Models in the engine's memory"))?,
+				registry,
+			)?,
+			bytes: register(
+				Gauge::with_opts(opts("models_bytes", "Bytes of their files"))?,
+				registry,
+			)?,
+			loads: register(
+				Counter::with_opts(opts("loads_total", "Models brought into memory"))?,
+				registry,
+			)?,
+			load_seconds: register(
+				Counter::with_opts(opts("load_seconds_total", "Time that this took"))?,
+				registry,
+			)?,
+			waiting: register(
+				GaugeVec::new(opts("texts_waiting", "Texts that wait to be fed"), model)?,
+				registry,
+			)?,
+			writing: register(
+				GaugeVec::new(opts("answers_writing", "Answers that are being written"), model)?,
+				registry,
+			)?,
+			steps: register(
+				CounterVec::new(
+					opts(
+						"steps_total",
+						"Steps in which answers got tokens; answer tokens over steps is the size of a batch",
+					),
+					model,
+				)?,
+				registry,
+			)?,
+			first_tokens: register(
+				CounterVec::new(opts("first_tokens_total", "First tokens of answers"), model)?,
+				registry,
+			)?,
+			first_token_seconds: register(
+				CounterVec::new(
+					opts(
+						"first_token_seconds_total",
+						"Sum of the times from an input's arrival to its answer's first token",
+					),
+					model,
+				)?,
+				registry,
+			)?,
+			tokens: register(
+				CounterVec::new(
+					opts("tokens_total", "Tokens written (answer) or fed (prompt, check)"),
+					both,
+				)?,
+				registry,
+			)?,
+			seconds: register(
+				CounterVec::new(opts("seconds_total", "Time in which this was done"), both)?,
+				registry,
+			)?,
+		})
+	}
+
+	fn count(&self, before: &Statistics, now: &Statistics) {
+		let seconds = |before: u64, now: u64| now.saturating_sub(before) as f64 / 1e6;
+		self.in_memory.set(now.in_memory.into());
+		self.bytes.set(now.bytes);
+		self.loads.inc_by(now.loads.saturating_sub(before.loads));
+		self.load_seconds
+			.inc_by(seconds(before.load_time, now.load_time));
+		for (id, now) in &now.texts {
+			let before = before.texts.iter().find(|(of, _)| of == id);
+			let before = before.map_or_else(TextStatistics::default, |(_, text)| *text);
+			let id = format!("{id:?}");
+			let of = &[&id[..]];
+			self.waiting.with_label_values(of).set(now.waiting.into());
+			self.writing.with_label_values(of).set(now.writing.into());
+			self.steps
+				.with_label_values(of)
+				.inc_by(now.steps.saturating_sub(before.steps));
+			self.first_tokens
+				.with_label_values(of)
+				.inc_by(now.first_tokens.saturating_sub(before.first_tokens));
+			self.first_token_seconds
+				.with_label_values(of)
+				.inc_by(seconds(before.first_token_time, now.first_token_time));
+			for (kind, tokens, time) in [
+				(
+					"answer",
+					(before.answer_tokens, now.answer_tokens),
+					(before.answer_time, now.answer_time),
+				),
+				(
+					"prompt",
+					(before.prompt_tokens, now.prompt_tokens),
+					(before.prompt_time, now.prompt_time),
+				),
+				(
+					"check",
+					(before.check_tokens, now.check_tokens),
+					(before.check_time, now.check_time),
+				),
+			] {
+				let of = &[&id[..], kind];
+				self.tokens
+					.with_label_values(of)
+					.inc_by(tokens.1.saturating_sub(tokens.0));
+				self.seconds
+					.with_label_values(of)
+					.inc_by(seconds(time.0, time.1));
+			}
+		}
+	}
 }
 
 /// The worker's metrics; nothing is counted where the node has no registry.
@@ -77,6 +217,7 @@ impl Metrics {
 				)?,
 				registry,
 			)?,
+			engine: Engine::register(registry)?,
 		})))
 	}
 
@@ -111,9 +252,54 @@ impl Metrics {
 		}
 	}
 
+	/// What one engine process has done, before and now.
+	pub(crate) fn engine(&self, before: &Statistics, now: &Statistics) {
+		if let Some(m) = &self.0 {
+			m.engine.count(before, now);
+		}
+	}
+
 	pub(crate) fn serving(&self, models: usize) {
 		if let Some(m) = &self.0 {
 			m.serving.set(models as u64);
 		}
+	}
+}
+
+#[cfg(test)]
+mod tests {
+	use consilience_primitives::ModelId;
+
+	use super::*;
+
+	fn statistics(tokens: u64) -> Statistics {
+		let text = TextStatistics {
+			waiting: 3,
+			answer_tokens: tokens,
+			answer_time: tokens * 500_000,
+			..Default::default()
+		};
+		Statistics {
+			loads: 1,
+			texts: vec![(ModelId::repeat_byte(1), text)],
+			..Default::default()
+		}
+	}
+
+	#[test]
+	fn what_engine_processes_did_adds_up() {
+		let registry = Registry::new();
+		let metrics = Metrics::register(Some(&registry)).unwrap();
+		metrics.engine(&Statistics::default(), &statistics(10));
+		metrics.engine(&statistics(10), &statistics(14));
+		// Another process begins at nothing.
+		metrics.engine(&Statistics::default(), &statistics(6));
+		let engine = &metrics.0.as_ref().unwrap().engine;
+		let model = format!("{:?}", ModelId::repeat_byte(1));
+		let answer = &[&model[..], "answer"];
+		assert_eq!(engine.tokens.with_label_values(answer).get(), 20);
+		assert_eq!(engine.seconds.with_label_values(answer).get(), 10.0);
+		assert_eq!(engine.waiting.with_label_values(&[&model]).get(), 3);
+		assert_eq!(engine.loads.get(), 2);
 	}
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use consilience_engine::{client::EngineClient, find_library, EngineError};
+use consilience_engine::{client::EngineClient, find_library, EngineError, Statistics};
 use consilience_primitives::{
 	evidence::Evidence,
 	request::{Input, Output},
@@ -200,7 +200,7 @@ async fn run(options: EngineOptions, engine: Engine, metrics: Metrics) {
 				let shown = pid.unwrap_or_default();
 				tracing::info!(target: LOG_TARGET, "engine process {shown} runs");
 				publish.send_replace(State::Running(client.clone(), pid));
-				let why = watch_over(&mut child, &client, &engine.restart).await;
+				let why = watch_over(&mut child, &client, &engine.restart, &metrics).await;
 				publish.send_replace(State::Starting);
 				// Fails where it has ended already.
 				let _ = child.kill().await;
@@ -261,7 +261,13 @@ async fn start(options: &EngineOptions, folder: &Path) -> std::io::Result<(Child
 }
 
 /// Returns when the process is not of use any more, with the reason.
-async fn watch_over(child: &mut Child, client: &EngineClient, restart: &Notify) -> String {
+async fn watch_over(
+	child: &mut Child,
+	client: &EngineClient,
+	restart: &Notify,
+	metrics: &Metrics,
+) -> String {
+	let mut seen = Statistics::default();
 	let mut pings = interval(PING);
 	pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
 	loop {
@@ -272,8 +278,12 @@ async fn watch_over(child: &mut Child, client: &EngineClient, restart: &Notify) 
 			},
 			() = client.closed() => return "the connection was closed".into(),
 			() = restart.notified() => return "work took too long".into(),
-			_ = pings.tick() => match timeout(PING, client.ping()).await {
-				Ok(Ok(())) => (),
+			// What it has done is answered at once, as a ping is.
+			_ = pings.tick() => match timeout(PING, client.statistics()).await {
+				Ok(Ok(now)) => {
+					metrics.engine(&seen, &now);
+					seen = now;
+				}
 				Ok(Err(e)) => return e.to_string(),
 				Err(_) => return "it does not answer".into(),
 			},
