@@ -85,14 +85,16 @@ impl<T: Config> Pallet<T> {
 			(RequestState::Provisional, Some(round)) if round.missing() == 0 => {
 				let absent = round.absent();
 				let revealing = round.phase == Phase::Reveal;
-				for member in &absent {
+				// Members wait for finality before they reveal: where nobody did, it is finality that is late, and nobody to blame.
+				let stalled = revealing && absent.len() == round.members.len();
+				for member in absent.iter().filter(|_| !stalled) {
 					if revealing {
 						Self::withheld(id, member);
 					} else {
 						Self::strike(id, member, request.model);
 					}
 				}
-				let hidden = revealing && !Outputs::<T>::contains_key(id);
+				let hidden = revealing && !stalled && !Outputs::<T>::contains_key(id);
 				if let Some(executor) = request.executor.as_ref().filter(|_| hidden) {
 					if !absent.contains(executor) {
 						Self::withheld(id, executor);

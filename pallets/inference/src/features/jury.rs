@@ -173,13 +173,16 @@ impl<T: Config> Pallet<T> {
 			return Self::undecided(id, request);
 		};
 		let phase = round.phase;
-		for absent in round.leave_out_absent() {
+		let asked = round.members.len();
+		let absent = round.leave_out_absent();
+		// Where nobody revealed, finality is late, and nobody to blame.
+		let stalled = phase == Phase::Reveal && absent.len() == asked;
+		for absent in absent {
 			Self::unassign(&absent, id);
 			match phase {
 				Phase::Commit => Self::strike(id, &absent, request.model),
-				Phase::Reveal => {
-					Self::withheld(id, &absent);
-				}
+				Phase::Reveal if stalled => (),
+				Phase::Reveal => Self::withheld(id, &absent),
 			}
 		}
 		let independent = round

@@ -152,6 +152,26 @@ fn an_executor_that_shows_a_tensor_and_withholds_its_evidence_gains_no_copier() 
 }
 
 #[test]
+fn where_nobody_reveals_finality_is_late_and_nobody_blamed() {
+	run(|| {
+		for model in [TEXT, TENSOR] {
+			let request = ask(model, ALICE);
+			blocks(2);
+			work(executor(request), Habit::Honest);
+			blocks(2);
+			let all = VALIDATORS.map(|v| (v, Habit::Withholding));
+			settle_within(request, 80, &all);
+			assert_eq!(state(request), RequestState::Expired);
+		}
+		blocks(4);
+		let withheld = reported()
+			.iter()
+			.any(|o| o.kind == OffenceKind::WithheldReveal);
+		assert!(!withheld);
+	});
+}
+
+#[test]
 fn repeated_absence_is_an_offence_that_grows_and_is_forgiven_in_time() {
 	run(|| {
 		let silent = VALIDATORS[0];
