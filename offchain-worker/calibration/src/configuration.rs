@@ -42,6 +42,7 @@ impl Variations {
 				threads,
 				provider: Provider::Cpu,
 				optimization: Some(level.into()),
+				..EngineConfig::default()
 			},
 			library: None,
 			launcher: Vec::new(),

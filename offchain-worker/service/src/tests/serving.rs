@@ -118,7 +118,7 @@ async fn a_model_that_the_chain_withdrew_is_checked_before_it_is_announced_again
 	bench.register();
 	bench.serve().await.unwrap();
 	bench.block(1);
-	assert_eq!(bench.said().await, [serve.clone()]);
+	assert_eq!(bench.said().await, std::slice::from_ref(&serve));
 	bench.state().serving = vec![model];
 	bench.block(2);
 	bench.seen().await;
