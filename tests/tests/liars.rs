@@ -236,7 +236,7 @@ async fn whoever_is_silent_or_gone_is_replaced_and_costs_the_requester_nothing()
 async fn withheld(lie: &str) {
 	let mut trial = Trial::among(Network::start(&[]).await).await;
 	let liar = trial.corrupt(3, lie, &[]).await;
-	let stories = trial.ask_until(2, |s| verified(s, &liar)).await;
+	let stories = trial.ask_until(2, |s| was_reported(s, &liar)).await;
 	let missing = events(&stories, |e| match e {
 		RequestEvent::RevealMissing { member, .. } => Some(member.clone()),
 		_ => None,
