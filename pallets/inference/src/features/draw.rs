@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Chooses an index by weight; `None` where all weights are zero.
-pub(crate) fn weighted(random: &H256, weights: &[u32]) -> Option<usize> {
+fn weighted(random: &H256, weights: &[u32]) -> Option<usize> {
 	let total: u64 = weights.iter().map(|w| u64::from(*w)).sum();
 	// The bias of reducing 128 bits modulo a 64-bit total is below 2⁻⁶⁴.
 	let word = u128::from_le_bytes(random.0[..16].try_into().expect("16 of 32 bytes; qed"));
@@ -39,6 +39,25 @@ pub(crate) fn weighted(random: &H256, weights: &[u32]) -> Option<usize> {
 		point = point.saturating_sub(weight);
 		hit
 	})
+}
+
+/// Draws at most so many candidates by weight, each once.
+pub(crate) fn draw_distinct<AccountId>(
+	seed: &H256,
+	label: impl Encode,
+	(mut candidates, mut weights): (Vec<AccountId>, Vec<u32>),
+	most: u32,
+) -> Vec<AccountId> {
+	let mut drawn = Vec::new();
+	for i in 0..most {
+		let pick = H256((seed, &label, i).using_encoded(blake2_256));
+		let Some(index) = weighted(&pick, &weights) else {
+			break;
+		};
+		drawn.push(candidates.swap_remove(index));
+		weights.swap_remove(index);
+	}
+	drawn
 }
 
 impl<T: Config> Pallet<T> {
@@ -217,18 +236,10 @@ impl<T: Config> Pallet<T> {
 			),
 			None => (Vec::from([executor.clone()]), u32::from(request.verifiers)),
 		};
-		let (mut candidates, mut free) = Self::candidates(request, Role::Verifier, &present);
-		if (candidates.len() as u32) < wanted {
+		let candidates = Self::candidates(request, Role::Verifier, &present);
+		let drawn = draw_distinct(&seed, b"verifier", candidates, wanted);
+		if (drawn.len() as u32) < wanted {
 			return false;
-		}
-		let mut drawn = Vec::new();
-		for i in 0..wanted {
-			let pick = H256((seed, b"verifier", i).using_encoded(blake2_256));
-			let Some(index) = weighted(&pick, &free) else {
-				return false;
-			};
-			drawn.push(candidates.swap_remove(index));
-			free.swap_remove(index);
 		}
 		// A measurement takes no longer than the answer did.
 		let blocks = model.spec.time.answer_blocks(request.max_output_units);

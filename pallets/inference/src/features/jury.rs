@@ -38,7 +38,7 @@ use polkadot_sdk::{
 
 use crate::{
 	features::{
-		draw::weighted,
+		draw::draw_distinct,
 		offence::OffenceKind,
 		round::{Phase, Progress, Round},
 		settle::Payees,
@@ -91,6 +91,18 @@ impl<T: Config> Pallet<T> {
 		request.executor.iter().cloned().chain(members).collect()
 	}
 
+	/// Whether enough of these are from outside the disputed round.
+	fn is_jury<'a>(
+		who: impl IntoIterator<Item = &'a T::AccountId>,
+		parties: &[T::AccountId],
+	) -> bool
+	where
+		T::AccountId: 'a,
+	{
+		let independent = who.into_iter().filter(|w| !parties.contains(w)).count();
+		independent as u32 >= T::MinJury::get()
+	}
+
 	/// Appeals against an answer that was not drawn for a check.
 	pub(crate) fn do_appeal(who: T::AccountId, id: RequestId) -> DispatchResult {
 		let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
@@ -99,11 +111,9 @@ impl<T: Config> Pallet<T> {
 		let may = request.requester == who || Keys::<T>::get().iter().any(|(v, _)| *v == who);
 		ensure!(may, Error::<T>::MayNotAppeal);
 		let (jurors, _) = Self::candidates(&request, Role::Juror, &[]);
-		let parties = Self::parties(id, &request);
-		let independent = jurors.iter().filter(|j| !parties.contains(j)).count();
 		// Otherwise the requester of a small network would always get its money back.
 		ensure!(
-			independent as u32 >= T::MinJury::get(),
+			Self::is_jury(&jurors, &Self::parties(id, &request)),
 			Error::<T>::JuryTooSmall
 		);
 		let bond = T::AppealBond::get();
@@ -129,18 +139,9 @@ impl<T: Config> Pallet<T> {
 			return true;
 		};
 		let parties = Self::parties(id, request);
-		let (mut candidates, mut weights) = Self::candidates(request, Role::Juror, &[]);
-		let mut drawn = Vec::new();
-		while (drawn.len() as u32) < T::MaxJurors::get() {
-			let pick = H256((seed, b"juror", drawn.len() as u32).using_encoded(blake2_256));
-			let Some(index) = weighted(&pick, &weights) else {
-				break;
-			};
-			weights.swap_remove(index);
-			drawn.push(candidates.swap_remove(index));
-		}
-		let independent = drawn.iter().filter(|j| !parties.contains(j)).count();
-		if (independent as u32) < T::MinJury::get() {
+		let candidates = Self::candidates(request, Role::Juror, &[]);
+		let drawn = draw_distinct(&seed, b"juror", candidates, T::MaxJurors::get());
+		if !Self::is_jury(&drawn, &parties) {
 			Self::undecided(id, request.clone());
 			return true;
 		}
@@ -185,12 +186,7 @@ impl<T: Config> Pallet<T> {
 				Phase::Reveal => Self::withheld(id, &absent),
 			}
 		}
-		let independent = round
-			.members
-			.iter()
-			.filter(|m| !parties.contains(&m.who))
-			.count();
-		let enough = independent as u32 >= T::MinJury::get();
+		let enough = Self::is_jury(round.members.iter().map(|m| &m.who), &parties);
 		if enough && phase == Phase::Commit {
 			Self::schedule(now, T::RevealBlocks::get(), id, &mut request);
 			round.deadline = request.deadline;
