@@ -221,6 +221,17 @@ mod tests {
 		assert_eq!(tolerant, 79 - 16 + 2 + 16 * 4);
 		for (per_token, tokens) in [(2, 200), (6, 64)] {
 			assert!(exact * 3 <= per_token * tokens);
+			// Shown by `scripts/bench protocol`.
+			println!(
+				"figure evidence of a committee of three, {tokens} tokens: {} bytes, {}.{:02} a token (at most {per_token})",
+				exact * 3,
+				exact * 3 / tokens,
+				exact * 300 / tokens % 100
+			);
 		}
+		println!(
+			"figure each report: {} bytes beside its evidence of {exact} bytes (tolerant class: {tolerant})",
+			reports - exact
+		);
 	}
 }

@@ -97,6 +97,7 @@ fn one_liar_never_gets_anything_through() {
 		let rates = simulate(&VALIDATORS[..1]);
 		assert!(rates.lies > 0);
 		assert_eq!(rates.false_final, 0, "{rates:?}");
+		println!("figure one liar of seven: {rates:?}");
 	});
 }
 
@@ -107,6 +108,7 @@ fn a_party_gets_through_as_often_as_chance_gives_it_the_whole_committee() {
 		// 3 of 7 write; of the 6 others 2 are of the party: 3/7 · 2/6 · 1/5.
 		let n = rates.requests;
 		let expected = n / 35;
+		println!("figure three liars of seven, two verifiers: {rates:?}, false answers expected to be final {expected}");
 		// Five standard deviations of a rare event: five times the root of what is expected.
 		let slack = 5 * expected.max(1).isqrt() + 1;
 		assert!(

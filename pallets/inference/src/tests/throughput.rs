@@ -78,7 +78,7 @@ fn settled_requests_per_second_of_block_execution() {
 		assert!(Requests::<Test>::iter().count() > 0);
 		let rate = f64::from(settled) / executing.as_secs_f64();
 		println!(
-			"settled {settled} requests in {blocks} blocks, {:.3} s of execution: {rate:.0} a second, {:.0} in a block of 3 s at three \
+			"figure settled {settled} requests in {blocks} blocks, {:.3} s of execution: {rate:.0} a second, {:.0} in a block of 3 s at three \
 			 quarters",
 			executing.as_secs_f64(),
 			rate * 3.0 * 0.75
