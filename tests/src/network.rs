@@ -7,6 +7,7 @@ use std::{
 };
 
 use consilience_rpc::ModelsRpcClient;
+use futures::future::join_all;
 use jsonrpsee::rpc_params;
 use tokio::{
 	io::{AsyncBufReadExt, BufReader},
@@ -251,16 +252,17 @@ impl Network {
 		names: &[&'static str],
 		options: impl Fn(&str) -> Options,
 	) -> Self {
-		let mut nodes: Vec<Node> = Vec::new();
-		let mut bootnode: Option<String> = None;
-		for name in names {
-			let base = folder.path().join(name);
-			let node = Node::start(name, base, chain, bootnode.as_deref(), &options(name)).await;
-			if bootnode.is_none() {
-				bootnode = Some(node.address().await);
-			}
-			nodes.push(node);
-		}
+		let start = |name: &'static str, bootnode: Option<String>| {
+			let (base, options) = (folder.path().join(name), options(name));
+			async move { Node::start(name, base, chain, bootnode.as_deref(), &options).await }
+		};
+		let first = start(names[0], None).await;
+		let bootnode = first.address().await;
+		let others = names[1..]
+			.iter()
+			.map(|name| start(name, Some(bootnode.clone())));
+		let mut nodes = vec![first];
+		nodes.extend(join_all(others).await);
 		for node in &nodes {
 			node.client.await_finalized(1).await;
 		}
@@ -268,7 +270,7 @@ impl Network {
 			nodes,
 			folder,
 			chain: chain.into(),
-			bootnode: bootnode.expect("a network has nodes"),
+			bootnode,
 		}
 	}
 
@@ -291,8 +293,11 @@ impl Network {
 			.import(folder)
 			.await
 			.expect("the model can be imported");
-		for other in &at[1..] {
-			let imported = self.nodes[*other].import(&first.stored(&model)).await;
+		let stored = first.stored(&model);
+		let others = at[1..]
+			.iter()
+			.map(|other| self.nodes[*other].import(&stored));
+		for imported in join_all(others).await {
 			assert_eq!(imported.as_ref(), Ok(&model));
 		}
 		first

@@ -18,7 +18,10 @@ const REQUESTER: &str = "//Ferdie";
 /// Batches of requests after which a liar must have been drawn.
 const BATCHES: usize = 12;
 
-/// A network that serves the tiny model.
+/// Where a liar stands, how it lies, and what it needs for that.
+type Lying<'a> = (usize, &'a str, &'a [&'a str]);
+
+/// A network that serves the tiny model, with liars in it.
 struct Trial {
 	network: Network,
 	model: ModelId,
@@ -26,57 +29,47 @@ struct Trial {
 }
 
 impl Trial {
-	/// Everybody serves the model.
-	async fn among(network: Network) -> Self {
+	/// Everybody serves the model, the liars too. Gives their accounts.
+	async fn among<const N: usize>(
+		network: Network,
+		liars: [Lying<'_>; N],
+	) -> (Self, [AccountId; N]) {
 		let all: Vec<_> = (0..network.nodes.len()).collect();
-		Self::of(network, &all).await
+		Self::of(network, &all, liars).await
 	}
 
 	/// These serve the model.
-	async fn of(network: Network, serving: &[usize]) -> Self {
+	async fn of<const N: usize>(
+		mut network: Network,
+		serving: &[usize],
+		liars: [Lying<'_>; N],
+	) -> (Self, [AccountId; N]) {
+		for (index, lie, arguments) in liars {
+			corrupt(&mut network, index, lie, arguments).await;
+		}
 		let folder = network.folder.path().join("models");
 		let model = quick(tiny_model(&folder, "tiny"));
 		let model = network.bring_up(&model, serving).await;
-		Self {
+		let accounts = liars.map(|(index, ..)| account(&network.nodes[index]));
+		let accounts = futures::future::join_all(accounts).await;
+		let trial = Self {
 			model: model.parse().expect("an id is a hash"),
 			network,
 			asked: 0,
-		}
+		};
+		(trial, accounts.try_into().expect("as many as liars; qed"))
 	}
 
 	fn first(&self) -> &Node {
 		&self.network.nodes[0]
 	}
 
-	/// Has a validator lie from now on. Gives its account.
-	async fn corrupt(&mut self, index: usize, lie: &str, arguments: &[&str]) -> AccountId {
-		let mut options = Options {
-			program: liars_binary(),
-			arguments: vec!["--liar".into(), lie.into()],
-			..Default::default()
-		};
-		options
-			.arguments
-			.extend(arguments.iter().map(|a| (*a).to_owned()));
-		self.network.restart(index, &options).await;
-		let node = &self.network.nodes[index];
-		node.await_line("THIS VALIDATOR LIES").await;
-		// It is ready: it has caught up and checked the model that it serves.
-		node.await_line("reference evidence reproduced").await;
-		let engine = node.client.rpc.engine().await;
-		let engine = engine.expect("the node runs a worker");
-		engine.validator.expect("the liar is in the session")
-	}
-
-	/// Has a validator work honestly again.
-	async fn reform(&mut self, index: usize) {
-		self.network.restart(index, &Options::default()).await;
-		let node = &self.network.nodes[index];
-		node.await_line("reference evidence reproduced").await;
-	}
-
-	/// Asks so many questions at once, as often as it takes until `wanted` holds of what happened to them. Gives all that happened.
-	async fn ask_until(&mut self, questions: usize, wanted: impl Fn(&Story) -> bool) -> Vec<Story> {
+	/// Asks so many questions at once, as often as it takes until `wanted` holds of all that happened. Gives that.
+	async fn ask_until(
+		&mut self,
+		questions: usize,
+		wanted: impl Fn(&[Story]) -> bool,
+	) -> Vec<Story> {
 		let mut stories = Vec::new();
 		for _ in 0..BATCHES {
 			let prompts = prompts(self.asked, questions);
@@ -84,14 +77,33 @@ impl Trial {
 			let client = &self.first().client;
 			let mut story = Story::ask(client, REQUESTER, self.model, &prompts, 2).await;
 			story.to_the_end(client).await;
-			let enough = wanted(&story);
 			stories.push(story);
-			if enough {
+			if wanted(&stories) {
 				return stories;
 			}
 		}
-		panic!("the liar was not drawn in {BATCHES} batches of {questions} requests");
+		panic!("not every liar was drawn in {BATCHES} batches of {questions} requests");
 	}
+}
+
+/// Has a validator, that does not serve anything yet, lie from now on.
+async fn corrupt(network: &mut Network, index: usize, lie: &str, arguments: &[&str]) {
+	let mut options = Options {
+		program: liars_binary(),
+		arguments: vec!["--liar".into(), lie.into()],
+		..Default::default()
+	};
+	let more = arguments.iter().map(|a| (*a).to_owned());
+	options.arguments.extend(more);
+	network.restart(index, &options).await;
+	network.nodes[index].await_line("THIS VALIDATOR LIES").await;
+}
+
+/// The account of a node's validator.
+async fn account(node: &Node) -> AccountId {
+	let engine = node.client.rpc.engine().await;
+	let engine = engine.expect("the node runs a worker");
+	engine.validator.expect("the validator is in the session")
 }
 
 fn prompts(first: usize, count: usize) -> Vec<String> {
@@ -149,248 +161,266 @@ fn executed(stories: &[Story], who: &AccountId) -> BTreeSet<RequestId> {
 }
 
 /// Whether a validator was drawn to check an answer.
-fn verified(story: &Story, who: &AccountId) -> bool {
-	!story
-		.all(|e| match e {
-			RequestEvent::CommitteeDrawn { verifiers, .. } => verifiers.contains(who).then_some(()),
-			_ => None,
-		})
-		.is_empty()
+fn verified(stories: &[Story], who: &AccountId) -> bool {
+	!events(stories, |e| match e {
+		RequestEvent::CommitteeDrawn { verifiers, .. } => verifiers.contains(who).then_some(()),
+		_ => None,
+	})
+	.is_empty()
 }
 
-fn was_executor(story: &Story, who: &AccountId) -> bool {
-	!executed(std::slice::from_ref(story), who).is_empty()
+fn was_executor(stories: &[Story], who: &AccountId) -> bool {
+	!executed(stories, who).is_empty()
 }
 
-/// All requests are final, and who was silent is in no committee that was paid.
-fn all_final_without(stories: &[Story], liar: &AccountId) {
-	let finals = finals(stories);
-	let asked = requests(stories);
-	assert_eq!(
-		finals.iter().map(|f| f.0).collect::<BTreeSet<_>>(),
-		asked,
-		"every request is final"
-	);
-	for (request, executor, verifiers) in &finals {
-		assert_eq!(verifiers.len(), 2, "request {request}");
-		assert_ne!(executor, liar, "request {request}");
+/// What a validator was reported for.
+fn reported(stories: &[Story], who: &AccountId) -> Vec<(RequestId, OffenceKind)> {
+	offences(stories)
+		.into_iter()
+		.filter_map(|(request, offender, kind)| (offender == *who).then_some((request, kind)))
+		.collect()
+}
+
+fn was_reported(stories: &[Story], who: &AccountId) -> bool {
+	!reported(stories, who).is_empty()
+}
+
+/// Nobody but these is reported, and each for nothing but that.
+fn only_these_are_reported(stories: &[Story], allowed: &[(&AccountId, &[OffenceKind])]) {
+	for (request, offender, kind) in offences(stories) {
+		let expected = allowed
+			.iter()
+			.any(|(who, kinds)| **who == offender && kinds.contains(&kind));
+		assert!(expected, "request {request}: {offender} for {kind:?}");
 	}
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_silent_or_gone_is_replaced_and_costs_the_requester_nothing() {
-	let mut trial = Trial::among(Network::start(&[]).await).await;
+/// Requests that were rejected, with what was found of their answers.
+fn rejected(stories: &[Story]) -> BTreeSet<(RequestId, AnswerJudgement)> {
+	let rejected = events(stories, |e| match e {
+		RequestEvent::RequestRejected {
+			request, answer, ..
+		} => Some((*request, *answer)),
+		_ => None,
+	});
+	rejected.into_iter().collect()
+}
 
-	let silent = trial.corrupt(3, "silent-executor", &[]).await;
-	let stories = trial.ask_until(4, |s| was_executor(s, &silent)).await;
-	all_final_without(&stories, &silent);
+/// These requests were rejected and returned because their answers were wrong, and all others are final.
+fn exactly_these_are_rejected(stories: &[Story], lied: &BTreeSet<RequestId>) {
+	let wrong = |request: &RequestId| (*request, AnswerJudgement::Wrong);
+	assert_eq!(rejected(stories), lied.iter().map(wrong).collect());
+	let finals: BTreeSet<_> = finals(stories).into_iter().map(|f| f.0).collect();
+	assert_eq!(
+		finals,
+		requests(stories).difference(lied).copied().collect(),
+		"nothing expired"
+	);
+}
+
+/// Who was paid.
+fn paid(stories: &[Story]) -> Vec<(RequestId, AccountId)> {
+	events(stories, |e| match e {
+		RequestEvent::Paid { request, who, .. } => Some((*request, who.clone())),
+		_ => None,
+	})
+}
+
+/// Whose commitments were not followed by evidence.
+fn withheld(stories: &[Story]) -> Vec<(RequestId, AccountId)> {
+	events(stories, |e| match e {
+		RequestEvent::RevealMissing {
+			request, member, ..
+		} => Some((*request, member.clone())),
+		_ => None,
+	})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_silent_or_gone_or_copies_is_replaced_and_costs_the_requester_nothing() {
+	let liars: [Lying; 4] = [
+		(3, "silent-executor", &[]),
+		(4, "silent-verifier", &[]),
+		(5, "crash-after-answer", &[]),
+		(6, "copycat", &[]),
+	];
+	let (mut trial, [mute, blind, gone, copier]) =
+		Trial::among(Network::of_seven().await, liars).await;
+	let stories = trial
+		.ask_until(6, |s| {
+			was_executor(s, &mute)
+				&& verified(s, &blind)
+				&& was_executor(s, &gone)
+				&& was_reported(s, &copier)
+		})
+		.await;
+	trial.network.nodes[5].ended().await;
+
+	exactly_these_are_rejected(&stories, &BTreeSet::new());
+	for (request, executor, verifiers) in finals(&stories) {
+		assert_eq!(verifiers.len(), 2, "request {request}");
+		assert!(
+			![&mute, &gone, &copier].contains(&&executor),
+			"request {request}: {executor} did not do its work"
+		);
+		for idle in [&blind, &copier] {
+			assert!(
+				!verifiers.contains(idle),
+				"request {request}: {idle} did not check"
+			);
+		}
+	}
 	let replaced = events(&stories, |e| match e {
 		RequestEvent::ExecutorReplaced { request, executor } => Some((*request, executor.clone())),
 		_ => None,
 	});
-	assert!(
-		replaced.iter().all(|(_, executor)| *executor == silent),
-		"{replaced:?}"
-	);
-	let replaced: BTreeSet<_> = replaced.into_iter().map(|r| r.0).collect();
-	assert_eq!(replaced, executed(&stories, &silent));
-	assert_eq!(offences(&stories), [], "it was not absent often enough");
-	trial.reform(3).await;
-
-	let silent = trial.corrupt(2, "silent-verifier", &[]).await;
-	let stories = trial.ask_until(2, |s| verified(s, &silent)).await;
-	let replaced = events(&stories, |e| match e {
-		RequestEvent::VerifierReplaced { verifier, .. } => Some(verifier.clone()),
-		_ => None,
-	});
-	assert!(!replaced.is_empty());
-	assert!(replaced.iter().all(|v| *v == silent), "{replaced:?}");
-	let finals = finals(&stories);
-	assert_eq!(finals.len(), requests(&stories).len());
-	assert!(
-		finals.iter().all(|(_, _, v)| !v.contains(&silent)),
-		"who did not check is not paid for it: {finals:?}"
-	);
-	assert_eq!(offences(&stories), []);
-	trial.reform(2).await;
-
-	let gone = trial.corrupt(1, "crash-after-answer", &[]).await;
-	let stories = trial.ask_until(4, |s| was_executor(s, &gone)).await;
-	trial.network.nodes[1].ended().await;
-	all_final_without(&stories, &gone);
-	// It had other duties too, and who is absent for the fourth time is reported.
-	for (request, offender, kind) in offences(&stories) {
-		assert_eq!(
-			(offender, kind),
-			(gone.clone(), OffenceKind::Absence),
-			"request {request}"
+	for (request, executor) in &replaced {
+		assert!(
+			[&mute, &gone, &copier].contains(&executor),
+			"request {request}: {executor}"
 		);
 	}
-	// Three of four still finalise.
+	let of_mute = replaced.iter().filter(|(_, e)| *e == mute).map(|r| r.0);
+	assert_eq!(of_mute.collect::<BTreeSet<_>>(), executed(&stories, &mute));
+	let replaced = events(&stories, |e| match e {
+		RequestEvent::VerifierReplaced { request, verifier } => Some((*request, verifier.clone())),
+		_ => None,
+	});
+	assert!(replaced.iter().any(|(_, v)| *v == blind), "{replaced:?}");
+	for (request, verifier) in &replaced {
+		assert!(
+			[&blind, &gone].contains(&verifier),
+			"request {request}: {verifier}"
+		);
+	}
+	assert!(!paid(&stories).iter().any(|(_, who)| *who == copier));
+	// Who was there before it was gone may have committed, and who is absent for the fourth time is reported.
+	use OffenceKind::{Absence, WithheldReveal};
+	let allowed: [(&AccountId, &[OffenceKind]); 4] = [
+		(&mute, &[Absence]),
+		(&blind, &[Absence]),
+		(&gone, &[Absence, WithheldReveal]),
+		(&copier, &[WithheldReveal]),
+	];
+	only_these_are_reported(&stories, &allowed);
+	// Six of seven still finalise.
 	let client = &trial.first().client;
 	let head = client.await_head("a block", false, |_| true).await;
 	client.await_finalized(*head.number()).await;
 }
 
-/// A validator that commits and does not show its evidence is reported, and the answer checked by others.
-async fn withheld(lie: &str) {
-	let mut trial = Trial::among(Network::start(&[]).await).await;
-	let liar = trial.corrupt(3, lie, &[]).await;
-	let stories = trial.ask_until(2, |s| was_reported(s, &liar)).await;
-	let missing = events(&stories, |e| match e {
-		RequestEvent::RevealMissing { member, .. } => Some(member.clone()),
-		_ => None,
-	});
-	assert!(!missing.is_empty());
-	assert!(missing.iter().all(|m| *m == liar), "{missing:?}");
-	let offences = offences(&stories);
-	assert_eq!(offences.len(), missing.len(), "{offences:?}");
-	for (_, offender, kind) in offences {
-		assert_eq!(
-			(offender, kind),
-			(liar.clone(), OffenceKind::WithheldReveal)
-		);
-	}
-	assert_eq!(finals(&stories).len(), requests(&stories).len());
-	let paid = events(&stories, |e| match e {
-		RequestEvent::Paid { who, .. } => Some(who.clone()),
-		_ => None,
-	});
-	assert!(!paid.contains(&liar), "{paid:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_withholds_its_reveal_is_reported() {
-	withheld("withhold-reveal").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_copies_has_nothing_to_show_and_is_reported() {
-	withheld("copycat").await;
-}
-
-/// What a request that a liar answered comes to, and whether everybody else was left in peace.
-fn lies_are_found(stories: &[Story], liar: &AccountId, kinds: &[OffenceKind]) {
-	let offences = offences(stories);
-	assert!(!offences.is_empty());
-	for (request, offender, kind) in &offences {
-		assert_eq!(offender, liar, "request {request}: {kind:?}");
-		assert!(kinds.contains(kind), "request {request}: {kind:?}");
-	}
-	// Nobody loses by the lie: everything is returned where the answer was wrong.
-	let rejected = events(stories, |e| match e {
-		RequestEvent::RequestRejected {
-			request,
-			answer,
-			executor,
-			..
-		} => Some((*request, *answer, executor.0.clone())),
-		_ => None,
-	});
-	for (request, answer, executor) in &rejected {
-		assert_eq!(
-			(answer, executor),
-			(&AnswerJudgement::Wrong, liar),
-			"request {request}"
-		);
-	}
-	let settled = finals(stories).len() + rejected.len();
-	assert_eq!(settled, requests(stories).len(), "nothing expired");
-}
-
-fn was_reported(story: &Story, who: &AccountId) -> bool {
-	let offences = offences(std::slice::from_ref(story));
-	offences.iter().any(|(_, offender, _)| offender == who)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dispute_among_four_ends_in_a_refund_and_nobody_is_blamed() {
-	let mut trial = Trial::among(Network::start(&[]).await).await;
-	let liar = trial.corrupt(3, "wrong-answer", &[]).await;
+	let liars: [Lying; 1] = [(3, "wrong-answer", &[])];
+	let (mut trial, [liar]) = Trial::among(Network::start(&[]).await, liars).await;
 	let stories = trial.ask_until(4, |s| was_executor(s, &liar)).await;
 	let lied = executed(&stories, &liar);
-	let rejected = events(&stories, |e| match e {
-		RequestEvent::RequestRejected {
-			request,
-			answer: AnswerJudgement::Undecided,
-			..
-		} => Some(*request),
-		_ => None,
-	});
-	assert_eq!(rejected.into_iter().collect::<BTreeSet<_>>(), lied);
+	let undecided = |request: &RequestId| (*request, AnswerJudgement::Undecided);
+	assert_eq!(rejected(&stories), lied.iter().map(undecided).collect());
 	assert_eq!(
 		finals(&stories).len() + lied.len(),
 		requests(&stories).len()
 	);
 	assert_eq!(offences(&stories), []);
-	let paid = events(&stories, |e| match e {
-		RequestEvent::Paid { request, .. } if lied.contains(request) => Some(*request),
-		_ => None,
-	});
-	assert!(paid.is_empty(), "nobody is paid for {paid:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn wrong_answers_and_invented_evidence_are_found_by_a_jury() {
-	let mut trial = Trial::among(Network::of_seven().await).await;
-	let liar = trial.corrupt(3, "wrong-answer", &[]).await;
-	let stories = trial.ask_until(6, |s| was_reported(s, &liar)).await;
-	lies_are_found(&stories, &liar, &[OffenceKind::FraudulentResult]);
-	let answers = executed(&stories, &liar).len();
-	assert_eq!(offences(&stories).len(), answers, "each of its lies");
-
-	let lazy = trial.corrupt(4, "lazy-verifier", &[]).await;
-	let stories = trial.ask_until(2, |s| was_reported(s, &lazy)).await;
-	lies_are_found(&stories, &lazy, &[OffenceKind::FraudulentEvidence]);
-	assert_eq!(
-		finals(&stories).len(),
-		requests(&stories).len(),
-		"the answers were right"
+	let paid = paid(&stories);
+	assert!(
+		!paid.iter().any(|(request, _)| lied.contains(request)),
+		"nobody is paid for a lie: {paid:?}"
 	);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_model_is_found_with_its_own_evidence_or_with_that_of_the_true_one() {
-	let mut trial = Trial::among(Network::of_seven().await).await;
-	let folder = trial.network.folder.path().join("cheap");
-	let cheap = quick(cheap_model(&folder, "cheap"));
-	for (index, lie) in [(3, "cheap-model"), (4, "prefill-attack")] {
-		let model = trial.network.nodes[index]
-			.import(&cheap)
-			.await
-			.expect("the cheap model can be imported");
-		let liar = trial.corrupt(index, lie, &["--liar-model", &model]).await;
-		let stories = trial.ask_until(6, |s| was_reported(s, &liar)).await;
-		let kinds = [
-			OffenceKind::FraudulentResult,
-			OffenceKind::FraudulentEvidence,
-		];
-		lies_are_found(&stories, &liar, &kinds);
-	}
+async fn wrong_answers_and_invented_evidence_are_found_by_a_jury() {
+	let liars: [Lying; 2] = [(3, "wrong-answer", &[]), (4, "lazy-verifier", &[])];
+	let (mut trial, [writer, lazy]) = Trial::among(Network::of_seven().await, liars).await;
+	let stories = trial
+		.ask_until(6, |s| was_reported(s, &writer) && was_reported(s, &lazy))
+		.await;
+	let lied = executed(&stories, &writer);
+	exactly_these_are_rejected(&stories, &lied);
+	let allowed: [(&AccountId, &[OffenceKind]); 2] = [
+		(&writer, &[OffenceKind::FraudulentResult]),
+		(&lazy, &[OffenceKind::FraudulentEvidence]),
+	];
+	only_these_are_reported(&stories, &allowed);
+	let found: BTreeSet<_> = reported(&stories, &writer)
+		.into_iter()
+		.map(|r| r.0)
+		.collect();
+	assert_eq!(found, lied, "each of its lies");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_answer_is_no_answer() {
-	let mut trial = Trial::among(Network::of_seven().await).await;
-	let liar = trial.corrupt(3, "replay", &[]).await;
-	let stories = trial.ask_until(6, |s| was_reported(s, &liar)).await;
-	lies_are_found(&stories, &liar, &[OffenceKind::FraudulentResult]);
+async fn another_model_is_found_with_its_own_evidence_or_with_that_of_the_true_one() {
+	let network = Network::of_seven().await;
+	let folder = network.folder.path().join("cheap");
+	let cheap = quick(cheap_model(&folder, "cheap"));
+	let mut model = String::new();
+	for index in [3, 4] {
+		let imported = network.nodes[index].import(&cheap).await;
+		model = imported.expect("the cheap model can be imported");
+	}
+	let with = ["--liar-model", &model];
+	let liars: [Lying; 2] = [(3, "cheap-model", &with), (4, "prefill-attack", &with)];
+	let (mut trial, [cheap, prefill]) = Trial::among(network, liars).await;
+	let stories = trial
+		.ask_until(6, |s| {
+			[&cheap, &prefill].iter().all(|liar| {
+				let kinds = reported(s, liar);
+				kinds
+					.iter()
+					.any(|(_, k)| *k == OffenceKind::FraudulentResult)
+			})
+		})
+		.await;
+	// As verifiers they vouch for each other, and one of them measures another model. Where the cheap model said what the true
+	// one says, there was no lie.
+	let kinds = &[
+		OffenceKind::FraudulentResult,
+		OffenceKind::FraudulentEvidence,
+	];
+	only_these_are_reported(&stories, &[(&cheap, kinds), (&prefill, kinds)]);
+	let lied: BTreeSet<_> = offences(&stories)
+		.into_iter()
+		.filter_map(|(request, _, kind)| (kind == OffenceKind::FraudulentResult).then_some(request))
+		.collect();
+	exactly_these_are_rejected(&stories, &lied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_answers_are_no_answers_and_withheld_evidence_is_none() {
+	let liars: [Lying; 2] = [(3, "replay", &[]), (4, "withhold-reveal", &[])];
+	let (mut trial, [replayer, silent]) = Trial::among(Network::of_seven().await, liars).await;
+	let stories = trial
+		.ask_until(6, |s| {
+			was_reported(s, &replayer) && was_reported(s, &silent)
+		})
+		.await;
+	let allowed: [(&AccountId, &[OffenceKind]); 2] = [
+		(&replayer, &[OffenceKind::FraudulentResult]),
+		(&silent, &[OffenceKind::WithheldReveal]),
+	];
+	only_these_are_reported(&stories, &allowed);
 	// What it answered afresh, the first and whatever ran beside it, was no lie, and is final.
-	let found: BTreeSet<_> = offences(&stories).into_iter().map(|o| o.0).collect();
-	let honest: BTreeSet<_> = finals(&stories).into_iter().map(|f| f.0).collect();
-	let answered = executed(&stories, &liar);
-	assert_eq!(found, answered.difference(&honest).copied().collect());
-	assert!(!answered.is_disjoint(&honest), "{answered:?}");
+	let found: BTreeSet<_> = reported(&stories, &replayer)
+		.into_iter()
+		.map(|r| r.0)
+		.collect();
+	let answered = executed(&stories, &replayer);
+	let honest: BTreeSet<_> = answered.difference(&found).copied().collect();
+	assert!(!honest.is_empty(), "{answered:?}");
+	exactly_these_are_rejected(&stories, &found);
+	let withheld = withheld(&stories);
+	assert!(withheld.iter().all(|(_, m)| *m == silent), "{withheld:?}");
+	assert_eq!(reported(&stories, &silent).len(), withheld.len());
+	assert!(!paid(&stories).iter().any(|(_, who)| *who == silent));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_liars_who_vouch_for_each_other_lose_to_one_honest_verifier() {
 	// At first three serve the model, so that every committee is the two liars and an honest one.
-	let mut trial = Trial::of(Network::of_seven().await, &[0, 3, 4]).await;
-	let liars = [
-		trial.corrupt(3, "collude", &[]).await,
-		trial.corrupt(4, "collude", &[]).await,
-	];
+	let liars: [Lying; 2] = [(3, "collude", &[]), (4, "collude", &[])];
+	let (trial, liars) = Trial::of(Network::of_seven().await, &[0, 3, 4], liars).await;
 	let stored = trial.first().stored(&format!("{:?}", trial.model));
 	let others = [1, 2, 5, 6];
 	for index in others {
@@ -411,20 +441,7 @@ async fn two_liars_who_vouch_for_each_other_lose_to_one_honest_verifier() {
 
 	let lied: BTreeSet<_> = liars.iter().flat_map(|l| executed(&stories, l)).collect();
 	assert!(lied.len() >= 2, "{lied:?}");
-	let wrong = events(&stories, |e| match e {
-		RequestEvent::RequestRejected {
-			request,
-			answer: AnswerJudgement::Wrong,
-			..
-		} => Some(*request),
-		_ => None,
-	});
-	assert_eq!(wrong.into_iter().collect::<BTreeSet<_>>(), lied);
-	let finals: BTreeSet<_> = finals(&stories).into_iter().map(|f| f.0).collect();
-	assert_eq!(
-		finals,
-		requests(&stories).difference(&lied).copied().collect()
-	);
+	exactly_these_are_rejected(&stories, &lied);
 	// The one who answered and the one who vouched for it.
 	let found: BTreeSet<_> = offences(&stories).into_iter().collect();
 	let expected = lied
