@@ -1,13 +1,25 @@
-//! Random sequences of requests, work, lies, silence, withdrawals and session changes, with the invariants of storage checked
+//! Random sequences of all calls, work, lies, silence, withdrawals and session changes, with the invariants of storage checked
 //! after each step. Money is neither made nor lost.
 
-use consilience_primitives::{report::Statement, request::Assurance};
-use polkadot_sdk::frame_support::{
-	assert_ok, pallet_prelude::Weight, storage::with_storage_layer, traits::fungible::InspectHold,
+use consilience_primitives::{
+	model::{Price, Task},
+	report::Statement,
+	request::Assurance,
+};
+use polkadot_sdk::{
+	frame_support::{
+		assert_ok, pallet_prelude::Weight, storage::with_storage_layer,
+		traits::fungible::InspectHold,
+	},
+	sp_runtime::Perbill,
 };
 use proptest::prelude::*;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{mock::*, HoldReason, Juries, NextRequest, OffenceRange, RequestInference, Requests};
+use crate::{
+	mock::*, HoldReason, Juries, NextRequest, OffenceRange, ProtocolParameters, RequestInference,
+	Requests,
+};
 
 #[derive(Clone, Debug)]
 enum Action {
@@ -49,6 +61,25 @@ enum Action {
 	Randomness(bool),
 	Deaf(bool),
 	Idle(bool),
+	/// Register a model that was removed, and have everybody serve it.
+	Register {
+		model: u8,
+	},
+	SetPrice {
+		model: u8,
+		per_request: u64,
+	},
+	Deprecate {
+		model: u8,
+		by_bob: bool,
+	},
+	Remove {
+		model: u8,
+	},
+	Govern {
+		executor: u8,
+		verifier: u8,
+	},
 	Block,
 }
 
@@ -83,7 +114,14 @@ fn action() -> impl Strategy<Value = Action> {
 		1 => (0u64..20, any::<bool>()).prop_map(|(request, by_bob)| Action::Cancel { request, by_bob }),
 		20 => (0usize..7, habit()).prop_map(|(validator, habit)| Action::Work { validator, habit }),
 		1 => (0usize..7, model.clone()).prop_map(|(validator, model)| Action::Withdraw { validator, model }),
-		2 => (0usize..7, model).prop_map(|(validator, model)| Action::Serve { validator, model }),
+		2 => (0usize..7, model.clone()).prop_map(|(validator, model)| Action::Serve { validator, model }),
+		1 => model.clone().prop_map(|model| Action::Register { model }),
+		1 => (model.clone(), 0u64..300).prop_map(|(model, per_request)| Action::SetPrice { model, per_request }),
+		// Mostly by somebody whose model it is not, so that there is a model most of the time.
+		1 => (model.clone(), prop::bool::weighted(0.8))
+			.prop_map(|(model, by_bob)| Action::Deprecate { model, by_bob }),
+		1 => model.prop_map(|model| Action::Remove { model }),
+		1 => (0u8..=100, 0u8..=100).prop_map(|(executor, verifier)| Action::Govern { executor, verifier }),
 		1 => prop::option::of(0usize..7).prop_map(|without| Action::Session { without }),
 		1 => prop::bool::weighted(0.8).prop_map(Action::Randomness),
 		1 => any::<bool>().prop_map(Action::Deaf),
@@ -182,9 +220,61 @@ fn act(action: Action) {
 		Action::Randomness(on) => set_vrf(on),
 		Action::Deaf(deaf) => set_deaf(deaf),
 		Action::Idle(idle) => set_idle(if idle { Weight::MAX } else { Weight::zero() }),
+		Action::Register { model } => {
+			let task = if model == TEXT {
+				Task::TextGeneration
+			} else {
+				Task::Tensor
+			};
+			let registered = with_storage_layer(|| {
+				ModelRegistry::register(
+					RuntimeOrigin::signed(OWNER),
+					id(model),
+					spec(task),
+					price(),
+				)
+			});
+			if registered.is_ok() {
+				for validator in VALIDATORS {
+					act(Action::Serve {
+						validator: (validator - VALIDATORS[0]) as usize,
+						model,
+					});
+				}
+			}
+		}
+		Action::SetPrice { model, per_request } => {
+			let price = Price {
+				per_request,
+				..price()
+			};
+			let _ = ModelRegistry::set_price(RuntimeOrigin::signed(OWNER), id(model), price);
+		}
+		Action::Deprecate { model, by_bob } => {
+			let who = if by_bob { BOB } else { OWNER };
+			let _ = with_storage_layer(|| {
+				ModelRegistry::deprecate(RuntimeOrigin::signed(who), id(model))
+			});
+		}
+		Action::Remove { model } => {
+			let _ = with_storage_layer(|| {
+				ModelRegistry::remove(RuntimeOrigin::signed(OWNER), id(model))
+			});
+		}
+		Action::Govern { executor, verifier } => {
+			let parameters = ProtocolParameters {
+				executor_share: Perbill::from_percent(executor.into()),
+				verifier_share: Perbill::from_percent(verifier.into()),
+				..crate::Parameters::<Test>::get()
+			};
+			let _ = Inference::set_parameters(RuntimeOrigin::root(), parameters);
+		}
 		Action::Block => next_block(),
 	}
 }
+
+/// How many actions were tried: `scripts/bench protocol` shows it.
+static ACTIONS: AtomicU64 = AtomicU64::new(0);
 
 fn cases() -> u32 {
 	// The nightly run asks for more.
@@ -202,6 +292,7 @@ proptest! {
 		externalities().execute_with(|| {
 			let money = total();
 			for action in actions {
+				ACTIONS.fetch_add(1, Ordering::Relaxed);
 				act(action);
 				ModelRegistry::do_try_state().unwrap();
 				Inference::do_try_state().unwrap();
