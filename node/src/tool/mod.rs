@@ -9,6 +9,7 @@ mod canonicalise;
 mod chain;
 mod confine;
 mod engine;
+mod exactness;
 mod failure;
 mod input;
 mod model;

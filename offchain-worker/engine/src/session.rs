@@ -8,7 +8,8 @@ use ort::{
 	ep,
 	memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
 	session::{
-		builder::GraphOptimizationLevel, IoBinding, Session, SessionInputValue, SessionOutputs,
+		builder::{GraphOptimizationLevel, SessionBuilder},
+		IoBinding, Session, SessionInputValue, SessionOutputs,
 	},
 	value::{DynValue, Outlet, TensorRefMut, ValueType},
 	AsPointer,
@@ -28,6 +29,11 @@ pub enum Provider {
 		device: i32,
 	},
 }
+
+/// ONNX Runtime's key for the folder of a graph's external data where the graph itself comes from memory.
+const EXTERNAL_DATA: &str = "session.model_external_initializers_file_folder_path";
+/// ONNX Runtime's key for the file that takes the weights of an optimised graph.
+const OPTIMIZED_DATA: &str = "session.optimized_model_external_initializers_file_name";
 
 impl Provider {
 	/// ONNX Runtime's name for it, as it stands in a manifest's numerics profile.
@@ -172,6 +178,24 @@ unsafe fn bind_pointer(
 	Ok(status?)
 }
 
+/// What every session has: optimisation and threads.
+fn builder(
+	threads: usize,
+	optimization: GraphOptimizationLevel,
+	provider: Provider,
+) -> Result<SessionBuilder, EngineError> {
+	let failed = |e: &dyn fmt::Display| EngineError::Run(e.to_string());
+	Session::builder(environment(provider)?)
+		.map_err(|e| failed(&e))?
+		.with_optimization_level(optimization)
+		.map_err(|e| failed(&e))?
+		.with_intra_threads(threads.max(1))
+		.map_err(|e| failed(&e))?
+		// Spinning threads would take the cores that author blocks.
+		.with_intra_op_spinning(false)
+		.map_err(|e| failed(&e))
+}
+
 /// A session of the graph in a file on this provider, or why there is none.
 fn open(
 	path: &Path,
@@ -180,17 +204,8 @@ fn open(
 	provider: Provider,
 	device_memory: Option<u64>,
 ) -> Result<Session, EngineError> {
-	let environment = environment(provider)?;
 	let load = |e: &dyn fmt::Display| EngineError::load(path, e);
-	let mut builder = Session::builder(environment)
-		.map_err(|e| load(&e))?
-		.with_optimization_level(optimization)
-		.map_err(|e| load(&e))?
-		.with_intra_threads(threads.max(1))
-		.map_err(|e| load(&e))?
-		// Spinning threads would take the cores that author blocks.
-		.with_intra_op_spinning(false)
-		.map_err(|e| load(&e))?;
+	let mut builder = builder(threads, optimization, provider)?;
 	if let Provider::Cuda { device } = provider {
 		// What makes evidence differ from run to run or from the CPU's, and can be switched off: ten-bit products, algorithms
 		// chosen by a stopwatch, sums in whatever order threads arrive.
@@ -244,6 +259,41 @@ impl Graph {
 			}
 		};
 		tracing::info!(target: LOG_TARGET, "{} loaded on {in_force}", path.display());
+		Ok(Self::new(session, in_force))
+	}
+
+	/// Loads a graph from memory, to be run as it is. Its external data are beside `path`, where it came from.
+	pub(crate) fn load_bytes(
+		path: &Path,
+		bytes: &[u8],
+		threads: usize,
+	) -> Result<Self, EngineError> {
+		let load = |e: &dyn std::fmt::Display| EngineError::load(path, e);
+		let folder = path.parent().unwrap_or(Path::new("")).display().to_string();
+		let session = builder(threads, GraphOptimizationLevel::Disable, Provider::Cpu)?
+			.with_config_entry(EXTERNAL_DATA, folder)
+			.map_err(|e| load(&e))?
+			.commit_from_memory(bytes)
+			.map_err(|e| load(&e))?;
+		Ok(Self::new(session, Provider::Cpu))
+	}
+
+	/// Writes the graph that the optimiser makes of this one on the CPU; its weights come to stand beside it.
+	pub(crate) fn optimize(path: &Path, optimization: &str, to: &Path) -> Result<(), EngineError> {
+		let load = |e: &dyn std::fmt::Display| EngineError::load(path, e);
+		let weights = to.with_extension("weights");
+		let name = weights.file_name().unwrap_or_default().to_string_lossy();
+		builder(1, level(optimization)?, Provider::Cpu)?
+			.with_config_entry(OPTIMIZED_DATA, name)
+			.map_err(|e| load(&e))?
+			.with_optimized_model_path(to)
+			.map_err(|e| load(&e))?
+			.commit_from_file(path)
+			.map_err(|e| load(&e))?;
+		Ok(())
+	}
+
+	fn new(session: Session, provider: Provider) -> Self {
 		let info = specs(session.inputs()).and_then(|inputs| {
 			Ok(GraphInfo {
 				inputs,
@@ -251,7 +301,7 @@ impl Graph {
 				opset: session.opset_for_domain("").unwrap_or_default(),
 			})
 		});
-		Ok(Self {
+		Self {
 			inputs: session
 				.inputs()
 				.iter()
@@ -259,9 +309,9 @@ impl Graph {
 				.collect(),
 			outputs: session.outputs().iter().map(|o| o.name().into()).collect(),
 			session: Mutex::new(session),
-			provider: in_force,
+			provider,
 			info,
-		})
+		}
 	}
 
 	/// What the graph takes and gives, if it is made of tensors only.

@@ -4,6 +4,7 @@
 
 mod cards;
 mod cuda;
+mod exactness;
 mod fixtures;
 mod hostile;
 mod isolation;
