@@ -1,7 +1,7 @@
 //! The engine's half of `scripts/bench engine`: takes a command a line, and says what it took, a JSON object a line. The script
 //! runs the other half of each pair in between.
 //!
-//!     bench SMOLLM2 MAGIKA THREADS        the folders that `scripts/setup` made
+//!     bench models FOLDER THREADS         where `scripts/setup` put the models; each is opened when it is first asked for
 //!     bench model FOLDER THREADS PROVIDER PROMPT TOKENS [DEVICE-MEMORY]
 //!                                         one language model by itself: writes an answer of so many tokens to a prompt of about so
 //!                                         many, checks it, and says what that took
@@ -11,6 +11,7 @@
 //! A failure ends it with a message: a bench with a part missing says nothing.
 
 use std::{
+	collections::HashMap,
 	error::Error,
 	io::{BufRead, BufReader, Write},
 	path::{Path, PathBuf},
@@ -88,6 +89,14 @@ fn config(threads: u32) -> EngineConfig {
 	}
 }
 
+/// Every text is computed for itself, so that the same may be asked again.
+fn forgetful(threads: u32) -> EngineConfig {
+	EngineConfig {
+		prefix_bytes: 0,
+		..config(threads)
+	}
+}
+
 fn import(folder: &Path, threads: u32) -> Result<Import> {
 	let runner = InProcess(Engine::new(config(threads))?);
 	Ok(Import::read(folder, &runner, &mut |_| ())?)
@@ -125,7 +134,9 @@ fn model(folder: &Path, config: EngineConfig, prompt: usize, length: u32) -> Res
 	text.decode(1, 4)?; // the first runs allocate
 	let decode = text.decode(1, length)?;
 	let prefill = text.prefill(prompt)?;
-	let checked = text.checked(length)?;
+	let (question, seed) = (story(length)?, H256::repeat_byte(1));
+	let (generate, _, output) = text.write(&question, &seed)?;
+	let (check, verdict) = text.verdict(&question, &seed, &output)?;
 	let (resident, data) = memory()?;
 	let rate = |of: &Value| {
 		of["tokens"].as_f64().unwrap_or_default() / of["seconds"].as_f64().unwrap_or(1.0)
@@ -140,26 +151,17 @@ fn model(folder: &Path, config: EngineConfig, prompt: usize, length: u32) -> Res
 			"decode_tokens": decode["tokens"],
 			"prefill_tokens_per_s": rate(&prefill),
 			"prefill_tokens": prefill["tokens"],
-			"generate_s": checked.generate,
-			"check_s": checked.check,
-			"check_over_generate": checked.check / checked.generate,
-			"answer_tokens": checked.answer,
-			"margin_max": f64::from(checked.verdict.margin_max) / 65_536.0,
-			"accepted": checked.verdict.within(&policy.accept),
+			"generate_s": generate,
+			"check_s": check,
+			"check_over_generate": check / generate,
+			"answer_tokens": tokens(&output),
+			"margin_max": f64::from(verdict.margin_max) / 65_536.0,
+			"accepted": verdict.within(&policy.accept),
 			"peak_resident_bytes": resident,
 			"data_bytes": data,
 		})
 	);
 	Ok(())
-}
-
-/// An answer that was written and checked.
-struct Checked {
-	generate: f64,
-	check: f64,
-	answer: usize,
-	fed: usize,
-	verdict: Verdict,
 }
 
 /// The language model, in this process.
@@ -193,9 +195,9 @@ fn tokens(output: &Output) -> usize {
 }
 
 impl Text {
-	fn open(folder: &Path, threads: u32) -> Result<Self> {
-		let manifest = import(folder, threads)?.manifest;
-		let engine = Engine::new(config(threads))?;
+	fn open(folder: &Path, config: EngineConfig) -> Result<Self> {
+		let manifest = import(folder, config.threads)?.manifest;
+		let engine = Engine::new(config)?;
 		let model = engine.load_manifest(folder, manifest)?;
 		Ok(Self { engine, model })
 	}
@@ -238,58 +240,98 @@ impl Text {
 		Ok(json!({"seconds": seconds, "tokens": self.prompt_tokens() - before}))
 	}
 
-	/// Writes an answer to a chat, sampled, and checks it, which must find nothing.
-	fn check(&self, length: u32) -> Result<Value> {
-		let checked = self.checked(length)?;
-		if checked.verdict != Verdict::default() {
-			return Err(format!("the engine doubts its own answer: {:?}", checked.verdict).into());
+	/// An answer's seconds, tokens of its prompt that were fed, and the answer.
+	fn write(&self, input: &Input, seed: &H256) -> Result<(f64, u64, Output)> {
+		let (before, began) = (self.prompt_tokens(), Instant::now());
+		let output = self.engine.run(self.model, input, seed)?;
+		let seconds = began.elapsed().as_secs_f64();
+		Ok((seconds, self.prompt_tokens() - before, output))
+	}
+
+	/// Seconds of a check, and what it says of the answer.
+	fn verdict(&self, input: &Input, seed: &H256, output: &Output) -> Result<(f64, Verdict)> {
+		let began = Instant::now();
+		let evidence = self
+			.engine
+			.measure(self.model, input, seed, Some(output), &H256::zero())?;
+		Ok((began.elapsed().as_secs_f64(), evidence.verdict))
+	}
+
+	/// Seconds of a check of an answer that is right.
+	fn measure(&self, input: &Input, seed: &H256, output: &Output) -> Result<f64> {
+		let (seconds, verdict) = self.verdict(input, seed, output)?;
+		if verdict != Verdict::default() {
+			return Err(format!("the engine doubts its own answer: {verdict:?}").into());
 		}
-		Ok(json!({
-			"generate": checked.generate,
-			"check": checked.check,
-			"answer": checked.answer,
-			"fed": checked.fed,
-		}))
+		Ok(seconds)
 	}
 
 	/// Writes an answer to a chat, sampled, and checks it.
-	fn checked(&self, length: u32) -> Result<Checked> {
-		let long = |_| "the question is too long";
-		let message = Message {
-			role: Role::User,
-			content: b"Write a long story about a lighthouse keeper, a storm and a lost ship."
-				.to_vec()
-				.try_into()
-				.map_err(long)?,
-		};
-		let input = Input::TextGeneration {
-			prompt: Prompt::Chat(vec![message].try_into().map_err(|_| "one message fits")?),
-			sampling: Sampling {
-				max_tokens: length,
-				temperature: 1_000,
-				..Default::default()
-			},
-		};
+	fn check(&self, length: u32) -> Result<Value> {
+		let input = story(length)?;
 		let seed = H256::repeat_byte(1);
-		let before = self.prompt_tokens();
-		let began = Instant::now();
-		let output = self.engine.run(self.model, &input, &seed)?;
-		let generate = began.elapsed().as_secs_f64();
-		let prompt = self.prompt_tokens() - before;
-		let began = Instant::now();
-		let evidence =
-			self.engine
-				.measure(self.model, &input, &seed, Some(&output), &H256::zero())?;
-		let check = began.elapsed().as_secs_f64();
+		let (generate, prompt, output) = self.write(&input, &seed)?;
+		let check = self.measure(&input, &seed, &output)?;
 		let answer = tokens(&output);
-		Ok(Checked {
-			generate,
-			check,
-			answer,
-			fed: prompt as usize + answer - 1,
-			verdict: evidence.verdict,
-		})
+		Ok(json!({
+			"generate": generate,
+			"seconds": check,
+			"answer": answer,
+			"fed": prompt as usize + answer - 1,
+		}))
 	}
+
+	/// Two questions after one long instruction of about so many tokens, which nobody has given before; and a check of the second
+	/// answer. `fresh` does the same and keeps nothing.
+	fn reuse(&self, fresh: &Self, length: usize, round: usize) -> Result<Value> {
+		let instruction = format!(
+			"In round {round} say nothing but{}.",
+			" word".repeat(length)
+		);
+		let ask = |question| {
+			let messages = [(Role::System, &instruction[..]), (Role::User, question)];
+			chat(&messages, 16, 0)
+		};
+		let (first, second) = (ask("What is a ship?")?, ask("What is a storm?")?);
+		let seed = H256::zero();
+		let mut seconds = Vec::new();
+		for text in [self, fresh] {
+			text.write(&first, &seed)?;
+			let (written, _, output) = text.write(&second, &seed)?;
+			seconds.push((written, text.measure(&second, &seed, &output)?));
+		}
+		Ok(json!({
+			"second": seconds[0].0,
+			"check": seconds[0].1,
+			"fresh_second": seconds[1].0,
+			"fresh_check": seconds[1].1,
+		}))
+	}
+}
+
+/// A question with a long answer.
+fn story(max_tokens: u32) -> Result<Input> {
+	let question = "Write a long story about a lighthouse keeper, a storm and a lost ship.";
+	chat(&[(Role::User, question)], max_tokens, 1_000)
+}
+
+fn chat(messages: &[(Role, &str)], max_tokens: u32, temperature: u16) -> Result<Input> {
+	let message = |(role, text): &(Role, &str)| -> Result<Message> {
+		let content = text.as_bytes().to_vec();
+		Ok(Message {
+			role: *role,
+			content: content.try_into().map_err(|_| "a message is too long")?,
+		})
+	};
+	let messages = messages.iter().map(message).collect::<Result<Vec<_>>>()?;
+	Ok(Input::TextGeneration {
+		prompt: Prompt::Chat(messages.try_into().map_err(|_| "too many messages")?),
+		sampling: Sampling {
+			max_tokens,
+			temperature,
+			..Default::default()
+		},
+	})
 }
 
 /// Another process of this program.
@@ -448,6 +490,62 @@ fn serve(socket: &Path, threads: u32) -> Result<()> {
 	Ok(())
 }
 
+/// What was opened so far.
+struct Opened {
+	models: PathBuf,
+	threads: u32,
+	/// By name, the second of each with a memory for prefixes.
+	texts: HashMap<(String, bool), Text>,
+	small: Option<Small>,
+}
+
+impl Opened {
+	fn open(&mut self, model: &str, keeps: bool) -> Result<(String, bool)> {
+		let key = (model.to_owned(), keeps);
+		if !self.texts.contains_key(&key) {
+			let config = match keeps {
+				true => config(self.threads),
+				false => forgetful(self.threads),
+			};
+			let text = Text::open(&self.models.join(model), config)?;
+			self.texts.insert(key.clone(), text);
+		}
+		Ok(key)
+	}
+
+	fn text(&mut self, model: &str) -> Result<&Text> {
+		let key = self.open(model, false)?;
+		Ok(&self.texts[&key])
+	}
+
+	fn small(&mut self, model: &str) -> Result<&mut Small> {
+		if self.small.is_none() {
+			self.small = Some(Small::open(&self.models.join(model), self.threads)?);
+		}
+		Ok(self.small.as_mut().ok_or("it was opened")?)
+	}
+
+	/// Does a command: its words are what, the model's name, and numbers.
+	fn run(&mut self, words: &[&str]) -> Result<Value> {
+		let [what, model, numbers @ ..] = words else {
+			return Err("a command has a model".into());
+		};
+		let numbers: Vec<usize> =
+			(numbers.iter().map(|n| n.parse())).collect::<std::result::Result<_, _>>()?;
+		match (*what, &numbers[..]) {
+			("decode", [streams, length]) => self.text(model)?.decode(*streams, *length as u32),
+			("prefill", [length]) => self.text(model)?.prefill(*length),
+			("check", [length]) => self.text(model)?.check(*length as u32),
+			("reuse", [length, round]) => {
+				let (keeps, fresh) = (self.open(model, true)?, self.open(model, false)?);
+				self.texts[&keeps].reuse(&self.texts[&fresh], *length, *round)
+			}
+			("small", [times]) => self.small(model)?.run(*times),
+			_ => Err(format!("{words:?} is no command").into()),
+		}
+	}
+}
+
 fn main() -> Result<()> {
 	let arguments: Vec<String> = std::env::args().skip(1).collect();
 	if let [first, folder, threads, provider, prompt, tokens, rest @ ..] = &arguments[..] {
@@ -458,7 +556,7 @@ fn main() -> Result<()> {
 				device_memory,
 				no_fallback: true,
 				beyond_profile: true,
-				..config(threads.parse()?)
+				..forgetful(threads.parse()?)
 			};
 			return model(Path::new(folder), asked, prompt.parse()?, tokens.parse()?);
 		}
@@ -472,22 +570,17 @@ fn main() -> Result<()> {
 		"bare" => return bare(Path::new(second), threads),
 		_ => (),
 	}
-	let text = Text::open(&PathBuf::from(first), threads)?;
-	let mut small = Small::open(&PathBuf::from(second), threads)?;
+	let mut opened = Opened {
+		models: second.into(),
+		threads,
+		texts: HashMap::new(),
+		small: None,
+	};
 	println!("{}", json!({"ready": true}));
 	for line in std::io::stdin().lock().lines() {
 		let line = line?;
 		let words: Vec<&str> = line.split_whitespace().collect();
-		let number =
-			|i: usize| -> Result<usize> { Ok(words.get(i).ok_or("a number is missing")?.parse()?) };
-		let result = match words.first().copied() {
-			Some("decode") => text.decode(number(1)?, number(2)? as u32)?,
-			Some("prefill") => text.prefill(number(1)?)?,
-			Some("check") => text.check(number(1)? as u32)?,
-			Some("small") => small.run(number(1)?)?,
-			_ => return Err(format!("{line:?} is no command").into()),
-		};
-		println!("{result}");
+		println!("{}", opened.run(&words)?);
 	}
 	Ok(())
 }
