@@ -200,7 +200,7 @@ impl Runner for Measures {
 		let (output, mut evidence) = Fake.reference(folder, manifest)?;
 		if manifest.policy.class == NumericClass::Tolerant {
 			evidence.fingerprint = Fingerprint::Values {
-				shape: 0,
+				tag: 0,
 				values: List::new(),
 			};
 		}

@@ -28,7 +28,7 @@ use serde::Serialize;
 
 use crate::{
 	onnx::Program,
-	session::{Graph, Provider},
+	session::{Graph, Placement},
 	tensor::Raw,
 	EngineError,
 };
@@ -332,7 +332,7 @@ impl Measurement<'_> {
 			&self.path,
 			setting.threads,
 			&setting.optimization,
-			Provider::Cpu,
+			Placement::default(),
 		)?;
 		self.at(&setting.name(), LOAD);
 		Ok(graph)
