@@ -26,7 +26,7 @@ pub fn quick(folder: PathBuf) -> PathBuf {
 	let path = folder.join("model.json");
 	let card = fs::read(&path).expect("a model's folder has a card");
 	let mut card: Value = serde_json::from_slice(&card).expect("a card is JSON");
-	card["time"]["base_blocks"] = json!(6);
+	card["time"] = json!({ "base_blocks": 6, "output_units_per_block": 16 });
 	fs::write(&path, card.to_string()).expect("the test's folder is writable");
 	folder
 }
