@@ -41,14 +41,10 @@ pub fn positions(seed: &H256, count: u8, positions: u32) -> Vec<u32> {
 	draw(seed, 0, count.into(), positions)
 }
 
-/// Vocabulary entries whose logits are compared at `position` (tolerant class).
+/// Vocabulary entries whose logits are compared at `position` (tolerant class). What a challenge asks of tensors:
+/// [`crate::sketch`].
 pub fn entries(seed: &H256, position: u32, count: u8, vocabulary: u32) -> Vec<u32> {
 	draw(seed, 1 + position, count.into(), vocabulary)
-}
-
-/// Elements of the outputs, counted over all of them in order, that are compared (tensors and embeddings).
-pub fn elements(seed: &H256, count: u8, elements: u32) -> Vec<u32> {
-	draw(seed, 0, count.into(), elements)
 }
 
 #[cfg(test)]

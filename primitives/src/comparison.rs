@@ -254,7 +254,7 @@ pub fn judge(policy: &VerificationPolicy, fingerprints: &[&Fingerprint]) -> Vec<
 	let values: Option<Vec<_>> = fingerprints
 		.iter()
 		.map(|f| match f {
-			Fingerprint::Values { shape, values } => Some((*shape, &values[..])),
+			Fingerprint::Values { tag, values } => Some((*tag, &values[..])),
 			Fingerprint::Digest(_) => None,
 		})
 		.collect();
@@ -282,7 +282,7 @@ fn judge_digests(fingerprints: &[&Fingerprint]) -> Vec<Judgement> {
 		.collect()
 }
 
-/// Tolerant class. Fingerprints of another shape or length than most are not comparable: they are fraud against a majority
+/// Tolerant class. Fingerprints of another tag or length than most are not comparable: they are fraud against a majority
 /// and grey without one.
 fn judge_values(policy: &VerificationPolicy, fingerprints: &[(u32, &[i32])]) -> Vec<Judgement> {
 	let form = |f: &(u32, &[i32])| (f.0, f.1.len());
@@ -426,7 +426,7 @@ mod tests {
 
 	fn values(v: &[i32]) -> Fingerprint {
 		Fingerprint::Values {
-			shape: 0,
+			tag: 0,
 			values: v.to_vec().try_into().unwrap(),
 		}
 	}
@@ -502,10 +502,10 @@ mod tests {
 	}
 
 	#[test]
-	fn another_shape_of_the_same_length_is_no_near_value() {
+	fn another_tag_is_no_near_value() {
 		let mut other = values(&[0]);
-		if let Fingerprint::Values { shape, .. } = &mut other {
-			*shape = 1;
+		if let Fingerprint::Values { tag, .. } = &mut other {
+			*tag = 1;
 		}
 		assert_eq!(
 			judged(&[values(&[0]), values(&[0]), other.clone()])[2],

@@ -6,9 +6,9 @@ use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-	challenge, fixed,
 	model::{NumericClass, VerificationPolicy},
 	request::Output,
+	sketch::sketch,
 	tensor::{Tensor, TensorError},
 	List, RequestId,
 };
@@ -19,7 +19,7 @@ pub const MAX_VALUES: u32 = 64;
 /// Random bytes that keep a commitment from being guessed.
 pub type Salt = [u8; 16];
 
-/// What the model's numbers were at the places that the challenge drew.
+/// What the model's numbers were: at the places that the challenge drew (text), or summed as it drew (tensors).
 #[derive(
 	Clone,
 	Debug,
@@ -41,9 +41,9 @@ pub enum Fingerprint {
 	Digest([u8; 16]),
 	/// Tolerant class.
 	Values {
-		/// Tag of the outputs' names, element types and shapes; zero for text. Compared exactly.
+		/// Tag of what is compared exactly of tensors ([`sketch`]); zero for text.
 		#[codec(compact)]
-		shape: u32,
+		tag: u32,
 		/// Fixed-point values in steps of the policy, compared within its bounds.
 		values: List<i32, MAX_VALUES>,
 	},
@@ -116,8 +116,8 @@ impl Evidence {
 			}
 	}
 
-	/// The evidence that a graph's outputs give under a challenge: a digest of everything (exact class), or a tag of the
-	/// shapes and the drawn elements (tolerant class).
+	/// The evidence that a graph's outputs give under a challenge: a digest of everything (exact class), or a [`sketch`] of it
+	/// (tolerant class).
 	pub fn of_tensors(
 		outputs: &[Tensor],
 		seed: &H256,
@@ -126,40 +126,12 @@ impl Evidence {
 		let fingerprint = match policy.class {
 			NumericClass::Exact => (seed, outputs).using_encoded(Fingerprint::digest),
 			NumericClass::Tolerant => {
-				let mut total = 0u32;
-				for t in outputs {
-					total = total
-						.checked_add(t.elements()?)
-						.ok_or(TensorError::TooManyElements)?;
-				}
-				let mut values = List::new();
-				let mut push = |value| {
+				let (tag, values) = sketch(outputs, seed, policy.positions, policy.fraction_bits)?;
+				Fingerprint::Values {
+					tag,
 					// Policies that ask for more values are refused; what goes beyond is not compared.
-					let _ = values.try_push(value);
-				};
-				let shape = outputs
-					.iter()
-					.map(|t| (&t.name, t.datatype, &t.shape))
-					.collect::<alloc::vec::Vec<_>>()
-					.using_encoded(fixed::tag);
-				let (mut before, mut left) = (0u32, outputs.iter());
-				let mut current = left.next();
-				for index in challenge::elements(seed, policy.positions, total) {
-					while let Some(t) = current {
-						let elements = t.elements()?;
-						if index - before < elements {
-							break;
-						}
-						before += elements;
-						current = left.next();
-					}
-					let Some(t) = current else { break };
-					push(
-						fixed::element(t, index - before, policy.fraction_bits)?
-							.ok_or(TensorError::WrongLength)?,
-					);
+					values: List::truncate_from(values),
 				}
-				Fingerprint::Values { shape, values }
 			}
 		};
 		Ok(Self {
@@ -256,33 +228,34 @@ mod tests {
 		}
 	}
 
+	fn values(outputs: &[Tensor], positions: u8) -> Vec<i32> {
+		let policy = policy(NumericClass::Tolerant, positions);
+		let evidence = Evidence::of_tensors(outputs, &H256::zero(), &policy).unwrap();
+		match evidence.fingerprint {
+			Fingerprint::Values { values, .. } => values.into_inner(),
+			Fingerprint::Digest(_) => panic!("tolerant evidence has values"),
+		}
+	}
+
 	#[test]
-	fn elements_are_found_across_outputs() {
+	fn few_elements_are_compared_one_by_one_across_outputs() {
 		let outputs = [
 			tensor("a", &[1.0, 2.0]),
 			tensor("empty", &[]),
 			tensor("b", &[3.0, 4.0, 5.0]),
 		];
-		let all = policy(NumericClass::Tolerant, 64);
-		let Fingerprint::Values { values, .. } =
-			Evidence::of_tensors(&outputs, &H256::zero(), &all)
-				.unwrap()
-				.fingerprint
-		else {
-			panic!("tolerant evidence has values")
-		};
-		assert_eq!(values[..], [16, 32, 48, 64, 80]);
+		assert_eq!(values(&outputs, 64), [16, 32, 48, 64, 80]);
 	}
 
 	#[test]
 	fn one_output_number_is_enough() {
-		let outputs = [tensor("p", &[0.5])];
-		let evidence =
-			Evidence::of_tensors(&outputs, &H256::zero(), &policy(NumericClass::Tolerant, 16));
-		let Fingerprint::Values { values, .. } = evidence.unwrap().fingerprint else {
-			panic!()
-		};
-		assert_eq!(values[..], [8]);
+		assert_eq!(values(&[tensor("p", &[0.5])], 16), [8]);
+	}
+
+	#[test]
+	fn a_policy_that_asks_for_too_many_values_gets_what_evidence_holds() {
+		let outputs = [tensor("p", &[0.5; 300])];
+		assert_eq!(values(&outputs, 255).len(), MAX_VALUES as usize);
 	}
 
 	#[test]

@@ -1,23 +1,43 @@
 //! Floats as fixed-point integers, read from their bits.
 //!
-//! Block execution may not touch a float, so values of tensors are compared as integers in steps of 2⁻ᶠ, where `f` is the
-//! policy's `fraction_bits`. Conversion rounds to the nearest step, halves away from zero; what is too large saturates to
-//! ±[`i32::MAX`], and what is not a number becomes [`NAN`], which is far from everything else.
+//! Block execution may not touch a float, so values are compared as integers in steps of 2⁻ᶠ, where `f` is the policy's
+//! `fraction_bits`. Conversion rounds to the nearest step, halves away from zero; what is too large saturates.
 
-use crate::tensor::{DataType, Tensor, TensorError};
+use codec::Encode;
 
-/// Stands for "not a number".
+use crate::tensor::{DataType, Tensor};
+
+/// Stands for "not a number" among the values of a text's fingerprint, far from everything else.
 pub const NAN: i32 = i32::MIN;
 
-/// Converts the bits of an IEEE 754 number with so many exponent and mantissa bits.
-fn ieee(bits: u64, exponent_bits: u32, mantissa_bits: u32, fraction_bits: u8) -> i32 {
+/// A float that is no finite number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode)]
+pub enum NotFinite {
+	/// Not a number, whatever its payload.
+	Nan,
+	/// More than every number.
+	Infinity,
+	/// Less than every number.
+	MinusInfinity,
+}
+
+/// Converts the bits of an IEEE 754 number with so many exponent and mantissa bits; saturates at ±[`i64::MAX`].
+fn ieee(
+	bits: u64,
+	exponent_bits: u32,
+	mantissa_bits: u32,
+	fraction_bits: u8,
+) -> Result<i64, NotFinite> {
 	let mantissa = bits & ((1 << mantissa_bits) - 1);
 	let exponent = (bits >> mantissa_bits) & ((1 << exponent_bits) - 1);
 	let negative = (bits >> (exponent_bits + mantissa_bits)) & 1 == 1;
 	let top = (1u64 << exponent_bits) - 1;
-	let signed = |magnitude: i32| if negative { -magnitude } else { magnitude };
 	if exponent == top {
-		return if mantissa == 0 { signed(i32::MAX) } else { NAN };
+		return Err(match (mantissa, negative) {
+			(0, false) => NotFinite::Infinity,
+			(0, true) => NotFinite::MinusInfinity,
+			_ => NotFinite::Nan,
+		});
 	}
 	let bias = (1i64 << (exponent_bits - 1)) - 1;
 	let (significand, power) = if exponent == 0 {
@@ -28,103 +48,61 @@ fn ieee(bits: u64, exponent_bits: u32, mantissa_bits: u32, fraction_bits: u8) ->
 			exponent as i64 - bias - i64::from(mantissa_bits),
 		)
 	};
-	scale(significand, power + i64::from(fraction_bits), signed)
+	let magnitude = scale(significand, power + i64::from(fraction_bits));
+	Ok(if negative { -magnitude } else { magnitude })
 }
 
-/// `significand` × 2^`power`, rounded and saturated.
-fn scale(significand: u64, power: i64, signed: impl Fn(i32) -> i32) -> i32 {
-	let magnitude = if significand == 0 || power < -64 {
+/// `significand` × 2^`power`, rounded and saturated. Significands have 53 bits at most.
+fn scale(significand: u64, power: i64) -> i64 {
+	let magnitude = if significand == 0 || power <= -64 {
 		0
-	} else if power >= 31 {
-		u128::MAX
-	} else if power >= 0 {
-		u128::from(significand) << power
+	} else if power < 0 {
+		let shift = power.unsigned_abs();
+		(significand + (1 << (shift - 1))) >> shift
+	} else if power < i64::from(significand.leading_zeros()) {
+		significand << power
 	} else {
-		let shift = power.unsigned_abs() as u32;
-		(u128::from(significand) + (1u128 << (shift - 1))) >> shift
+		u64::MAX
 	};
-	signed(i32::try_from(magnitude).unwrap_or(i32::MAX))
+	i64::try_from(magnitude).unwrap_or(i64::MAX)
+}
+
+/// In 32 bits: saturated at ±[`i32::MAX`], as infinities are, and [`NAN`].
+fn narrow(value: Result<i64, NotFinite>) -> i32 {
+	match value {
+		Ok(steps) => steps.clamp((-i32::MAX).into(), i32::MAX.into()) as i32,
+		Err(NotFinite::Infinity) => i32::MAX,
+		Err(NotFinite::MinusInfinity) => -i32::MAX,
+		Err(NotFinite::Nan) => NAN,
+	}
 }
 
 /// Converts the bits of a 32-bit float.
 pub fn from_f32_bits(bits: u32, fraction_bits: u8) -> i32 {
-	ieee(bits.into(), 8, 23, fraction_bits)
+	narrow(ieee(bits.into(), 8, 23, fraction_bits))
 }
 
-/// Converts the bits of a 64-bit float.
-pub fn from_f64_bits(bits: u64, fraction_bits: u8) -> i32 {
-	ieee(bits, 11, 52, fraction_bits)
-}
-
-/// Converts the bits of a 16-bit float.
-pub fn from_f16_bits(bits: u16, fraction_bits: u8) -> i32 {
-	ieee(bits.into(), 5, 10, fraction_bits)
-}
-
-/// Converts the bits of a bfloat16.
-pub fn from_bf16_bits(bits: u16, fraction_bits: u8) -> i32 {
-	ieee(bits.into(), 8, 7, fraction_bits)
-}
-
-fn from_integer(value: i128, fraction_bits: u8) -> i32 {
-	let magnitude = value.unsigned_abs().min(u128::from(u64::MAX)) as u64;
-	scale(magnitude, fraction_bits.into(), |m| {
-		if value < 0 {
-			-m
-		} else {
-			m
-		}
-	})
-}
-
-/// Element `index` of a tensor, in steps of 2^-`fraction_bits`. Strings become 31 bits of their hash: equal or far apart.
-///
-/// `Ok(None)` where the tensor has no such element.
-pub fn element(tensor: &Tensor, index: u32, fraction_bits: u8) -> Result<Option<i32>, TensorError> {
-	use DataType::*;
-	if index >= tensor.elements()? {
-		return Ok(None);
-	}
-	if tensor.datatype == Bytes {
-		return Ok(tensor
-			.strings()?
-			.get(index as usize)
-			.map(|s| tag(s.as_bytes()) as i32));
-	}
-	let (index, data) = (index as usize, &tensor.data[..]);
-	let chunk = |n: usize| {
-		let bytes = data
-			.get(index * n..(index + 1) * n)
-			.ok_or(TensorError::WrongLength)?;
-		let mut word = [0u8; 8];
-		word[..n].copy_from_slice(bytes);
-		Ok(u64::from_le_bytes(word))
+/// The elements of a tensor of floats, in order; `None` for other element types.
+pub fn floats(
+	tensor: &Tensor,
+	fraction_bits: u8,
+) -> Option<impl Iterator<Item = Result<i64, NotFinite>> + '_> {
+	let (bytes, exponent_bits, mantissa_bits) = match tensor.datatype {
+		DataType::Fp16 => (2, 5, 10),
+		DataType::Bf16 => (2, 8, 7),
+		DataType::Fp32 => (4, 8, 23),
+		DataType::Fp64 => (8, 11, 52),
+		_ => return None,
 	};
-	let f = fraction_bits;
-	Ok(Some(match tensor.datatype {
-		Bool | Uint8 => from_integer(chunk(1)?.into(), f),
-		Uint16 => from_integer(chunk(2)?.into(), f),
-		Uint32 => from_integer(chunk(4)?.into(), f),
-		Uint64 => from_integer(chunk(8)?.into(), f),
-		Int8 => from_integer((chunk(1)? as i8).into(), f),
-		Int16 => from_integer((chunk(2)? as i16).into(), f),
-		Int32 => from_integer((chunk(4)? as i32).into(), f),
-		Int64 => from_integer((chunk(8)? as i64).into(), f),
-		Fp16 => from_f16_bits(chunk(2)? as u16, f),
-		Bf16 => from_bf16_bits(chunk(2)? as u16, f),
-		Fp32 => from_f32_bits(chunk(4)? as u32, f),
-		Fp64 => from_f64_bits(chunk(8)?, f),
-		Int4 | Uint4 => {
-			let byte = *data.get(index / 2).ok_or(TensorError::WrongLength)?;
-			let nibble = if index % 2 == 0 { byte & 15 } else { byte >> 4 };
-			let value = if tensor.datatype == Int4 && nibble > 7 {
-				i128::from(nibble) - 16
-			} else {
-				nibble.into()
-			};
-			from_integer(value, f)
-		}
-		Bytes => unreachable!("strings returned above; qed"),
+	Some(tensor.data.chunks_exact(bytes).map(move |chunk| {
+		let mut word = [0u8; 8];
+		word[..bytes].copy_from_slice(chunk);
+		ieee(
+			u64::from_le_bytes(word),
+			exponent_bits,
+			mantissa_bits,
+			fraction_bits,
+		)
 	}))
 }
 
@@ -162,9 +140,9 @@ mod tests {
 				"{value} with {bits} bits"
 			);
 		}
-		assert_eq!(from_f16_bits(0x3c00, 4), 16);
-		assert_eq!(from_f16_bits(0x0001, 24), 1);
-		assert_eq!(from_bf16_bits(0xbf80, 4), -16);
+		assert_eq!(ieee(0x3c00, 5, 10, 4), Ok(16));
+		assert_eq!(ieee(0x0001, 5, 10, 24), Ok(1));
+		assert_eq!(ieee(0xbf80, 8, 7, 4), Ok(-16));
 	}
 
 	proptest! {
@@ -172,20 +150,22 @@ mod tests {
 		fn agrees_with_float_arithmetic(value in -1e6f32..1e6, bits in 0u8..=10) {
 			let want = (f64::from(value) * f64::from(1u32 << bits)).round() as i32;
 			prop_assert_eq!(from_f32_bits(value.to_bits(), bits), want);
-			prop_assert_eq!(from_f64_bits(f64::from(value).to_bits(), bits), want);
+			prop_assert_eq!(ieee(f64::from(value).to_bits(), 11, 52, bits), Ok(want.into()));
 		}
 
+		/// Against a conversion that is exact wherever its result fits 63 bits: doubles hold every product with a power of two.
 		#[test]
-		fn any_bits_convert(bits: u64, f in 0u8..=24) {
-			from_f32_bits(bits as u32, f);
-			from_f64_bits(bits, f);
-			from_f16_bits(bits as u16, f);
-			from_bf16_bits(bits as u16, f);
-		}
-
-		#[test]
-		fn integers(value: i32) {
-			prop_assert_eq!(from_integer(value.into(), 0), value.max(-i32::MAX));
+		fn every_double_converts(bits: u64, f in 0u8..=32) {
+			let value = f64::from_bits(bits);
+			let scaled = value * (f64::from(f)).exp2();
+			let want = match value.classify() {
+				core::num::FpCategory::Nan => Err(NotFinite::Nan),
+				core::num::FpCategory::Infinite if value > 0.0 => Err(NotFinite::Infinity),
+				core::num::FpCategory::Infinite => Err(NotFinite::MinusInfinity),
+				_ if scaled.abs() >= 2f64.powi(63) => Ok(if value > 0.0 { i64::MAX } else { -i64::MAX }),
+				_ => Ok(scaled.round() as i64),
+			};
+			prop_assert_eq!(ieee(bits, 11, 52, f), want);
 		}
 	}
 }

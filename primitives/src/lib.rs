@@ -13,6 +13,7 @@
 //! | [`challenge`] | what a round asks of its members, derived from one seed |
 //! | [`evidence`] | what each member measured, and the commitments to it |
 //! | [`comparison`] | medians, distances and judgements, in integer arithmetic |
+//! | [`sketch`] | evidence of tensors: sums over all elements, with signs that the challenge draws |
 //! | [`fixed`] | floats as fixed-point integers, read from their bits |
 //! | [`report`] | duties, and the statements that discharge them |
 //! | [`view`] | what clients are shown of models and requests |
@@ -32,6 +33,7 @@ pub mod manifest;
 pub mod model;
 pub mod report;
 pub mod request;
+pub mod sketch;
 pub mod tensor;
 pub mod view;
 

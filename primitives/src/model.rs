@@ -206,7 +206,7 @@ pub struct Bounds {
 pub struct VerificationPolicy {
 	/// Numeric class. Exact: fingerprints are digests, and all bounds are zero.
 	pub class: NumericClass,
-	/// Positions of text, or entries of tensors, that a challenge draws; never zero.
+	/// Positions of text that a challenge draws, or sums that it has made of tensors ([`crate::sketch`]); never zero.
 	pub positions: u8,
 	/// Vocabulary entries that a challenge draws at each position of a text (tolerant class).
 	pub entries: u8,

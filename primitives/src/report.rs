@@ -180,7 +180,7 @@ mod tests {
 		let fingerprint = match class {
 			NumericClass::Exact => Fingerprint::Digest([7; 16]),
 			NumericClass::Tolerant => Fingerprint::Values {
-				shape: 0,
+				tag: 0,
 				values: alloc::vec![1 << 20; 16].try_into().expect("in bounds"),
 			},
 		};

@@ -10,23 +10,37 @@ use consilience_primitives::{
 
 use crate::policy::Spread;
 
-/// Whether any element of two outputs, drawn or not, is farther apart than the policy accepts.
+/// Whether any element of two outputs is farther apart than the policy accepts; what is no float may not differ at all.
 pub(crate) fn differs(policy: &VerificationPolicy, a: Option<&Output>, b: Option<&Output>) -> bool {
 	let (Some(Output::Tensors(a)), Some(Output::Tensors(b))) = (a, b) else {
 		return true;
 	};
+	let floats = |t| fixed::floats(t, policy.fraction_bits);
+	let values = |a: &Tensor, b: &Tensor| match (floats(a), floats(b)) {
+		(Some(a), Some(b)) => a.zip(b).any(|pair| match pair {
+			(Ok(a), Ok(b)) => a.abs_diff(b) > policy.accept.max.into(),
+			(a, b) => a != b,
+		}),
+		_ => a.data != b.data,
+	};
 	a.len() != b.len()
-		|| a.iter().zip(b.iter()).any(|(a, b)| {
-			let element = |t: &Tensor, i| fixed::element(t, i, policy.fraction_bits).ok().flatten();
-			a.shape != b.shape
-				|| a.datatype != b.datatype
-				|| (0..a.elements().unwrap_or_default()).any(|i| {
-					match (element(a, i), element(b, i)) {
-						(Some(a), Some(b)) => a.abs_diff(b) > policy.accept.max,
-						_ => true,
-					}
-				})
-		})
+		|| a.iter()
+			.zip(b.iter())
+			.any(|(a, b)| a.shape != b.shape || a.datatype != b.datatype || values(a, b))
+}
+
+/// Whether what is compared exactly of fingerprints is the same, however the model was run.
+pub(crate) fn same_tags(ways: &[Vec<Vec<Evidence>>]) -> bool {
+	let tags = |way: &[Vec<Evidence>]| -> Vec<Option<u32>> {
+		let fingerprints = way.iter().flatten().map(|e| &e.fingerprint);
+		fingerprints
+			.map(|f| match f {
+				Fingerprint::Values { tag, .. } => Some(*tag),
+				Fingerprint::Digest(_) => None,
+			})
+			.collect()
+	};
+	ways.windows(2).all(|w| tags(&w[0]) == tags(&w[1]))
 }
 
 /// The largest value of fingerprints, in steps.

@@ -174,7 +174,7 @@ mod tests {
 		values
 			.map(|v| Evidence {
 				fingerprint: Fingerprint::Values {
-					shape: 0,
+					tag: 0,
 					values: vec![v].try_into().unwrap(),
 				},
 				verdict: Verdict {

@@ -101,7 +101,7 @@ impl Model {
 			fingerprint: match policy.class {
 				NumericClass::Exact => Fingerprint::Digest([0; 16]),
 				NumericClass::Tolerant => Fingerprint::Values {
-					shape: 0,
+					tag: 0,
 					values: List::new(),
 				},
 			},

@@ -128,8 +128,8 @@ pub struct Column {
 	pub caught: Rate,
 	/// Answers whose executor every jury found a fraud.
 	pub punished: Rate,
-	/// Answers caught of those that are not what the model says: other tokens, or an element of a tensor, drawn or not, that is
-	/// farther away than is accepted.
+	/// Answers caught of those that are not what the model says: other tokens, or an element of a tensor that is farther away than
+	/// is accepted.
 	pub of_wrong: Rate,
 	/// The chance that an executor with ten such answers is caught at least once.
 	pub of_ten: Chance,

@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 
 use crate::{
 	configuration::{Configuration, Variations},
-	distance::{differs, largest_value, spread, unequal},
+	distance::{differs, largest_value, same_tags, spread, unequal},
 	engines::Loaded,
 	liars::{self, Claim},
 	model::{tokens, Model},
@@ -201,6 +201,13 @@ impl Run<'_> {
 			return Err(CalibrationError::Input(
 				"some values are infinite, not a number, or far larger than those of the first answers: what differs there cannot \
 				 be seen"
+					.into(),
+			));
+		}
+		if !same_tags(&calibration) {
+			return Err(CalibrationError::Input(
+				"outputs that are no floats, or which floats are not finite, depend on how the model is run: they are compared \
+				 exactly, so that this model belongs in the exact class, or should give the numbers from which they are made"
 					.into(),
 			));
 		}

@@ -128,31 +128,7 @@ impl EngineClient {
 		}
 	}
 
-	/// Measures under a challenge.
-	pub async fn measure(
-		&self,
-		model: ModelId,
-		input: Input,
-		seed: H256,
-		claimed: Option<Output>,
-		challenge: H256,
-	) -> Result<Evidence, EngineError> {
-		match self
-			.ask(Command::Measure {
-				model,
-				input,
-				seed,
-				claimed,
-				challenge,
-			})
-			.await?
-		{
-			Reply::Evidence(evidence) => Ok(evidence),
-			other => unexpected(other),
-		}
-	}
-
-	/// Measures parts of an answer in one pass.
+	/// Measures parts of an answer, or all of it under several challenges, in one pass.
 	pub async fn measure_parts(
 		&self,
 		model: ModelId,
@@ -162,7 +138,7 @@ impl EngineClient {
 		parts: Vec<Part>,
 	) -> Result<Vec<Evidence>, EngineError> {
 		match self
-			.ask(Command::MeasureParts {
+			.ask(Command::Measure {
 				model,
 				input,
 				seed,
@@ -171,7 +147,7 @@ impl EngineClient {
 			})
 			.await?
 		{
-			Reply::Parts(evidence) => Ok(evidence),
+			Reply::Evidence(evidence) => Ok(evidence),
 			other => unexpected(other),
 		}
 	}

@@ -431,8 +431,8 @@ impl Engine {
 		only(self.measure_parts(model, input, seed, claimed, &[part])?)
 	}
 
-	/// Measures parts of an answer, or the same answer under many challenges, in one pass: what calibration looks at. Gives
-	/// evidence in the order of the parts.
+	/// Measures parts of an answer, or all of it under several challenges, in one pass: what jurors and calibration ask for.
+	/// Gives evidence in the order of the parts.
 	pub fn measure_parts(
 		&self,
 		model: ModelId,

@@ -35,21 +35,8 @@ pub enum Command {
 		/// Seed of the sampling noise.
 		seed: H256,
 	},
-	/// Measure under a challenge.
+	/// Measure parts of an answer, or all of it under several challenges, in one pass.
 	Measure {
-		/// The model.
-		model: ModelId,
-		/// What was asked.
-		input: Input,
-		/// Seed of the sampling noise.
-		seed: H256,
-		/// The answer (text generation).
-		claimed: Option<Output>,
-		/// Seed of the challenge.
-		challenge: H256,
-	},
-	/// Measure parts of an answer in one pass; for calibration.
-	MeasureParts {
 		/// The model.
 		model: ModelId,
 		/// What was asked.
@@ -86,10 +73,8 @@ pub enum Reply {
 	Unloaded,
 	/// The answer.
 	Output(Output),
-	/// What was measured.
-	Evidence(Evidence),
 	/// What was measured of each part.
-	Parts(Vec<Evidence>),
+	Evidence(Vec<Evidence>),
 	/// Where the model runs.
 	Provider(Provider),
 	/// Output and evidence of the reference inference.

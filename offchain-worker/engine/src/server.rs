@@ -317,9 +317,7 @@ fn describe(command: &Command) -> String {
 		Command::Load { folder } => format!("loading {folder}"),
 		Command::Unload { model } => format!("unloading {model:?}"),
 		Command::Run { model, .. } => format!("running {model:?}"),
-		Command::Measure { model, .. } | Command::MeasureParts { model, .. } => {
-			format!("measuring {model:?}")
-		}
+		Command::Measure { model, .. } => format!("measuring {model:?}"),
 		Command::Provider { model } => format!("asking where {model:?} runs"),
 		Command::Reference { model } => format!("the reference inference of {model:?}"),
 		Command::Ping => "a ping".into(),
@@ -332,7 +330,6 @@ fn model_of(command: &Command) -> Option<ModelId> {
 	match command {
 		Command::Run { model, .. }
 		| Command::Measure { model, .. }
-		| Command::MeasureParts { model, .. }
 		| Command::Reference { model } => Some(*model),
 		Command::Load { .. }
 		| Command::Unload { .. }
@@ -373,19 +370,10 @@ fn execute(engine: &Engine, command: Command) -> Reply {
 			input,
 			seed,
 			claimed,
-			challenge,
-		} => engine
-			.measure(model, &input, &seed, claimed.as_ref(), &challenge)
-			.map(Reply::Evidence),
-		Command::MeasureParts {
-			model,
-			input,
-			seed,
-			claimed,
 			parts,
 		} => engine
 			.measure_parts(model, &input, &seed, claimed.as_ref(), &parts)
-			.map(Reply::Parts),
+			.map(Reply::Evidence),
 		Command::Provider { model } => engine.provider(model).map(Reply::Provider),
 		Command::Reference { model } => engine
 			.reference(model)

@@ -158,13 +158,10 @@ fn command(models: Vec<ModelId>) -> impl Strategy<Value = Command> {
 	let hash = || any::<u8>().prop_map(H256::repeat_byte);
 	prop_oneof![
 		4 => (model(), input(), hash()).prop_map(|(model, input, seed)| Command::Run { model, input, seed }),
-		4 => (model(), input(), hash(), claimed(), hash()).prop_map(|(model, input, seed, claimed, challenge)| {
-			Command::Measure { model, input, seed, claimed, challenge }
-		}),
-		2 => (model(), input(), hash(), claimed(), vec((proptest::option::of(0u32..6), hash()), 0..4)).prop_map(
+		6 => (model(), input(), hash(), claimed(), vec((proptest::option::of(0u32..6), hash()), 0..4)).prop_map(
 			|(model, input, seed, claimed, parts)| {
 				let parts = parts.into_iter().map(|(tokens, challenge)| Part { tokens, challenge }).collect();
-				Command::MeasureParts { model, input, seed, claimed, parts }
+				Command::Measure { model, input, seed, claimed, parts }
 			},
 		),
 		1 => model().prop_map(|model| Command::Provider { model }),
@@ -295,15 +292,10 @@ fn any_command_is_done_or_refused() {
 					kept(&output)
 				})
 			}
-			Command::Measure { model, input, seed, claimed, challenge } => engine
-				.measure(model, &input, &seed, claimed.as_ref(), &challenge)
-				.map(|evidence| {
-					count(&measured);
-					kept::<Evidence>(&evidence)
-				}),
-			Command::MeasureParts { model, input, seed, claimed, parts } => engine
+			Command::Measure { model, input, seed, claimed, parts } => engine
 				.measure_parts(model, &input, &seed, claimed.as_ref(), &parts)
 				.map(|evidence| {
+					count(&measured);
 					assert_eq!(evidence.len(), parts.len());
 					kept::<Vec<Evidence>>(&evidence)
 				}),

@@ -248,20 +248,24 @@ pub(crate) async fn perform(
 	.await
 }
 
-/// Measures under a round's challenge, and for a juror again under that of the disputed round.
+/// Measures under a round's challenge, and for a juror in the same pass under that of the disputed round.
 async fn evidence(job: Job, runner: &impl Runner) -> Result<Evidence, EngineError> {
-	let measure = async |challenge| {
-		let (input, claimed) = (job.input.clone(), job.claimed.clone());
-		runner
-			.measure(job.model, input, job.seed, claimed, challenge)
-			.await
-	};
-	let prior = match job.prior {
-		Some(challenge) => Some(measure(challenge).await?.fingerprint),
-		None => None,
-	};
-	let evidence = measure(job.key.seed).await?;
-	Ok(Evidence { prior, ..evidence })
+	let challenges: Vec<H256> = std::iter::once(job.key.seed).chain(job.prior).collect();
+	let asked = challenges.len();
+	let measured = runner
+		.measure(job.model, job.input, job.seed, job.claimed, challenges)
+		.await?;
+	let given = measured.len();
+	let mut measured = measured.into_iter();
+	match measured.next() {
+		Some(evidence) if given == asked => Ok(Evidence {
+			prior: measured.next().map(|e| e.fingerprint),
+			..evidence
+		}),
+		_ => Err(EngineError::Run(format!(
+			"{given} measurements under {asked} challenges"
+		))),
+	}
 }
 
 /// The statement's kind, for metrics and logs.

@@ -23,15 +23,15 @@ pub trait Runner: Send + Sync + 'static {
 	async fn unload(&self, model: ModelId) -> Result<(), EngineError>;
 	/// Answers an input.
 	async fn run(&self, model: ModelId, input: Input, seed: H256) -> Result<Output, EngineError>;
-	/// Measures under a challenge.
+	/// Measures under each of these challenges, in one pass.
 	async fn measure(
 		&self,
 		model: ModelId,
 		input: Input,
 		seed: H256,
 		claimed: Option<Output>,
-		challenge: H256,
-	) -> Result<Evidence, EngineError>;
+		challenges: Vec<H256>,
+	) -> Result<Vec<Evidence>, EngineError>;
 	/// Runs a model's reference inference.
 	async fn reference(&self, model: ModelId) -> Result<(Output, Evidence), EngineError>;
 	/// Ends the engine's process: it does not answer in time. Another is started, and calls from now on wait for it.

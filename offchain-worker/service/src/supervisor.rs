@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use consilience_engine::{client::EngineClient, find_library, EngineError, Statistics};
+use consilience_engine::{client::EngineClient, find_library, EngineError, Part, Statistics};
 use consilience_primitives::{
 	evidence::Evidence,
 	request::{Input, Output},
@@ -124,11 +124,18 @@ impl Runner for Engine {
 		input: Input,
 		seed: H256,
 		claimed: Option<Output>,
-		challenge: H256,
-	) -> Result<Evidence, EngineError> {
+		challenges: Vec<H256>,
+	) -> Result<Vec<Evidence>, EngineError> {
+		let parts = challenges
+			.into_iter()
+			.map(|challenge| Part {
+				tokens: None,
+				challenge,
+			})
+			.collect();
 		self.client()
 			.await?
-			.measure(model, input, seed, claimed, challenge)
+			.measure_parts(model, input, seed, claimed, parts)
 			.await
 	}
 

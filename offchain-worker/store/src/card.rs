@@ -167,7 +167,7 @@ impl Card {
 		let fingerprint = match self.class {
 			NumericClass::Exact => Fingerprint::Digest([0; 16]),
 			NumericClass::Tolerant => Fingerprint::Values {
-				shape: 0,
+				tag: 0,
 				values: List::new(),
 			},
 		};

@@ -54,7 +54,7 @@ fn rich<T: Config>(who: &T::AccountId) -> Result<(), BenchmarkError> {
 fn evidence() -> Evidence {
 	Evidence {
 		fingerprint: Fingerprint::Values {
-			shape: 0,
+			tag: 0,
 			values: vec![1; MAX_VALUES as usize]
 				.try_into()
 				.expect("as many as the bound; qed"),

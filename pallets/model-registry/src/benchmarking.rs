@@ -71,7 +71,7 @@ fn spec() -> ModelSpec {
 fn evidence() -> Evidence {
 	Evidence {
 		fingerprint: Fingerprint::Values {
-			shape: 0,
+			tag: 0,
 			values: vec![1; MAX_VALUES as usize]
 				.try_into()
 				.expect("as many as the bound; qed"),

@@ -117,7 +117,7 @@ impl Collector {
 		let fingerprint = match class {
 			NumericClass::Exact => Fingerprint::digest(&self.bits),
 			NumericClass::Tolerant => Fingerprint::Values {
-				shape: 0,
+				tag: 0,
 				values: List::truncate_from(self.values),
 			},
 		};

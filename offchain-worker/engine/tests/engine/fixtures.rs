@@ -54,7 +54,7 @@ fn manifest(
 	let fingerprint = match class {
 		NumericClass::Exact => Fingerprint::Digest([0; 16]),
 		NumericClass::Tolerant => Fingerprint::Values {
-			shape: 0,
+			tag: 0,
 			values: List::new(),
 		},
 	};

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, thread::JoinHandle};
 
-use consilience_engine::{client::EngineClient, server, EngineConfig, EngineError};
+use consilience_engine::{client::EngineClient, server, EngineConfig, EngineError, Part};
 use consilience_primitives::{
 	model::NumericClass::Exact,
 	request::{Input, Prompt, Sampling},
@@ -70,14 +70,20 @@ async fn answers_are_those_of_the_engine_in_any_order() {
 	assert_eq!(model, fixtures::text("llama-fp32", Exact).id());
 	let engine = fixtures::engine();
 	fixtures::load(&engine, "llama-fp32", Exact);
+	let parts: Vec<_> = [0, 1]
+		.map(|challenge| Part {
+			tokens: None,
+			challenge: H256::repeat_byte(challenge),
+		})
+		.into();
 	let mut jobs = Vec::new();
 	for n in 0..12u8 {
-		let (client, seed) = (client.clone(), H256::repeat_byte(n));
+		let (client, seed, parts) = (client.clone(), H256::repeat_byte(n), parts.clone());
 		jobs.push(tokio::spawn(async move {
 			let output = client.run(model, input("t5 t6"), seed).await.unwrap();
 			let claimed = Some(output.clone());
 			let evidence = client
-				.measure(model, input("t5 t6"), seed, claimed, H256::zero())
+				.measure_parts(model, input("t5 t6"), seed, claimed, parts.clone())
 				.await
 				.unwrap();
 			(seed, output, evidence)
@@ -87,7 +93,7 @@ async fn answers_are_those_of_the_engine_in_any_order() {
 		let (seed, output, evidence) = job.await.unwrap();
 		assert_eq!(output, engine.run(model, &input("t5 t6"), &seed).unwrap());
 		let expected = engine
-			.measure(model, &input("t5 t6"), &seed, Some(&output), &H256::zero())
+			.measure_parts(model, &input("t5 t6"), &seed, Some(&output), &parts)
 			.unwrap();
 		assert_eq!(evidence, expected);
 	}

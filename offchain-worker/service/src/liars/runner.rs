@@ -72,22 +72,29 @@ impl<R: Runner, L: Library> LyingRunner<R, L> {
 	}
 
 	/// Evidence of a computation that did not happen.
-	async fn invented(&self, model: ModelId, challenge: H256) -> Result<Evidence, EngineError> {
+	async fn invented(
+		&self,
+		model: ModelId,
+		challenges: Vec<H256>,
+	) -> Result<Vec<Evidence>, EngineError> {
 		let policy = self.local(model).await?.manifest.policy;
-		let mut made_up = [0; 16];
-		made_up.copy_from_slice(&challenge.as_bytes()[..16]);
 		let values = usize::from(policy.positions) * usize::from(policy.entries.max(1));
-		Ok(Evidence {
-			fingerprint: match policy.class {
-				NumericClass::Exact => Fingerprint::Digest(made_up),
-				NumericClass::Tolerant => Fingerprint::Values {
-					shape: 0,
-					values: consilience_primitives::List::truncate_from(vec![0; values]),
+		let invent = |challenge: H256| {
+			let mut made_up = [0; 16];
+			made_up.copy_from_slice(&challenge.as_bytes()[..16]);
+			Evidence {
+				fingerprint: match policy.class {
+					NumericClass::Exact => Fingerprint::Digest(made_up),
+					NumericClass::Tolerant => Fingerprint::Values {
+						tag: 0,
+						values: consilience_primitives::List::truncate_from(vec![0; values]),
+					},
 				},
-			},
-			verdict: Verdict::default(),
-			prior: None,
-		})
+				verdict: Verdict::default(),
+				prior: None,
+			}
+		};
+		Ok(challenges.into_iter().map(invent).collect())
 	}
 }
 
@@ -190,31 +197,29 @@ impl<R: Runner, L: Library> Runner for LyingRunner<R, L> {
 		input: Input,
 		seed: H256,
 		claimed: Option<Output>,
-		challenge: H256,
-	) -> Result<Evidence, EngineError> {
+		challenges: Vec<H256>,
+	) -> Result<Vec<Evidence>, EngineError> {
 		let with = match self.liar.lie {
-			Some(Lie::LazyVerifier | Lie::Copycat) => return self.invented(model, challenge).await,
+			Some(Lie::LazyVerifier | Lie::Copycat) => {
+				return self.invented(model, challenges).await
+			}
 			Some(Lie::CheapModel) => self.cheap().await?,
 			_ => model,
 		};
-		let evidence = self
+		let mut measured = self
 			.inner
-			.measure(with, input, seed, claimed, challenge)
+			.measure(with, input, seed, claimed, challenges)
 			.await?;
-		Ok(match self.liar.lie {
-			// The fingerprint is true, and the answer is right by all means.
-			Some(
-				Lie::WrongAnswer
-				| Lie::CheapModel
-				| Lie::PrefillAttack
-				| Lie::Replay
-				| Lie::Collude,
-			) => Evidence {
-				verdict: Verdict::default(),
-				..evidence
-			},
-			_ => evidence,
-		})
+		// The fingerprint is true, and the answer is right by all means.
+		if let Some(
+			Lie::WrongAnswer | Lie::CheapModel | Lie::PrefillAttack | Lie::Replay | Lie::Collude,
+		) = self.liar.lie
+		{
+			for evidence in &mut measured {
+				evidence.verdict = Verdict::default();
+			}
+		}
+		Ok(measured)
 	}
 
 	async fn reference(&self, model: ModelId) -> Result<(Output, Evidence), EngineError> {

@@ -61,7 +61,8 @@ fn jury(bench: &Bench, kind: DutyKind) -> (H256, H256) {
 }
 
 #[tokio::test]
-async fn a_juror_measures_under_both_challenges_and_reuses_nothing_of_the_first_round() {
+async fn a_juror_measures_under_both_challenges_in_one_pass_and_reuses_nothing_of_the_first_round()
+{
 	let mut bench = Bench::new();
 	// It was a member of the disputed round.
 	bench.due(&[(5, DutyKind::Commit)]);
@@ -89,7 +90,12 @@ async fn a_juror_measures_under_both_challenges_and_reuses_nothing_of_the_first_
 	);
 	assert_eq!(
 		bench.engine.challenges.lock().unwrap()[1..],
-		[prior, challenge]
+		[challenge, prior]
+	);
+	assert_eq!(
+		bench.engine.calls(),
+		2,
+		"the first round's, and one for both"
 	);
 
 	// The commitment is kept over a restart, with both fingerprints, and they are shown when its block is final.
@@ -121,9 +127,9 @@ async fn a_juror_measures_under_both_challenges_and_reuses_nothing_of_the_first_
 		shown.commitment(5, &challenge, &validator(), salt),
 		commitment
 	);
-	// The engine's results are numbered: the first round had 0, the jury 1 for the disputed challenge and 2 for its own.
-	assert_eq!(shown.fingerprint, evidence(2).fingerprint);
-	assert_eq!(shown.prior, Some(evidence(1).fingerprint));
+	// The engine's results are numbered: the first round had 0, the jury 1 for its own challenge and 101 for the disputed one.
+	assert_eq!(shown.fingerprint, evidence(1).fingerprint);
+	assert_eq!(shown.prior, Some(evidence(101).fingerprint));
 	assert_ne!(salt, old);
 	assert_eq!(bench.engine.calls(), 0, "nothing is measured again");
 }

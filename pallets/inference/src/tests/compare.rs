@@ -191,7 +191,7 @@ fn evidence_of_the_other_class_is_refused() {
 		let first = verifiers(request)[0];
 		let mut evidence = digest(1);
 		evidence.fingerprint = Fingerprint::Values {
-			shape: 0,
+			tag: 0,
 			values: vec![1, 2].try_into().unwrap(),
 		};
 		let commitment = evidence.commitment(request, &challenge, &first, &salt(first));
