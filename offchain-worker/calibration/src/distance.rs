@@ -15,8 +15,8 @@ pub(crate) fn differs(policy: &VerificationPolicy, a: Option<&Output>, b: Option
 	let (Some(Output::Tensors(a)), Some(Output::Tensors(b))) = (a, b) else {
 		return true;
 	};
-	let floats = |t| fixed::floats(t, policy.fraction_bits);
-	let values = |a: &Tensor, b: &Tensor| match (floats(a), floats(b)) {
+	let bits = policy.fraction_bits;
+	let values = |a: &Tensor, b: &Tensor| match (fixed::floats(a, bits), fixed::floats(b, bits)) {
 		(Some(a), Some(b)) => a.zip(b).any(|pair| match pair {
 			(Ok(a), Ok(b)) => a.abs_diff(b) > policy.accept.max.into(),
 			(a, b) => a != b,

@@ -608,15 +608,67 @@ pub(crate) enum Habit {
 	Slandering,
 }
 
+/// Classes of a classifier.
+const CLASSES: u32 = 200;
+
+/// Has the tensor model be a classifier of the tolerant class.
+pub(crate) fn classify() {
+	pallet_model_registry::Models::<Test>::mutate(id(TENSOR), |model| {
+		let model = model.as_mut().unwrap();
+		let bounds = |factor: u32| Bounds {
+			mean: 256 * factor,
+			max: 4 * factor,
+			..Default::default()
+		};
+		model.spec.policy = VerificationPolicy {
+			class: NumericClass::Tolerant,
+			positions: 64,
+			fraction_bits: 16,
+			accept: bounds(1),
+			fraud: bounds(16),
+			..model.spec.policy
+		};
+		model.spec.limits.max_output_units = CLASSES;
+		model.spec.reference.fingerprint = Fingerprint::Values {
+			tag: 0,
+			values: Default::default(),
+		};
+		model.price.per_output_unit = 0;
+	});
+}
+
+fn tensor_policy() -> VerificationPolicy {
+	let model = pallet_model_registry::Models::<Test>::get(id(TENSOR));
+	model.unwrap().spec.policy
+}
+
+/// What the tensor model gives; with [`classify`], the probability of each class: of one it is 1, of all others 0.
+fn computed(habit: Habit) -> Vec<Tensor> {
+	let number = if habit == Habit::Lying { 9 } else { 5 };
+	if tensor_policy().class == NumericClass::Exact {
+		return vec![tensor("y", &[number])];
+	}
+	let one = 0x3f80_0000u32;
+	let probability = |class| if class == u32::from(number) { one } else { 0 };
+	vec![Tensor {
+		name: b"y".to_vec().try_into().unwrap(),
+		datatype: DataType::Fp32,
+		shape: vec![CLASSES].try_into().unwrap(),
+		data: (0..CLASSES)
+			.flat_map(|class| probability(class).to_le_bytes())
+			.collect::<Vec<_>>()
+			.try_into()
+			.unwrap(),
+	}]
+}
+
 /// What an honest validator measures of a request.
 pub(crate) fn measured(request: RequestId, habit: Habit) -> Evidence {
 	let work = Inference::work(request).unwrap();
 	let challenge = work.challenge.unwrap();
 	match work.input {
 		Input::Tensor(_) => {
-			let tensors = [tensor("y", &[if habit == Habit::Lying { 9 } else { 5 }])];
-			let policy = spec(Task::Tensor).policy;
-			Evidence::of_tensors(&tensors, &challenge, &policy).unwrap()
+			Evidence::of_tensors(&computed(habit), &challenge, &tensor_policy()).unwrap()
 		}
 		_ => {
 			let mut evidence = digest(own(habit, &challenge));
@@ -643,9 +695,7 @@ pub(crate) fn evidence_of(request: RequestId, habit: Habit) -> Evidence {
 	let work = Inference::work(request).unwrap();
 	evidence.prior = work.prior.map(|prior| match work.input {
 		Input::Tensor(_) => {
-			let tensors = [tensor("y", &[if habit == Habit::Lying { 9 } else { 5 }])];
-			let policy = spec(Task::Tensor).policy;
-			Evidence::of_tensors(&tensors, &prior, &policy)
+			Evidence::of_tensors(&computed(habit), &prior, &tensor_policy())
 				.unwrap()
 				.fingerprint
 		}
@@ -666,11 +716,7 @@ fn own(habit: Habit, challenge: &H256) -> u8 {
 fn output(request: RequestId, habit: Habit) -> Output {
 	let work = Inference::work(request).unwrap();
 	match work.input {
-		Input::Tensor(_) => Output::Tensors(
-			vec![tensor("y", &[if habit == Habit::Lying { 9 } else { 5 }])]
-				.try_into()
-				.unwrap(),
-		),
+		Input::Tensor(_) => Output::Tensors(computed(habit).try_into().unwrap()),
 		_ if habit == Habit::Vouching => wrong_answer(),
 		_ => answer(&[1, 2, 3]),
 	}

@@ -123,6 +123,21 @@ fn a_wrong_tensor_is_rejected_and_slashed() {
 }
 
 #[test]
+fn another_class_of_a_classifier_is_rejected_and_slashed_though_nearly_all_numbers_are_the_same() {
+	run(|| {
+		classify();
+		let request = committee(TENSOR, Habit::Honest);
+		settle_within(request, 10, &[]);
+		assert_eq!(state(request), RequestState::Final);
+		let request = committee(TENSOR, Habit::Lying);
+		let liar = executor(request);
+		settle_within(request, 10, &[(liar, Habit::Lying)]);
+		assert_eq!(state(request), RequestState::Rejected);
+		assert_eq!(offences(), [(liar, FraudulentResult)]);
+	});
+}
+
+#[test]
 fn a_jury_that_is_too_small_blames_nobody() {
 	run(|| {
 		for v in &VALIDATORS[..2] {
