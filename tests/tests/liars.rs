@@ -2,7 +2,7 @@
 //!
 //! The honest ones run the shipped program, the liars `consilience-liars`. Everything is asserted on events of final blocks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use consilience_primitives::{comparison::AnswerJudgement, ModelId, RequestId};
 use consilience_rpc::{InferenceRpcClient, ModelsRpcClient};
@@ -196,7 +196,7 @@ fn only_these_are_reported(stories: &[Story], allowed: &[(&AccountId, &[OffenceK
 }
 
 /// Requests that were rejected, with what was found of their answers.
-fn rejected(stories: &[Story]) -> BTreeSet<(RequestId, AnswerJudgement)> {
+fn rejected(stories: &[Story]) -> BTreeMap<RequestId, AnswerJudgement> {
 	let rejected = events(stories, |e| match e {
 		RequestEvent::RequestRejected {
 			request, answer, ..
