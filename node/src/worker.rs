@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use consilience_engine::Provider;
+use consilience_primitives::ModelId;
 use consilience_worker::{Config, EngineOptions, Handle, Limits, ServeAtStart};
 use polkadot_sdk::{sc_service, sp_consensus::SyncOracle, sp_keystore::KeystorePtr};
 use sc_service::{Configuration, Error, SpawnTaskHandle};
 
-use crate::service::{FullClient, FullPool};
+use crate::{
+	service::{FullClient, FullPool},
+	tool::model_provider,
+};
 
 /// How the validator's worker runs.
 #[derive(Debug, Clone, clap::Args)]
@@ -20,9 +25,22 @@ pub(crate) struct WorkerParams {
 	#[arg(long, value_name = "COUNT", default_value_t = 0)]
 	engine_threads: u32,
 
-	/// Where the engine runs tolerant models: `cpu`, `cuda` or `cuda:N`. Exact ones always run on the CPU.
+	/// Where the engine runs tolerant models whose manifests admit it: `cpu`, `cuda` or `cuda:N`. All others run on the CPU.
 	#[arg(long, value_name = "PROVIDER", default_value = "cpu")]
-	engine_provider: String,
+	engine_provider: Provider,
+
+	/// Where the engine runs one model instead, such as a small one on the CPU beside a large one on CUDA. May be given more than
+	/// once.
+	#[arg(long, value_name = "MODEL=PROVIDER", value_parser = model_provider)]
+	engine_model_provider: Vec<(ModelId, Provider)>,
+
+	/// Have the engine refuse a model whose provider does not work, rather than run it on the CPU: it is then not served.
+	#[arg(long)]
+	engine_no_fallback: bool,
+
+	/// Bytes of a CUDA device's memory that each model may take for weights, caches and work; the driver's own come on top.
+	#[arg(long, value_name = "BYTES")]
+	engine_device_memory: Option<u64>,
 
 	/// Bytes of memory after which the engine gets no more [default: three quarters of the machine's].
 	#[arg(long, value_name = "BYTES")]
@@ -72,10 +90,19 @@ impl WorkerParams {
 			"--threads".into(),
 			self.engine_threads.to_string(),
 			"--provider".into(),
-			self.engine_provider.clone(),
+			self.engine_provider.to_string(),
 			"--workers".into(),
 			self.engine_jobs.to_string(),
 		];
+		for (model, provider) in &self.engine_model_provider {
+			arguments.extend(["--model-provider".into(), format!("{model:?}={provider}")]);
+		}
+		if self.engine_no_fallback {
+			arguments.push("--no-fallback".into());
+		}
+		if let Some(bytes) = self.engine_device_memory {
+			arguments.extend(["--device-memory".into(), bytes.to_string()]);
+		}
 		if let Some(bytes) = self.engine_models_bytes {
 			arguments.extend(["--models-bytes".into(), bytes.to_string()]);
 		}
@@ -168,4 +195,52 @@ fn liar(
 		}),
 		crash: Arc::new(|| std::process::abort()),
 	})
+}
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+	use crate::{
+		cli::{Cli, Subcommand},
+		tool::EngineCommand,
+	};
+	use clap::Parser;
+
+	/// What the engine's process makes of the node's options.
+	fn engine(options: &[&str]) -> EngineCommand {
+		let node = Cli::try_parse_from([&["consilience"], options].concat()).unwrap();
+		let arguments = node.worker.engine_arguments();
+		let before = ["consilience", "engine", "--socket", "s"].map(str::to_owned);
+		let engine = Cli::try_parse_from(before.into_iter().chain(arguments)).unwrap();
+		match engine.subcommand {
+			Some(Subcommand::Engine(command)) => command,
+			other => panic!("{other:?}"),
+		}
+	}
+
+	#[test]
+	fn the_engine_is_told_where_models_run() {
+		let config = engine(&[]).config();
+		assert_eq!(config, consilience_engine::EngineConfig::default());
+		let model = ModelId::repeat_byte(7);
+		let of_model = format!("{model:?}=cpu");
+		let options = [
+			"--engine-provider",
+			"cuda:1",
+			"--engine-model-provider",
+			&of_model,
+			"--engine-no-fallback",
+			"--engine-device-memory",
+			"4000000000",
+		];
+		let config = engine(&options).config();
+		assert_eq!(config.provider, Provider::Cuda { device: 1 });
+		assert_eq!(config.providers, [(model, Provider::Cpu)]);
+		assert!(config.no_fallback);
+		assert_eq!(config.device_memory, Some(4_000_000_000));
+		for wrong in ["cpu", "0x07=cpu", "=cuda"] {
+			let options = ["consilience", "--engine-model-provider", wrong];
+			assert!(Cli::try_parse_from(options).is_err(), "{wrong}");
+		}
+	}
 }

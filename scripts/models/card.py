@@ -60,7 +60,7 @@ def opset(path):
     return next(i.version for i in imports if i.domain in ("", "ai.onnx"))
 
 
-def write(folder, card):
+def write(folder, card, graph="model.onnx"):
     """Writes model.json; lists every other file of the folder."""
     files = sorted(
         os.path.relpath(os.path.join(parent, name), folder)
@@ -68,7 +68,7 @@ def write(folder, card):
         for name in names
         if name != "model.json"
     )
-    write_json(folder, "model.json", {**card, "graph": "model.onnx", "files": files})
+    write_json(folder, "model.json", {**card, "graph": graph, "files": files})
 
 
 def write_json(folder, name, value):

@@ -1,5 +1,6 @@
 """Builds an ONNX graph node by node and writes it with its weights beside it, the same bytes every time."""
 
+import math
 import os
 
 import numpy as np
@@ -10,6 +11,19 @@ F32, I64 = np.float32, np.int64
 
 # Weights start at multiples of this in the data file, so that ONNX Runtime can map them into memory.
 ALIGNMENT = 4096
+
+
+class Stream:
+    """A weight that is made piece by piece while it is written, for models that are larger than memory."""
+
+    def __init__(self, dtype, shape, pieces):
+        """`pieces()` gives arrays that follow each other along the first axis, the same every time."""
+        self.dtype, self.shape, self.pieces = np.dtype(dtype), shape, pieces
+        self.nbytes = self.dtype.itemsize * math.prod(shape)
+
+
+def pieces(weight):
+    return weight.pieces() if isinstance(weight, Stream) else [weight]
 
 
 class Graph:
@@ -27,6 +41,11 @@ class Graph:
         self.nodes.append(helper.make_node(kind, list(inputs), made, domain=domain, **attributes))
         return made[0] if outputs == 1 else made
 
+    def op_named(self, kind, inputs, outputs, domain="", **attributes):
+        """Adds a node whose outputs have these names; returns the first."""
+        self.nodes.append(helper.make_node(kind, inputs, outputs, domain=domain, **attributes))
+        return outputs[0]
+
     def const(self, value, dtype):
         """A small constant, stored in the graph itself and once."""
         array = np.array(value, dtype)
@@ -37,13 +56,13 @@ class Graph:
         return self.known[key]
 
     def weight(self, name, array):
-        """A large constant, stored in the data file."""
-        self.weights.setdefault(name, np.ascontiguousarray(array))
+        """A large constant, stored in the data file: an array or a Stream."""
+        self.weights.setdefault(name, array if isinstance(array, Stream) else np.ascontiguousarray(array))
         return name
 
-    def save(self, inputs, outputs, folder, microsoft=False):
+    def save(self, inputs, outputs, folder, microsoft=False, file_name="model.onnx"):
         """Writes model.onnx and model.onnx_data; `microsoft` admits ONNX Runtime's own operators."""
-        data_file, offset, tensors = "model.onnx_data", 0, []
+        data_file, offset, tensors = file_name + "_data", 0, []
         with open(os.path.join(folder, data_file), "wb") as file:
             for name in sorted(self.weights):
                 array = self.weights[name]
@@ -57,7 +76,10 @@ class Graph:
                 )
                 for key, value in (("location", data_file), ("offset", offset), ("length", array.nbytes)):
                     tensor.external_data.add(key=key, value=str(value))
-                file.write(array.tobytes())
+                start = file.tell()
+                for piece in pieces(array):
+                    file.write(piece.tobytes())
+                assert file.tell() - start == array.nbytes, name
                 offset += array.nbytes
                 tensors.append(tensor)
         opsets = [helper.make_opsetid("", 17)]
@@ -65,7 +87,7 @@ class Graph:
             opsets.append(helper.make_opsetid("com.microsoft", 1))
         graph = helper.make_graph(self.nodes, "model", inputs, outputs, self.constants + tensors)
         model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-        with open(os.path.join(folder, "model.onnx"), "wb") as file:
+        with open(os.path.join(folder, file_name), "wb") as file:
             file.write(model.SerializeToString(deterministic=True))
 
 

@@ -6,6 +6,7 @@ use consilience_engine::{
 	server::{serve, ServerConfig},
 	EngineConfig, Provider,
 };
+use consilience_primitives::ModelId;
 use polkadot_sdk::sc_cli;
 
 /// Serve the node that started this process with ONNX Runtime.
@@ -19,9 +20,21 @@ pub(crate) struct EngineCommand {
 	#[arg(long, default_value_t = 0)]
 	threads: u32,
 
-	/// Where tolerant models run: `cpu`, `cuda` or `cuda:N`.
-	#[arg(long, default_value = "cpu", value_parser = provider)]
+	/// Where tolerant models run whose manifests admit it: `cpu`, `cuda` or `cuda:N`.
+	#[arg(long, default_value = "cpu")]
 	provider: Provider,
+
+	/// Where one model runs instead.
+	#[arg(long, value_name = "MODEL=PROVIDER", value_parser = model_provider)]
+	model_provider: Vec<(ModelId, Provider)>,
+
+	/// Refuse a model whose provider does not work, rather than run it on the CPU.
+	#[arg(long)]
+	no_fallback: bool,
+
+	/// Bytes of a CUDA device's memory that each model may take.
+	#[arg(long)]
+	device_memory: Option<u64>,
 
 	/// Bytes of memory after which the process gets no more [default: three quarters of the machine's].
 	#[arg(long)]
@@ -40,20 +53,31 @@ pub(crate) struct EngineCommand {
 	workers: usize,
 }
 
-/// A provider by its name on the command line.
-fn provider(text: &str) -> Result<Provider, String> {
-	match text.split_once(':') {
-		None if text == "cpu" => Ok(Provider::Cpu),
-		None if text == "cuda" => Ok(Provider::Cuda { device: 0 }),
-		Some(("cuda", device)) => device
-			.parse()
-			.map(|device| Provider::Cuda { device })
-			.map_err(|_| format!("{device:?} is no number of a CUDA device")),
-		_ => Err(format!("{text:?} is none of cpu, cuda, cuda:N")),
-	}
+/// A model and its provider, as `MODEL=PROVIDER`.
+pub(crate) fn model_provider(text: &str) -> Result<(ModelId, Provider), String> {
+	let (model, provider) = text
+		.split_once('=')
+		.ok_or_else(|| format!("{text:?} is not MODEL=PROVIDER"))?;
+	let model = model
+		.parse()
+		.map_err(|_| format!("{model:?} is no id of a model, which is 32 bytes in hexadecimal"))?;
+	Ok((model, provider.parse()?))
 }
 
 impl EngineCommand {
+	/// How the engine runs.
+	pub(crate) fn config(&self) -> EngineConfig {
+		EngineConfig {
+			threads: self.threads,
+			provider: self.provider,
+			providers: self.model_provider.clone(),
+			no_fallback: self.no_fallback,
+			device_memory: self.device_memory,
+			models_bytes: self.models_bytes,
+			..Default::default()
+		}
+	}
+
 	/// Serves until the node goes away.
 	pub(crate) fn run(&self) -> sc_cli::Result<()> {
 		tracing_subscriber::fmt()
@@ -65,12 +89,7 @@ impl EngineCommand {
 		serve(
 			&self.socket,
 			ServerConfig {
-				engine: EngineConfig {
-					threads: self.threads,
-					provider: self.provider,
-					models_bytes: self.models_bytes,
-					..Default::default()
-				},
+				engine: self.config(),
 				memory_limit: self.memory_limit,
 				no_namespaces: self.no_namespaces,
 				time: Default::default(),

@@ -13,7 +13,7 @@ mod input;
 mod model;
 mod watch;
 
-pub(crate) use engine::EngineCommand;
+pub(crate) use engine::{model_provider, EngineCommand};
 pub(crate) use model::ModelCommand;
 
 use std::future::Future;

@@ -7,7 +7,7 @@ use std::{
 
 use consilience_engine::{
 	isolation::{isolate, Isolation},
-	Engine, EngineConfig,
+	Engine, EngineConfig, Provider,
 };
 use consilience_primitives::{evidence::Evidence, manifest::Manifest, request::Output, ModelId};
 use consilience_runtime::RuntimeEvent;
@@ -64,6 +64,9 @@ pub(crate) enum ModelCommand {
 		/// Seed of the sampling noise, in hexadecimal [default: zeros].
 		#[arg(long)]
 		seed: Option<H256>,
+		/// Where it runs, whatever its manifest admits: `cpu`, `cuda` or `cuda:N`. Exact models always run on the CPU.
+		#[arg(long, default_value = "cpu")]
+		provider: Provider,
 		#[command(flatten)]
 		store: StoreArguments,
 		#[command(flatten)]
@@ -138,16 +141,23 @@ struct InProcess(Engine);
 
 impl InProcess {
 	/// Gives up the network and most of the machine's memory first: nobody has vouched for the model.
-	fn new() -> Result<Self> {
+	fn new(provider: Provider) -> Result<Self> {
 		isolate(&Isolation {
 			namespaces: false,
 			capabilities: true,
+			driver: provider != Provider::Cpu,
 			..Default::default()
 		})
 		.map_err(|e| format!("limiting this process's memory: {e}"))?;
-		Engine::new(EngineConfig::default())
-			.map(Self)
-			.map_err(|e| e.to_string())
+		Engine::new(EngineConfig {
+			provider,
+			// What a person asks for by name is done, or it is said why not.
+			no_fallback: true,
+			beyond_profile: provider != Provider::Cpu,
+			..Default::default()
+		})
+		.map(Self)
+		.map_err(|e| e.to_string())
 	}
 }
 
@@ -205,8 +215,8 @@ impl Bar {
 	}
 }
 
-/// Reads a folder, showing progress.
-fn read_folder(folder: &Path, format: Format) -> Result<(Import, Bar)> {
+/// Reads a folder, showing progress. `engine` is made where none is there and one is needed.
+fn read_folder(folder: &Path, engine: Option<&InProcess>, format: Format) -> Result<(Import, Bar)> {
 	let bar = Bar::new(format);
 	// A folder with a manifest is checked without the engine.
 	let import = if folder.join("manifest.json").is_file() {
@@ -225,8 +235,11 @@ fn read_folder(folder: &Path, format: Format) -> Result<(Import, Bar)> {
 			}
 		}
 		Import::read(folder, &Unneeded, &mut |p| bar.show(p))
+	} else if let Some(engine) = engine {
+		Import::read(folder, engine, &mut |p| bar.show(p))
 	} else {
-		Import::read(folder, &InProcess::new()?, &mut |p| bar.show(p))
+		let engine = InProcess::new(Provider::Cpu)?;
+		Import::read(folder, &engine, &mut |p| bar.show(p))
 	};
 	Ok((import.map_err(|e| e.to_string())?, bar))
 }
@@ -320,6 +333,7 @@ impl ModelCommand {
 				input,
 				output,
 				seed,
+				provider,
 				store,
 				format,
 			} => run(
@@ -327,6 +341,7 @@ impl ModelCommand {
 				input,
 				output.as_deref(),
 				seed.unwrap_or_default(),
+				*provider,
 				store,
 				*format,
 			),
@@ -365,7 +380,7 @@ fn wait(command: impl std::future::Future<Output = Result<()>>) -> Result<()> {
 }
 
 fn import(folder: &Path, dry_run: bool, store: &StoreArguments, format: Format) -> Result<()> {
-	let (import, bar) = read_folder(folder, format)?;
+	let (import, bar) = read_folder(folder, None, format)?;
 	let manifest = import.manifest.clone();
 	if dry_run {
 		bar.0.finish_and_clear();
@@ -391,12 +406,13 @@ fn run(
 	input: &InputArguments,
 	output: Option<&Path>,
 	seed: H256,
+	provider: Provider,
 	store: &StoreArguments,
 	format: Format,
 ) -> Result<()> {
-	let engine = InProcess::new()?;
+	let engine = InProcess::new(provider)?;
 	let (folder, manifest) = if Path::new(model).is_dir() {
-		let (import, bar) = read_folder(Path::new(model), format)?;
+		let (import, bar) = read_folder(Path::new(model), Some(&engine), format)?;
 		bar.0.finish_and_clear();
 		(PathBuf::from(model), import.manifest)
 	} else {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use consilience_engine::Provider;
+use consilience_engine::{cuda_present, Provider};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
@@ -53,8 +53,9 @@ pub struct CalibrateCommand {
 	)]
 	levels: Vec<String>,
 
-	/// Execution provider beside the CPU: `cuda` or `cuda:N`. May be repeated.
-	#[arg(long, value_parser = provider)]
+	/// Execution provider beside the CPU: `cuda` or `cuda:N`. May be repeated. CUDA's first device without it, where there is one and
+	/// the library has CUDA; `cpu` for the CPU alone.
+	#[arg(long)]
 	provider: Vec<Provider>,
 
 	/// Another ONNX Runtime library. May be repeated.
@@ -93,18 +94,6 @@ pub struct CalibrateCommand {
 	/// Be an engine of this configuration, on the socket at standard input.
 	#[arg(long, hide = true, value_name = "CONFIG")]
 	engine: Option<String>,
-}
-
-fn provider(text: &str) -> Result<Provider, String> {
-	match text.split_once(':') {
-		None if text == "cpu" => Ok(Provider::Cpu),
-		None if text == "cuda" => Ok(Provider::Cuda { device: 0 }),
-		Some(("cuda", device)) => device
-			.parse()
-			.map(|device| Provider::Cuda { device })
-			.map_err(|_| format!("{device:?} is no number of a CUDA device")),
-		_ => Err(format!("{text:?} is none of cpu, cuda, cuda:N")),
-	}
 }
 
 fn spread(text: &str) -> Result<Spread, String> {
@@ -154,7 +143,7 @@ impl CalibrateCommand {
 			variations: Variations {
 				threads: self.threads.clone(),
 				levels: self.levels.clone(),
-				providers: self.provider.clone(),
+				providers: self.providers(),
 				libraries: self.library.clone(),
 				launchers: self.launcher.clone(),
 			},
@@ -190,6 +179,15 @@ impl CalibrateCommand {
 		Ok(())
 	}
 
+	/// Providers beside the CPU.
+	fn providers(&self) -> Vec<Provider> {
+		if self.provider.is_empty() && cuda_present() {
+			vec![Provider::Cuda { device: 0 }]
+		} else {
+			self.provider.clone()
+		}
+	}
+
 	/// The command that repeats this, with folders by their names alone: where they are is of one machine.
 	fn repeat(&self) -> String {
 		let name = |path: &PathBuf| {
@@ -214,10 +212,8 @@ impl CalibrateCommand {
 		option("challenges", self.challenges.to_string());
 		option("threads", list(&self.threads));
 		option("levels", self.levels.join(","));
-		for p in &self.provider {
-			if let Provider::Cuda { device } = p {
-				option("provider", format!("cuda:{device}"));
-			}
+		for p in &self.providers() {
+			option("provider", p.to_string());
 		}
 		for l in &self.library {
 			option("library", name(l));

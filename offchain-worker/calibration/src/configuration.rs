@@ -40,7 +40,9 @@ impl Variations {
 			name: format!("{threads} thread{}, {level}", plural(threads)),
 			engine: EngineConfig {
 				threads,
-				provider: Provider::Cpu,
+				// A way of running that turns into another measures nothing, and what suits the model is asked here.
+				no_fallback: true,
+				beyond_profile: true,
 				optimization: Some(level.into()),
 				..EngineConfig::default()
 			},
@@ -62,10 +64,7 @@ impl Variations {
 		}
 		for provider in self.providers.iter().filter(|p| **p != Provider::Cpu) {
 			let mut other = base.clone();
-			other.name = match provider {
-				Provider::Cpu => "cpu".into(),
-				Provider::Cuda { device } => format!("cuda:{device}"),
-			};
+			other.name = provider.to_string();
 			other.engine.provider = *provider;
 			all.push(other);
 		}

@@ -52,6 +52,7 @@ impl Model {
 	pub(crate) fn read(folder: &Path) -> Result<Self, CalibrationError> {
 		let engine = Engine::new(EngineConfig {
 			threads: 1,
+			beyond_profile: true,
 			..Default::default()
 		})?;
 		let import = Import::read(folder, &InProcess(engine), &mut |_| ())?;

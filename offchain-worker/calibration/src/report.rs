@@ -82,7 +82,7 @@ impl ConfigurationReport {
 		let library = configuration
 			.library
 			.clone()
-			.or_else(|| consilience_engine::find_library().ok());
+			.or_else(|| consilience_engine::find_library(configuration.engine.provider).ok());
 		Self {
 			name: configuration.name.clone(),
 			library: library.map_or_else(String::new, |l| library_name(&l)),

@@ -2,6 +2,9 @@
 //! runs the other half of each pair in between.
 //!
 //!     bench SMOLLM2 MAGIKA THREADS        the folders that `scripts/setup` made
+//!     bench model FOLDER THREADS PROVIDER PROMPT TOKENS
+//!                                         one language model by itself: writes an answer of so many tokens to a prompt of about so
+//!                                         many, checks it, and says what that took
 //!     bench serve SOCKET THREADS          the engine's process, which the first starts
 //!     bench bare FOLDER THREADS           a stored model on a session of its own, which the first starts as well
 //!
@@ -18,9 +21,10 @@ use std::{
 use consilience_engine::{
 	client::EngineClient,
 	find_library,
+	isolation::{isolate, Isolation},
 	server::{self, ServerConfig},
 	tensor::to_ort,
-	Engine, EngineConfig,
+	Engine, EngineConfig, Provider,
 };
 use consilience_primitives::{
 	evidence::{Evidence, Verdict},
@@ -59,6 +63,24 @@ impl Runner for InProcess {
 	}
 }
 
+/// A large model takes long to run on another provider than the one that is measured, and nobody asks for its reference here.
+struct WithoutReference;
+
+impl Runner for WithoutReference {
+	fn signature(&self, graph: &Path) -> std::result::Result<Signature, String> {
+		Err(format!("{}: not a language model", graph.display()))
+	}
+
+	fn reference(
+		&self,
+		_: &Path,
+		manifest: &Manifest,
+	) -> std::result::Result<(Output, Evidence), String> {
+		let nothing = Output::Tensors(Default::default());
+		Ok((nothing, manifest.reference.evidence.clone()))
+	}
+}
+
 fn config(threads: u32) -> EngineConfig {
 	EngineConfig {
 		threads,
@@ -69,6 +91,85 @@ fn config(threads: u32) -> EngineConfig {
 fn import(folder: &Path, threads: u32) -> Result<Import> {
 	let runner = InProcess(Engine::new(config(threads))?);
 	Ok(Import::read(folder, &runner, &mut |_| ())?)
+}
+
+/// What the system says of this process's memory, in bytes: the most that was resident, and data now.
+fn memory() -> Result<(u64, u64)> {
+	let status = std::fs::read_to_string("/proc/self/status")?;
+	let of = |key: &str| -> Result<u64> {
+		let line = status.lines().find_map(|l| l.strip_prefix(key));
+		let kilobytes = line.and_then(|l| l.split_whitespace().nth(1));
+		Ok(kilobytes
+			.ok_or_else(|| format!("no {key} in /proc/self/status"))?
+			.parse::<u64>()?
+			* 1024)
+	};
+	Ok((of("VmHWM")?, of("VmData")?))
+}
+
+/// Measures one language model, in a process that has what an engine's process has.
+fn model(
+	folder: &Path,
+	threads: u32,
+	provider: Provider,
+	prompt: usize,
+	length: u32,
+) -> Result<()> {
+	isolate(&Isolation {
+		namespaces: false,
+		driver: provider != Provider::Cpu,
+		..Default::default()
+	})?;
+	let manifest = Import::read(folder, &WithoutReference, &mut |_| ())?.manifest;
+	let engine = Engine::new(EngineConfig {
+		provider,
+		no_fallback: true,
+		beyond_profile: true,
+		..config(threads)
+	})?;
+	let policy = manifest.policy;
+	let began = Instant::now();
+	let model = engine.load_manifest(folder, manifest)?;
+	let load = began.elapsed().as_secs_f64();
+	let text = Text { engine, model };
+	text.decode(1, 4)?; // the first runs allocate
+	let decode = text.decode(1, length)?;
+	let prefill = text.prefill(prompt)?;
+	let checked = text.checked(length)?;
+	let (resident, data) = memory()?;
+	let rate = |of: &Value| {
+		of["tokens"].as_f64().unwrap_or_default() / of["seconds"].as_f64().unwrap_or(1.0)
+	};
+	println!(
+		"{}",
+		json!({
+			"provider": text.engine.provider(model)?.to_string(),
+			"threads": threads,
+			"load_s": load,
+			"decode_tokens_per_s": rate(&decode),
+			"decode_tokens": decode["tokens"],
+			"prefill_tokens_per_s": rate(&prefill),
+			"prefill_tokens": prefill["tokens"],
+			"generate_s": checked.generate,
+			"check_s": checked.check,
+			"check_over_generate": checked.check / checked.generate,
+			"answer_tokens": checked.answer,
+			"margin_max": f64::from(checked.verdict.margin_max) / 65_536.0,
+			"accepted": checked.verdict.within(&policy.accept),
+			"peak_resident_bytes": resident,
+			"data_bytes": data,
+		})
+	);
+	Ok(())
+}
+
+/// An answer that was written and checked.
+struct Checked {
+	generate: f64,
+	check: f64,
+	answer: usize,
+	fed: usize,
+	verdict: Verdict,
 }
 
 /// The language model, in this process.
@@ -147,8 +248,22 @@ impl Text {
 		Ok(json!({"seconds": seconds, "tokens": self.prompt_tokens() - before}))
 	}
 
-	/// Writes an answer to a chat, sampled, and checks it.
+	/// Writes an answer to a chat, sampled, and checks it, which must find nothing.
 	fn check(&self, length: u32) -> Result<Value> {
+		let checked = self.checked(length)?;
+		if checked.verdict != Verdict::default() {
+			return Err(format!("the engine doubts its own answer: {:?}", checked.verdict).into());
+		}
+		Ok(json!({
+			"generate": checked.generate,
+			"check": checked.check,
+			"answer": checked.answer,
+			"fed": checked.fed,
+		}))
+	}
+
+	/// Writes an answer to a chat, sampled, and checks it.
+	fn checked(&self, length: u32) -> Result<Checked> {
 		let long = |_| "the question is too long";
 		let message = Message {
 			role: Role::User,
@@ -176,16 +291,14 @@ impl Text {
 			self.engine
 				.measure(self.model, &input, &seed, Some(&output), &H256::zero())?;
 		let check = began.elapsed().as_secs_f64();
-		if evidence.verdict != Verdict::default() {
-			return Err(format!("the engine doubts its own answer: {evidence:?}").into());
-		}
 		let answer = tokens(&output);
-		Ok(json!({
-			"generate": generate,
-			"check": check,
-			"answer": answer,
-			"fed": prompt as usize + answer - 1,
-		}))
+		Ok(Checked {
+			generate,
+			check,
+			answer,
+			fed: prompt as usize + answer - 1,
+			verdict: evidence.verdict,
+		})
 	}
 }
 
@@ -296,7 +409,7 @@ fn bare(folder: &Path, threads: u32) -> Result<()> {
 		let name = String::from_utf8_lossy(&tensor.name).into_owned();
 		values.push((name, to_ort(tensor)?));
 	}
-	let environment = ort::init_from(find_library()?)?.build()?;
+	let environment = ort::init_from(find_library(Provider::Cpu)?)?.build()?;
 	let mut session = Session::builder(&environment)?
 		.with_optimization_level(GraphOptimizationLevel::All)?
 		.with_intra_threads(threads as usize)?
@@ -347,8 +460,20 @@ fn serve(socket: &Path, threads: u32) -> Result<()> {
 
 fn main() -> Result<()> {
 	let arguments: Vec<String> = std::env::args().skip(1).collect();
+	if let [first, folder, threads, provider, prompt, tokens] = &arguments[..] {
+		if first == "model" {
+			let (threads, provider) = (threads.parse()?, provider.parse()?);
+			return model(
+				Path::new(folder),
+				threads,
+				provider,
+				prompt.parse()?,
+				tokens.parse()?,
+			);
+		}
+	}
 	let [first, second, threads] = &arguments[..] else {
-		return Err("usage: bench SMOLLM2 MAGIKA THREADS, bench serve SOCKET THREADS, or bench bare FOLDER THREADS".into());
+		return Err("usage: see the top of the bench's source".into());
 	};
 	let threads: u32 = threads.parse()?;
 	match first.as_str() {

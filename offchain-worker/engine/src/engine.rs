@@ -15,6 +15,7 @@ use codec::{Decode, Encode};
 use consilience_primitives::{
 	evidence::Evidence,
 	manifest::{File, Manifest, ReferenceInput, TaskDetails},
+	model::NumericClass,
 	request::{Input, Message, Output, Prompt, Role, Sampling},
 	tensor::Tensor,
 	List, ModelId,
@@ -25,7 +26,8 @@ use tokenizers::Tokenizer;
 
 use crate::{
 	embedding::Embedder,
-	session::{Graph, GraphInfo, Provider},
+	library,
+	session::{Graph, GraphInfo, Placement, Provider},
 	tensor,
 	text::{
 		batch::Bounds,
@@ -43,8 +45,17 @@ use crate::{
 pub struct EngineConfig {
 	/// Threads that a graph's operators may use; zero for all cores but one, at least one.
 	pub threads: u32,
-	/// Where tolerant models run. Exact ones always run on the CPU.
+	/// Where tolerant models run whose manifests admit it; all others run on the CPU.
 	pub provider: Provider,
+	/// Where these models run instead.
+	pub providers: Vec<(ModelId, Provider)>,
+	/// Refuse a model whose provider does not work, rather than run it on the CPU where its manifest admits that.
+	pub no_fallback: bool,
+	/// Bytes of a device's memory that each model's arena may take; none for no bound.
+	pub device_memory: Option<u64>,
+	/// Run models on providers and libraries outside their manifests' numerics profiles, too: for measuring what a profile and a
+	/// policy should be. Exact ones stay on the CPU.
+	pub beyond_profile: bool,
 	/// Overrides the manifest's optimisation level; for experiments.
 	pub optimization: Option<String>,
 	/// Most answers that a language model writes at a time; at least one.
@@ -61,6 +72,10 @@ impl Default for EngineConfig {
 		Self {
 			threads: 0,
 			provider: Provider::Cpu,
+			providers: Vec::new(),
+			no_fallback: false,
+			device_memory: None,
+			beyond_profile: false,
 			optimization: None,
 			answers: 16,
 			cache_bytes: 1 << 30,
@@ -78,6 +93,62 @@ impl EngineConfig {
 				.max(1),
 			n => n as usize,
 		}
+	}
+
+	/// The provider whose library and driver the process needs: not the CPU's if any model may run elsewhere.
+	pub fn driver(&self) -> Provider {
+		std::iter::once(&self.provider)
+			.chain(self.providers.iter().map(|(_, p)| p))
+			.copied()
+			.find(|p| *p != Provider::Cpu)
+			.unwrap_or_default()
+	}
+
+	/// Where a model is to run.
+	fn placement(&self, model: ModelId, manifest: &Manifest) -> Result<Placement, EngineError> {
+		let admits = |provider: Provider| {
+			let mut names = manifest.numerics.providers.iter();
+			names.any(|n| n == provider.name())
+		};
+		let own = self.providers.iter().find(|(of, _)| *of == model);
+		let wanted = own.map_or(self.provider, |(_, p)| *p);
+		let exact = manifest.policy.class == NumericClass::Exact;
+		let provider = if exact || !(self.beyond_profile || admits(wanted)) {
+			Provider::Cpu
+		} else {
+			wanted
+		};
+		if provider != wanted {
+			tracing::info!(
+				target: LOG_TARGET,
+				"{}: its numerics profile does not admit {wanted}, it runs on the CPU",
+				manifest.name,
+			);
+		}
+		let on_cpu = admits(Provider::Cpu) || self.beyond_profile;
+		if provider == Provider::Cpu && !on_cpu {
+			return Err(EngineError::Mismatch(format!(
+				"its numerics profile admits {} only: give the engine such a provider, or do not serve it",
+				manifest.numerics.providers.join(", ")
+			)));
+		}
+		Ok(Placement {
+			provider,
+			fallback: on_cpu && !self.no_fallback,
+			device_memory: self.device_memory,
+		})
+	}
+
+	/// Checks that this process's library is one of those that the model's numerics profile admits.
+	fn check_library(&self, manifest: &Manifest) -> Result<(), EngineError> {
+		let (version, numerics) = (library::version()?, &manifest.numerics);
+		let (least, most) = (&numerics.onnxruntime_min, &numerics.onnxruntime_max);
+		if self.beyond_profile || library::within(version, least, most) {
+			return Ok(());
+		}
+		Err(EngineError::Mismatch(format!(
+			"its numerics profile admits ONNX Runtime {least} to {most}, and this is {version}"
+		)))
 	}
 }
 
@@ -213,7 +284,7 @@ pub struct Engine {
 impl Engine {
 	/// An engine without models. Fails where the ONNX Runtime library is missing.
 	pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
-		crate::library::environment()?;
+		library::environment(config.driver())?;
 		Ok(Self {
 			config,
 			models: RwLock::default(),
@@ -224,7 +295,7 @@ impl Engine {
 
 	/// What a graph takes and gives, without anything of a manifest.
 	pub fn inspect(&self, graph: &Path) -> Result<GraphInfo, EngineError> {
-		Graph::load(graph, 1, "disable", Provider::Cpu)?.info()
+		Graph::load(graph, 1, "disable", Placement::default())?.info()
 	}
 
 	/// Loads a model whose manifest is `manifest.json` in its folder. The caller has checked the files' hashes.
@@ -536,14 +607,11 @@ impl Loaded {
 		manifest: Manifest,
 		statistics: Arc<Mutex<TextStatistics>>,
 	) -> Result<Self, EngineError> {
-		use consilience_primitives::model::NumericClass;
 		manifest
 			.validate()
 			.map_err(|e| EngineError::load(folder.join("manifest.json"), e))?;
-		let provider = match manifest.policy.class {
-			NumericClass::Exact => Provider::Cpu,
-			NumericClass::Tolerant => config.provider,
-		};
+		config.check_library(&manifest)?;
+		let placement = config.placement(manifest.id(), &manifest)?;
 		let optimization = config
 			.optimization
 			.as_deref()
@@ -552,7 +620,7 @@ impl Loaded {
 			&folder.join(&manifest.graph),
 			config.threads(),
 			optimization,
-			provider,
+			placement,
 		)?;
 		// The CPU where CUDA was asked for and is not there.
 		let provider = graph.provider();

@@ -70,8 +70,14 @@ impl EngineError {
 
 	/// A failed run that failed for want of memory, called that.
 	pub(crate) fn with_memory_named(self) -> Self {
-		// ONNX Runtime has no code for it: these are its allocator's words and the C++ library's.
-		const WORDS: [&str; 3] = ["Failed to allocate memory", "bad_alloc", "bad allocation"];
+		// ONNX Runtime has no code for it: these are its allocator's words, the C++ library's and CUDA's.
+		const WORDS: [&str; 5] = [
+			"Failed to allocate memory",
+			"bad_alloc",
+			"bad allocation",
+			"out of memory",
+			"STATUS_ALLOC_FAILED",
+		];
 		match self {
 			Self::Run(why) if WORDS.iter().any(|w| why.contains(w)) => {
 				Self::Limit(format!("no more memory for this model: {why}"))

@@ -21,7 +21,7 @@ pub mod text;
 
 pub use engine::{Engine, EngineConfig, Statistics};
 pub use error::EngineError;
-pub use library::find_library;
+pub use library::{cuda_present, find_library};
 pub use session::{GraphInfo, Provider};
 pub use text::measure::Part;
 pub use text::scheduler::TextStatistics;

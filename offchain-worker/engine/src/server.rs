@@ -88,7 +88,7 @@ pub fn serve(socket: &Path, config: ServerConfig) -> io::Result<()> {
 		memory_limit: config.memory_limit,
 		namespaces: !config.no_namespaces,
 		capabilities: false,
-		driver: config.engine.provider != Provider::Cpu,
+		driver: config.engine.driver() != Provider::Cpu,
 	})?
 	.log();
 	let mut waiting = [PollFd::new(&listener, PollFlags::IN)];

@@ -1,15 +1,16 @@
 //! Sessions of ONNX Runtime.
 
-use std::{ffi::CString, path::Path, sync::Mutex};
+use std::{ffi::CString, fmt, path::Path, str::FromStr, sync::Mutex};
 
 use codec::{Decode, Encode};
 use consilience_primitives::tensor::{DataType, NamedSpec};
 use ort::{
 	ep,
+	memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
 	session::{
 		builder::GraphOptimizationLevel, IoBinding, Session, SessionInputValue, SessionOutputs,
 	},
-	value::{Outlet, TensorRefMut, ValueType},
+	value::{DynValue, Outlet, TensorRefMut, ValueType},
 	AsPointer,
 };
 
@@ -26,6 +27,53 @@ pub enum Provider {
 		/// Number of the device.
 		device: i32,
 	},
+}
+
+impl Provider {
+	/// ONNX Runtime's name for it, as it stands in a manifest's numerics profile.
+	pub const fn name(self) -> &'static str {
+		match self {
+			Self::Cpu => "CPUExecutionProvider",
+			Self::Cuda { .. } => "CUDAExecutionProvider",
+		}
+	}
+}
+
+impl fmt::Display for Provider {
+	fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+		match self {
+			Self::Cpu => f.write_str("cpu"),
+			Self::Cuda { device } => write!(f, "cuda:{device}"),
+		}
+	}
+}
+
+impl FromStr for Provider {
+	type Err = String;
+
+	fn from_str(text: &str) -> Result<Self, String> {
+		match text.split_once(':') {
+			None if text == "cpu" => Ok(Self::Cpu),
+			None if text == "cuda" => Ok(Self::Cuda { device: 0 }),
+			Some(("cuda", device)) => device
+				.parse()
+				.ok()
+				.filter(|device: &i32| *device >= 0)
+				.map(|device| Self::Cuda { device })
+				.ok_or_else(|| format!("{device:?} is no number of a CUDA device")),
+			_ => Err(format!("{text:?} is none of cpu, cuda, cuda:N")),
+		}
+	}
+}
+
+/// Where a graph is to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Placement {
+	pub(crate) provider: Provider,
+	/// Whether the CPU does instead where the provider does not work.
+	pub(crate) fallback: bool,
+	/// Bytes of the device's memory that its arena may take.
+	pub(crate) device_memory: Option<u64>,
 }
 
 /// What a graph takes and gives.
@@ -81,7 +129,8 @@ fn specs(outlets: &[Outlet]) -> Result<Vec<NamedSpec>, EngineError> {
 		.collect()
 }
 
-/// Binds an input to a value that does not own its memory. `ort` itself would copy it, and past and present would part.
+/// Binds an input to a value's own memory. `ort` itself would copy what it takes for borrowed: past and present would part, and
+/// a cache would be copied at every step.
 ///
 /// # Safety
 /// The value's memory must be there, and belong to nobody else, whenever the binding is run.
@@ -90,13 +139,75 @@ pub(crate) unsafe fn bind_borrowed(
 	name: &str,
 	value: &TensorRefMut<'_, f32>,
 ) -> Result<(), EngineError> {
+	// SAFETY: the caller's promise.
+	unsafe { bind_pointer(binding, name, value.ptr()) }
+}
+
+/// Binds an input to a value, without a copy where it is on the device where the graph wants it.
+///
+/// # Safety
+/// The value must not be dropped or changed as long as the binding may be run.
+pub(crate) unsafe fn bind_shared(
+	binding: &mut IoBinding,
+	name: &str,
+	value: &DynValue,
+) -> Result<(), EngineError> {
+	// SAFETY: the caller's promise.
+	unsafe { bind_pointer(binding, name, value.ptr()) }
+}
+
+/// # Safety
+/// The value is alive, and its memory as long as the binding may be run.
+unsafe fn bind_pointer(
+	binding: &mut IoBinding,
+	name: &str,
+	value: *const ort::sys::OrtValue,
+) -> Result<(), EngineError> {
 	let name = CString::new(name).map_err(|e| EngineError::Mismatch(e.to_string()))?;
 	// SAFETY: all three are alive. ONNX Runtime takes a share of the value, so it may be dropped; of its memory, see above.
 	let status = unsafe {
 		let bind = ort::api().BindInput;
-		ort::Error::result_from_status(bind(binding.ptr_mut(), name.as_ptr(), value.ptr()))
+		ort::Error::result_from_status(bind(binding.ptr_mut(), name.as_ptr(), value))
 	};
 	Ok(status?)
+}
+
+/// A session of the graph in a file on this provider, or why there is none.
+fn open(
+	path: &Path,
+	threads: usize,
+	optimization: GraphOptimizationLevel,
+	provider: Provider,
+	device_memory: Option<u64>,
+) -> Result<Session, EngineError> {
+	let environment = environment(provider)?;
+	let load = |e: &dyn fmt::Display| EngineError::load(path, e);
+	let mut builder = Session::builder(environment)
+		.map_err(|e| load(&e))?
+		.with_optimization_level(optimization)
+		.map_err(|e| load(&e))?
+		.with_intra_threads(threads.max(1))
+		.map_err(|e| load(&e))?
+		// Spinning threads would take the cores that author blocks.
+		.with_intra_op_spinning(false)
+		.map_err(|e| load(&e))?;
+	if let Provider::Cuda { device } = provider {
+		// What makes evidence differ from run to run or from the CPU's, and can be switched off: ten-bit products, algorithms
+		// chosen by a stopwatch, sums in whatever order threads arrive.
+		let mut cuda = ep::CUDA::default()
+			.with_device_id(device)
+			.with_tf32(false)
+			.with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic);
+		if let Some(bytes) = device_memory {
+			cuda = cuda.with_memory_limit(usize::try_from(bytes).unwrap_or(usize::MAX));
+		}
+		builder = builder
+			.with_deterministic_compute(true)
+			.map_err(|e| load(&e))?
+			.with_execution_providers([cuda.build().error_on_failure()])
+			.map_err(|e| load(&e))?;
+	}
+	builder.commit_from_file(path).map_err(|e| load(&e))
 }
 
 impl Graph {
@@ -106,44 +217,33 @@ impl Graph {
 		path: &Path,
 		threads: usize,
 		optimization: &str,
-		provider: Provider,
+		placement: Placement,
 	) -> Result<Self, EngineError> {
-		let environment = environment()?;
-		let load = |e: &dyn std::fmt::Display| EngineError::load(path, e);
 		if !path.is_file() {
 			return Err(EngineError::load(path, "no such file"));
 		}
-		let mut builder = Session::builder(environment)
-			.map_err(|e| load(&e))?
-			.with_optimization_level(level(optimization)?)
-			.map_err(|e| load(&e))?
-			.with_intra_threads(threads.max(1))
-			.map_err(|e| load(&e))?
-			// Spinning threads would take the cores that author blocks.
-			.with_intra_op_spinning(false)
-			.map_err(|e| load(&e))?;
-		let mut in_force = Provider::Cpu;
-		if let Provider::Cuda { device } = provider {
-			match builder.with_execution_providers([ep::CUDA::default()
-				.with_device_id(device)
-				.build()
-				.error_on_failure()])
-			{
-				Ok(with_cuda) => {
-					builder = with_cuda;
-					in_force = provider;
-				}
-				Err(e) => {
-					tracing::warn!(
-						target: LOG_TARGET,
-						"CUDA is not available, running on the CPU: {e}",
-					);
-					builder = e.recover();
-				}
+		let level = level(optimization)?;
+		let wanted = placement.provider;
+		let open = |provider| open(path, threads, level, provider, placement.device_memory);
+		let (session, in_force) = match (open(wanted), wanted) {
+			(Ok(session), _) => (session, wanted),
+			(Err(e), Provider::Cpu) => return Err(e),
+			// A driver may be there and no device, or too little of its memory: that shows only here.
+			(Err(e), _) if placement.fallback => {
+				tracing::warn!(
+					target: LOG_TARGET,
+					"{wanted} is not available, running on the CPU instead: {e}",
+				);
+				(open(Provider::Cpu)?, Provider::Cpu)
 			}
-		}
-		let session = builder.commit_from_file(path).map_err(|e| load(&e))?;
-		tracing::info!(target: LOG_TARGET, "{} loaded on {in_force:?}", path.display());
+			(Err(e), _) => {
+				return Err(EngineError::load(
+					path,
+					format!("{wanted} is demanded and not available: {e}"),
+				))
+			}
+		};
+		tracing::info!(target: LOG_TARGET, "{} loaded on {in_force}", path.display());
 		let info = specs(session.inputs()).and_then(|inputs| {
 			Ok(GraphInfo {
 				inputs,
@@ -197,6 +297,19 @@ impl Graph {
 		self.provider
 	}
 
+	/// The memory in which the graph keeps what it computes.
+	pub(crate) fn memory(&self) -> Result<MemoryInfo<'static>, EngineError> {
+		Ok(match self.provider {
+			Provider::Cpu => MemoryInfo::default(),
+			Provider::Cuda { device } => MemoryInfo::new(
+				AllocationDevice::CUDA,
+				device,
+				AllocatorType::Device,
+				MemoryType::Default,
+			)?,
+		})
+	}
+
 	/// An empty binding of values to inputs and outputs.
 	pub(crate) fn binding(&self) -> Result<IoBinding, EngineError> {
 		let session = self.session.lock().unwrap_or_else(|e| e.into_inner());
@@ -224,5 +337,21 @@ impl Graph {
 		let mut session = self.session.lock().unwrap_or_else(|e| e.into_inner());
 		let outputs = session.run(inputs)?;
 		take(outputs)
+	}
+}
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+
+	#[test]
+	fn providers_are_written_as_they_are_read() {
+		for text in ["cpu", "cuda:0", "cuda:3"] {
+			assert_eq!(text.parse::<Provider>().unwrap().to_string(), text);
+		}
+		assert_eq!("cuda".parse(), Ok(Provider::Cuda { device: 0 }));
+		for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0"] {
+			assert!(text.parse::<Provider>().is_err(), "{text}");
+		}
 	}
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use consilience_engine::{client::EngineClient, find_library, EngineError, Statistics};
+use consilience_engine::{client::EngineClient, find_library, EngineError, Provider, Statistics};
 use consilience_primitives::{
 	evidence::Evidence,
 	request::{Input, Output},
@@ -170,7 +170,8 @@ pub(crate) fn supervise(
 
 async fn run(options: EngineOptions, engine: Engine, metrics: Metrics) {
 	let publish = &engine.state;
-	if let Err(e) = find_library() {
+	// Any will do to start with: which one it is, and whether it suits the models, the engine's process says.
+	if let Err(e) = find_library(Provider::Cpu) {
 		tracing::error!(
 			target: LOG_TARGET,
 			"{e}. This node goes on as a validator and serves no model"

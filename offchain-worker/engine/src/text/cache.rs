@@ -4,12 +4,12 @@ use consilience_primitives::{manifest, tensor::DataType};
 use half::{bf16, f16};
 use ort::{
 	memory::MemoryInfo,
-	session::{IoBinding, SessionInputValue, SessionOutputs},
+	session::{IoBinding, SessionOutputs},
 	value::DynValue,
 };
 
 use crate::{
-	session::{bind_borrowed, Graph},
+	session::{bind_borrowed, bind_shared, Graph},
 	tensor, EngineError,
 };
 
@@ -332,7 +332,7 @@ impl Layout {
 		graph.run_bound(binding, |outputs| take(&outputs))
 	}
 
-	/// Runs the graph, which gives the next cache.
+	/// Runs the graph, which gives the next cache. A growing one stays on the device where the graph runs.
 	fn run_alone<R>(
 		&self,
 		graph: &Graph,
@@ -340,23 +340,37 @@ impl Layout {
 		inputs: Vec<(&'static str, DynValue)>,
 		take: impl FnOnce(&SessionOutputs<'_>) -> Result<R, EngineError>,
 	) -> Result<R, EngineError> {
-		let past = cache.values.drain(..).enumerate();
-		let inputs = inputs
-			.into_iter()
-			.map(|(name, value)| (name.to_owned(), SessionInputValue::from(value)))
-			.chain(past.map(|(i, value)| (Self::names(i).0, value.into())))
-			.collect();
-		graph.run(inputs, |mut outputs| {
+		let memory = match self.kind {
+			manifest::Cache::Growing => graph.memory()?,
+			// Slots are moved by the CPU when there are too few.
+			manifest::Cache::Slots => MemoryInfo::default(),
+		};
+		let mut binding = graph.binding()?;
+		for (name, value) in &inputs {
+			binding.bind_input(*name, value)?;
+		}
+		for (i, value) in cache.values.iter().enumerate() {
+			let (past, present) = Self::names(i);
+			// SAFETY: the cache changes only when the binding has been run and is gone.
+			unsafe { bind_shared(&mut binding, &past, value)? };
+			binding.bind_output_to_device(present, &memory)?;
+		}
+		binding.bind_output_to_device("logits", &MemoryInfo::default())?;
+		let (taken, values) = graph.run_bound(&binding, |mut outputs| {
 			let taken = take(&outputs)?;
-			for i in 0..self.layers * 2 {
-				let name = Self::names(i).1;
-				let value = outputs
-					.remove(&name)
-					.ok_or_else(|| EngineError::Mismatch(format!("the graph gave no {name:?}")))?;
-				cache.values.push(value);
-			}
-			Ok(taken)
-		})
+			let values = (0..self.layers * 2)
+				.map(|i| {
+					let name = Self::names(i).1;
+					outputs
+						.remove(&name)
+						.ok_or_else(|| EngineError::Mismatch(format!("the graph gave no {name:?}")))
+				})
+				.collect::<Result<_, _>>()?;
+			Ok((taken, values))
+		})?;
+		drop(binding);
+		cache.values = values;
+		Ok(taken)
 	}
 }
 

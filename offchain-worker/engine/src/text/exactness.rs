@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{template::Template, LanguageModel, Layout};
 use crate::{
 	library,
-	session::{Graph, Provider},
+	session::{Graph, Placement},
 	tensor,
 };
 
@@ -85,7 +85,7 @@ impl Model {
 
 	fn run(&self, threads: usize, optimization: &str) -> Run<'_> {
 		let path = self.folder.join("model.onnx");
-		let graph = Graph::load(&path, threads, optimization, Provider::Cpu).unwrap();
+		let graph = Graph::load(&path, threads, optimization, Placement::default()).unwrap();
 		self.language.layout.check(&graph).unwrap();
 		Run {
 			layout: &self.language.layout,

@@ -26,7 +26,7 @@ use super::{
 	LanguageModel, Layout,
 };
 use crate::{
-	session::{Graph, Provider},
+	session::{Graph, Placement},
 	EngineError,
 };
 
@@ -44,7 +44,7 @@ fn open(name: &str, threads: usize, optimization: &str) -> (Graph, Layout) {
 		&folder(name).join("model.onnx"),
 		threads,
 		optimization,
-		Provider::Cpu,
+		Placement::default(),
 	);
 	let kind = match name {
 		"llama-hub" => manifest::Cache::Growing,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use consilience_engine::{Engine, EngineConfig};
+use consilience_engine::{Engine, EngineConfig, Provider};
 use consilience_primitives::{
 	evidence::{Evidence, Verdict},
 	manifest::{Manifest, TaskDetails},
@@ -11,6 +11,8 @@ use consilience_primitives::{
 };
 use consilience_store::{Import, Runner, Signature, Store};
 use polkadot_sdk::sp_core::H256;
+
+use crate::fixtures;
 
 pub(crate) struct InProcess(pub(crate) Engine);
 
@@ -34,10 +36,11 @@ impl Runner for InProcess {
 	}
 }
 
-fn engine(threads: u32) -> Engine {
+/// Imports are run on the CPU, and reproduced where the tests run.
+fn engine(threads: u32, provider: Provider) -> Engine {
 	let config = EngineConfig {
-		threads,
-		..Default::default()
+		provider,
+		..fixtures::config(threads)
 	};
 	Engine::new(config).expect("the tests need ONNX Runtime: run ./scripts/setup")
 }
@@ -66,10 +69,15 @@ fn made(name: &str) -> PathBuf {
 fn imported(name: &str) -> (Engine, Manifest, Output, tempfile::TempDir) {
 	let folder = tempfile::tempdir().unwrap();
 	let store = Store::open(folder.path()).unwrap();
-	let import = Import::read(&made(name), &InProcess(engine(1)), &mut |_| ()).unwrap();
+	let import = Import::read(
+		&made(name),
+		&InProcess(engine(1, Provider::Cpu)),
+		&mut |_| (),
+	)
+	.unwrap();
 	let id = import.put(&store, &mut |_| ()).unwrap();
 	let stored = store.verify(id, |_| ()).unwrap();
-	let other = engine(2);
+	let other = engine(2, fixtures::provider());
 	assert_eq!(other.load(&stored.folder).unwrap(), id);
 	let (output, evidence) = other.reference(id).unwrap();
 	let reference = &stored.manifest.reference.evidence;
@@ -105,8 +113,12 @@ fn exact_language_models() {
 }
 
 #[test]
-fn tolerant_language_models() {
+fn tolerant_language_model() {
 	says_paris("smollm2-135m-instruct-hub");
+}
+
+#[test]
+fn four_bit_language_model() {
 	says_paris("smollm2-135m-instruct-int4");
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use consilience_engine::{Engine, EngineConfig};
+use consilience_engine::{Engine, EngineConfig, Provider};
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint},
 	manifest::{Cache, File, Manifest, Numerics, Reference, ReferenceInput, TaskDetails, VERSION},
@@ -18,17 +18,36 @@ pub(crate) const VOCABULARY: u32 = 64;
 pub(crate) const CONTEXT: u32 = 384;
 
 pub(crate) fn folder(name: &str) -> PathBuf {
-	PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+	// What is there when the tests run: they may have been built elsewhere.
+	std::env::var_os("CARGO_MANIFEST_DIR")
+		.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
 		.join("tests/fixtures")
 		.join(name)
 }
 
-pub(crate) fn engine() -> Engine {
-	let config = EngineConfig {
-		threads: 1,
+/// Where the tests run models of the tolerant class: on the CPU, or where `CONSILIENCE_TEST_PROVIDER` says. `scripts/cuda-check`
+/// sets it to CUDA.
+pub(crate) fn provider() -> Provider {
+	match std::env::var("CONSILIENCE_TEST_PROVIDER") {
+		Ok(text) if !text.is_empty() => text.parse().unwrap(),
+		_ => Provider::Cpu,
+	}
+}
+
+/// An engine that runs models there and nowhere else.
+pub(crate) fn config(threads: u32) -> EngineConfig {
+	EngineConfig {
+		threads,
+		provider: provider(),
+		no_fallback: true,
+		// The fixtures' profiles name the CPU.
+		beyond_profile: provider() != Provider::Cpu,
 		..Default::default()
-	};
-	Engine::new(config).expect("the tests need ONNX Runtime: run ./scripts/setup")
+	}
+}
+
+pub(crate) fn engine() -> Engine {
+	Engine::new(config(1)).expect("the tests need ONNX Runtime: run ./scripts/setup")
 }
 
 pub(crate) fn policy(class: NumericClass) -> VerificationPolicy {
@@ -104,11 +123,11 @@ fn manifest(
 
 /// Manifest of a tiny language model.
 pub(crate) fn text(name: &str, class: NumericClass) -> Manifest {
-	let cache = if name == "llama-hub" {
-		Cache::Growing
-	} else {
-		Cache::Slots
+	let cache = match name {
+		"llama-fp32" | "llama-int8" => Cache::Slots,
+		_ => Cache::Growing,
 	};
+	let head_dim = if name.starts_with("grouped") { 8 } else { 4 };
 	let template =
 		"{% for m in messages %}{{ m['role'][:0] }}{{ m['content'] + ' t2 ' }}{% endfor %}";
 	let task = TaskDetails::TextGeneration {
@@ -121,7 +140,7 @@ pub(crate) fn text(name: &str, class: NumericClass) -> Manifest {
 		vocabulary: VOCABULARY,
 		layers: 2,
 		kv_heads: 2,
-		head_dim: 4,
+		head_dim,
 		cache,
 	};
 	let files = ["model.onnx", "model.onnx_data", "tokenizer.json"];
@@ -140,7 +159,12 @@ pub(crate) fn text(name: &str, class: NumericClass) -> Manifest {
 pub(crate) fn tensors(graph: &str, inputs: Vec<NamedSpec>, outputs: Vec<NamedSpec>) -> Manifest {
 	let task = TaskDetails::Tensor { inputs, outputs };
 	let input = ReferenceInput::Tensors(String::new());
-	manifest(graph, &[graph], task, NumericClass::Exact, input)
+	// Exact ones would stay on the CPU.
+	let class = match provider() {
+		Provider::Cpu => NumericClass::Exact,
+		Provider::Cuda { .. } => NumericClass::Tolerant,
+	};
+	manifest(graph, &[graph], task, class, input)
 }
 
 /// Loads a tiny language model.

@@ -12,10 +12,12 @@ use polkadot_sdk::sp_core::H256;
 
 use crate::fixtures::{engine, load, CONTEXT, VOCABULARY};
 
-const MODELS: [(&str, NumericClass); 3] = [
+const MODELS: [(&str, NumericClass); 4] = [
 	("llama-fp32", Exact),
 	("llama-int8", Exact),
 	("llama-hub", Tolerant),
+	// Half precision all the way, and the operators that the hub's exporters write.
+	("grouped-fp16", Tolerant),
 ];
 
 fn question(text: &str, sampling: Sampling) -> Input {
