@@ -23,12 +23,16 @@ def main():
     folder, models = pathlib.Path(sys.argv[1]), sys.argv[2:]
     found = []
     for model in models:
+        if not (folder / f"{model}.json").exists():
+            print(f"{model} could not be measured", file=sys.stderr)
+            continue
         figures = json.loads((folder / f"{model}.json").read_text())
         peak = folder / f"{model}.peak"
         figures["peak_device_mib"] = peak.read_text().strip() if peak.exists() else "–"
+        figures["model"] = model
         found.append(figures)
-    print("| |", " | ".join(models), "|")
-    print("|---" * (len(models) + 1) + "|")
+    print("| |", " | ".join(f["model"] for f in found), "|")
+    print("|---" * (len(found) + 1) + "|")
     for name, show in ROWS:
         print(f"| {name} |", " | ".join(str(show(f)) for f in found), "|")
 

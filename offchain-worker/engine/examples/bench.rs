@@ -2,7 +2,7 @@
 //! runs the other half of each pair in between.
 //!
 //!     bench SMOLLM2 MAGIKA THREADS        the folders that `scripts/setup` made
-//!     bench model FOLDER THREADS PROVIDER PROMPT TOKENS
+//!     bench model FOLDER THREADS PROVIDER PROMPT TOKENS [DEVICE-MEMORY]
 //!                                         one language model by itself: writes an answer of so many tokens to a prompt of about so
 //!                                         many, checks it, and says what that took
 //!     bench serve SOCKET THREADS          the engine's process, which the first starts
@@ -108,25 +108,15 @@ fn memory() -> Result<(u64, u64)> {
 }
 
 /// Measures one language model, in a process that has what an engine's process has.
-fn model(
-	folder: &Path,
-	threads: u32,
-	provider: Provider,
-	prompt: usize,
-	length: u32,
-) -> Result<()> {
+fn model(folder: &Path, config: EngineConfig, prompt: usize, length: u32) -> Result<()> {
 	isolate(&Isolation {
 		namespaces: false,
-		driver: provider != Provider::Cpu,
+		driver: config.driver() != Provider::Cpu,
 		..Default::default()
 	})?;
 	let manifest = Import::read(folder, &WithoutReference, &mut |_| ())?.manifest;
-	let engine = Engine::new(EngineConfig {
-		provider,
-		no_fallback: true,
-		beyond_profile: true,
-		..config(threads)
-	})?;
+	let threads = config.threads;
+	let engine = Engine::new(config)?;
 	let policy = manifest.policy;
 	let began = Instant::now();
 	let model = engine.load_manifest(folder, manifest)?;
@@ -460,16 +450,17 @@ fn serve(socket: &Path, threads: u32) -> Result<()> {
 
 fn main() -> Result<()> {
 	let arguments: Vec<String> = std::env::args().skip(1).collect();
-	if let [first, folder, threads, provider, prompt, tokens] = &arguments[..] {
+	if let [first, folder, threads, provider, prompt, tokens, rest @ ..] = &arguments[..] {
 		if first == "model" {
-			let (threads, provider) = (threads.parse()?, provider.parse()?);
-			return model(
-				Path::new(folder),
-				threads,
-				provider,
-				prompt.parse()?,
-				tokens.parse()?,
-			);
+			let device_memory = rest.first().map(|bytes| bytes.parse()).transpose()?;
+			let asked = EngineConfig {
+				provider: provider.parse()?,
+				device_memory,
+				no_fallback: true,
+				beyond_profile: true,
+				..config(threads.parse()?)
+			};
+			return model(Path::new(folder), asked, prompt.parse()?, tokens.parse()?);
 		}
 	}
 	let [first, second, threads] = &arguments[..] else {
