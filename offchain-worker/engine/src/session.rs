@@ -349,7 +349,7 @@ mod tests {
 		for text in ["cpu", "cuda:0", "cuda:3"] {
 			assert_eq!(text.parse::<Provider>().unwrap().to_string(), text);
 		}
-		assert_eq!("cuda".parse(), Ok(Provider::Cuda { device: 0 }));
+		assert_eq!("cuda".parse::<Provider>(), Ok(Provider::Cuda { device: 0 }));
 		for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0"] {
 			assert!(text.parse::<Provider>().is_err(), "{text}");
 		}
