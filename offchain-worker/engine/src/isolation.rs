@@ -39,8 +39,8 @@ use crate::LOG_TARGET;
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Isolation {
-	/// Bytes of data memory after which allocations fail; none for [`default_memory_limit`]. Files mapped to be read, as
-	/// ONNX Runtime maps weights, do not count.
+	/// Bytes of data memory after which allocations fail; none for [`default_memory_limit`]. External weights count as well:
+	/// ONNX Runtime maps their files as memory that it could write.
 	pub memory_limit: Option<u64>,
 	/// Whether to enter namespaces of its own, where the kernel allows that.
 	pub namespaces: bool,
