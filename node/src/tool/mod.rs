@@ -8,6 +8,7 @@ pub(crate) mod calibrate;
 mod chain;
 mod confine;
 mod engine;
+mod exactness;
 mod failure;
 mod input;
 mod model;

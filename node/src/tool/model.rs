@@ -12,7 +12,7 @@ use consilience_engine::{
 use consilience_primitives::{evidence::Evidence, manifest::Manifest, request::Output, ModelId};
 use consilience_runtime::RuntimeEvent;
 use consilience_store::{
-	open_inference::from_tensor, Import, Progress, Runner, Signature, Store, StoredModel,
+	open_inference::from_tensor, Import, Measured, Progress, Runner, Signature, Store, StoredModel,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use jsonrpsee::rpc_params;
@@ -23,6 +23,7 @@ use super::{
 	block_on,
 	chain::{self, Chain},
 	confine, csl,
+	exactness::{self, ExactnessCommand},
 	input::InputArguments,
 	watch, Format, NodeAddress, Result, Signer,
 };
@@ -40,11 +41,17 @@ pub(crate) enum ModelCommand {
 		/// Print the manifest, and leave the store as it is.
 		#[arg(long)]
 		dry_run: bool,
+		/// Take the card's word for the exact class instead of running the model in many ways first. If it is wrong, validators
+		/// find out when they are to serve the model.
+		#[arg(long)]
+		no_measure: bool,
 		#[command(flatten)]
 		store: StoreArguments,
 		#[command(flatten)]
 		format: Format,
 	},
+	/// Run a model in every honest way, and say whether it is of the exact class or which operator broke the bits.
+	Exactness(ExactnessCommand),
 	/// List the models of the store.
 	List {
 		#[command(flatten)]
@@ -115,7 +122,7 @@ pub(crate) struct StoreArguments {
 }
 
 impl StoreArguments {
-	fn open(&self) -> Result<Store> {
+	pub(super) fn open(&self) -> Result<Store> {
 		let base = match &self.base_path {
 			Some(path) => path.clone(),
 			None => sc_cli_base_path()?,
@@ -134,26 +141,29 @@ fn sc_cli_base_path() -> Result<PathBuf> {
 }
 
 /// The engine in this process.
-struct InProcess(Engine);
+pub(super) struct InProcess {
+	engine: Engine,
+	/// Whether an import measures the class that a card claims.
+	measures: bool,
+}
 
 impl InProcess {
 	/// Gives up the network and most of the machine's memory first: nobody has vouched for the model.
-	fn new() -> Result<Self> {
+	pub(super) fn new(measures: bool) -> Result<Self> {
 		isolate(&Isolation {
 			namespaces: false,
 			capabilities: true,
 			..Default::default()
 		})
 		.map_err(|e| format!("limiting this process's memory: {e}"))?;
-		Engine::new(EngineConfig::default())
-			.map(Self)
-			.map_err(|e| e.to_string())
+		let engine = Engine::new(EngineConfig::default()).map_err(|e| e.to_string())?;
+		Ok(Self { engine, measures })
 	}
 }
 
 impl Runner for InProcess {
 	fn signature(&self, graph: &Path) -> std::result::Result<Signature, String> {
-		let info = self.0.inspect(graph).map_err(|e| e.to_string())?;
+		let info = self.engine.inspect(graph).map_err(|e| e.to_string())?;
 		Ok(Signature {
 			inputs: info.inputs,
 			outputs: info.outputs,
@@ -166,12 +176,24 @@ impl Runner for InProcess {
 		manifest: &Manifest,
 	) -> std::result::Result<(Output, Evidence), String> {
 		let run = || {
-			let model = self.0.load_manifest(folder, manifest.clone())?;
-			let reference = self.0.reference(model);
-			self.0.unload(model);
+			let model = self.engine.load_manifest(folder, manifest.clone())?;
+			let reference = self.engine.reference(model);
+			self.engine.unload(model);
 			reference
 		};
 		run().map_err(|e| e.to_string())
+	}
+
+	fn measure(
+		&self,
+		folder: &Path,
+		manifest: &Manifest,
+		progress: &mut dyn FnMut(u64, u64),
+	) -> std::result::Result<Option<Measured>, String> {
+		if !self.measures {
+			return Ok(None);
+		}
+		exactness::for_import(folder, manifest, progress).map(Some)
 	}
 }
 
@@ -199,6 +221,14 @@ impl Bar {
 				self.0.set_message("checking hashes");
 			}
 			Progress::Hashed(bytes) => self.0.inc(bytes),
+			Progress::Measuring { done, total } => {
+				if done == 0 {
+					self.0.set_style(exactness::bar_style());
+					self.0.set_message("measuring the class");
+				}
+				self.0.set_length(total);
+				self.0.set_position(done);
+			}
 			Progress::Reference => self.0.set_message("running reference"),
 			Progress::Copying => self.0.set_message("copying"),
 		}
@@ -206,7 +236,7 @@ impl Bar {
 }
 
 /// Reads a folder, showing progress.
-fn read_folder(folder: &Path, format: Format) -> Result<(Import, Bar)> {
+fn read_folder(folder: &Path, measures: bool, format: Format) -> Result<(Import, Bar)> {
 	let bar = Bar::new(format);
 	// A folder with a manifest is checked without the engine.
 	let import = if folder.join("manifest.json").is_file() {
@@ -226,9 +256,30 @@ fn read_folder(folder: &Path, format: Format) -> Result<(Import, Bar)> {
 		}
 		Import::read(folder, &Unneeded, &mut |p| bar.show(p))
 	} else {
-		Import::read(folder, &InProcess::new()?, &mut |p| bar.show(p))
+		Import::read(folder, &InProcess::new(measures)?, &mut |p| bar.show(p))
 	};
 	Ok((import.map_err(|e| e.to_string())?, bar))
+}
+
+/// A model's folder and manifest, its files checked: a folder, or one of the store by id or name.
+pub(super) fn described(
+	model: &str,
+	runner: &InProcess,
+	store: &StoreArguments,
+	format: Format,
+) -> Result<(PathBuf, Manifest)> {
+	let folder = Path::new(model);
+	if folder.is_dir() {
+		let bar = Bar::new(format);
+		let manifest =
+			Import::describe(folder, runner, &mut |p| bar.show(p)).map_err(|e| e.to_string())?;
+		bar.0.finish_and_clear();
+		return Ok((folder.into(), manifest));
+	}
+	let store = store.open()?;
+	let found = find(&store, model)?;
+	store.verify(found.id, |_| ()).map_err(|e| e.to_string())?;
+	Ok((found.folder, found.manifest))
 }
 
 /// A model of the store by its id or, if it is the only one of that name, its name.
@@ -297,9 +348,11 @@ impl ModelCommand {
 			Self::Import {
 				folder,
 				dry_run,
+				no_measure,
 				store,
 				format,
-			} => import(folder, *dry_run, store, *format),
+			} => import(folder, *dry_run, !no_measure, store, *format),
+			Self::Exactness(command) => command.run(),
 			Self::List { store, format } => {
 				let models = store.open()?.list().map_err(|e| e.to_string())?;
 				if format.json {
@@ -364,9 +417,20 @@ fn wait(command: impl std::future::Future<Output = Result<()>>) -> Result<()> {
 	})
 }
 
-fn import(folder: &Path, dry_run: bool, store: &StoreArguments, format: Format) -> Result<()> {
-	let (import, bar) = read_folder(folder, format)?;
+fn import(
+	folder: &Path,
+	dry_run: bool,
+	measures: bool,
+	store: &StoreArguments,
+	format: Format,
+) -> Result<()> {
+	let (import, bar) = read_folder(folder, measures, format)?;
 	let manifest = import.manifest.clone();
+	let measured = import.measured.clone();
+	// Who wrote a manifest has measured; its hash stands for that.
+	let measures = measures || folder.join("manifest.json").is_file();
+	bar.0
+		.suspend(|| exactness::say_how_known(&manifest, measured.as_ref(), measures));
 	if dry_run {
 		bar.0.finish_and_clear();
 		println!(
@@ -380,9 +444,9 @@ fn import(folder: &Path, dry_run: bool, store: &StoreArguments, format: Format) 
 		.put(&store, &mut |p| bar.show(p))
 		.map_err(|e| e.to_string())?;
 	bar.0.finish_and_clear();
-	format.print(&summary(id, &manifest, Some(&store.folder(id))), || {
-		line(id, &manifest)
-	});
+	let mut value = summary(id, &manifest, Some(&store.folder(id)));
+	value["measured"] = exactness::measured_json(measured.as_ref());
+	format.print(&value, || line(id, &manifest));
 	Ok(())
 }
 
@@ -394,17 +458,9 @@ fn run(
 	store: &StoreArguments,
 	format: Format,
 ) -> Result<()> {
-	let engine = InProcess::new()?;
-	let (folder, manifest) = if Path::new(model).is_dir() {
-		let (import, bar) = read_folder(Path::new(model), format)?;
-		bar.0.finish_and_clear();
-		(PathBuf::from(model), import.manifest)
-	} else {
-		let store = store.open()?;
-		let found = find(&store, model)?;
-		store.verify(found.id, |_| ()).map_err(|e| e.to_string())?;
-		(found.folder, found.manifest)
-	};
+	let runner = InProcess::new(false)?;
+	let (folder, manifest) = described(model, &runner, store, format)?;
+	let engine = &runner.engine;
 	let input = input.input(manifest.task())?;
 	let spec = manifest.spec().map_err(|e| e.to_string())?;
 	input
@@ -412,11 +468,9 @@ fn run(
 		.map_err(|e| format!("the model does not take this input: {e:?}"))?;
 	let name = manifest.name.clone();
 	let loaded = engine
-		.0
 		.load_manifest(&folder, manifest)
 		.map_err(|e| e.to_string())?;
 	let answer = engine
-		.0
 		.run(loaded, &input, &seed)
 		.map_err(|e| e.to_string())?;
 	let reply = response(&name, loaded, &answer);

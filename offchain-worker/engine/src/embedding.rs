@@ -5,10 +5,13 @@ use consilience_primitives::{
 	tensor::{DataType, Tensor},
 	List,
 };
-use ort::session::SessionInputValue;
 use tokenizers::{Tokenizer, TruncationParams};
 
-use crate::{session::Graph, tensor, EngineError};
+use crate::{
+	session::Graph,
+	tensor::{self, Raw},
+	EngineError,
+};
 
 /// A text encoder.
 pub(crate) struct Embedder {
@@ -45,26 +48,36 @@ impl Embedder {
 		})
 	}
 
-	/// The vector of a text.
-	pub(crate) fn embed(&self, graph: &Graph, text: &str) -> Result<Tensor, EngineError> {
+	/// What the graph is fed for a text.
+	pub(crate) fn inputs(
+		&self,
+		graph: &Graph,
+		text: &str,
+	) -> Result<Vec<(String, Raw)>, EngineError> {
 		let encoding = self
 			.tokenizer
 			.encode(text, true)
 			.map_err(|e| EngineError::Input(format!("the text cannot be tokenized: {e}")))?;
-		let row = |values: &[u32]| -> Result<SessionInputValue<'static>, EngineError> {
-			let values: Vec<i64> = values.iter().map(|v| i64::from(*v)).collect();
-			Ok(tensor::from_vec(&[1, values.len()], values)?.into())
-		};
-		let mut inputs = Vec::new();
-		for (name, values) in [
+		let named = [
 			("input_ids", encoding.get_ids()),
 			("attention_mask", encoding.get_attention_mask()),
 			("token_type_ids", encoding.get_type_ids()),
-		] {
-			if graph.has_input(name) {
-				inputs.push((name.to_owned(), row(values)?));
-			}
-		}
+		];
+		let row = |(name, values): (&str, &[u32])| {
+			let values: Vec<i64> = values.iter().map(|v| i64::from(*v)).collect();
+			(name.to_owned(), Raw::of_integers(&[1, values.len()], &values))
+		};
+		let taken = named.into_iter().filter(|(name, _)| graph.has_input(name));
+		Ok(taken.map(row).collect())
+	}
+
+	/// The vector of a text.
+	pub(crate) fn embed(&self, graph: &Graph, text: &str) -> Result<Tensor, EngineError> {
+		let inputs = self
+			.inputs(graph, text)?
+			.into_iter()
+			.map(|(name, raw)| Ok((name, raw.value()?.into())))
+			.collect::<Result<_, EngineError>>()?;
 		let (shape, values) = graph.run(inputs, |outputs| {
 			let value = outputs.get(&self.output).ok_or_else(|| {
 				EngineError::Mismatch(format!("the graph has no output {:?}", self.output))

@@ -471,8 +471,81 @@ fn only(mut evidence: Vec<Evidence>) -> Result<Evidence, EngineError> {
 		.ok_or_else(|| EngineError::Run("no evidence of one part".into()))
 }
 
+/// A tokenizer of a model's folder.
+fn tokenizer(folder: &Path, path: &str) -> Result<Tokenizer, EngineError> {
+	let path = folder.join(path);
+	Tokenizer::from_file(&path).map_err(|e| EngineError::load(&path, e))
+}
+
+/// The language model of a manifest, without its graph.
+pub(crate) fn language_model(
+	folder: &Path,
+	task: &TaskDetails,
+) -> Result<LanguageModel, EngineError> {
+	let TaskDetails::TextGeneration {
+		tokenizer: path,
+		chat_template,
+		bos_token,
+		eos_token,
+		eos_token_ids,
+		context,
+		vocabulary,
+		layers,
+		kv_heads,
+		head_dim,
+		cache,
+	} = task
+	else {
+		return Err(EngineError::Mismatch("not a language model".into()));
+	};
+	let mut tokenizer = tokenizer(folder, path)?;
+	tokenizer.with_padding(None);
+	tokenizer
+		.with_truncation(None)
+		.map_err(|e| EngineError::load(folder.join(path), e))?;
+	Ok(LanguageModel {
+		tokenizer,
+		template: chat_template
+			.clone()
+			.map(|t| Template::new(t, bos_token.clone(), eos_token.clone()))
+			.transpose()?,
+		eos: eos_token_ids.clone(),
+		context: *context as usize,
+		layout: Layout {
+			kind: cache.clone(),
+			layers: *layers as usize,
+			kv_heads: *kv_heads as usize,
+			head_dim: *head_dim as usize,
+			vocabulary: *vocabulary as usize,
+		},
+	})
+}
+
+/// The text encoder of a manifest, without its graph.
+pub(crate) fn embedder(folder: &Path, task: &TaskDetails) -> Result<Embedder, EngineError> {
+	let TaskDetails::Embedding {
+		tokenizer: path,
+		pooling,
+		normalize,
+		max_tokens,
+		dimensions,
+		output,
+	} = task
+	else {
+		return Err(EngineError::Mismatch("not a text encoder".into()));
+	};
+	Embedder::new(
+		tokenizer(folder, path)?,
+		*pooling,
+		*normalize,
+		*max_tokens,
+		*dimensions,
+		output.clone(),
+	)
+}
+
 /// The input of a manifest's reference inference.
-fn reference_input(manifest: &Manifest) -> Result<Input, EngineError> {
+pub(crate) fn reference_input(manifest: &Manifest) -> Result<Input, EngineError> {
 	let long = |_| EngineError::Mismatch("the reference input is too long".into());
 	let text = |t: &str| t.as_bytes().to_vec().try_into().map_err(long);
 	let sampling = |max_tokens| Sampling {
@@ -556,69 +629,18 @@ impl Loaded {
 		)?;
 		// The CPU where CUDA was asked for and is not there.
 		let provider = graph.provider();
-		let tokenizer = |path: &str| {
-			let path = folder.join(path);
-			Tokenizer::from_file(&path).map_err(|e| EngineError::load(&path, e))
-		};
 		let kind = match &manifest.task {
-			TaskDetails::TextGeneration {
-				tokenizer: path,
-				chat_template,
-				bos_token,
-				eos_token,
-				eos_token_ids,
-				context,
-				vocabulary,
-				layers,
-				kv_heads,
-				head_dim,
-				cache,
-			} => {
-				let layout = Layout {
-					kind: cache.clone(),
-					layers: *layers as usize,
-					kv_heads: *kv_heads as usize,
-					head_dim: *head_dim as usize,
-					vocabulary: *vocabulary as usize,
-				};
-				layout.check(&graph)?;
-				let mut tokenizer = tokenizer(path)?;
-				tokenizer.with_padding(None);
-				tokenizer
-					.with_truncation(None)
-					.map_err(|e| EngineError::load(folder.join(path), e))?;
-				let model = LanguageModel {
-					tokenizer,
-					template: chat_template
-						.clone()
-						.map(|t| Template::new(t, bos_token.clone(), eos_token.clone()))
-						.transpose()?,
-					eos: eos_token_ids.clone(),
-					context: *context as usize,
-					layout,
-				};
+			TaskDetails::TextGeneration { .. } => {
+				let model = language_model(folder, &manifest.task)?;
+				model.layout.check(&graph)?;
 				let bounds = Bounds {
 					answers: config.answers as usize,
 					cache_bytes: usize::try_from(config.cache_bytes).unwrap_or(usize::MAX),
 				};
 				Kind::Text(Scheduler::new(model, graph, bounds, statistics)?)
 			}
-			TaskDetails::Embedding {
-				tokenizer: path,
-				pooling,
-				normalize,
-				max_tokens,
-				dimensions,
-				output,
-			} => {
-				let embedder = Embedder::new(
-					tokenizer(path)?,
-					*pooling,
-					*normalize,
-					*max_tokens,
-					*dimensions,
-					output.clone(),
-				)?;
+			TaskDetails::Embedding { .. } => {
+				let embedder = embedder(folder, &manifest.task)?;
 				Kind::Embedding(Box::new(embedder), graph)
 			}
 			TaskDetails::Tensor { inputs, outputs } => {

@@ -7,7 +7,7 @@ use consilience_primitives::tensor::{DataType, NamedSpec};
 use ort::{
 	ep,
 	session::{
-		builder::GraphOptimizationLevel, IoBinding, Session, SessionInputValue, SessionOutputs,
+		builder::{GraphOptimizationLevel, SessionBuilder}, IoBinding, Session, SessionInputValue, SessionOutputs,
 	},
 	value::{Outlet, TensorRefMut, ValueType},
 	AsPointer,
@@ -27,6 +27,11 @@ pub enum Provider {
 		device: i32,
 	},
 }
+
+/// ONNX Runtime's key for the folder of a graph's external data where the graph itself comes from memory.
+const EXTERNAL_DATA: &str = "session.model_external_initializers_file_folder_path";
+/// ONNX Runtime's key for the file that takes the weights of an optimised graph.
+const OPTIMIZED_DATA: &str = "session.optimized_model_external_initializers_file_name";
 
 /// What a graph takes and gives.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -99,6 +104,20 @@ pub(crate) unsafe fn bind_borrowed(
 	Ok(status?)
 }
 
+/// What every session has: optimisation and threads.
+fn builder(threads: usize, optimization: &str) -> Result<SessionBuilder, EngineError> {
+	let failed = |e: &dyn std::fmt::Display| EngineError::Run(e.to_string());
+	Session::builder(environment()?)
+		.map_err(|e| failed(&e))?
+		.with_optimization_level(level(optimization)?)
+		.map_err(|e| failed(&e))?
+		.with_intra_threads(threads.max(1))
+		.map_err(|e| failed(&e))?
+		// Spinning threads would take the cores that author blocks.
+		.with_intra_op_spinning(false)
+		.map_err(|e| failed(&e))
+}
+
 impl Graph {
 	/// Loads a graph. Nothing of the file was parsed before: whoever calls has checked its hash, or takes the risk in a
 	/// process of its own.
@@ -108,20 +127,11 @@ impl Graph {
 		optimization: &str,
 		provider: Provider,
 	) -> Result<Self, EngineError> {
-		let environment = environment()?;
 		let load = |e: &dyn std::fmt::Display| EngineError::load(path, e);
 		if !path.is_file() {
 			return Err(EngineError::load(path, "no such file"));
 		}
-		let mut builder = Session::builder(environment)
-			.map_err(|e| load(&e))?
-			.with_optimization_level(level(optimization)?)
-			.map_err(|e| load(&e))?
-			.with_intra_threads(threads.max(1))
-			.map_err(|e| load(&e))?
-			// Spinning threads would take the cores that author blocks.
-			.with_intra_op_spinning(false)
-			.map_err(|e| load(&e))?;
+		let mut builder = builder(threads, optimization)?;
 		let mut in_force = Provider::Cpu;
 		if let Provider::Cuda { device } = provider {
 			match builder.with_execution_providers([ep::CUDA::default()
@@ -144,6 +154,41 @@ impl Graph {
 		}
 		let session = builder.commit_from_file(path).map_err(|e| load(&e))?;
 		tracing::info!(target: LOG_TARGET, "{} loaded on {in_force:?}", path.display());
+		Ok(Self::new(session, in_force))
+	}
+
+	/// Loads a graph from memory, to be run as it is. Its external data are beside `path`, where it came from.
+	pub(crate) fn load_bytes(
+		path: &Path,
+		bytes: &[u8],
+		threads: usize,
+	) -> Result<Self, EngineError> {
+		let load = |e: &dyn std::fmt::Display| EngineError::load(path, e);
+		let folder = path.parent().unwrap_or(Path::new("")).display().to_string();
+		let session = builder(threads, "disable")?
+			.with_config_entry(EXTERNAL_DATA, folder)
+			.map_err(|e| load(&e))?
+			.commit_from_memory(bytes)
+			.map_err(|e| load(&e))?;
+		Ok(Self::new(session, Provider::Cpu))
+	}
+
+	/// Writes the graph that the optimiser makes of this one on the CPU; its weights come to stand beside it.
+	pub(crate) fn optimize(path: &Path, optimization: &str, to: &Path) -> Result<(), EngineError> {
+		let load = |e: &dyn std::fmt::Display| EngineError::load(path, e);
+		let weights = to.with_extension("weights");
+		let name = weights.file_name().unwrap_or_default().to_string_lossy();
+		builder(1, optimization)?
+			.with_config_entry(OPTIMIZED_DATA, name)
+			.map_err(|e| load(&e))?
+			.with_optimized_model_path(to)
+			.map_err(|e| load(&e))?
+			.commit_from_file(path)
+			.map_err(|e| load(&e))?;
+		Ok(())
+	}
+
+	fn new(session: Session, provider: Provider) -> Self {
 		let info = specs(session.inputs()).and_then(|inputs| {
 			Ok(GraphInfo {
 				inputs,
@@ -151,7 +196,7 @@ impl Graph {
 				opset: session.opset_for_domain("").unwrap_or_default(),
 			})
 		});
-		Ok(Self {
+		Self {
 			inputs: session
 				.inputs()
 				.iter()
@@ -159,9 +204,9 @@ impl Graph {
 				.collect(),
 			outputs: session.outputs().iter().map(|o| o.name().into()).collect(),
 			session: Mutex::new(session),
-			provider: in_force,
+			provider,
 			info,
-		})
+		}
 	}
 
 	/// What the graph takes and gives, if it is made of tensors only.

@@ -97,6 +97,44 @@ pub(crate) fn zeros(shape: &[usize]) -> Result<DynValue, EngineError> {
 	Ok(tensor.into_dyn())
 }
 
+/// A tensor of any size, as bytes that are laid out as the wire's.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Raw {
+	pub(crate) datatype: DataType,
+	pub(crate) shape: Vec<usize>,
+	pub(crate) data: Vec<u8>,
+}
+
+impl Raw {
+	pub(crate) fn of(value: &DynValue) -> Result<Self, EngineError> {
+		let ty = value
+			.dtype()
+			.tensor_type()
+			.ok_or_else(|| EngineError::Output("not a tensor".into()))?;
+		let datatype = datatype(ty)?;
+		let mut data = Vec::new();
+		let shape = bytes(datatype, value, &mut data)?;
+		Ok(Self {
+			datatype,
+			shape: shape.iter().map(|d| *d as usize).collect(),
+			data,
+		})
+	}
+
+	pub(crate) fn of_integers(shape: &[usize], values: &[i64]) -> Self {
+		Self {
+			datatype: DataType::Int64,
+			shape: shape.to_vec(),
+			data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+		}
+	}
+
+	/// As a tensor of ONNX Runtime.
+	pub(crate) fn value(&self) -> Result<DynValue, EngineError> {
+		value(self.datatype, &self.shape, &self.data)
+	}
+}
+
 /// The wire's tensor as one of ONNX Runtime.
 pub fn to_ort(tensor: &Tensor) -> Result<DynValue, EngineError> {
 	tensor.validate().map_err(|e| {
@@ -106,6 +144,11 @@ pub fn to_ort(tensor: &Tensor) -> Result<DynValue, EngineError> {
 		))
 	})?;
 	let shape: Vec<usize> = tensor.shape.iter().map(|d| *d as usize).collect();
+	value(tensor.datatype, &shape, &tensor.data)
+}
+
+/// A tensor of ONNX Runtime from the wire's bytes, which were checked to be as long as the shape says.
+fn value(datatype: DataType, shape: &[usize], data: &[u8]) -> Result<DynValue, EngineError> {
 	fn numbers<T: Element>(shape: &[usize], data: &[u8]) -> Result<DynValue, EngineError> {
 		from_vec(
 			shape,
@@ -114,30 +157,34 @@ pub fn to_ort(tensor: &Tensor) -> Result<DynValue, EngineError> {
 				.collect(),
 		)
 	}
-	let data = &tensor.data[..];
-	match tensor.datatype {
-		DataType::Bool => numbers::<bool>(&shape, data),
-		DataType::Uint8 => numbers::<u8>(&shape, data),
-		DataType::Uint16 => numbers::<u16>(&shape, data),
-		DataType::Uint32 => numbers::<u32>(&shape, data),
-		DataType::Uint64 => numbers::<u64>(&shape, data),
-		DataType::Int8 => numbers::<i8>(&shape, data),
-		DataType::Int16 => numbers::<i16>(&shape, data),
-		DataType::Int32 => numbers::<i32>(&shape, data),
-		DataType::Int64 => numbers::<i64>(&shape, data),
-		DataType::Fp16 => numbers::<f16>(&shape, data),
-		DataType::Bf16 => numbers::<bf16>(&shape, data),
-		DataType::Fp32 => numbers::<f32>(&shape, data),
-		DataType::Fp64 => numbers::<f64>(&shape, data),
+	match datatype {
+		DataType::Bool => numbers::<bool>(shape, data),
+		DataType::Uint8 => numbers::<u8>(shape, data),
+		DataType::Uint16 => numbers::<u16>(shape, data),
+		DataType::Uint32 => numbers::<u32>(shape, data),
+		DataType::Uint64 => numbers::<u64>(shape, data),
+		DataType::Int8 => numbers::<i8>(shape, data),
+		DataType::Int16 => numbers::<i16>(shape, data),
+		DataType::Int32 => numbers::<i32>(shape, data),
+		DataType::Int64 => numbers::<i64>(shape, data),
+		DataType::Fp16 => numbers::<f16>(shape, data),
+		DataType::Bf16 => numbers::<bf16>(shape, data),
+		DataType::Fp32 => numbers::<f32>(shape, data),
+		DataType::Fp64 => numbers::<f64>(shape, data),
 		DataType::Bytes => {
-			let strings = tensor
-				.strings()
-				.map_err(|e| EngineError::Input(format!("{e:?}")))?;
-			let strings: Vec<String> = strings.into_iter().map(str::to_owned).collect();
-			Ok(ort::value::Tensor::from_string_array((shape, &strings[..]))?.into_dyn())
+			let mut strings = Vec::new();
+			let mut rest = data;
+			while let Some((length, after)) = rest.split_first_chunk::<4>() {
+				let wrong = || EngineError::Input("a string runs past the end".into());
+				let length = u32::from_le_bytes(*length) as usize;
+				let (text, after) = after.split_at_checked(length).ok_or_else(wrong)?;
+				strings.push(String::from_utf8(text.to_vec()).map_err(|_| wrong())?);
+				rest = after;
+			}
+			Ok(ort::value::Tensor::from_string_array((shape.to_vec(), &strings[..]))?.into_dyn())
 		}
-		DataType::Int4 => four_bit(TensorElementType::Int4, &shape, data),
-		DataType::Uint4 => four_bit(TensorElementType::Uint4, &shape, data),
+		DataType::Int4 => four_bit(TensorElementType::Int4, shape, data),
+		DataType::Uint4 => four_bit(TensorElementType::Uint4, shape, data),
 	}
 }
 
@@ -182,6 +229,43 @@ fn from_four_bit(value: &DynValue, data: &mut Vec<u8>) -> Result<Vec<i64>, Engin
 	Ok(shape)
 }
 
+/// Appends a tensor's elements as the wire has them. Gives the shape.
+fn bytes(
+	datatype: DataType,
+	value: &DynValue,
+	data: &mut Vec<u8>,
+) -> Result<Vec<i64>, EngineError> {
+	fn numbers<T: Element>(value: &DynValue, data: &mut Vec<u8>) -> Result<Vec<i64>, EngineError> {
+		let (shape, values) = value.try_extract_tensor::<T>()?;
+		values.iter().for_each(|v| v.write(data));
+		Ok(shape.to_vec())
+	}
+	Ok(match datatype {
+		DataType::Bool => numbers::<bool>(value, data)?,
+		DataType::Uint8 => numbers::<u8>(value, data)?,
+		DataType::Uint16 => numbers::<u16>(value, data)?,
+		DataType::Uint32 => numbers::<u32>(value, data)?,
+		DataType::Uint64 => numbers::<u64>(value, data)?,
+		DataType::Int8 => numbers::<i8>(value, data)?,
+		DataType::Int16 => numbers::<i16>(value, data)?,
+		DataType::Int32 => numbers::<i32>(value, data)?,
+		DataType::Int64 => numbers::<i64>(value, data)?,
+		DataType::Fp16 => numbers::<f16>(value, data)?,
+		DataType::Bf16 => numbers::<bf16>(value, data)?,
+		DataType::Fp32 => numbers::<f32>(value, data)?,
+		DataType::Fp64 => numbers::<f64>(value, data)?,
+		DataType::Bytes => {
+			let (shape, strings) = value.try_extract_strings()?;
+			for s in strings {
+				data.extend_from_slice(&(s.len() as u32).to_le_bytes());
+				data.extend_from_slice(s.as_bytes());
+			}
+			shape.to_vec()
+		}
+		DataType::Int4 | DataType::Uint4 => from_four_bit(value, data)?,
+	})
+}
+
 /// A tensor of ONNX Runtime as one of the wire.
 pub fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, EngineError> {
 	let wrong = |what: String| EngineError::Output(format!("{name:?}: {what}"));
@@ -202,35 +286,7 @@ pub fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, EngineError> {
 		}
 	}
 	let mut data = Vec::new();
-	fn numbers<T: Element>(value: &DynValue, data: &mut Vec<u8>) -> Result<Vec<i64>, EngineError> {
-		let (shape, values) = value.try_extract_tensor::<T>()?;
-		values.iter().for_each(|v| v.write(data));
-		Ok(shape.to_vec())
-	}
-	let shape = match datatype(ty)? {
-		DataType::Bool => numbers::<bool>(value, &mut data)?,
-		DataType::Uint8 => numbers::<u8>(value, &mut data)?,
-		DataType::Uint16 => numbers::<u16>(value, &mut data)?,
-		DataType::Uint32 => numbers::<u32>(value, &mut data)?,
-		DataType::Uint64 => numbers::<u64>(value, &mut data)?,
-		DataType::Int8 => numbers::<i8>(value, &mut data)?,
-		DataType::Int16 => numbers::<i16>(value, &mut data)?,
-		DataType::Int32 => numbers::<i32>(value, &mut data)?,
-		DataType::Int64 => numbers::<i64>(value, &mut data)?,
-		DataType::Fp16 => numbers::<f16>(value, &mut data)?,
-		DataType::Bf16 => numbers::<bf16>(value, &mut data)?,
-		DataType::Fp32 => numbers::<f32>(value, &mut data)?,
-		DataType::Fp64 => numbers::<f64>(value, &mut data)?,
-		DataType::Bytes => {
-			let (shape, strings) = value.try_extract_strings()?;
-			for s in strings {
-				data.extend_from_slice(&(s.len() as u32).to_le_bytes());
-				data.extend_from_slice(s.as_bytes());
-			}
-			shape.to_vec()
-		}
-		DataType::Int4 | DataType::Uint4 => from_four_bit(value, &mut data)?,
-	};
+	let shape = bytes(datatype(ty)?, value, &mut data)?;
 	Ok(Tensor {
 		name: name
 			.as_bytes()

@@ -10,13 +10,13 @@
 //!
 //! Fields have the names and meanings of [`Manifest`](consilience_primitives::manifest::Manifest)'s. `details` are those of
 //! [`TaskDetails`] for the task. What they leave out of a language model is read from the hub's files beside the card; the
-//! signature of a tensor model, from the graph.
+//! signature of a tensor model, from the graph; the class, from running the model in many ways.
 
 use codec::Encode;
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	manifest::{File, Manifest, Numerics, Reference, ReferenceInput, TaskDetails, VERSION},
-	model::{Limits, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
+	model::{Bounds, Limits, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
 	request::{Input, Role},
 	tensor::NamedSpec,
 	List,
@@ -26,6 +26,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::open_inference::{self, JsonTensor};
+
+/// Positions that a challenge draws in the exact class, where a card leaves that out.
+const EXACT_POSITIONS: u8 = 16;
+/// Fewest verifiers in the exact class, where a card leaves that out.
+const EXACT_VERIFIERS: u8 = 2;
 
 /// What `model.json` holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,8 +44,9 @@ pub struct Card {
 	pub source: String,
 	/// What it does.
 	pub task: Task,
-	/// Numeric class; the same as the policy's.
-	pub class: NumericClass,
+	/// Numeric class; the same as the policy's. Without one in either, the class is measured.
+	#[serde(default, skip_serializing_if = "Option::is_none")]
+	pub class: Option<NumericClass>,
 	/// Path of the ONNX graph.
 	pub graph: String,
 	/// Every file of the model, in any order.
@@ -54,8 +60,10 @@ pub struct Card {
 	pub limits: Limits,
 	/// How long work may take.
 	pub time: TimeLimit,
-	/// How answers are checked.
-	pub policy: VerificationPolicy,
+	/// How answers are checked: a [`VerificationPolicy`]. What it leaves out for a model of the exact class has one value that
+	/// makes sense.
+	#[serde(default)]
+	pub policy: Map<String, Value>,
 	/// What `model register` proposes, in the chain's smallest unit. Not part of the manifest.
 	pub price: Price<u128>,
 	/// What whoever serves the model reproduces.
@@ -152,19 +160,69 @@ impl Card {
 		.map_err(|e| format!("details: {e}"))
 	}
 
-	/// The manifest of these files, sorted by path. The output and evidence of its reference are empty until the model was run.
+	/// The numeric class that the card states, if it does.
+	pub fn stated_class(&self) -> Result<Option<NumericClass>, String> {
+		let of_policy = match self.policy.get("class") {
+			Some(class) => {
+				let class = NumericClass::deserialize(class).map_err(|e| format!("policy: {e}"))?;
+				Some(class)
+			}
+			None => None,
+		};
+		match (self.class, of_policy) {
+			(Some(class), Some(of_policy)) if class != of_policy => Err(format!(
+				"class is {class:?}, the policy's class {of_policy:?}: make them the same"
+			)),
+			(class, of_policy) => Ok(class.or(of_policy)),
+		}
+	}
+
+	/// The policy for a model of this class.
+	fn policy(&self, class: NumericClass) -> Result<VerificationPolicy, String> {
+		let mut policy = self.policy.clone();
+		let name = serde_json::to_value(class).map_err(|e| e.to_string())?;
+		policy.insert("class".into(), name);
+		match class {
+			NumericClass::Exact => {
+				if self.stated_class()?.is_none() {
+					// Bounds of the other class, should it have been that.
+					for key in ["accept", "fraud", "fraction_bits"] {
+						policy.remove(key);
+					}
+				}
+				let bounds = serde_json::to_value(Bounds::default()).map_err(|e| e.to_string())?;
+				for (key, value) in [
+					("positions", EXACT_POSITIONS.into()),
+					("entries", 1.into()),
+					("fraction_bits", 0.into()),
+					("accept", bounds.clone()),
+					("fraud", bounds),
+					("min_verifiers", EXACT_VERIFIERS.into()),
+				] {
+					policy.entry(key).or_insert(value);
+				}
+			}
+			NumericClass::Tolerant if !policy.contains_key("accept") => {
+				return Err(
+					"the model is of the tolerant class, and the card has no thresholds for it: write the policy that \
+					 `consilience calibrate` proposes into the card"
+						.into(),
+				);
+			}
+			NumericClass::Tolerant => (),
+		}
+		serde_json::from_value(Value::Object(policy)).map_err(|e| format!("policy: {e}"))
+	}
+
+	/// The manifest of these files, sorted by path, for a model of this class. The output and evidence of its reference are empty
+	/// until the model was run.
 	pub fn manifest(
 		&self,
 		files: Vec<File>,
 		signature: Option<&Signature>,
+		class: NumericClass,
 	) -> Result<Manifest, String> {
-		if self.class != self.policy.class {
-			return Err(format!(
-				"class is {:?}, the policy's class {:?}: make them the same",
-				self.class, self.policy.class
-			));
-		}
-		let fingerprint = match self.class {
+		let fingerprint = match class {
 			NumericClass::Exact => Fingerprint::Digest([0; 16]),
 			NumericClass::Tolerant => Fingerprint::Values {
 				shape: 0,
@@ -182,7 +240,7 @@ impl Card {
 			numerics: self.numerics.clone(),
 			limits: self.limits,
 			time: self.time,
-			policy: self.policy,
+			policy: self.policy(class)?,
 			reference: Reference {
 				input: self.reference.input()?,
 				output: H256::zero(),

@@ -9,7 +9,7 @@ use codec::Encode;
 use consilience_primitives::{
 	evidence::Evidence,
 	manifest::{File, Manifest, ManifestError, TaskDetails},
-	model::{Limits, Price, Task, MAX_VERIFIERS},
+	model::{Limits, NumericClass, Price, Task, MAX_VERIFIERS},
 	request::Output,
 	ModelId,
 };
@@ -35,13 +35,40 @@ const MAX_GRAPH: u64 = 2 << 30;
 /// Name of the card in a bare folder.
 const CARD: &str = "model.json";
 
-/// Runs a model's reference inference while it is imported. The engine does, in whatever process it runs.
+/// What running a model in many ways has shown of its class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Measured {
+	/// The same bits in every way that was run.
+	Exact {
+		/// Ways that were not run, and why.
+		skipped: Vec<String>,
+	},
+	/// Not of the exact class.
+	Inexact {
+		/// What differed, and which operator broke it.
+		why: String,
+	},
+}
+
+/// Runs a model while it is imported. The engine does, in whatever process it runs.
 pub trait Runner {
 	/// What the graph in this file takes and gives.
 	fn signature(&self, graph: &Path) -> Result<Signature, String>;
 
 	/// Loads the model of this manifest from `folder` and runs its reference input.
 	fn reference(&self, folder: &Path, manifest: &Manifest) -> Result<(Output, Evidence), String>;
+
+	/// Runs the model of this manifest in many ways, to see whether it is of the exact class. `progress` is told how many units
+	/// are done, and of how many. `None` from one that does not measure: the card's word is taken then, and a card that says
+	/// nothing of the class is refused.
+	fn measure(
+		&self,
+		_folder: &Path,
+		_manifest: &Manifest,
+		_progress: &mut dyn FnMut(u64, u64),
+	) -> Result<Option<Measured>, String> {
+		Ok(None)
+	}
 }
 
 /// How far an import is.
@@ -51,6 +78,13 @@ pub enum Progress {
 	Total(u64),
 	/// So many more bytes were hashed.
 	Hashed(u64),
+	/// The model is run in many ways, to see whether it is of the exact class.
+	Measuring {
+		/// Units that are done.
+		done: u64,
+		/// Units in all.
+		total: u64,
+	},
 	/// The reference inference runs.
 	Reference,
 	/// Files are put in place.
@@ -90,6 +124,17 @@ pub enum ImportError {
 		/// What the engine says.
 		why: String,
 	},
+	/// The card claims the exact class for a model that is not of it.
+	#[error(
+		"{card}: the card says that the model is of the exact class, and it is not: {why}. Make a canonical graph, or write the \
+		 tolerant class and the policy that `consilience calibrate` proposes into the card"
+	)]
+	NotExact {
+		/// The card.
+		card: PathBuf,
+		/// What differed.
+		why: String,
+	},
 	/// The model gave another output or evidence than its manifest says.
 	#[error("the model does not reproduce its manifest's reference on this machine: {0}")]
 	Reference(String),
@@ -108,6 +153,18 @@ pub struct Import {
 	pub manifest: Manifest,
 	/// Price that its author suggests.
 	pub price: Option<Price<u128>>,
+	/// What was measured of its class; nothing where a manifest or the card's word was taken for it.
+	pub measured: Option<Measured>,
+}
+
+/// A folder with a card whose files were hashed.
+struct Hashed {
+	folder: PathBuf,
+	card: Card,
+	files: Vec<File>,
+	signature: Option<Signature>,
+	/// The class that the card states.
+	stated: Option<NumericClass>,
 }
 
 impl Import {
@@ -117,16 +174,11 @@ impl Import {
 		runner: &dyn Runner,
 		progress: &mut dyn FnMut(Progress),
 	) -> Result<Self, ImportError> {
-		let folder = fs::canonicalize(folder).map_err(|e| ImportError::BadFile {
-			path: folder.into(),
-			why: e.to_string(),
-		})?;
+		let folder = canonical(folder)?;
 		if folder.join(MANIFEST).is_file() {
 			Self::read_manifest(folder, progress)
-		} else if folder.join(CARD).is_file() {
-			Self::read_card(folder, runner, progress)
 		} else {
-			Err(ImportError::NoCard(folder))
+			Self::read_card(folder, runner, progress)
 		}
 	}
 
@@ -152,7 +204,28 @@ impl Import {
 			shared: true,
 			manifest,
 			price,
+			measured: None,
 		})
+	}
+
+	/// Reads a folder as [`Self::read`] does, and runs nothing: the reference of a card's manifest is empty, and its class is
+	/// what the card says, or what it may be at best where the card says nothing.
+	pub fn describe(
+		folder: &Path,
+		runner: &dyn Runner,
+		progress: &mut dyn FnMut(Progress),
+	) -> Result<Manifest, ImportError> {
+		let folder = canonical(folder)?;
+		if folder.join(MANIFEST).is_file() {
+			return Self::read_manifest(folder, progress).map(|import| import.manifest);
+		}
+		let hashed = Hashed::read(folder, runner, progress)?;
+		let at_best = if hashed.only_cpu() {
+			NumericClass::Exact
+		} else {
+			NumericClass::Tolerant
+		};
+		hashed.manifest(hashed.stated.unwrap_or(at_best))
 	}
 
 	fn read_card(
@@ -160,6 +233,36 @@ impl Import {
 		runner: &dyn Runner,
 		progress: &mut dyn FnMut(Progress),
 	) -> Result<Self, ImportError> {
+		let hashed = Hashed::read(folder, runner, progress)?;
+		let (class, measured) = hashed.class(runner, progress)?;
+		let mut manifest = hashed.manifest(class)?;
+		progress(Progress::Reference);
+		let (output, evidence) = runner
+			.reference(&hashed.folder, &manifest)
+			.map_err(|why| hashed.model_error(why))?;
+		manifest.reference.output = output_hash(&output);
+		manifest.reference.evidence = evidence;
+		manifest.validate()?;
+		Ok(Self {
+			folder: hashed.folder,
+			shared: false,
+			manifest,
+			price: Some(hashed.card.price),
+			measured,
+		})
+	}
+}
+
+impl Hashed {
+	/// Reads a card and hashes the files that it names, before anything parses them.
+	fn read(
+		folder: PathBuf,
+		runner: &dyn Runner,
+		progress: &mut dyn FnMut(Progress),
+	) -> Result<Self, ImportError> {
+		if !folder.join(CARD).is_file() {
+			return Err(ImportError::NoCard(folder));
+		}
 		let mut card: Card = read_json(&folder.join(CARD))?;
 		if card.task == Task::TextGeneration {
 			hub::complete(&folder, &mut card.details).map_err(|why| ImportError::BadCard {
@@ -194,37 +297,101 @@ impl Import {
 			.collect::<Result<Vec<File>, _>>()?;
 		// Before ONNX Runtime opens it, and whatever it points to.
 		check_graph(&folder, &card.graph, &files)?;
-		let model = |why| ImportError::Model {
-			graph: folder.join(&card.graph),
+		let stated = card.stated_class().map_err(|why| ImportError::BadCard {
+			path: folder.join(CARD),
 			why,
-		};
-		let signature = if card.has_signature() {
-			None
-		} else {
-			let graph = inside(&folder, &card.graph)?;
-			Some(runner.signature(&graph).map_err(model)?)
-		};
-		let mut manifest =
-			card.manifest(files, signature.as_ref())
-				.map_err(|why| ImportError::BadCard {
-					path: folder.join(CARD),
-					why,
-				})?;
-		manifest.validate()?;
-		check_limits(&folder.join(CARD), &manifest)?;
-		progress(Progress::Reference);
-		let (output, evidence) = runner.reference(&folder, &manifest).map_err(model)?;
-		manifest.reference.output = output_hash(&output);
-		manifest.reference.evidence = evidence;
-		manifest.validate()?;
-		Ok(Self {
+		})?;
+		let mut hashed = Self {
 			folder,
-			shared: false,
-			manifest,
-			price: Some(card.price),
-		})
+			card,
+			files,
+			signature: None,
+			stated,
+		};
+		if !hashed.card.has_signature() {
+			let graph = inside(&hashed.folder, &hashed.card.graph)?;
+			let signature = runner.signature(&graph);
+			hashed.signature = Some(signature.map_err(|why| hashed.model_error(why))?);
+		}
+		Ok(hashed)
 	}
 
+	fn model_error(&self, why: String) -> ImportError {
+		ImportError::Model {
+			graph: self.folder.join(&self.card.graph),
+			why,
+		}
+	}
+
+	fn card_error(&self, why: String) -> ImportError {
+		ImportError::BadCard {
+			path: self.folder.join(CARD),
+			why,
+		}
+	}
+
+	/// The manifest for a model of this class, without what its reference gives.
+	fn manifest(&self, class: NumericClass) -> Result<Manifest, ImportError> {
+		let manifest = self
+			.card
+			.manifest(self.files.clone(), self.signature.as_ref(), class)
+			.map_err(|why| self.card_error(why))?;
+		manifest.validate()?;
+		check_limits(&self.folder.join(CARD), &manifest)?;
+		Ok(manifest)
+	}
+
+	/// Other providers are not of the exact class, and need not be run to see that.
+	fn only_cpu(&self) -> bool {
+		self.card.numerics.providers == ["CPUExecutionProvider"]
+	}
+
+	/// The model's class, measured unless the card says that it is tolerant, which every model may be.
+	fn class(
+		&self,
+		runner: &dyn Runner,
+		progress: &mut dyn FnMut(Progress),
+	) -> Result<(NumericClass, Option<Measured>), ImportError> {
+		if self.stated == Some(NumericClass::Tolerant) {
+			return Ok((NumericClass::Tolerant, None));
+		}
+		if self.stated.is_none() && !self.only_cpu() {
+			return Ok((NumericClass::Tolerant, None));
+		}
+		let manifest = self.manifest(NumericClass::Exact)?;
+		let measured = runner
+			.measure(&self.folder, &manifest, &mut |done, total| {
+				progress(Progress::Measuring { done, total })
+			})
+			.map_err(|why| self.model_error(why))?;
+		let class = match (&measured, self.stated) {
+			(Some(Measured::Inexact { why }), Some(_)) => {
+				return Err(ImportError::NotExact {
+					card: self.folder.join(CARD),
+					why: why.clone(),
+				})
+			}
+			(Some(Measured::Inexact { why }), None) => {
+				self.manifest(NumericClass::Tolerant).map_err(|e| {
+					self.card_error(format!("the model is not of the exact class: {why}. {e}"))
+				})?;
+				NumericClass::Tolerant
+			}
+			// Nothing that was run speaks against what the card says.
+			(Some(Measured::Exact { .. }) | None, Some(class)) => class,
+			(Some(Measured::Exact { skipped }), None) if skipped.is_empty() => NumericClass::Exact,
+			(Some(Measured::Exact { .. }), None) => NumericClass::Tolerant,
+			(None, None) => {
+				return Err(self.card_error(
+					"class is missing, and is not measured here: write exact or tolerant".into(),
+				))
+			}
+		};
+		Ok((class, measured))
+	}
+}
+
+impl Import {
 	/// Puts the model into a store. Files of a folder with a manifest are linked where the file system can, because nobody
 	/// writes to those in place; others are copied. Gives the id; a model that is there already stays as it is.
 	pub fn put(
@@ -270,6 +437,13 @@ impl Import {
 			Err(e) => Err(StoreError::io(target)(e).into()),
 		}
 	}
+}
+
+fn canonical(folder: &Path) -> Result<PathBuf, ImportError> {
+	fs::canonicalize(folder).map_err(|e| ImportError::BadFile {
+		path: folder.into(),
+		why: e.to_string(),
+	})
 }
 
 /// What stands in a manifest for an output.

@@ -20,5 +20,5 @@ mod store;
 
 pub use card::{Card, CardReference, Signature};
 pub use hash::{hash_file, verify_file};
-pub use import::{Import, ImportError, Progress, Runner};
+pub use import::{Import, ImportError, Measured, Progress, Runner};
 pub use store::{Store, StoreError, StoredModel};

@@ -10,11 +10,14 @@ use std::{
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	manifest::{Manifest, CHUNK},
+	model::NumericClass,
 	request::Output,
 	tensor::{DataType, NamedSpec},
-	ModelId,
+	List, ModelId,
 };
-use consilience_store::{Import, ImportError, Progress, Runner, Signature, Store, StoreError};
+use consilience_store::{
+	Import, ImportError, Measured, Progress, Runner, Signature, Store, StoreError,
+};
 use serde_json::{json, Value};
 
 /// A graph whose only tensor keeps its data in `weights.bin`: as many bytes of ONNX as that takes.
@@ -183,6 +186,123 @@ fn a_card_becomes_a_model() {
 	store.remove(id).unwrap();
 	assert!(matches!(store.get(id), Err(StoreError::Unknown(_))));
 	assert!(store.list().unwrap().is_empty());
+}
+
+/// An engine that has measured this.
+struct Measures(Measured);
+
+impl Runner for Measures {
+	fn signature(&self, graph: &Path) -> Result<Signature, String> {
+		Fake.signature(graph)
+	}
+
+	fn reference(&self, folder: &Path, manifest: &Manifest) -> Result<(Output, Evidence), String> {
+		let (output, mut evidence) = Fake.reference(folder, manifest)?;
+		if manifest.policy.class == NumericClass::Tolerant {
+			evidence.fingerprint = Fingerprint::Values {
+				shape: 0,
+				values: List::new(),
+			};
+		}
+		Ok((output, evidence))
+	}
+
+	fn measure(
+		&self,
+		_: &Path,
+		manifest: &Manifest,
+		progress: &mut dyn FnMut(u64, u64),
+	) -> Result<Option<Measured>, String> {
+		assert_eq!(manifest.policy.class, NumericClass::Exact);
+		progress(1, 2);
+		Ok(Some(self.0.clone()))
+	}
+}
+
+fn exact(skipped: &[&str]) -> Measured {
+	Measured::Exact {
+		skipped: skipped.iter().map(|s| (*s).to_owned()).collect(),
+	}
+}
+
+fn inexact() -> Measured {
+	Measured::Inexact {
+		why: "Softmax broke it".into(),
+	}
+}
+
+/// The class of a folder's manifest, or why it is refused. `class` and `policy` are the card's.
+fn class(class: Option<&str>, policy: Value, measured: Measured) -> Result<NumericClass, String> {
+	let from = folder();
+	let mut card = card();
+	card["policy"] = policy;
+	card.as_object_mut().unwrap().remove("class");
+	if let Some(class) = class {
+		card["class"] = class.into();
+	}
+	fs::write(from.path().join("model.json"), card.to_string()).unwrap();
+	let mut steps = Vec::new();
+	let import = Import::read(from.path(), &Measures(measured.clone()), &mut |p| {
+		steps.push(p);
+	})
+	.map_err(|e| e.to_string())?;
+	let shown = Progress::Measuring { done: 1, total: 2 };
+	assert_eq!(steps.contains(&shown), class != Some("tolerant"));
+	assert_eq!(import.measured, (class != Some("tolerant")).then_some(measured));
+	Ok(import.manifest.policy.class)
+}
+
+fn tolerant_policy() -> Value {
+	let bounds = json!({"mean": 256, "max": 16, "margin_max": 0, "margin_mean": 0});
+	json!({
+		"positions": 2, "entries": 1, "fraction_bits": 12, "accept": bounds, "fraud": bounds, "min_verifiers": 1
+	})
+}
+
+#[test]
+fn a_class_that_is_not_stated_is_measured() {
+	use NumericClass::{Exact, Tolerant};
+	assert_eq!(class(None, json!({}), exact(&[])), Ok(Exact));
+	// Thresholds for the other case do not stand in the way.
+	assert_eq!(class(None, tolerant_policy(), exact(&[])), Ok(Exact));
+	assert_eq!(class(None, tolerant_policy(), inexact()), Ok(Tolerant));
+	// What was not run may differ.
+	let partly = || exact(&["16 threads: no time"]);
+	assert_eq!(class(None, tolerant_policy(), partly()), Ok(Tolerant));
+	let why = class(None, json!({}), inexact()).unwrap_err();
+	assert!(why.contains("Softmax broke it") && why.contains("calibrate"), "{why}");
+}
+
+#[test]
+fn a_class_that_is_stated_is_checked() {
+	use NumericClass::{Exact, Tolerant};
+	let policy = || card()["policy"].clone();
+	assert_eq!(class(Some("exact"), policy(), exact(&[])), Ok(Exact));
+	let partly = exact(&["16 threads: no time"]);
+	assert_eq!(class(Some("exact"), policy(), partly), Ok(Exact));
+	// Everything may be tolerant.
+	assert_eq!(class(Some("tolerant"), tolerant_policy(), exact(&[])), Ok(Tolerant));
+	for stated in [Some("exact"), None] {
+		// The second in the policy alone.
+		let why = class(stated, policy(), inexact()).unwrap_err();
+		assert!(why.contains("model.json") && why.contains("Softmax broke it"), "{why}");
+		assert!(why.contains("it is not"), "{why}");
+	}
+}
+
+#[test]
+fn who_does_not_measure_needs_a_class() {
+	let from = folder();
+	let mut card = card();
+	card.as_object_mut().unwrap().remove("class");
+	card["policy"].as_object_mut().unwrap().remove("class");
+	fs::write(from.path().join("model.json"), card.to_string()).unwrap();
+	let why = refused(from.path(), &Fake);
+	assert!(why.contains("class is missing"), "{why}");
+	// To look at the model takes no engine.
+	let manifest = Import::describe(from.path(), &Fake, &mut |_| ()).unwrap();
+	assert_eq!(manifest.policy.class, NumericClass::Exact);
+	assert_eq!(manifest.files.len(), 2);
 }
 
 #[test]

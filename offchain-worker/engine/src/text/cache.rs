@@ -10,7 +10,8 @@ use ort::{
 
 use crate::{
 	session::{bind_borrowed, Graph},
-	tensor, EngineError,
+	tensor::{self, Raw},
+	EngineError,
 };
 
 /// Positions in a block of the canonical graph's cache.
@@ -60,22 +61,22 @@ impl Lines {
 }
 
 impl Layout {
-	fn past(layer: usize, value: bool) -> String {
+	fn past_name(layer: usize, value: bool) -> String {
 		format!(
 			"past_key_values.{layer}.{}",
 			if value { "value" } else { "key" }
 		)
 	}
 
-	fn present(layer: usize, value: bool) -> String {
+	fn present_name(layer: usize, value: bool) -> String {
 		format!("present.{layer}.{}", if value { "value" } else { "key" })
 	}
 
 	/// Names of the input and the output of the cache's value with this number.
 	fn names(i: usize) -> (String, String) {
 		(
-			Self::past(i / 2, i % 2 == 1),
-			Self::present(i / 2, i % 2 == 1),
+			Self::past_name(i / 2, i % 2 == 1),
+			Self::present_name(i / 2, i % 2 == 1),
 		)
 	}
 
@@ -86,7 +87,7 @@ impl Layout {
 			.filter(|n| *n == "input_ids" || self.kind == manifest::Cache::Slots)
 			.map(str::to_owned);
 		let caches = (0..self.layers).flat_map(|l| [false, true].map(|v| (l, v)));
-		let past = caches.clone().map(|(l, v)| Self::past(l, v));
+		let past = caches.clone().map(|(l, v)| Self::past_name(l, v));
 		for name in inputs.chain(past) {
 			if !graph.has_input(&name) {
 				return Err(EngineError::Mismatch(format!(
@@ -96,7 +97,7 @@ impl Layout {
 		}
 		if self.kind == manifest::Cache::Slots {
 			for (layer, value) in caches.clone() {
-				let name = Self::past(layer, value);
+				let name = Self::past_name(layer, value);
 				if graph.input_type(&name) != Some(DataType::Fp32) {
 					return Err(EngineError::Mismatch(format!(
 						"{name:?} is not FP32, as a cache of slots is"
@@ -104,7 +105,7 @@ impl Layout {
 				}
 			}
 		}
-		let present = caches.map(|(l, v)| Self::present(l, v));
+		let present = caches.map(|(l, v)| Self::present_name(l, v));
 		for name in std::iter::once("logits".to_owned()).chain(present) {
 			if !graph.has_output(&name) {
 				return Err(EngineError::Mismatch(format!(
@@ -287,6 +288,12 @@ impl Layout {
 		};
 		cache.lengths.iter_mut().for_each(|l| *l += n);
 		Ok(seen)
+	}
+
+	/// What a cache of one row holds, by the names of the graph's inputs.
+	pub(crate) fn past(&self, cache: &Cache) -> Result<Vec<(String, Raw)>, EngineError> {
+		let named = |(i, value)| Ok((Self::names(i).0, Raw::of(value)?));
+		cache.values.iter().enumerate().map(named).collect()
 	}
 
 	/// [`Self::run`] that gives the logits.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cards;
+mod exactness;
 mod fixtures;
 mod hostile;
 mod isolation;

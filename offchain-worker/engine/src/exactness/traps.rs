@@ -1,0 +1,97 @@
+//! What is known to make bits depend on how a graph is run, and what to do about it.
+
+use serde::Serialize;
+
+use super::Cause;
+use crate::onnx::{Node, Program};
+
+/// An operator that is known to give other bits elsewhere, whatever it did here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Doubt {
+	/// The operator.
+	pub operator: String,
+	/// How often it stands in the graph.
+	pub count: usize,
+	/// The first node.
+	pub first: String,
+	/// What is known of it.
+	pub why: String,
+	/// Whether a model with it is not of the exact class, whatever was measured: what it gives depends on the machine.
+	pub bars: bool,
+}
+
+const SOFTMAX: &str = "Softmax adds in an order that depends on the processor's vector width: spell it out as ReduceMax, Sub, \
+	Exp, a MatMul with ones, and Div";
+const SIGNED: &str = "signed 8-bit weights saturate on processors without VNNI: store them unsigned, with a zero point of 128";
+const SQRT: &str = "ONNX Runtime 1.20's Sqrt of floats is off by one unit in the last place: Cast to double, Sqrt, Cast back";
+const REDUCE: &str = "a sum by ReduceSum or ReduceMean has two ways of adding, and the number of threads picks one: use a MatMul \
+	with ones";
+const ONE_ROW: &str = "a MatMul of two computed tensors has a kernel of its own for one row, which adds in another order: stack \
+	heads as rows, or the row twice";
+const LONG_SUM: &str = "how a MatMul of two computed tensors cuts a sum over more than 128 positions depends on threads and \
+	lengths: sum in blocks of 128, anchored at position 0";
+const PER_TENSOR: &str = "one scale for a whole tensor makes each row depend on its neighbours: use a scale for each row";
+
+/// Whether a node multiplies two computed tensors.
+fn multiplies_computed(node: &Node, program: &Program) -> bool {
+	matches!(
+		&node.op_type[..],
+		"MatMul" | "Gemm" | "FusedMatMul" | "FusedGemm" | "TransposeMatMul"
+	) && !program.is_constant(node, 0)
+		&& !program.is_constant(node, 1)
+}
+
+/// Whether a node's weights are signed bytes that are multiplied with unsigned ones.
+fn signed_weights(node: &Node, program: &Program) -> bool {
+	let weights = match &node.op_type[..] {
+		"MatMulInteger" | "ConvInteger" | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul" => 1,
+		"QLinearMatMul" | "QLinearConv" | "QGemm" => 3,
+		_ => return false,
+	};
+	program.is_signed_bytes(node, weights)
+}
+
+/// The known trap that a node is, if it broke the bits for this cause.
+pub(super) fn of(node: &Node, program: &Program, cause: Cause) -> Option<&'static str> {
+	Some(match &node.op_type[..] {
+		"Softmax" | "LogSoftmax" => SOFTMAX,
+		"ReduceSum" | "ReduceMean" => REDUCE,
+		"Sqrt" => SQRT,
+		"DynamicQuantizeLinear" | "DynamicQuantizeMatMul" => PER_TENSOR,
+		_ if signed_weights(node, program) => SIGNED,
+		_ if multiplies_computed(node, program) => match cause {
+			Cause::Rows | Cause::Batch => ONE_ROW,
+			Cause::Threads | Cause::Capacity => LONG_SUM,
+			Cause::Optimization => return None,
+		},
+		_ => return None,
+	})
+}
+
+/// All operators of a graph that are known to give other bits elsewhere.
+pub(super) fn doubts(program: &Program) -> Vec<Doubt> {
+	let mut doubts: Vec<Doubt> = Vec::new();
+	for node in program.nodes.iter().chain(&program.inner) {
+		let (why, bars) = match &node.op_type[..] {
+			"Softmax" | "LogSoftmax" => (SOFTMAX, true),
+			_ if signed_weights(node, program) => (SIGNED, true),
+			"DynamicQuantizeLinear" | "DynamicQuantizeMatMul" => (PER_TENSOR, false),
+			"ReduceSum" | "ReduceMean" => (REDUCE, false),
+			_ => continue,
+		};
+		match doubts
+			.iter_mut()
+			.find(|d| d.operator == node.op_type && d.why == why)
+		{
+			Some(known) => known.count += 1,
+			None => doubts.push(Doubt {
+				operator: node.op_type.clone(),
+				count: 1,
+				first: node.label().into(),
+				why: why.into(),
+				bars,
+			}),
+		}
+	}
+	doubts
+}

@@ -1,0 +1,218 @@
+//! What of an ONNX file is looked at here: nodes, and which values are constant. Fields have the names and numbers of
+//! `onnx.proto`; what is left out is skipped when a file is read, so that nothing read here is ever written back.
+
+use std::collections::HashSet;
+
+use prost::Message;
+
+#[derive(Clone, PartialEq, Message)]
+struct ModelProto {
+	#[prost(message, optional, tag = "7")]
+	graph: Option<GraphProto>,
+	#[prost(message, repeated, tag = "25")]
+	functions: Vec<FunctionProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FunctionProto {
+	#[prost(message, repeated, tag = "7")]
+	node: Vec<Node>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct GraphProto {
+	#[prost(message, repeated, tag = "1")]
+	node: Vec<Node>,
+	#[prost(message, repeated, tag = "5")]
+	initializer: Vec<TensorProto>,
+	#[prost(message, repeated, tag = "12")]
+	output: Vec<ValueInfoProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TensorProto {
+	#[prost(int32, tag = "2")]
+	data_type: i32,
+	#[prost(string, tag = "8")]
+	name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ValueInfoProto {
+	#[prost(string, tag = "1")]
+	name: String,
+}
+
+/// An application of an operator.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Node {
+	/// Names of the values it takes; empty for an optional one that is left out.
+	#[prost(string, repeated, tag = "1")]
+	pub(crate) input: Vec<String>,
+	/// Names of the values it gives.
+	#[prost(string, repeated, tag = "2")]
+	pub(crate) output: Vec<String>,
+	/// Its name, which many exporters leave empty.
+	#[prost(string, tag = "3")]
+	pub(crate) name: String,
+	/// The operator.
+	#[prost(string, tag = "4")]
+	pub(crate) op_type: String,
+	#[prost(message, repeated, tag = "5")]
+	attribute: Vec<AttributeProto>,
+	/// The operator's domain; empty for ONNX's own.
+	#[prost(string, tag = "7")]
+	pub(crate) domain: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AttributeProto {
+	#[prost(message, optional, boxed, tag = "6")]
+	g: Option<Box<GraphProto>>,
+	#[prost(message, repeated, tag = "11")]
+	graphs: Vec<GraphProto>,
+}
+
+/// Number of `INT8` among ONNX's element types.
+const INT8: i32 = 3;
+
+/// A graph, read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Program {
+	/// In topological order, as ONNX demands.
+	pub(crate) nodes: Vec<Node>,
+	/// Those of subgraphs and functions.
+	pub(crate) inner: Vec<Node>,
+	/// Values that are stored in the file, or are made from nothing.
+	constants: HashSet<String>,
+	/// Those of signed 8-bit integers.
+	signed_bytes: HashSet<String>,
+	outputs: HashSet<String>,
+}
+
+impl Program {
+	/// Reads a file's bytes.
+	pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
+		let model = ModelProto::decode(bytes).map_err(|e| format!("broken ONNX: {e}"))?;
+		let graph = model.graph.ok_or("not an ONNX model: it holds no graph")?;
+		let mut program = Self::default();
+		let mut graphs: Vec<&GraphProto> = Vec::new();
+		let functions = model.functions.iter().flat_map(|f| &f.node);
+		for node in functions {
+			program.inner.push(node.clone());
+			graphs.extend(node.subgraphs());
+		}
+		graphs.extend(graph.node.iter().flat_map(Node::subgraphs));
+		while let Some(inner) = graphs.pop() {
+			program.constants_of(inner);
+			program.inner.extend(inner.node.iter().cloned());
+			graphs.extend(inner.node.iter().flat_map(Node::subgraphs));
+		}
+		program.constants_of(&graph);
+		program.outputs = graph.output.into_iter().map(|o| o.name).collect();
+		program.nodes = graph.node;
+		Ok(program)
+	}
+
+	fn constants_of(&mut self, graph: &GraphProto) {
+		for tensor in &graph.initializer {
+			self.constants.insert(tensor.name.clone());
+			if tensor.data_type == INT8 {
+				self.signed_bytes.insert(tensor.name.clone());
+			}
+		}
+		let made = graph.node.iter().filter(|n| n.op_type == "Constant");
+		self.constants
+			.extend(made.flat_map(|n| n.output.iter().cloned()));
+	}
+
+	/// Whether an input of a node is there before the graph is run.
+	pub(crate) fn is_constant(&self, node: &Node, input: usize) -> bool {
+		node.input
+			.get(input)
+			.is_none_or(|name| self.constants.contains(name))
+	}
+
+	/// Whether an input of a node is a constant of signed 8-bit integers.
+	pub(crate) fn is_signed_bytes(&self, node: &Node, input: usize) -> bool {
+		node.input
+			.get(input)
+			.is_some_and(|name| self.signed_bytes.contains(name))
+	}
+
+	/// Whether a value is an output of the graph.
+	pub(crate) fn is_output(&self, name: &str) -> bool {
+		self.outputs.contains(name)
+	}
+}
+
+impl Node {
+	fn subgraphs(&self) -> Vec<&GraphProto> {
+		self.attribute
+			.iter()
+			.flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs))
+			.collect()
+	}
+
+	/// What people call it: its name, or that of its first output.
+	pub(crate) fn label(&self) -> &str {
+		match &self.name[..] {
+			"" => self.output.first().map_or("", |o| o),
+			name => name,
+		}
+	}
+}
+
+/// A graph's file whose values of these names are outputs too. Protocol buffers that follow each other are one: what is appended
+/// is a graph with nothing but outputs, and theirs join those that are there.
+pub(crate) fn with_outputs(model: &[u8], names: &[String]) -> Vec<u8> {
+	let addition = ModelProto {
+		graph: Some(GraphProto {
+			output: names
+				.iter()
+				.map(|name| ValueInfoProto { name: name.clone() })
+				.collect(),
+			..GraphProto::default()
+		}),
+		functions: Vec::new(),
+	};
+	let mut bytes = Vec::with_capacity(model.len() + addition.encoded_len());
+	bytes.extend_from_slice(model);
+	bytes.extend(addition.encode_to_vec());
+	bytes
+}
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+
+	fn fixture(name: &str) -> Vec<u8> {
+		let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+		std::fs::read(path.join("tests/fixtures").join(name)).unwrap()
+	}
+
+	#[test]
+	fn outputs_join_those_that_are_there() {
+		let bytes = fixture("llama-hub/model.onnx");
+		let before = Program::read(&bytes).unwrap();
+		let inner = before.nodes[0].output[0].clone();
+		assert!(before.is_output("logits") && !before.is_output(&inner));
+		let after = Program::read(&with_outputs(&bytes, std::slice::from_ref(&inner))).unwrap();
+		assert!(after.is_output("logits") && after.is_output(&inner));
+		assert_eq!(after.nodes, before.nodes);
+	}
+
+	#[test]
+	fn weights_are_constant_and_caches_are_not() {
+		let program = Program::read(&fixture("llama-hub/model.onnx")).unwrap();
+		let gemm = program.nodes.iter().find(|n| n.op_type == "Gemm").unwrap();
+		assert!(program.is_constant(gemm, 1) && !program.is_constant(gemm, 0));
+		assert!(!program.is_signed_bytes(gemm, 1));
+	}
+
+	#[test]
+	fn what_is_no_model_is_refused() {
+		assert!(Program::read(b"").unwrap_err().contains("no graph"));
+		assert!(Program::read(b"<html>").unwrap_err().contains("broken"));
+	}
+}
