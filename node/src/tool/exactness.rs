@@ -17,9 +17,7 @@ use super::{
 /// How long a measurement may take: a large model has to be loaded many times.
 const LONGEST: Duration = Duration::from_secs(12 * 3_600);
 
-/// Run a model in every honest way, and say whether it is of the exact class or which operator broke the bits.
-///
-/// Ends with status 0 if it is, and 1 if it is not.
+/// What is measured, and how it is said.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExactnessCommand {
 	/// Folder, or id or name of a model in the store.

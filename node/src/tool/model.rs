@@ -51,6 +51,8 @@ pub(crate) enum ModelCommand {
 		format: Format,
 	},
 	/// Run a model in every honest way, and say whether it is of the exact class or which operator broke the bits.
+	///
+	/// Ends with status 0 if it is, and 1 if it is not.
 	Exactness(ExactnessCommand),
 	/// List the models of the store.
 	List {
@@ -276,6 +278,11 @@ pub(super) fn described(
 		bar.0.finish_and_clear();
 		return Ok((folder.into(), manifest));
 	}
+	stored(model, store)
+}
+
+/// Folder and manifest of a model in the store, its files checked.
+fn stored(model: &str, store: &StoreArguments) -> Result<(PathBuf, Manifest)> {
 	let store = store.open()?;
 	let found = find(&store, model)?;
 	store.verify(found.id, |_| ()).map_err(|e| e.to_string())?;
@@ -458,9 +465,14 @@ fn run(
 	store: &StoreArguments,
 	format: Format,
 ) -> Result<()> {
-	let runner = InProcess::new(false)?;
-	let (folder, manifest) = described(model, &runner, store, format)?;
-	let engine = &runner.engine;
+	let engine = InProcess::new(false)?.engine;
+	let (folder, manifest) = if Path::new(model).is_dir() {
+		let (import, bar) = read_folder(Path::new(model), false, format)?;
+		bar.0.finish_and_clear();
+		(PathBuf::from(model), import.manifest)
+	} else {
+		stored(model, store)?
+	};
 	let input = input.input(manifest.task())?;
 	let spec = manifest.spec().map_err(|e| e.to_string())?;
 	input

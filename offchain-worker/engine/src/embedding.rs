@@ -65,7 +65,10 @@ impl Embedder {
 		];
 		let row = |(name, values): (&str, &[u32])| {
 			let values: Vec<i64> = values.iter().map(|v| i64::from(*v)).collect();
-			(name.to_owned(), Raw::of_integers(&[1, values.len()], &values))
+			(
+				name.to_owned(),
+				Raw::of_integers(&[1, values.len()], &values),
+			)
 		};
 		let taken = named.into_iter().filter(|(name, _)| graph.has_input(name));
 		Ok(taken.map(row).collect())

@@ -7,7 +7,8 @@ use consilience_primitives::tensor::{DataType, NamedSpec};
 use ort::{
 	ep,
 	session::{
-		builder::{GraphOptimizationLevel, SessionBuilder}, IoBinding, Session, SessionInputValue, SessionOutputs,
+		builder::{GraphOptimizationLevel, SessionBuilder},
+		IoBinding, Session, SessionInputValue, SessionOutputs,
 	},
 	value::{Outlet, TensorRefMut, ValueType},
 	AsPointer,

@@ -248,7 +248,10 @@ fn class(class: Option<&str>, policy: Value, measured: Measured) -> Result<Numer
 	.map_err(|e| e.to_string())?;
 	let shown = Progress::Measuring { done: 1, total: 2 };
 	assert_eq!(steps.contains(&shown), class != Some("tolerant"));
-	assert_eq!(import.measured, (class != Some("tolerant")).then_some(measured));
+	assert_eq!(
+		import.measured,
+		(class != Some("tolerant")).then_some(measured)
+	);
 	Ok(import.manifest.policy.class)
 }
 
@@ -270,7 +273,10 @@ fn a_class_that_is_not_stated_is_measured() {
 	let partly = || exact(&["16 threads: no time"]);
 	assert_eq!(class(None, tolerant_policy(), partly()), Ok(Tolerant));
 	let why = class(None, json!({}), inexact()).unwrap_err();
-	assert!(why.contains("Softmax broke it") && why.contains("calibrate"), "{why}");
+	assert!(
+		why.contains("Softmax broke it") && why.contains("calibrate"),
+		"{why}"
+	);
 }
 
 #[test]
@@ -281,11 +287,17 @@ fn a_class_that_is_stated_is_checked() {
 	let partly = exact(&["16 threads: no time"]);
 	assert_eq!(class(Some("exact"), policy(), partly), Ok(Exact));
 	// Everything may be tolerant.
-	assert_eq!(class(Some("tolerant"), tolerant_policy(), exact(&[])), Ok(Tolerant));
+	assert_eq!(
+		class(Some("tolerant"), tolerant_policy(), exact(&[])),
+		Ok(Tolerant)
+	);
 	for stated in [Some("exact"), None] {
 		// The second in the policy alone.
 		let why = class(stated, policy(), inexact()).unwrap_err();
-		assert!(why.contains("model.json") && why.contains("Softmax broke it"), "{why}");
+		assert!(
+			why.contains("model.json") && why.contains("Softmax broke it"),
+			"{why}"
+		);
 		assert!(why.contains("it is not"), "{why}");
 	}
 }

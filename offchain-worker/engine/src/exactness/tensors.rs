@@ -306,8 +306,8 @@ fn batches(
 				return Err("the first dimension of its inputs is not open".into());
 			}
 			for (n, inputs) in all.iter().enumerate() {
-				let batch =
-					copies(inputs, count).ok_or("its inputs have no dimension to stack copies in")?;
+				let batch = copies(inputs, count)
+					.ok_or("its inputs have no dimension to stack copies in")?;
 				let outputs = run_graph(graph, &batch, wanted).map_err(|e| e.to_string())?;
 				for copy in 0..count {
 					let of_copy = part(&outputs, &expected[n], count, copy);

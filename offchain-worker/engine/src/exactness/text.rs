@@ -469,9 +469,15 @@ fn cases(
 	let mut after = |tokens: usize, room: usize| {
 		let mut cache = layout.empty(&graph, room)?;
 		let (ends, way) = (pieces(tokens, PIECE), "looking for the operator");
-		feed(m, way, (layout, &graph), ids, &ends, &mut cache, &mut |_, _| {
-			Ok(())
-		})?;
+		feed(
+			m,
+			way,
+			(layout, &graph),
+			ids,
+			&ends,
+			&mut cache,
+			&mut |_, _| Ok(()),
+		)?;
 		layout.past(&cache)
 	};
 	// The piece in which the position was fed.
@@ -610,9 +616,15 @@ pub(super) fn run(
 		let mut cache = layout.empty(graph, n)?;
 		let ends = pieces(n, PIECE);
 		let (ids, way) = (&text.ids, "the reference");
-		feed(m, way, (layout, graph), ids, &ends, &mut cache, &mut |_, rows| {
-			reference.add(rows)
-		})?;
+		feed(
+			m,
+			way,
+			(layout, graph),
+			ids,
+			&ends,
+			&mut cache,
+			&mut |_, rows| reference.add(rows),
+		)?;
 	}
 	// Ways of feeding that differ in the reference's own session.
 	let mut by_feed = Vec::new();
@@ -626,7 +638,12 @@ pub(super) fn run(
 			let mut comparison = Comparison::new(&reference);
 			if let Some(why) = subject.refuses(how) {
 				let why = why.into();
-				m.note((setting, &name), how.cause(), 0, Outcome::Inapplicable { why });
+				m.note(
+					(setting, &name),
+					how.cause(),
+					0,
+					Outcome::Inapplicable { why },
+				);
 				continue;
 			}
 			let mut run = || {

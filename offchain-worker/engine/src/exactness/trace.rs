@@ -143,11 +143,7 @@ impl<'s> Source<'s> {
 	}
 
 	/// This with its threads and inputs.
-	pub(super) fn traced<'t>(
-		&'t self,
-		threads: usize,
-		inputs: &'t [(String, Raw)],
-	) -> Traced<'t> {
+	pub(super) fn traced<'t>(&'t self, threads: usize, inputs: &'t [(String, Raw)]) -> Traced<'t> {
 		Traced {
 			path: &self.path,
 			bytes: &self.bytes,
@@ -410,7 +406,10 @@ mod tests {
 	#[test]
 	fn the_last_row_is_found_in_a_dimension_of_its_own() {
 		let all = floats(&[1, 3, 2], &[1., 2., 3., 4., 5., 6.]);
-		assert_eq!(differs(&all, &floats(&[1, 1, 2], &[5., 6.]), Some(LAST)), None);
+		assert_eq!(
+			differs(&all, &floats(&[1, 1, 2], &[5., 6.]), Some(LAST)),
+			None
+		);
 		let other = floats(&[1, 1, 2], &[5., 6.5]);
 		assert_eq!(differs(&all, &other, Some(LAST)), Some(0.5));
 	}
@@ -420,8 +419,14 @@ mod tests {
 		// Two heads, in one dimension with the rows: heads first, or rows first.
 		let heads_first = floats(&[6], &[1., 2., 3., 4., 5., 6.]);
 		let rows_first = floats(&[6], &[1., 2., 3., 4., 5., 6.]);
-		assert_eq!(differs(&heads_first, &floats(&[2], &[3., 6.]), Some(LAST)), None);
-		assert_eq!(differs(&rows_first, &floats(&[2], &[5., 6.]), Some(LAST)), None);
+		assert_eq!(
+			differs(&heads_first, &floats(&[2], &[3., 6.]), Some(LAST)),
+			None
+		);
+		assert_eq!(
+			differs(&rows_first, &floats(&[2], &[5., 6.]), Some(LAST)),
+			None
+		);
 		assert!(differs(&rows_first, &floats(&[2], &[4., 6.]), Some(LAST)).is_some());
 	}
 
@@ -437,9 +442,16 @@ mod tests {
 		large[200] = 9.0;
 		assert_eq!(differs(&small, &floats(&[256], &large), Some(room)), None);
 		large[100] = 2.0;
-		assert_eq!(differs(&small, &floats(&[256], &large), Some(room)), Some(1.0));
+		assert_eq!(
+			differs(&small, &floats(&[256], &large), Some(room)),
+			Some(1.0)
+		);
 		// Blocks of them.
-		let blocks = differs(&floats(&[1], &[3.0]), &floats(&[2], &[3.0, 4.0]), Some(room));
+		let blocks = differs(
+			&floats(&[1], &[3.0]),
+			&floats(&[2], &[3.0, 4.0]),
+			Some(room),
+		);
 		assert_eq!(blocks, None);
 	}
 

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use codec::Encode;
 use consilience_engine::exactness::{measure, Cause, Options, Outcome, Report, Verdict};
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint},
@@ -12,7 +13,6 @@ use consilience_primitives::{
 	List,
 };
 use consilience_store::{Import, ImportError, Measured, Runner, Signature};
-use codec::Encode;
 use serde_json::{json, Value};
 
 use crate::{
@@ -37,7 +37,9 @@ fn measured(folder: &Path, manifest: &Manifest, options: &Options) -> Report {
 }
 
 fn numbers() -> Vec<f32> {
-	(0..COLUMNS).map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0).collect()
+	(0..COLUMNS)
+		.map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0)
+		.collect()
 }
 
 /// Manifest of the graph in which one row goes another way than two.
@@ -63,7 +65,12 @@ fn canonical_graphs_are_exact_in_every_way() {
 	for name in ["llama-fp32", "llama-int8"] {
 		let manifest = text(name, NumericClass::Exact);
 		let report = measured(&folder(name), &manifest, &Options::thorough(2_048));
-		assert_eq!(report.verdict, Verdict::Exact, "{name}: {:?}", report.reason());
+		assert_eq!(
+			report.verdict,
+			Verdict::Exact,
+			"{name}: {:?}",
+			report.reason()
+		);
 		assert_eq!((report.reason(), report.skipped()), (None, vec![]));
 		for way in &report.ways {
 			assert_eq!(way.outcome, Outcome::Equal, "{name}, {}", way.name);
@@ -85,11 +92,7 @@ fn canonical_graphs_are_exact_in_every_way() {
 #[test]
 fn the_hubs_export_is_not_exact_and_the_operator_is_named() {
 	let manifest = text("llama-hub", NumericClass::Tolerant);
-	let report = measured(
-		&folder("llama-hub"),
-		&manifest,
-		&Options::thorough(2_048),
-	);
+	let report = measured(&folder("llama-hub"), &manifest, &Options::thorough(2_048));
 	assert_eq!(report.verdict, Verdict::Differs);
 	let decode = report
 		.ways
@@ -111,7 +114,11 @@ fn the_hubs_export_is_not_exact_and_the_operator_is_named() {
 	let trap = culprit.trap.as_ref().unwrap();
 	assert!(trap.contains("one row"), "{trap}");
 	assert!(report.reason().unwrap().contains(&culprit.node));
-	let softmax = report.doubts.iter().find(|d| d.operator == "Softmax").unwrap();
+	let softmax = report
+		.doubts
+		.iter()
+		.find(|d| d.operator == "Softmax")
+		.unwrap();
 	assert!(softmax.bars && softmax.count == 2);
 }
 
@@ -123,7 +130,10 @@ fn a_product_of_computed_tensors_is_found_in_a_batch() {
 	let [culprit] = &report.culprits[..] else {
 		panic!("{:?} {:?}", report.culprits, report.unexplained)
 	};
-	assert_eq!((culprit.cause, &culprit.node[..]), (Cause::Batch, "product"));
+	assert_eq!(
+		(culprit.cause, &culprit.node[..]),
+		(Cause::Batch, "product")
+	);
 	assert_eq!((culprit.index, &culprit.value[..]), (4, "y"));
 	assert_eq!(culprit.shape, [1, 3]);
 	let differing: Vec<_> = report
@@ -153,7 +163,11 @@ fn all_that_a_report_says_is_for_programs_too() {
 	let json = serde_json::to_value(&report).unwrap();
 	assert_eq!(json["verdict"], "differs");
 	assert_eq!(json["culprits"][0]["operator"], "MatMul");
-	assert!(json["ways"][0]["outcome"]["differs"]["largest"].as_f64().unwrap() > 0.0);
+	assert!(
+		json["ways"][0]["outcome"]["differs"]["largest"]
+			.as_f64()
+			.unwrap() > 0.0
+	);
 }
 
 /// The engine, which measures.
@@ -238,7 +252,12 @@ fn a_card_may_not_claim_exact_for_what_is_not() {
 	let error = import("one_row.onnx", card(Some("exact"), json!({}))).unwrap_err();
 	assert!(matches!(error, ImportError::NotExact { .. }), "{error}");
 	let why = error.to_string();
-	for part in ["model.json", "batch of 2 copies", "MatMul \"product\"", "calibrate"] {
+	for part in [
+		"model.json",
+		"batch of 2 copies",
+		"MatMul \"product\"",
+		"calibrate",
+	] {
 		assert!(why.contains(part), "{part}: {why}");
 	}
 }
@@ -248,7 +267,10 @@ fn the_measured_class_is_written_into_the_manifest() {
 	let exact = import("llama-fp32", text_card(None)).unwrap();
 	assert_eq!(exact.measured, Some(Measured::Exact { skipped: vec![] }));
 	let policy = exact.manifest.policy;
-	assert_eq!((policy.class, policy.accept), (NumericClass::Exact, Bounds::default()));
+	assert_eq!(
+		(policy.class, policy.accept),
+		(NumericClass::Exact, Bounds::default())
+	);
 	let fingerprint = exact.manifest.reference.evidence.fingerprint;
 	assert!(matches!(fingerprint, Fingerprint::Digest(d) if d != [0; 16]));
 
@@ -262,8 +284,13 @@ fn the_measured_class_is_written_into_the_manifest() {
 	assert_eq!(tolerant.manifest.policy.accept.max, 16);
 
 	// Thresholds cannot be made up.
-	let why = import("one_row.onnx", card(None, json!({}))).unwrap_err().to_string();
-	assert!(why.contains("not of the exact class") && why.contains("calibrate"), "{why}");
+	let why = import("one_row.onnx", card(None, json!({})))
+		.unwrap_err()
+		.to_string();
+	assert!(
+		why.contains("not of the exact class") && why.contains("calibrate"),
+		"{why}"
+	);
 }
 
 #[test]
