@@ -22,6 +22,7 @@ ALLOWED = {
         "pallet-inference",
         "pallet-model-registry",
     ],
+    "consilience-canonical": [],
     "consilience-engine": ["consilience-primitives"],
     "consilience-store": ["consilience-primitives"],
     "consilience-calibration": ["consilience-engine", "consilience-primitives", "consilience-store"],

@@ -5,6 +5,7 @@
 
 mod ask;
 pub(crate) mod calibrate;
+mod canonicalise;
 mod chain;
 mod confine;
 mod engine;

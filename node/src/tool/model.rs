@@ -45,6 +45,8 @@ pub(crate) enum ModelCommand {
 		#[command(flatten)]
 		format: Format,
 	},
+	/// Turn a published language model into a canonical graph of the exact class, in a folder that import takes.
+	Canonicalise(super::canonicalise::CanonicaliseCommand),
 	/// List the models of the store.
 	List {
 		#[command(flatten)]
@@ -300,6 +302,7 @@ impl ModelCommand {
 				store,
 				format,
 			} => import(folder, *dry_run, store, *format),
+			Self::Canonicalise(command) => command.run(),
 			Self::List { store, format } => {
 				let models = store.open()?.list().map_err(|e| e.to_string())?;
 				if format.json {

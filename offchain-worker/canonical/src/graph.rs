@@ -1,0 +1,356 @@
+//! Builds an ONNX graph node by node and writes it with its weights beside it, the same bytes every time.
+
+use std::{
+	collections::{BTreeMap, HashMap},
+	fs::File,
+	io::{Seek, SeekFrom, Write},
+	path::Path,
+};
+
+use prost::Message;
+
+use crate::{
+	form::Form,
+	onnx::{self, Attribute, Dimension, Node, StringPair, Tensor, ValueInfo},
+	source::Tensors,
+	Error,
+};
+
+/// Weights start at multiples of this in the data file, so that ONNX Runtime can map them into memory.
+const ALIGNMENT: u64 = 4096;
+
+/// Name of the graph's file.
+pub(crate) const MODEL_FILE: &str = "model.onnx";
+/// Name of the weights' file.
+pub(crate) const DATA_FILE: &str = "model.onnx_data";
+
+/// Opset of ONNX's own operators that graphs are written in.
+pub(crate) const OPSET: u32 = 17;
+/// Version of ONNX's format.
+const IR_VERSION: i64 = 8;
+
+/// An attribute of a node.
+pub(crate) enum Value<'v> {
+	/// One integer.
+	Int(i64),
+	/// Several.
+	Ints(&'v [i64]),
+}
+
+/// A dimension of an input or output.
+#[derive(Clone, Copy)]
+pub(crate) enum Dim {
+	/// Fixed.
+	Fixed(usize),
+	/// Open, by this name.
+	Open(&'static str),
+}
+
+/// Where the bytes of a weight come from.
+pub(crate) enum Data {
+	/// They are here.
+	Made(Vec<u8>),
+	/// They are made from a tensor of the source.
+	Source {
+		/// Its name.
+		tensor: String,
+		/// How.
+		form: Form,
+	},
+}
+
+/// A large constant, stored in the data file.
+struct Weight {
+	element: i32,
+	dims: Vec<usize>,
+	data: Data,
+}
+
+impl Weight {
+	fn bytes(&self) -> u64 {
+		let size = if self.element == onnx::FLOAT { 4 } else { 1 };
+		self.dims.iter().fold(size, |n, d| n * *d as u64)
+	}
+}
+
+/// A graph in the making.
+#[derive(Default)]
+pub(crate) struct Graph {
+	nodes: Vec<Node>,
+	constants: Vec<Tensor>,
+	known: HashMap<(i32, Vec<i64>, Vec<u8>), String>,
+	weights: BTreeMap<String, Weight>,
+	inputs: Vec<ValueInfo>,
+	outputs: Vec<ValueInfo>,
+	count: usize,
+}
+
+impl Graph {
+	fn name(&mut self, kind: &str) -> String {
+		self.count += 1;
+		format!("{}_{}", kind.to_lowercase(), self.count)
+	}
+
+	fn node(
+		&mut self,
+		kind: &str,
+		inputs: &[&str],
+		outputs: Vec<String>,
+		attributes: &[(&str, Value)],
+	) {
+		let mut attribute: Vec<_> = attributes
+			.iter()
+			.map(|(name, value)| {
+				let (i, ints, kind) = match value {
+					Value::Int(i) => (Some(*i), Vec::new(), onnx::ATTRIBUTE_INT),
+					Value::Ints(ints) => (None, ints.to_vec(), onnx::ATTRIBUTE_INTS),
+				};
+				Attribute {
+					name: Some((*name).into()),
+					i,
+					ints,
+					kind: Some(kind),
+				}
+			})
+			.collect();
+		attribute.sort_by(|a, b| a.name.cmp(&b.name));
+		self.nodes.push(Node {
+			input: inputs.iter().map(|i| (*i).into()).collect(),
+			output: outputs,
+			op_type: Some(kind.into()),
+			attribute,
+			domain: Some(String::new()),
+		});
+	}
+
+	/// Adds a node; gives the name of its output.
+	pub(crate) fn op(&mut self, kind: &str, inputs: &[&str]) -> String {
+		self.op_with(kind, inputs, &[])
+	}
+
+	/// Adds a node with attributes.
+	pub(crate) fn op_with(
+		&mut self,
+		kind: &str,
+		inputs: &[&str],
+		attributes: &[(&str, Value)],
+	) -> String {
+		let name = self.name(kind);
+		self.node(kind, inputs, vec![name.clone()], attributes);
+		name
+	}
+
+	/// Adds a node whose output has this name.
+	pub(crate) fn op_named(
+		&mut self,
+		name: &str,
+		kind: &str,
+		inputs: &[&str],
+		attributes: &[(&str, Value)],
+	) {
+		// Counted like any other, so that names do not depend on which nodes are named.
+		self.count += 1;
+		self.node(kind, inputs, vec![name.into()], attributes);
+	}
+
+	/// Halves a tensor along an axis.
+	pub(crate) fn halves(&mut self, x: &str, axis: i64) -> [String; 2] {
+		let made = [self.name("Split"), self.name("Split")];
+		self.node("Split", &[x], made.to_vec(), &[("axis", Value::Int(axis))]);
+		made
+	}
+
+	/// A small constant, stored in the graph itself and once.
+	fn constant(&mut self, element: i32, dims: Vec<i64>, bytes: Vec<u8>) -> String {
+		let next = format!("const_{}", self.known.len());
+		let constants = &mut self.constants;
+		self.known
+			.entry((element, dims.clone(), bytes.clone()))
+			.or_insert_with(|| {
+				constants.push(Tensor {
+					dims,
+					data_type: Some(element),
+					name: Some(next.clone()),
+					raw_data: Some(bytes),
+					..Default::default()
+				});
+				next
+			})
+			.clone()
+	}
+
+	/// A float.
+	pub(crate) fn float(&mut self, value: f64) -> String {
+		let bytes = (value as f32).to_le_bytes().to_vec();
+		self.constant(onnx::FLOAT, Vec::new(), bytes)
+	}
+
+	/// An unsigned byte.
+	pub(crate) fn byte(&mut self, value: u8) -> String {
+		self.constant(onnx::UINT8, Vec::new(), vec![value])
+	}
+
+	/// An integer.
+	pub(crate) fn int(&mut self, value: i64) -> String {
+		self.constant(onnx::INT64, Vec::new(), value.to_le_bytes().to_vec())
+	}
+
+	/// A vector of integers.
+	pub(crate) fn ints(&mut self, values: &[i64]) -> String {
+		let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+		self.constant(onnx::INT64, vec![values.len() as i64], bytes)
+	}
+
+	/// A weight; nothing if one of this name is there.
+	pub(crate) fn weight(
+		&mut self,
+		name: &str,
+		element: i32,
+		dims: Vec<usize>,
+		data: impl FnOnce() -> Data,
+	) {
+		if !self.weights.contains_key(name) {
+			let data = data();
+			self.weights.insert(
+				name.into(),
+				Weight {
+					element,
+					dims,
+					data,
+				},
+			);
+		}
+	}
+
+	fn value(name: &str, element: i32, shape: &[Dim]) -> ValueInfo {
+		let dim = shape
+			.iter()
+			.map(|dim| match dim {
+				Dim::Fixed(n) => Dimension {
+					value: Some(*n as i64),
+					parameter: None,
+				},
+				Dim::Open(name) => Dimension {
+					value: None,
+					parameter: Some((*name).into()),
+				},
+			})
+			.collect();
+		ValueInfo {
+			name: Some(name.into()),
+			kind: Some(onnx::Type {
+				tensor: Some(onnx::TensorType {
+					element: Some(element),
+					shape: Some(onnx::Shape { dim }),
+				}),
+			}),
+		}
+	}
+
+	/// Declares an input.
+	pub(crate) fn input(&mut self, name: &str, element: i32, shape: &[Dim]) {
+		self.inputs.push(Self::value(name, element, shape));
+	}
+
+	/// Declares an output.
+	pub(crate) fn output(&mut self, name: &str, element: i32, shape: &[Dim]) {
+		self.outputs.push(Self::value(name, element, shape));
+	}
+
+	/// Where each weight starts, and where the file ends.
+	fn offsets(&self) -> (BTreeMap<&str, u64>, u64) {
+		let mut end = 0u64;
+		let starts = self
+			.weights
+			.iter()
+			.map(|(name, weight)| {
+				let start = end.next_multiple_of(ALIGNMENT);
+				end = start + weight.bytes();
+				(name.as_str(), start)
+			})
+			.collect();
+		(starts, end)
+	}
+
+	/// Bytes of the data file.
+	pub(crate) fn data_bytes(&self) -> u64 {
+		self.offsets().1
+	}
+
+	/// Number of nodes.
+	pub(crate) fn nodes(&self) -> usize {
+		self.nodes.len()
+	}
+
+	/// Writes graph and weights into a folder. One tensor of the source is in memory at a time; `progress` hears of bytes
+	/// written.
+	pub(crate) fn save(
+		self,
+		folder: &Path,
+		source: &mut dyn Tensors,
+		progress: &mut dyn FnMut(u64),
+	) -> Result<(), Error> {
+		let (starts, end) = self.offsets();
+		let path = folder.join(DATA_FILE);
+		let failed = Error::write(&path);
+		let mut file = File::create(&path).map_err(&failed)?;
+		file.set_len(end).map_err(&failed)?;
+		let mut put = |name: &str, bytes: &[u8]| -> Result<(), Error> {
+			file.seek(SeekFrom::Start(starts[name])).map_err(&failed)?;
+			file.write_all(bytes).map_err(&failed)?;
+			progress(bytes.len() as u64);
+			Ok(())
+		};
+		let mut by_tensor = BTreeMap::<&str, Vec<(&str, Form)>>::new();
+		for (name, weight) in &self.weights {
+			match &weight.data {
+				Data::Made(bytes) => put(name, bytes)?,
+				Data::Source { tensor, form } => {
+					by_tensor.entry(tensor).or_default().push((name, *form))
+				}
+			}
+		}
+		for (tensor, wanted) in by_tensor {
+			let values = source.read(tensor)?;
+			let columns = source.shape(tensor).and_then(|s| s.last().copied());
+			for (name, form) in wanted {
+				put(name, &form.bytes(&values, columns.unwrap_or(1)))?;
+			}
+		}
+		let external = self.weights.iter().map(|(name, weight)| Tensor {
+			dims: weight.dims.iter().map(|d| *d as i64).collect(),
+			data_type: Some(weight.element),
+			name: Some(name.clone()),
+			external_data: [
+				("location", DATA_FILE.into()),
+				("offset", starts[name.as_str()].to_string()),
+				("length", weight.bytes().to_string()),
+			]
+			.into_iter()
+			.map(|(key, value)| StringPair {
+				key: Some(key.into()),
+				value: Some(value),
+			})
+			.collect(),
+			data_location: Some(onnx::EXTERNAL),
+			..Default::default()
+		});
+		let external: Vec<_> = external.collect();
+		let model = onnx::Model {
+			ir_version: Some(IR_VERSION),
+			graph: Some(onnx::Graph {
+				node: self.nodes,
+				name: Some("model".into()),
+				initializer: self.constants.into_iter().chain(external).collect(),
+				input: self.inputs,
+				output: self.outputs,
+			}),
+			opset_import: vec![onnx::OperatorSet {
+				domain: Some(String::new()),
+				version: Some(OPSET.into()),
+			}],
+		};
+		let path = folder.join(MODEL_FILE);
+		std::fs::write(&path, model.encode_to_vec()).map_err(Error::write(&path))
+	}
+}

@@ -1,0 +1,491 @@
+//! A model in a folder as the hub has it: `config.json`, `*.safetensors`, and a tokenizer.
+
+use std::{
+	collections::{BTreeMap, BTreeSet, HashMap},
+	fs,
+	io::{Read, Seek, SeekFrom},
+	path::{Component, Path, PathBuf},
+};
+
+use half::{bf16, f16};
+use safetensors::{tensor::Metadata, Dtype};
+use serde_json::{Map, Value};
+
+use crate::{
+	card::Facts,
+	source::{finite, Activation, Config, Local, Rope, Tensors, LONGEST_CONTEXT},
+	Error, Model,
+};
+
+/// Most bytes of a safetensors file's header.
+const MAX_HEADER: u64 = 100 << 20;
+/// Most bytes of a file that is carried along.
+const MAX_FILE: u64 = 256 << 20;
+
+/// What is carried along where it is there; the first must be.
+const CARRIED: [&str; 6] = [
+	"tokenizer.json",
+	"tokenizer_config.json",
+	"special_tokens_map.json",
+	"generation_config.json",
+	"chat_template.jinja",
+	"config.json",
+];
+
+/// A tensor's place.
+struct Place {
+	file: PathBuf,
+	start: u64,
+	dtype: Dtype,
+	shape: Vec<usize>,
+}
+
+/// The folder's tensors, by GGUF's names.
+struct Weights {
+	folder: PathBuf,
+	places: HashMap<String, Place>,
+	/// Norms multiply by one more than is stored.
+	one_more: bool,
+}
+
+impl Tensors for Weights {
+	fn names(&self) -> Vec<String> {
+		self.places.keys().cloned().collect()
+	}
+
+	fn shape(&self, name: &str) -> Option<Vec<usize>> {
+		self.places.get(name).map(|p| p.shape.clone())
+	}
+
+	fn read(&mut self, name: &str) -> Result<Vec<f32>, Error> {
+		let missing = Error::source(&self.folder);
+		let place = (self.places.get(name))
+			.ok_or_else(|| missing(format!("tensor {name:?} is missing")))?;
+		let bad = Error::source(&place.file);
+		let mut values = place
+			.read()
+			.map_err(|why| bad(format!("tensor {name:?}: {why}")))?;
+		finite(name, &values).map_err(&bad)?;
+		if self.one_more && name.ends_with("_norm.weight") {
+			values.iter_mut().for_each(|v| *v += 1.0);
+		}
+		Ok(values)
+	}
+}
+
+impl Place {
+	fn read(&self) -> Result<Vec<f32>, String> {
+		let failed = |e: std::io::Error| e.to_string();
+		let mut file = fs::File::open(&self.file).map_err(failed)?;
+		file.seek(SeekFrom::Start(self.start)).map_err(failed)?;
+		// The header was checked against the file's length: this is no more than the file holds.
+		let elements: usize = self.shape.iter().product();
+		let mut bytes = vec![0; elements * self.dtype.bitsize() / 8];
+		file.read_exact(&mut bytes).map_err(failed)?;
+		let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
+		Ok(match self.dtype {
+			Dtype::F32 => bytes
+				.chunks_exact(4)
+				.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+				.collect(),
+			Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
+			Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
+			other => return Err(format!("element type {other:?} is not F32, F16 or BF16")),
+		})
+	}
+}
+
+/// GGUF's name of a hub's tensor; `None` for what no graph needs. A name that is not known stays as it is.
+fn renamed(name: &str, post_norms: bool, tied: bool) -> Option<String> {
+	let known = match name.strip_prefix("model.").unwrap_or(name) {
+		"embed_tokens.weight" => "token_embd.weight",
+		"norm.weight" => "output_norm.weight",
+		"lm_head.weight" if tied => return None,
+		"lm_head.weight" => "output.weight",
+		rest if rest.ends_with("rotary_emb.inv_freq") => return None,
+		rest => {
+			let layer = rest.strip_prefix("layers.").and_then(|rest| {
+				let (layer, part) = rest.split_once('.')?;
+				let (part, kind) = part.rsplit_once('.')?;
+				let part = match part {
+					"self_attn.q_proj" => "attn_q",
+					"self_attn.k_proj" => "attn_k",
+					"self_attn.v_proj" => "attn_v",
+					"self_attn.o_proj" => "attn_output",
+					"self_attn.q_norm" => "attn_q_norm",
+					"self_attn.k_norm" => "attn_k_norm",
+					"mlp.gate_proj" => "ffn_gate",
+					"mlp.up_proj" => "ffn_up",
+					"mlp.down_proj" => "ffn_down",
+					"input_layernorm" => "attn_norm",
+					"post_attention_layernorm" if post_norms => "post_attention_norm",
+					"post_attention_layernorm" | "pre_feedforward_layernorm" => "ffn_norm",
+					"post_feedforward_layernorm" => "post_ffw_norm",
+					_ => return None,
+				};
+				Some(format!("blk.{layer}.{part}.{kind}"))
+			});
+			return Some(layer.unwrap_or_else(|| name.into()));
+		}
+	};
+	Some(known.into())
+}
+
+/// Tensors of one file, with the hub's names.
+fn header(path: &Path) -> Result<Vec<(String, Place)>, String> {
+	let failed = |e: std::io::Error| e.to_string();
+	let mut file = fs::File::open(path).map_err(failed)?;
+	let length = file.metadata().map_err(failed)?.len();
+	let mut size = [0; 8];
+	file.read_exact(&mut size).map_err(failed)?;
+	let size = u64::from_le_bytes(size);
+	if size > MAX_HEADER || size > length.saturating_sub(8) {
+		return Err(format!("a header of {size} bytes is too long"));
+	}
+	let mut bytes = vec![0; size as usize];
+	file.read_exact(&mut bytes).map_err(failed)?;
+	// Reading it checks that places follow each other and are as long as their shapes say.
+	let metadata: Metadata = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
+	let start = size + 8;
+	if metadata.data_len() as u64 != length - start {
+		return Err(format!(
+			"{} bytes of tensors, and the header speaks of {}: is it cut off?",
+			length - start,
+			metadata.data_len()
+		));
+	}
+	let place = |name: String, info: &safetensors::tensor::TensorInfo| {
+		let place = Place {
+			file: path.into(),
+			start: start + info.data_offsets.0 as u64,
+			dtype: info.dtype,
+			shape: info.shape.clone(),
+		};
+		(name, place)
+	};
+	Ok(metadata
+		.tensors()
+		.into_iter()
+		.map(|(name, info)| place(name, info))
+		.collect())
+}
+
+/// The files that hold the weights: those of the index, or the one of the usual name, or all.
+fn weight_files(folder: &Path) -> Result<BTreeSet<String>, String> {
+	let index = object(folder, "model.safetensors.index.json")?;
+	let mut files = BTreeSet::new();
+	if let Some(map) = index.get("weight_map").and_then(Value::as_object) {
+		for file in map.values() {
+			let name = file.as_str().unwrap_or_default();
+			let mut parts = Path::new(name).components();
+			if !matches!(
+				(parts.next(), parts.next()),
+				(Some(Component::Normal(_)), None)
+			) {
+				return Err(format!(
+					"model.safetensors.index.json: {name:?} is no file of the folder"
+				));
+			}
+			files.insert(name.into());
+		}
+	} else if folder.join("model.safetensors").is_file() {
+		files.insert("model.safetensors".into());
+	} else {
+		let entries = fs::read_dir(folder).map_err(|e| e.to_string())?;
+		let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok());
+		files.extend(names.filter(|n| n.ends_with(".safetensors")));
+	}
+	if files.is_empty() {
+		return Err("no *.safetensors is there".into());
+	}
+	Ok(files)
+}
+
+/// A file's bytes, `None` if it is not there.
+fn bytes(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, String> {
+	let path = folder.join(name);
+	let Ok(metadata) = fs::metadata(&path) else {
+		return Ok(None);
+	};
+	if !metadata.is_file() || metadata.len() > MAX_FILE {
+		return Err(format!("{name}: not a file of at most {MAX_FILE} bytes"));
+	}
+	fs::read(&path)
+		.map(Some)
+		.map_err(|e| format!("{name}: {e}"))
+}
+
+/// A JSON object, empty if it is not there.
+fn object(folder: &Path, name: &str) -> Result<Map<String, Value>, String> {
+	match bytes(folder, name)? {
+		Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| format!("{name}: {e}")),
+		None => Ok(Map::new()),
+	}
+}
+
+/// Whether a folder looks like the hub's.
+pub(crate) fn is_one(folder: &Path) -> bool {
+	folder.join("config.json").is_file()
+}
+
+/// Reads a folder.
+pub(crate) fn open(folder: &Path) -> Result<Model, Error> {
+	read(folder).map_err(Error::source(folder))
+}
+
+fn read(folder: &Path) -> Result<Model, String> {
+	let described = object(folder, "config.json")?;
+	let config = config(&described).map_err(|why| format!("config.json: {why}"))?;
+	let mut places = HashMap::new();
+	for file in weight_files(folder)? {
+		let tensors = header(&folder.join(&file)).map_err(|why| format!("{file}: {why}"))?;
+		for (name, place) in tensors {
+			let Some(renamed) = renamed(&name, config.post_norms, config.tied) else {
+				continue;
+			};
+			if places.insert(renamed, place).is_some() {
+				return Err(format!("tensor {name:?} is there twice"));
+			}
+		}
+	}
+	let mut files = BTreeMap::new();
+	for name in CARRIED {
+		if let Some(bytes) = bytes(folder, name)? {
+			files.insert(name.to_owned(), bytes);
+		}
+	}
+	if !files.contains_key(CARRIED[0]) {
+		return Err(format!("{} is missing", CARRIED[0]));
+	}
+	let tokenizer = object(folder, "tokenizer_config.json")?;
+	let chat = files.contains_key("chat_template.jinja") || tokenizer.contains_key("chat_template");
+	let name = folder.canonicalize().ok();
+	let name = name.and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+	Ok(Model {
+		facts: Facts {
+			title: name,
+			license: license(folder),
+			chat,
+			// The rest is in the files that are carried along, and import reads it there.
+			details: Map::new(),
+		},
+		tensors: Box::new(Weights {
+			folder: folder.into(),
+			places,
+			one_more: config.architecture.starts_with("gemma"),
+		}),
+		config,
+		files,
+	})
+}
+
+/// The licence that the head of the folder's README names.
+fn license(folder: &Path) -> Option<String> {
+	let text = String::from_utf8(bytes(folder, "README.md").ok()??).ok()?;
+	let head = text.strip_prefix("---")?.split("\n---").next()?;
+	let line = head
+		.lines()
+		.find_map(|line| line.strip_prefix("license:"))?;
+	Some(line.trim().trim_matches(['"', '\'']).to_owned())
+}
+
+/// A configuration's numbers.
+struct Numbers<'m>(&'m Map<String, Value>);
+
+impl Numbers<'_> {
+	fn get(&self, key: &str) -> Option<&Value> {
+		self.0.get(key).filter(|v| !v.is_null())
+	}
+
+	fn count(&self, key: &str) -> Result<Option<usize>, String> {
+		let count = |v: &Value| v.as_u64().and_then(|n| usize::try_from(n).ok());
+		let value = self.get(key);
+		value
+			.map(|v| count(v).ok_or_else(|| format!("{key} is no count")))
+			.transpose()
+	}
+
+	fn float(&self, key: &str) -> Result<Option<f64>, String> {
+		let value = self.get(key);
+		value
+			.map(|v| v.as_f64().ok_or_else(|| format!("{key} is no number")))
+			.transpose()
+	}
+
+	fn flag(&self, key: &str) -> bool {
+		self.get(key).is_some_and(|v| *v == Value::Bool(true))
+	}
+
+	fn text(&self, key: &str) -> Option<&str> {
+		self.get(key).and_then(Value::as_str)
+	}
+
+	fn needed<T>(&self, key: &str, value: Option<T>) -> Result<T, String> {
+		value.ok_or_else(|| format!("{key} is missing"))
+	}
+
+	fn object(&self, key: &str) -> Option<Numbers<'_>> {
+		self.get(key).and_then(Value::as_object).map(Numbers)
+	}
+}
+
+/// Base and factors of a rotary embedding.
+fn rope(config: &Numbers, head_dim: usize) -> Result<Rope, String> {
+	// Newer files have all of it in one object, older ones the base beside it.
+	let scaling = config
+		.object("rope_parameters")
+		.or_else(|| config.object("rope_scaling"));
+	let base = match &scaling {
+		Some(scaling) => scaling.float("rope_theta")?,
+		None => None,
+	};
+	let theta = match base {
+		Some(theta) => theta,
+		None => config.float("rope_theta")?.unwrap_or(10_000.0),
+	};
+	let pairs = head_dim / 2;
+	let mut factors = Vec::new();
+	if let Some(scaling) = scaling {
+		let kind = scaling.text("rope_type").or_else(|| scaling.text("type"));
+		let number = |key: &str| scaling.needed(key, scaling.float(key)?);
+		match kind.unwrap_or("default") {
+			"default" => (),
+			"linear" => factors = vec![number("factor")?; pairs],
+			"llama3" => {
+				let factor = number("factor")?;
+				let (low, high) = (number("low_freq_factor")?, number("high_freq_factor")?);
+				let original = number("original_max_position_embeddings")?;
+				if !(low < high && low > 0.0 && original > 0.0 && factor >= 1.0) {
+					return Err("rope_scaling does not make sense".into());
+				}
+				factors = (0..pairs)
+					.map(|pair| {
+						let base = libm::pow(theta, 2.0 * pair as f64 / head_dim as f64);
+						let turns = original / (2.0 * core::f64::consts::PI * base);
+						if turns > high {
+							1.0
+						} else if turns < low {
+							factor
+						} else {
+							let smooth = (turns - low) / (high - low);
+							1.0 / ((1.0 - smooth) / factor + smooth)
+						}
+					})
+					.collect();
+			}
+			other => {
+				return Err(format!(
+					"rotary embeddings scaled by {other:?} are not known here"
+				))
+			}
+		}
+	}
+	Ok(Rope { theta, factors })
+}
+
+/// The configuration as the hub's files have it.
+fn config(map: &Map<String, Value>) -> Result<Config, String> {
+	let m = Numbers(map);
+	let architecture = m.text("model_type").unwrap_or_default();
+	let gemma = architecture.starts_with("gemma");
+	let (post_norms, head_norms) = match architecture {
+		"llama" | "mistral" | "qwen2" | "gemma" => (false, false),
+		"qwen3" => (false, true),
+		"gemma2" => (true, false),
+		"gemma3_text" => (true, true),
+		other => {
+			return Err(format!(
+				"model_type is {other:?}; what can be converted is llama, mistral, qwen2, qwen3, gemma, gemma2 and gemma3_text"
+			))
+		}
+	};
+	let needed = |key: &str| m.needed(key, m.count(key)?);
+	let (hidden, heads) = (needed("hidden_size")?, needed("num_attention_heads")?);
+	let head_dim = match m.count("head_dim")? {
+		Some(dim) => dim,
+		None => hidden.checked_div(heads).unwrap_or_default(),
+	};
+	let activation = match m.text("hidden_activation").or_else(|| m.text("hidden_act")) {
+		Some("silu") if !gemma => Activation::Silu,
+		None if !gemma => Activation::Silu,
+		// Gemma's first files say "gelu" and mean its approximation.
+		Some("gelu_pytorch_tanh" | "gelu") | None if gemma => Activation::Gelu,
+		other => return Err(format!("activation {other:?} is not known here")),
+	};
+	let layers = needed("num_hidden_layers")?;
+	let rope = rope(&m, head_dim)?;
+	let scale = match m.float("query_pre_attn_scalar")? {
+		Some(scalar) if post_norms => scalar,
+		_ => head_dim as f64,
+	};
+	let config = Config {
+		layers,
+		hidden,
+		intermediate: needed("intermediate_size")?,
+		heads,
+		kv_heads: m.count("num_key_value_heads")?.unwrap_or(heads),
+		head_dim,
+		vocabulary: needed("vocab_size")?,
+		context: m
+			.count("max_position_embeddings")?
+			.unwrap_or(LONGEST_CONTEXT)
+			.min(LONGEST_CONTEXT),
+		eps: m.needed("rms_norm_eps", m.float("rms_norm_eps")?)?,
+		local: local(&m, architecture, layers)?,
+		rope,
+		activation,
+		attention_scale: 1.0 / scale.sqrt(),
+		attention_cap: m.float("attn_logit_softcapping")?,
+		logits_cap: m.float("final_logit_softcapping")?,
+		embedding_scale: gemma.then(|| (hidden as f64).sqrt()),
+		post_norms,
+		head_norms,
+		tied: m
+			.get("tie_word_embeddings")
+			.map_or(gemma, |v| *v == Value::Bool(true)),
+		architecture: architecture.into(),
+	};
+	config.check()?;
+	Ok(config)
+}
+
+/// Layers with a window.
+fn local(m: &Numbers, architecture: &str, layers: usize) -> Result<Option<Local>, String> {
+	let Some(window) = m.count("sliding_window")? else {
+		return Ok(None);
+	};
+	if window == 0 {
+		return Err("sliding_window is zero".into());
+	}
+	let every = |n: usize| (0..layers).map(|layer| (layer + 1) % n != 0).collect();
+	let layers = match (m.get("layer_types").and_then(Value::as_array), architecture) {
+		(Some(types), _) if types.len() == layers => {
+			types.iter().map(|t| t == "sliding_attention").collect()
+		}
+		(Some(types), _) => return Err(format!("{} layer_types for {layers} layers", types.len())),
+		(None, "mistral") => vec![true; layers],
+		(None, "gemma2") => every(2),
+		(None, "gemma3_text") => match m.count("sliding_window_pattern")?.unwrap_or(6) {
+			0 => return Err("sliding_window_pattern is zero".into()),
+			n => every(n),
+		},
+		(None, "qwen2" | "qwen3") if m.flag("use_sliding_window") => {
+			let first = m.count("max_window_layers")?.unwrap_or(0);
+			(0..layers).map(|layer| layer >= first).collect()
+		}
+		_ => return Ok(None),
+	};
+	let rope = match (m.float("rope_local_base_freq")?, architecture) {
+		(Some(theta), _) => Some(theta),
+		(None, "gemma3_text") => Some(10_000.0),
+		_ => None,
+	};
+	Ok(Some(Local {
+		window,
+		rope: rope.map(|theta| Rope {
+			theta,
+			factors: Vec::new(),
+		}),
+		layers,
+	}))
+}

@@ -1,0 +1,178 @@
+//! A published language model, in words that do not depend on the format it is published in.
+
+use crate::Error;
+
+/// Nonlinearity of the feed-forward layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activation {
+	/// x · σ(x).
+	Silu,
+	/// The approximation of GELU by a hyperbolic tangent.
+	Gelu,
+}
+
+/// A rotary position embedding.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Rope {
+	/// Base of the wavelengths.
+	pub(crate) theta: f64,
+	/// By what each pair's wavelength is multiplied; empty for nothing.
+	pub(crate) factors: Vec<f64>,
+}
+
+/// Layers whose attention sees only so many tokens back.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Local {
+	/// How many, the token itself included.
+	pub(crate) window: usize,
+	/// Their rotary embedding, if it is another.
+	pub(crate) rope: Option<Rope>,
+	/// Whether each layer is one.
+	pub(crate) layers: Vec<bool>,
+}
+
+/// A decoder of the Llama family.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Config {
+	/// Architecture as its format calls it.
+	pub(crate) architecture: String,
+	pub(crate) layers: usize,
+	pub(crate) hidden: usize,
+	pub(crate) intermediate: usize,
+	pub(crate) heads: usize,
+	pub(crate) kv_heads: usize,
+	pub(crate) head_dim: usize,
+	pub(crate) vocabulary: usize,
+	/// Tokens for which there are rotary tables.
+	pub(crate) context: usize,
+	/// Added to the mean of squares of a norm.
+	pub(crate) eps: f64,
+	pub(crate) rope: Rope,
+	pub(crate) local: Option<Local>,
+	pub(crate) activation: Activation,
+	/// By what scores are multiplied.
+	pub(crate) attention_scale: f64,
+	/// Scores s become cap · tanh(s / cap).
+	pub(crate) attention_cap: Option<f64>,
+	/// So do logits.
+	pub(crate) logits_cap: Option<f64>,
+	/// By what embeddings are multiplied.
+	pub(crate) embedding_scale: Option<f64>,
+	/// Whether the outputs of attention and feed-forward layers are normed too.
+	pub(crate) post_norms: bool,
+	/// Whether queries and keys are normed.
+	pub(crate) head_norms: bool,
+	/// Whether logits are computed with the embedding table.
+	pub(crate) tied: bool,
+}
+
+/// Bounds that are far beyond any model, and that keep all sizes far from overflowing.
+const MAX_LAYERS: usize = 1_024;
+const MAX_WIDTH: usize = 1 << 18;
+const MAX_HEADS: usize = 1_024;
+const MAX_HEAD_DIM: usize = 512;
+const MAX_VOCABULARY: usize = 1 << 21;
+
+/// The rotary tables are in the graph; longer contexts make them larger for nothing on models that fit a CPU.
+pub(crate) const LONGEST_CONTEXT: usize = 2_048;
+
+impl Config {
+	/// Checks that numbers are within reason and fit each other.
+	pub(crate) fn check(&self) -> Result<(), String> {
+		let bounds = [
+			("layers", self.layers, MAX_LAYERS),
+			("hidden size", self.hidden, MAX_WIDTH),
+			("feed-forward size", self.intermediate, MAX_WIDTH),
+			("attention heads", self.heads, MAX_HEADS),
+			("key-value heads", self.kv_heads, MAX_HEADS),
+			("head size", self.head_dim, MAX_HEAD_DIM),
+			("vocabulary", self.vocabulary, MAX_VOCABULARY),
+			("context", self.context, LONGEST_CONTEXT),
+		];
+		for (what, n, most) in bounds {
+			if n == 0 || n > most {
+				return Err(format!("{what}: {n} is not within 1 to {most}"));
+			}
+		}
+		if self.heads % self.kv_heads != 0 {
+			return Err(format!(
+				"{} attention heads cannot share {} key-value heads",
+				self.heads, self.kv_heads
+			));
+		}
+		if self.head_dim % 2 != 0 {
+			return Err(format!(
+				"head size {}: rotary embeddings need an even one",
+				self.head_dim
+			));
+		}
+		let ropes = [
+			Some(&self.rope),
+			self.local.as_ref().and_then(|l| l.rope.as_ref()),
+		];
+		for rope in ropes.into_iter().flatten() {
+			if !(rope.theta.is_finite() && rope.theta >= 1.0 && rope.theta <= 1e12) {
+				return Err(format!(
+					"rotary base {} is not within 1 to 1e12",
+					rope.theta
+				));
+			}
+			let fits = rope.factors.is_empty() || rope.factors.len() == self.head_dim / 2;
+			if !fits || rope.factors.iter().any(|f| !(1e-6..=1e6).contains(f)) {
+				return Err("rotary factors: one for each pair, and a positive one".into());
+			}
+		}
+		let positive = [
+			("epsilon of the norms", Some(self.eps)),
+			("attention scale", Some(self.attention_scale)),
+			("cap of the scores", self.attention_cap),
+			("cap of the logits", self.logits_cap),
+			("embedding scale", self.embedding_scale),
+		];
+		for (what, value) in positive {
+			if value.is_some_and(|v| !(v > 0.0 && v < 1e6)) {
+				return Err(format!(
+					"{what}: {value:?} is not a sensible positive number"
+				));
+			}
+		}
+		Ok(())
+	}
+
+	/// The window of a layer, if it has one that is shorter than the context.
+	pub(crate) fn window(&self, layer: usize) -> Option<usize> {
+		let local = self.local.as_ref()?;
+		(local.layers.get(layer) == Some(&true) && local.window < self.context)
+			.then_some(local.window)
+	}
+
+	/// Whether a layer rotates by the local embedding.
+	pub(crate) fn local_rope(&self, layer: usize) -> Option<&Rope> {
+		let local = self.local.as_ref()?;
+		local
+			.rope
+			.as_ref()
+			.filter(|_| local.layers.get(layer) == Some(&true))
+	}
+}
+
+/// Weights under GGUF's names (`blk.0.attn_q.weight`), as float32, [outputs, inputs]; the halves that a rotation turns stand
+/// apart, and norms multiply by what they hold.
+pub(crate) trait Tensors {
+	/// Names of all of them, but for those that no graph needs.
+	fn names(&self) -> Vec<String>;
+
+	/// Dimensions of one.
+	fn shape(&self, name: &str) -> Option<Vec<usize>>;
+
+	/// Reads one.
+	fn read(&mut self, name: &str) -> Result<Vec<f32>, Error>;
+}
+
+/// Refuses what no computation can go on with.
+pub(crate) fn finite(name: &str, values: &[f32]) -> Result<(), String> {
+	match values.iter().find(|v| !v.is_finite()) {
+		Some(value) => Err(format!("tensor {name:?} holds {value}")),
+		None => Ok(()),
+	}
+}
