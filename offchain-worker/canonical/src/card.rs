@@ -28,6 +28,8 @@ const WEIGHTS_OF_A_SMALL_MODEL: u64 = 1 << 30;
 pub(crate) struct Facts {
 	/// What people call the model.
 	pub(crate) title: Option<String>,
+	/// What the source calls itself.
+	pub(crate) origin: Option<String>,
 	/// The licence as the source spells it.
 	pub(crate) license: Option<String>,
 	/// Whether it has a chat template.

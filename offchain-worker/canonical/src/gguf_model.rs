@@ -181,7 +181,11 @@ pub(crate) fn read<R: Read + Seek + 'static>(path: &Path, reader: R) -> Result<M
 	let mut gguf = Gguf::read(reader).map_err(&bad)?;
 	let (config, hub_name, interleaved) = config(&mut gguf).map_err(&bad)?;
 	let files = files(&gguf, &config, hub_name).map_err(&bad)?;
-	let facts = facts(&gguf).map_err(&bad)?;
+	let mut facts = facts(&gguf).map_err(&bad)?;
+	// People name files with more care than keys.
+	facts.title = path
+		.file_stem()
+		.map(|stem| stem.to_string_lossy().into_owned());
 	Ok(Model {
 		tensors: Box::new(Weights {
 			path: path.into(),
@@ -224,7 +228,8 @@ fn facts<R: Read + Seek>(gguf: &Gguf<R>) -> Result<Facts, String> {
 	details.insert("eos_token".into(), text("eos")?);
 	details.insert("eos_token_ids".into(), ends.into());
 	Ok(Facts {
-		title: gguf.text("general.name")?.map(Into::into),
+		title: None,
+		origin: gguf.text("general.name")?.map(Into::into),
 		license: gguf.text("general.license")?.map(Into::into),
 		chat: template.is_some(),
 		details,

@@ -264,6 +264,7 @@ fn read(folder: &Path) -> Result<Model, String> {
 	Ok(Model {
 		facts: Facts {
 			title: name,
+			origin: None,
 			license: license(folder),
 			chat,
 			// The rest is in the files that are carried along, and import reads it there.

@@ -125,9 +125,9 @@ impl Canonical {
 		let graph = decoder::build(&model.config, &*model.tensors, weights)
 			.map_err(Error::source(source))?;
 		let file = source.file_name().unwrap_or_default().to_string_lossy();
-		let from = match &model.facts.title {
-			Some(title) if *title != file => format!("{title}, from {file}"),
-			_ => file.into_owned(),
+		let from = match &model.facts.origin {
+			Some(origin) => format!("{origin}, from {file}"),
+			None => file.into_owned(),
 		};
 		let mut files: Vec<_> = model.files.keys().cloned().collect();
 		files.extend([graph::MODEL_FILE.into(), graph::DATA_FILE.into()]);

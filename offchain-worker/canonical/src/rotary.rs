@@ -82,7 +82,7 @@ fn inverse_series(n: &BigInt, d: &BigInt, alternating: bool, bits: u64) -> BigIn
 }
 
 /// Pi, by Machin's formula.
-fn pi() -> BigInt {
+pub(crate) fn pi() -> BigInt {
 	let guard = BITS + 32;
 	let arctan = |n: u32| inverse_series(&BigInt::from(1), &BigInt::from(n), true, guard);
 	(4 * (4 * arctan(5) - arctan(239))) >> 32
@@ -124,7 +124,7 @@ fn series(x: &BigInt, first: BigInt, mut k: u32) -> BigInt {
 }
 
 /// Cosine and sine of a double that is not negative.
-fn exact(angle: f64, pi: &BigInt) -> [f64; 2] {
+pub(crate) fn exact(angle: f64, pi: &BigInt) -> [f64; 2] {
 	let x = fixed(angle, BITS);
 	let right_angle: BigInt = pi >> 1;
 	let quarter = &x / &right_angle;
@@ -138,7 +138,7 @@ fn exact(angle: f64, pi: &BigInt) -> [f64; 2] {
 }
 
 /// A double from a library, as a float, if every double that is as close as the library promises gives the same float.
-fn settled(value: f64) -> Option<f32> {
+pub(crate) fn settled(value: f64) -> Option<f32> {
 	// The library is within one unit in the last place; eight is far from any doubt.
 	let slack = value.abs() * 8.0 * f64::EPSILON;
 	let (low, high) = ((value - slack) as f32, (value + slack) as f32);

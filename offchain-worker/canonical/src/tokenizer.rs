@@ -176,3 +176,34 @@ pub(crate) fn json<R: Read + Seek>(gguf: &Gguf<R>) -> Result<String, String> {
 	}
 	made.to_string(true).map_err(broken)
 }
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+
+	/// Pieces that a style cuts a text into, as bytes spelled out.
+	fn pieces(name: &str, text: &str) -> Vec<String> {
+		use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
+		let mut text = PreTokenizedString::from(text);
+		for piece in Style::new(name).unwrap().pieces {
+			piece.pre_tokenize(&mut text).unwrap();
+		}
+		text.get_splits(OffsetReferential::Normalized, OffsetType::Byte)
+			.iter()
+			.map(|(piece, ..)| piece.replace('Ġ', "_"))
+			.collect()
+	}
+
+	#[test]
+	fn each_style_cuts_in_its_own_way() {
+		let text = "Don't say 12345,  ok?";
+		for (name, expected) in [
+			("gpt-2", "Don 't _say _12345 , _ _ok ?"),
+			("smollm", "Don 't _say _ 1 2 3 4 5 , _ _ok ?"),
+			("llama-bpe", "Don 't _say _ 123 45 , _ _ok ?"),
+			("qwen2", "Don 't _say _ 1 2 3 4 5 , _ _ok ?"),
+		] {
+			assert_eq!(pieces(name, text).join(" "), expected, "{name}");
+		}
+	}
+}

@@ -1,1 +1,7 @@
+//! Tests of whole conversions.
 
+mod architectures;
+mod blocks;
+mod fixtures;
+mod hostile;
+mod smollm2;
