@@ -94,13 +94,13 @@ impl Config {
 				return Err(format!("{what}: {n} is not within 1 to {most}"));
 			}
 		}
-		if self.heads % self.kv_heads != 0 {
+		if !self.heads.is_multiple_of(self.kv_heads) {
 			return Err(format!(
 				"{} attention heads cannot share {} key-value heads",
 				self.heads, self.kv_heads
 			));
 		}
-		if self.head_dim % 2 != 0 {
+		if !self.head_dim.is_multiple_of(2) {
 			return Err(format!(
 				"head size {}: rotary embeddings need an even one",
 				self.head_dim
