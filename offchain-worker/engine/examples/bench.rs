@@ -1,13 +1,14 @@
 //! The engine's half of `scripts/bench engine`: takes a command a line, and says what it took, a JSON object a line. The script
 //! runs the other half of each pair in between.
 //!
-//!     bench SMOLLM2 MAGIKA THREADS        the folders that `scripts/setup` made
+//!     bench models FOLDER THREADS         where `scripts/setup` put the models; each is opened when it is first asked for
 //!     bench serve SOCKET THREADS          the engine's process, which the first starts
 //!     bench bare FOLDER THREADS           a stored model on a session of its own, which the first starts as well
 //!
 //! A failure ends it with a message: a bench with a part missing says nothing.
 
 use std::{
+	collections::HashMap,
 	error::Error,
 	io::{BufRead, BufReader, Write},
 	path::{Path, PathBuf},
@@ -66,6 +67,14 @@ fn config(threads: u32) -> EngineConfig {
 	}
 }
 
+/// Every text is computed for itself, so that the same may be asked again.
+fn forgetful(threads: u32) -> EngineConfig {
+	EngineConfig {
+		prefix_bytes: 0,
+		..config(threads)
+	}
+}
+
 fn import(folder: &Path, threads: u32) -> Result<Import> {
 	let runner = InProcess(Engine::new(config(threads))?);
 	Ok(Import::read(folder, &runner, &mut |_| ())?)
@@ -102,9 +111,9 @@ fn tokens(output: &Output) -> usize {
 }
 
 impl Text {
-	fn open(folder: &Path, threads: u32) -> Result<Self> {
-		let manifest = import(folder, threads)?.manifest;
-		let engine = Engine::new(config(threads))?;
+	fn open(folder: &Path, config: EngineConfig) -> Result<Self> {
+		let manifest = import(folder, config.threads)?.manifest;
+		let engine = Engine::new(config)?;
 		let model = engine.load_manifest(folder, manifest)?;
 		Ok(Self { engine, model })
 	}
@@ -147,46 +156,88 @@ impl Text {
 		Ok(json!({"seconds": seconds, "tokens": self.prompt_tokens() - before}))
 	}
 
-	/// Writes an answer to a chat, sampled, and checks it.
-	fn check(&self, length: u32) -> Result<Value> {
-		let long = |_| "the question is too long";
-		let message = Message {
-			role: Role::User,
-			content: b"Write a long story about a lighthouse keeper, a storm and a lost ship."
-				.to_vec()
-				.try_into()
-				.map_err(long)?,
-		};
-		let input = Input::TextGeneration {
-			prompt: Prompt::Chat(vec![message].try_into().map_err(|_| "one message fits")?),
-			sampling: Sampling {
-				max_tokens: length,
-				temperature: 1_000,
-				..Default::default()
-			},
-		};
-		let seed = H256::repeat_byte(1);
-		let before = self.prompt_tokens();
+	/// An answer's seconds, tokens of its prompt that were fed, and the answer.
+	fn write(&self, input: &Input, seed: &H256) -> Result<(f64, u64, Output)> {
+		let (before, began) = (self.prompt_tokens(), Instant::now());
+		let output = self.engine.run(self.model, input, seed)?;
+		let seconds = began.elapsed().as_secs_f64();
+		Ok((seconds, self.prompt_tokens() - before, output))
+	}
+
+	/// Seconds of a check of an answer that is right.
+	fn measure(&self, input: &Input, seed: &H256, output: &Output) -> Result<f64> {
 		let began = Instant::now();
-		let output = self.engine.run(self.model, &input, &seed)?;
-		let generate = began.elapsed().as_secs_f64();
-		let prompt = self.prompt_tokens() - before;
-		let began = Instant::now();
-		let evidence =
-			self.engine
-				.measure(self.model, &input, &seed, Some(&output), &H256::zero())?;
-		let check = began.elapsed().as_secs_f64();
+		let evidence = self
+			.engine
+			.measure(self.model, input, seed, Some(output), &H256::zero())?;
+		let seconds = began.elapsed().as_secs_f64();
 		if evidence.verdict != Verdict::default() {
 			return Err(format!("the engine doubts its own answer: {evidence:?}").into());
 		}
+		Ok(seconds)
+	}
+
+	/// Writes an answer to a chat, sampled, and checks it.
+	fn check(&self, length: u32) -> Result<Value> {
+		let question = "Write a long story about a lighthouse keeper, a storm and a lost ship.";
+		let input = chat(&[(Role::User, question)], length, 1_000)?;
+		let seed = H256::repeat_byte(1);
+		let (generate, prompt, output) = self.write(&input, &seed)?;
+		let check = self.measure(&input, &seed, &output)?;
 		let answer = tokens(&output);
 		Ok(json!({
 			"generate": generate,
-			"check": check,
+			"seconds": check,
 			"answer": answer,
 			"fed": prompt as usize + answer - 1,
 		}))
 	}
+
+	/// Two questions after one long instruction of about so many tokens, which nobody has given before; and a check of the second
+	/// answer. `fresh` does the same and keeps nothing.
+	fn reuse(&self, fresh: &Self, length: usize, round: usize) -> Result<Value> {
+		let instruction = format!(
+			"In round {round} say nothing but{}.",
+			" word".repeat(length)
+		);
+		let ask = |question| {
+			let messages = [(Role::System, &instruction[..]), (Role::User, question)];
+			chat(&messages, 16, 0)
+		};
+		let (first, second) = (ask("What is a ship?")?, ask("What is a storm?")?);
+		let seed = H256::zero();
+		let mut seconds = Vec::new();
+		for text in [self, fresh] {
+			text.write(&first, &seed)?;
+			let (written, _, output) = text.write(&second, &seed)?;
+			seconds.push((written, text.measure(&second, &seed, &output)?));
+		}
+		Ok(json!({
+			"second": seconds[0].0,
+			"check": seconds[0].1,
+			"fresh_second": seconds[1].0,
+			"fresh_check": seconds[1].1,
+		}))
+	}
+}
+
+fn chat(messages: &[(Role, &str)], max_tokens: u32, temperature: u16) -> Result<Input> {
+	let message = |(role, text): &(Role, &str)| -> Result<Message> {
+		let content = text.as_bytes().to_vec();
+		Ok(Message {
+			role: *role,
+			content: content.try_into().map_err(|_| "a message is too long")?,
+		})
+	};
+	let messages = messages.iter().map(message).collect::<Result<Vec<_>>>()?;
+	Ok(Input::TextGeneration {
+		prompt: Prompt::Chat(messages.try_into().map_err(|_| "too many messages")?),
+		sampling: Sampling {
+			max_tokens,
+			temperature,
+			..Default::default()
+		},
+	})
 }
 
 /// Another process of this program.
@@ -345,10 +396,66 @@ fn serve(socket: &Path, threads: u32) -> Result<()> {
 	Ok(())
 }
 
+/// What was opened so far.
+struct Opened {
+	models: PathBuf,
+	threads: u32,
+	/// By name, the second of each with a memory for prefixes.
+	texts: HashMap<(String, bool), Text>,
+	small: Option<Small>,
+}
+
+impl Opened {
+	fn open(&mut self, model: &str, keeps: bool) -> Result<(String, bool)> {
+		let key = (model.to_owned(), keeps);
+		if !self.texts.contains_key(&key) {
+			let config = match keeps {
+				true => config(self.threads),
+				false => forgetful(self.threads),
+			};
+			let text = Text::open(&self.models.join(model), config)?;
+			self.texts.insert(key.clone(), text);
+		}
+		Ok(key)
+	}
+
+	fn text(&mut self, model: &str) -> Result<&Text> {
+		let key = self.open(model, false)?;
+		Ok(&self.texts[&key])
+	}
+
+	fn small(&mut self, model: &str) -> Result<&mut Small> {
+		if self.small.is_none() {
+			self.small = Some(Small::open(&self.models.join(model), self.threads)?);
+		}
+		Ok(self.small.as_mut().ok_or("it was opened")?)
+	}
+
+	/// Does a command: its words are what, the model's name, and numbers.
+	fn run(&mut self, words: &[&str]) -> Result<Value> {
+		let [what, model, numbers @ ..] = words else {
+			return Err("a command has a model".into());
+		};
+		let numbers: Vec<usize> =
+			(numbers.iter().map(|n| n.parse())).collect::<std::result::Result<_, _>>()?;
+		match (*what, &numbers[..]) {
+			("decode", [streams, length]) => self.text(model)?.decode(*streams, *length as u32),
+			("prefill", [length]) => self.text(model)?.prefill(*length),
+			("check", [length]) => self.text(model)?.check(*length as u32),
+			("reuse", [length, round]) => {
+				let (keeps, fresh) = (self.open(model, true)?, self.open(model, false)?);
+				self.texts[&keeps].reuse(&self.texts[&fresh], *length, *round)
+			}
+			("small", [times]) => self.small(model)?.run(*times),
+			_ => Err(format!("{words:?} is no command").into()),
+		}
+	}
+}
+
 fn main() -> Result<()> {
 	let arguments: Vec<String> = std::env::args().skip(1).collect();
 	let [first, second, threads] = &arguments[..] else {
-		return Err("usage: bench SMOLLM2 MAGIKA THREADS, bench serve SOCKET THREADS, or bench bare FOLDER THREADS".into());
+		return Err("usage: bench models FOLDER THREADS, bench serve SOCKET THREADS, or bench bare FOLDER THREADS".into());
 	};
 	let threads: u32 = threads.parse()?;
 	match first.as_str() {
@@ -356,22 +463,17 @@ fn main() -> Result<()> {
 		"bare" => return bare(Path::new(second), threads),
 		_ => (),
 	}
-	let text = Text::open(&PathBuf::from(first), threads)?;
-	let mut small = Small::open(&PathBuf::from(second), threads)?;
+	let mut opened = Opened {
+		models: second.into(),
+		threads,
+		texts: HashMap::new(),
+		small: None,
+	};
 	println!("{}", json!({"ready": true}));
 	for line in std::io::stdin().lock().lines() {
 		let line = line?;
 		let words: Vec<&str> = line.split_whitespace().collect();
-		let number =
-			|i: usize| -> Result<usize> { Ok(words.get(i).ok_or("a number is missing")?.parse()?) };
-		let result = match words.first().copied() {
-			Some("decode") => text.decode(number(1)?, number(2)? as u32)?,
-			Some("prefill") => text.prefill(number(1)?)?,
-			Some("check") => text.check(number(1)? as u32)?,
-			Some("small") => small.run(number(1)?)?,
-			_ => return Err(format!("{line:?} is no command").into()),
-		};
-		println!("{result}");
+		println!("{}", opened.run(&words)?);
 	}
 	Ok(())
 }

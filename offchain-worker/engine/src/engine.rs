@@ -51,6 +51,9 @@ pub struct EngineConfig {
 	pub answers: u32,
 	/// Bytes that the caches of these answers may take, for each model; a single answer may take more.
 	pub cache_bytes: u64,
+	/// Of these, bytes that may be kept of texts that have ended, for others that begin alike; zero, and each text is computed
+	/// for itself. It always is where the class is not exact.
+	pub prefix_bytes: u64,
 	/// Bytes that models in memory may have, counted as those of their files; none for no bound. For one more, those that were
 	/// used least recently go, and come back when they are asked for.
 	pub models_bytes: Option<u64>,
@@ -64,6 +67,7 @@ impl Default for EngineConfig {
 			optimization: None,
 			answers: 16,
 			cache_bytes: 1 << 30,
+			prefix_bytes: 1 << 28,
 			models_bytes: None,
 		}
 	}
@@ -597,9 +601,16 @@ impl Loaded {
 					context: *context as usize,
 					layout,
 				};
+				let bytes = |n| usize::try_from(n).unwrap_or(usize::MAX);
 				let bounds = Bounds {
 					answers: config.answers as usize,
-					cache_bytes: usize::try_from(config.cache_bytes).unwrap_or(usize::MAX),
+					cache_bytes: bytes(config.cache_bytes),
+					// What was computed for another text, in pieces and company of its own, is what would be computed for this
+					// one in the exact class alone.
+					prefix_bytes: match manifest.policy.class {
+						NumericClass::Exact => bytes(config.prefix_bytes),
+						NumericClass::Tolerant => 0,
+					},
 				};
 				Kind::Text(Scheduler::new(model, graph, bounds, statistics)?)
 			}

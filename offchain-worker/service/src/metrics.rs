@@ -31,6 +31,8 @@ struct Engine {
 	steps: CounterVec<U64>,
 	first_tokens: CounterVec<U64>,
 	first_token_seconds: CounterVec<F64>,
+	prefix_hits: CounterVec<U64>,
+	reused_tokens: CounterVec<U64>,
 	/// By model and kind of work.
 	tokens: CounterVec<U64>,
 	seconds: CounterVec<F64>,
@@ -90,6 +92,26 @@ impl Engine {
 				)?,
 				registry,
 			)?,
+			prefix_hits: register(
+				CounterVec::new(
+					opts(
+						"prefix_hits_total",
+						"Texts whose beginning had been computed for others",
+					),
+					model,
+				)?,
+				registry,
+			)?,
+			reused_tokens: register(
+				CounterVec::new(
+					opts(
+						"reused_tokens_total",
+						"Tokens of these beginnings, which were not fed again",
+					),
+					model,
+				)?,
+				registry,
+			)?,
 			tokens: register(
 				CounterVec::new(
 					opts("tokens_total", "Tokens written (answer) or fed (prompt, check)"),
@@ -127,6 +149,12 @@ impl Engine {
 			self.first_token_seconds
 				.with_label_values(of)
 				.inc_by(seconds(before.first_token_time, now.first_token_time));
+			self.prefix_hits
+				.with_label_values(of)
+				.inc_by(now.reuses.saturating_sub(before.reuses));
+			self.reused_tokens
+				.with_label_values(of)
+				.inc_by(now.reused_tokens.saturating_sub(before.reused_tokens));
 			for (kind, tokens, time) in [
 				(
 					"answer",

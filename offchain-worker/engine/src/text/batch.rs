@@ -10,7 +10,7 @@ use std::{
 
 use consilience_primitives::{evidence::Evidence, request::FinishReason};
 
-use super::{cache::Cache, generate::Writer, measure::Measurement, LanguageModel};
+use super::{cache::Cache, generate::Writer, measure::Measurement, prefix::Kept, LanguageModel};
 use crate::{session::Graph, EngineError};
 
 /// Checks that are fed in turns; more wait.
@@ -48,6 +48,14 @@ impl Reader {
 			Self::Check(measurement) => measurement.see(position, logits).map(Outcome::Evidence),
 		})
 	}
+
+	/// Whether the logits at a position are looked at.
+	fn needs(&self, position: usize) -> bool {
+		match self {
+			Self::Write(writer) => writer.needs(position),
+			Self::Check(measurement) => measurement.needs(position),
+		}
+	}
 }
 
 /// A text that is fed.
@@ -69,6 +77,15 @@ impl Sequence {
 			Reader::Write(writer) => writer.last(),
 			Reader::Check(_) => None,
 		}
+	}
+
+	/// All tokens so far: those that are fed before the answer, and the answer's.
+	fn all(&self) -> impl Iterator<Item = u32> + '_ {
+		let answer = match &self.reader {
+			Reader::Write(writer) => writer.tokens(),
+			Reader::Check(_) => &[],
+		};
+		self.tokens.iter().chain(answer).copied()
 	}
 
 	fn end(self, outcome: Result<Outcome, EngineError>) -> Ended {
@@ -106,6 +123,10 @@ pub(crate) struct Done {
 	pub(crate) runs: usize,
 	/// When the text arrived whose answer's first token was written.
 	pub(crate) first: Option<Instant>,
+	/// Tokens that were not fed, because another text's part of the cache was taken.
+	pub(crate) reused: usize,
+	/// Whether these were the first of their text.
+	pub(crate) reuses: bool,
 }
 
 /// How much a batch takes on.
@@ -115,12 +136,17 @@ pub(crate) struct Bounds {
 	pub(crate) answers: usize,
 	/// Most bytes of their caches. One is always written, and its prompt may need a second cache.
 	pub(crate) cache_bytes: usize,
+	/// Of these, the most for what texts that have ended leave to others that begin alike; none, and nothing is taken from others.
+	pub(crate) prefix_bytes: usize,
 }
 
 /// A text of which a part was fed.
 struct Prefill {
 	sequence: Sequence,
-	fed: usize,
+	/// Position that is looked at next: those below were fed, or taken from others.
+	next: usize,
+	/// Of those, how many were not fed.
+	reused: usize,
 	/// Made when it is first fed.
 	cache: Option<Cache>,
 }
@@ -144,6 +170,8 @@ pub(crate) struct Batch {
 	checks: VecDeque<Prefill>,
 	/// One where texts can share a cache, otherwise one for each.
 	groups: Vec<Group>,
+	/// What texts that have ended leave.
+	kept: Kept,
 	/// Of texts that have ended, for [`Self::reply`].
 	ended: Vec<Ended>,
 }
@@ -159,6 +187,7 @@ impl Batch {
 			prompts: VecDeque::new(),
 			checks: VecDeque::new(),
 			groups: Vec::new(),
+			kept: Kept::default(),
 			ended: Vec::new(),
 		}
 	}
@@ -175,26 +204,40 @@ impl Batch {
 	/// Begins with what waits, as far as the bounds allow.
 	fn admit(&mut self) {
 		while let Some(next) = self.waiting.front() {
-			let begun = self.decoding() + self.prompts.len();
-			// As if all grew to their ends: every row of a shared cache is as long as the longest.
-			let most = self
-				.prompts
-				.iter()
-				.map(|p| &p.sequence)
-				.chain(self.groups.iter().flat_map(|g| &g.sequences))
-				.map(|s| s.most)
-				.fold(next.most, usize::max);
-			let bytes = (begun + 1) * self.model.layout.bytes(most);
+			let begun = self.begun();
+			let bytes = self.bytes(Some(next));
 			if begun > 0 && (begun >= self.bounds.answers || bytes > self.bounds.cache_bytes) {
 				break;
 			}
 			self.prompts
 				.extend(self.waiting.pop_front().map(Prefill::new));
 		}
+		if self.reuses() {
+			// Answers come first.
+			let room = self.bounds.cache_bytes.saturating_sub(self.bytes(None));
+			self.kept.fit(room.min(self.bounds.prefix_bytes));
+		}
 		while self.checks.len() < CHECKS && !self.waiting_checks.is_empty() {
 			self.checks
 				.extend(self.waiting_checks.pop_front().map(Prefill::new));
 		}
+	}
+
+	/// Answers that have begun.
+	fn begun(&self) -> usize {
+		self.decoding() + self.prompts.len()
+	}
+
+	/// Bytes of the caches of answers that have begun, and of one more, as if all grew to their ends: every row of a shared cache
+	/// is as long as the longest.
+	fn bytes(&self, more: Option<&Sequence>) -> usize {
+		let prompts = self.prompts.iter().map(|p| &p.sequence);
+		let most = (prompts.chain(self.groups.iter().flat_map(|g| &g.sequences)))
+			.chain(more)
+			.map(|s| s.most)
+			.max();
+		let rows = self.begun() + usize::from(more.is_some());
+		most.map_or(0, |most| rows * self.model.layout.bytes(most))
 	}
 
 	/// Whether there is work of a kind.
@@ -216,8 +259,16 @@ impl Batch {
 		self.waiting.len() + self.waiting_checks.len()
 	}
 
+	/// Bytes that are kept of texts that have ended, and how many there may be now.
+	#[cfg(test)]
+	pub(crate) fn kept(&self) -> (usize, usize) {
+		let room = self.bounds.cache_bytes.saturating_sub(self.bytes(None));
+		(self.kept.bytes(), room.min(self.bounds.prefix_bytes))
+	}
+
 	/// Ends everything with this error.
 	pub(crate) fn fail(&mut self, error: &EngineError) {
+		self.kept = Kept::default();
 		let parts = self.prompts.drain(..).chain(self.checks.drain(..));
 		let waiting = self.waiting.drain(..).chain(self.waiting_checks.drain(..));
 		let all = parts
@@ -248,7 +299,8 @@ impl Batch {
 	fn decode(&mut self) -> Done {
 		let mut done = Done::default();
 		for mut group in std::mem::take(&mut self.groups) {
-			match group.decode(&self.model, &self.graph, &mut self.ended) {
+			let kept = &mut self.kept;
+			match group.decode(&self.model, &self.graph, kept, &mut self.ended) {
 				Ok(tokens) => {
 					done.tokens += tokens;
 					done.runs += 1;
@@ -257,6 +309,7 @@ impl Batch {
 					}
 				}
 				Err(e) => {
+					self.kept.clear();
 					let all = group.sequences.into_iter();
 					self.ended.extend(all.map(|s| s.end(Err(e.clone()))));
 				}
@@ -273,32 +326,90 @@ impl Batch {
 		let Some(mut part) = parts.pop_front() else {
 			return Done::default();
 		};
-		let before = part.fed;
-		let outcome = part.feed(&self.model, &self.graph, chunk);
-		let mut done = Done {
-			tokens: part.fed - before,
-			runs: 1,
-			first: None,
-		};
-		let fed = part.fed == part.sequence.tokens.len();
+		let outcome = self
+			.reuse(&mut part)
+			.and_then(|()| part.feed(&self.model, &self.graph, chunk));
+		let fed = part.next == part.sequence.tokens.len();
+		let mut done = outcome
+			.as_ref()
+			.map_or_else(|_| Done::default(), |(_, done)| done.clone());
 		if fed && work == Work::Prompt {
 			done.first = Some(part.sequence.arrived);
 		}
-		match (outcome, part) {
-			(Err(e), part) => self.ended.push(part.sequence.end(Err(e))),
-			(Ok(Some(outcome)), part) => self.ended.push(part.sequence.end(Ok(outcome))),
-			(
-				Ok(None),
+		match outcome {
+			Err(e) => {
+				// Memory may be what there was not enough of.
+				self.kept.clear();
+				self.ended.push(part.sequence.end(Err(e)));
+			}
+			Ok((Some(outcome), _)) => {
+				if let Some(cache) = part.cache {
+					self.kept
+						.keep(&self.model.layout, part.sequence.tokens.clone(), cache);
+				}
+				self.ended.push(part.sequence.end(Ok(outcome)));
+			}
+			Ok((None, _)) => match part {
 				Prefill {
 					sequence,
 					cache: Some(cache),
 					..
+				} if fed => self.join(sequence, cache),
+				// The others first: a long text does not keep short ones waiting.
+				part => match work {
+					Work::Check => self.checks.push_back(part),
+					_ => self.prompts.push_back(part),
 				},
-			) if fed => self.join(sequence, cache),
-			// The others first: a long text does not keep short ones waiting.
-			(Ok(None), part) => parts.push_back(part),
+			},
 		}
 		done
+	}
+
+	/// Whether texts take from others what those have computed of an equal beginning. Only where all ways of computing it give the
+	/// same bits.
+	fn reuses(&self) -> bool {
+		self.bounds.prefix_bytes > 0 && self.model.layout.shares(&self.graph)
+	}
+
+	/// Takes from others what they have computed of a text's beginning: from one that is fed or written now, or from what one has
+	/// left. Done before every piece, so that texts which begin alike and are fed at the same time share the work.
+	fn reuse(&mut self, part: &mut Prefill) -> Result<(), EngineError> {
+		if !self.reuses() {
+			return Ok(());
+		}
+		let Prefill {
+			sequence, cache, ..
+		} = part;
+		let layout = &self.model.layout;
+		let tokens = &sequence.tokens;
+		let parts = (self.prompts.iter().chain(&self.checks))
+			.filter_map(|p| Some((&p.sequence, p.cache.as_ref()?, 0)));
+		let rows = self.groups.iter().flat_map(|g| {
+			let rows = g.sequences.iter().enumerate();
+			rows.map(|(row, s)| (s, &g.cache, row))
+		});
+		let live = parts.chain(rows).map(|(other, cache, row)| {
+			let equal = tokens
+				.iter()
+				.zip(other.all())
+				.take_while(|(a, b)| **a == *b);
+			(equal.count().min(cache.lengths()[row]), cache, row)
+		});
+		let live = live.max_by_key(|(equal, ..)| *equal);
+		let have = cache.as_ref().map_or(0, |c| c.lengths()[0]);
+		let least = live.as_ref().map_or(have, |(equal, ..)| have.max(*equal));
+		let best = match self.kept.longest(tokens, least) {
+			Some((equal, cache)) => Some((equal, cache, 0)),
+			None => live.filter(|(equal, ..)| *equal > have),
+		};
+		if let Some((equal, from, row)) = best {
+			let to = match cache {
+				Some(cache) => cache,
+				none => none.insert(layout.empty(&self.graph, tokens.len() + 1)?),
+			};
+			layout.lend(from, row, to, equal)?;
+		}
+		Ok(())
 	}
 
 	/// A prompt is fed, and its answer goes on beside the others.
@@ -330,35 +441,54 @@ impl Prefill {
 	fn new(sequence: Sequence) -> Self {
 		Self {
 			sequence,
-			fed: 0,
+			next: 0,
+			reused: 0,
 			cache: None,
 		}
 	}
 
-	/// Feeds so many tokens of what is left.
+	/// Feeds so many tokens of what is left, those left out that the cache has and nobody looks at.
 	fn feed(
 		&mut self,
 		model: &LanguageModel,
 		graph: &Graph,
 		chunk: usize,
-	) -> Result<Option<Outcome>, EngineError> {
+	) -> Result<(Option<Outcome>, Done), EngineError> {
 		let Sequence { tokens, reader, .. } = &mut self.sequence;
-		let first = self.fed;
-		let piece = &tokens[first..tokens.len().min(first + chunk)];
 		let cache = match &mut self.cache {
 			Some(cache) => cache,
 			// Room for the answer's beginning spares most of them a move.
 			none => none.insert(model.layout.empty(graph, tokens.len() + 1)?),
 		};
+		let have = cache.lengths()[0];
+		let positions: Vec<_> = (self.next..tokens.len())
+			.filter(|p| *p >= have || reader.needs(*p))
+			.take(chunk)
+			.collect();
+		let piece: Vec<_> = positions.iter().map(|p| tokens[*p]).collect();
 		let mut outcome = None;
-		model.layout.run(graph, cache, piece, |logits| {
-			for (i, row) in logits.chunks_exact(model.layout.vocabulary).enumerate() {
-				outcome = reader.see(model, first + i, row)?;
-			}
-			Ok::<_, EngineError>(())
-		})??;
-		self.fed += piece.len();
-		Ok(outcome)
+		model
+			.layout
+			.run_at(graph, cache, &piece, &positions, |logits| {
+				let rows = logits.chunks_exact(model.layout.vocabulary);
+				for (row, position) in rows.zip(&positions) {
+					outcome = reader.see(model, *position, row)?;
+				}
+				Ok::<_, EngineError>(())
+			})??;
+		// The last is always looked at, so there was one.
+		let next = positions.last().map_or(tokens.len(), |last| last + 1);
+		let reused = next - self.next - piece.len();
+		let done = Done {
+			tokens: piece.len(),
+			runs: 1,
+			first: None,
+			reused,
+			reuses: reused > 0 && self.reused == 0,
+		};
+		self.next = next;
+		self.reused += reused;
+		Ok((outcome, done))
 	}
 }
 
@@ -368,6 +498,7 @@ impl Group {
 		&mut self,
 		model: &LanguageModel,
 		graph: &Graph,
+		kept: &mut Kept,
 		ended: &mut Vec<Ended>,
 	) -> Result<usize, EngineError> {
 		let tokens: Vec<u32> = self.sequences.iter().filter_map(Sequence::last).collect();
@@ -385,7 +516,13 @@ impl Group {
 		for (i, outcome) in outcomes.into_iter().enumerate().rev() {
 			if let Some(end) = outcome.transpose() {
 				// From the last on, so that who takes the place was looked at.
-				ended.push(self.sequences.swap_remove(i).end(end));
+				let sequence = self.sequences.swap_remove(i);
+				if let Ok(Outcome::Answer(answer, _)) = &end {
+					let tokens = sequence.tokens.iter().chain(answer).copied();
+					let tokens = tokens.take(self.cache.lengths()[i]).collect();
+					kept.keep_row(&model.layout, graph, tokens, &self.cache, i);
+				}
+				ended.push(sequence.end(end));
 				if !self.sequences.is_empty() {
 					model.layout.leave(&mut self.cache, i)?;
 				}

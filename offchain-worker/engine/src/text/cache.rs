@@ -1,5 +1,7 @@
 //! The key-value cache, in the two layouts that graphs have.
 
+use std::ops::Range;
+
 use consilience_primitives::{manifest, tensor::DataType};
 use half::{bf16, f16};
 use ort::{
@@ -188,7 +190,7 @@ impl Layout {
 			let (_, to) = other.try_extract_tensor_mut::<f32>()?;
 			for (row, length) in cache.lengths.iter().enumerate() {
 				let place = (row, cache.capacity, row, capacity);
-				copy(lines, from, to, place, *length);
+				copy(lines, from, to, place, 0..*length);
 			}
 			*value = other;
 		}
@@ -208,11 +210,51 @@ impl Layout {
 			let (_, from) = from.try_extract_tensor::<f32>()?;
 			let (_, to) = to.try_extract_tensor_mut::<f32>()?;
 			let place = (0, other.capacity, row, capacity);
-			copy(self.lines(i), from, to, place, length);
+			copy(self.lines(i), from, to, place, 0..length);
 		}
 		cache.binding = None;
 		cache.lengths.push(length);
 		Ok(())
+	}
+
+	/// Gives the only row of a cache what a row of another has of a text that begins with the same tokens, up to so many of them.
+	/// Both are of a layout that shares. What it has already it keeps.
+	pub(crate) fn lend(
+		&self,
+		from: &Cache,
+		row: usize,
+		to: &mut Cache,
+		tokens: usize,
+	) -> Result<(), EngineError> {
+		let tokens = tokens.min(from.lengths[row]);
+		let first = to.lengths[0];
+		if tokens <= first {
+			return Ok(());
+		}
+		if tokens > to.capacity {
+			self.resize(to, to.rows, slots(tokens))?;
+		}
+		for (i, (from_value, to_value)) in from.values.iter().zip(&mut to.values).enumerate() {
+			let (_, source) = from_value.try_extract_tensor::<f32>()?;
+			let (_, target) = to_value.try_extract_tensor_mut::<f32>()?;
+			let place = (row, from.capacity, 0, to.capacity);
+			copy(self.lines(i), source, target, place, first..tokens);
+		}
+		to.lengths[0] = tokens;
+		Ok(())
+	}
+
+	/// A row of a cache, of a layout that shares, as a cache of its own.
+	pub(crate) fn single(
+		&self,
+		graph: &Graph,
+		cache: &Cache,
+		row: usize,
+	) -> Result<Cache, EngineError> {
+		let length = cache.lengths[row];
+		let mut single = self.empty(graph, length)?;
+		self.lend(cache, row, &mut single, length)?;
+		Ok(single)
 	}
 
 	/// Removes a row; the last takes its place. At least one other is in use.
@@ -247,9 +289,26 @@ impl Layout {
 		tokens: &[u32],
 		see: impl FnOnce(&[f32]) -> R,
 	) -> Result<R, EngineError> {
+		let n = tokens.len() / cache.lengths.len();
+		let of_row = |first: &usize| *first..first + n;
+		let positions: Vec<_> = cache.lengths.iter().flat_map(of_row).collect();
+		self.run_at(graph, cache, tokens, &positions, see)
+	}
+
+	/// [`Self::run`], with the position of each token; they rise in a row. In a layout that shares, a position may be one that the
+	/// row has: its slots are then written again, with the same bits where the graph is exact. All that are below must be there.
+	pub(crate) fn run_at<R>(
+		&self,
+		graph: &Graph,
+		cache: &mut Cache,
+		tokens: &[u32],
+		positions: &[usize],
+		see: impl FnOnce(&[f32]) -> R,
+	) -> Result<R, EngineError> {
 		let rows = cache.lengths.len();
 		let n = tokens.len() / rows;
-		let needed = cache.longest() + n;
+		let end = |row: usize| positions[(row + 1) * n - 1] + 1;
+		let needed = (0..rows).map(end).fold(cache.longest(), usize::max);
 		if self.kind == manifest::Cache::Slots && needed > cache.capacity {
 			self.resize(cache, cache.rows, slots(needed))?;
 		}
@@ -258,8 +317,7 @@ impl Layout {
 			tensor::from_vec(&[rows, n], tokens.iter().map(|t| i64::from(*t)).collect())?,
 		)];
 		if graph.has_input("position_ids") {
-			let of_row = |first: &usize| (*first..first + n).map(|p| p as i64);
-			let positions = cache.lengths.iter().flat_map(of_row).collect();
+			let positions = positions.iter().map(|p| *p as i64).collect();
 			inputs.push(("position_ids", tensor::from_vec(&[rows, n], positions)?));
 		}
 		if graph.has_input("attention_mask") {
@@ -285,7 +343,9 @@ impl Layout {
 		} else {
 			self.run_alone(graph, cache, inputs, take)?
 		};
-		cache.lengths.iter_mut().for_each(|l| *l += n);
+		for (row, length) in cache.lengths.iter_mut().enumerate() {
+			*length = (*length).max(end(row));
+		}
 		Ok(seen)
 	}
 
@@ -366,6 +426,11 @@ impl Cache {
 		&self.lengths
 	}
 
+	/// Slots that there is memory for, of all rows together.
+	pub(crate) fn slots(&self) -> usize {
+		self.rows * self.capacity
+	}
+
 	/// Tokens that the longest row has seen.
 	fn longest(&self) -> usize {
 		self.lengths.iter().copied().max().unwrap_or_default()
@@ -377,19 +442,19 @@ fn slots(tokens: usize) -> usize {
 	tokens.div_ceil(BLOCK).max(1) * BLOCK
 }
 
-/// Copies the first slots of a row. The place is row and capacity where they are, then row and capacity where they go.
+/// Copies slots of a row. The place is row and capacity where they are, then row and capacity where they go.
 fn copy(
 	lines: Lines,
 	from: &[f32],
 	to: &mut [f32],
 	(row, capacity, to_row, to_capacity): (usize, usize, usize, usize),
-	slots: usize,
+	slots: Range<usize>,
 ) {
-	let n = slots * lines.width;
+	let (skipped, n) = (slots.start * lines.width, slots.len() * lines.width);
 	for line in 0..lines.count {
 		let (a, b) = (
-			lines.start(row, line, capacity),
-			lines.start(to_row, line, to_capacity),
+			lines.start(row, line, capacity) + skipped,
+			lines.start(to_row, line, to_capacity) + skipped,
 		);
 		to[b..b + n].copy_from_slice(&from[a..a + n]);
 	}

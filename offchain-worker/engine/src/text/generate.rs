@@ -35,7 +35,17 @@ impl Writer {
 		self.tokens.last().copied()
 	}
 
-	/// Takes the logits at a position; they come in order. Gives the tokens and why the
+	/// The tokens that were written.
+	pub(crate) fn tokens(&self) -> &[u32] {
+		&self.tokens
+	}
+
+	/// Whether the logits at a position are looked at.
+	pub(crate) fn needs(&self, position: usize) -> bool {
+		position >= self.last_of_prompt
+	}
+
+	/// Takes the logits at a position; they come in order, those that are not needed may be left out. Gives the tokens and why the
 	/// answer ends with them, once it is complete.
 	pub(crate) fn see(
 		&mut self,
@@ -43,7 +53,7 @@ impl Writer {
 		position: usize,
 		logits: &[f32],
 	) -> Result<Option<(Vec<u32>, FinishReason)>, EngineError> {
-		if position < self.last_of_prompt {
+		if !self.needs(position) {
 			return Ok(None);
 		}
 		let next = self.sampler.choose(self.tokens.len() as u32, logits);

@@ -1,7 +1,5 @@
 //! Measuring a claimed answer: fingerprint and verdict from one prefill pass.
 
-use std::{iter::Peekable, vec::IntoIter};
-
 use codec::{Compact, Decode, Encode};
 use consilience_primitives::{
 	challenge,
@@ -43,8 +41,8 @@ const IMPOSSIBLE: Verdict = Verdict {
 struct Collector {
 	/// Answer tokens that count.
 	tokens: usize,
-	/// Positions whose logits are asked for, and those still to come.
-	drawn: Peekable<IntoIter<u32>>,
+	/// Positions whose logits are asked for, rising.
+	drawn: Vec<u32>,
 	challenge: H256,
 	bits: Vec<u8>,
 	values: Vec<i32>,
@@ -58,9 +56,7 @@ impl Collector {
 	fn new(part: &Part, tokens: usize, fed: usize, policy: &VerificationPolicy) -> Self {
 		Self {
 			tokens,
-			drawn: challenge::positions(&part.challenge, policy.positions, fed as u32)
-				.into_iter()
-				.peekable(),
+			drawn: challenge::positions(&part.challenge, policy.positions, fed as u32),
 			challenge: part.challenge,
 			bits: Vec::new(),
 			values: Vec::new(),
@@ -70,9 +66,14 @@ impl Collector {
 		}
 	}
 
+	/// Whether the challenge asks for a position's logits.
+	fn asks(&self, position: u32) -> bool {
+		self.drawn.binary_search(&position).is_ok()
+	}
+
 	/// Takes a position's logits into the fingerprint, if the challenge asks for them.
 	fn see(&mut self, position: u32, logits: &[f32], policy: &VerificationPolicy) {
-		if self.drawn.next_if_eq(&position).is_none() {
+		if !self.asks(position) {
 			return;
 		}
 		match policy.class {
@@ -202,7 +203,12 @@ impl LanguageModel {
 }
 
 impl Measurement {
-	/// Takes the logits at a position; they come in order. The last give the evidence, in the order of the parts.
+	/// Whether the logits at a position are looked at.
+	pub(crate) fn needs(&self, position: usize) -> bool {
+		position >= self.last_of_prompt || self.collectors.iter().any(|c| c.asks(position as u32))
+	}
+
+	/// Takes the logits at a position; they come in order, those that are not needed may be left out. The last give the evidence, in the order of the parts.
 	pub(crate) fn see(&mut self, position: usize, logits: &[f32]) -> Option<Vec<Evidence>> {
 		for collector in &mut self.collectors {
 			collector.see(position as u32, logits, &self.policy);

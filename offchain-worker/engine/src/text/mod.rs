@@ -6,6 +6,7 @@ pub(crate) mod cache;
 mod exactness;
 pub(crate) mod generate;
 pub(crate) mod measure;
+pub(crate) mod prefix;
 pub mod sampling;
 pub(crate) mod scheduler;
 #[cfg(test)]

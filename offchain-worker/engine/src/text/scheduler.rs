@@ -61,6 +61,10 @@ pub struct TextStatistics {
 	pub first_tokens: u64,
 	/// Sum of the times from an input's arrival to its answer's first token.
 	pub first_token_time: u64,
+	/// Texts of which a part did not have to be fed, because others had begun alike.
+	pub reuses: u64,
+	/// Tokens of these parts; they are counted nowhere else.
+	pub reused_tokens: u64,
 }
 
 impl TextStatistics {
@@ -76,6 +80,8 @@ impl TextStatistics {
 		if work == Work::Decode {
 			self.steps += done.runs as u64;
 		}
+		self.reuses += u64::from(done.reuses);
+		self.reused_tokens += done.reused as u64;
 		if let Some(arrived) = done.first {
 			self.first_tokens += 1;
 			self.first_token_time += micros(arrived.elapsed());

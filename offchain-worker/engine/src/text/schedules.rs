@@ -239,17 +239,18 @@ struct Schedule {
 	jobs: Vec<Job>,
 	answers: usize,
 	cache_tokens: usize,
+	prefix_tokens: usize,
 	choices: Vec<(u8, usize)>,
 }
 
+// Of `t12` the tokenizer would make the special `t1` and a rest.
+fn tokens(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u32>> {
+	prop::collection::vec(20u32..64, count)
+}
+
 fn job() -> impl Strategy<Value = Job> {
-	// Of `t12` the tokenizer would make the special `t1` and a rest.
-	let prompt = prop_oneof![
-		prop::collection::vec(20u32..64, 1..20),
-		prop::collection::vec(20u32..64, 100..240),
-	];
 	(
-		prompt,
+		prop_oneof![tokens(1..20), tokens(100..240)],
 		1u32..140,
 		prop_oneof![
 			Just((0u16, 1_000u16)),
@@ -273,19 +274,63 @@ fn job() -> impl Strategy<Value = Job> {
 		)
 }
 
+/// What a job has of others.
+#[derive(Clone, Debug)]
+enum Alike {
+	/// Nothing.
+	None,
+	/// It asks what the one before asked.
+	Again,
+	/// Its prompt begins with so much of what others begin with.
+	Begins(usize),
+}
+
+fn alike() -> impl Strategy<Value = Alike> {
+	prop_oneof![
+		Just(Alike::None),
+		Just(Alike::Again),
+		(1usize..200).prop_map(Alike::Begins)
+	]
+}
+
 fn schedules() -> impl Strategy<Value = Schedule> {
 	(
-		prop::collection::vec(job(), 1..10),
+		tokens(1..200),
+		prop::collection::vec((job(), alike()), 1..10),
 		1usize..8,
 		1usize..3_000,
+		prop_oneof![Just(0usize), 1usize..1_000, Just(100_000)],
 		prop::collection::vec((any::<u8>(), 1usize..150), 1..40),
 	)
-		.prop_map(|(jobs, answers, cache_tokens, choices)| Schedule {
-			jobs,
-			answers,
-			cache_tokens,
-			choices,
-		})
+		.prop_map(
+			|(beginning, drawn, answers, cache_tokens, prefix_tokens, choices)| {
+				let mut jobs: Vec<Job> = Vec::new();
+				for (mut job, alike) in drawn {
+					match (alike, jobs.last()) {
+						(Alike::Again, Some(before)) => {
+							job = Job {
+								arrives: job.arrives,
+								check: job.check,
+								..before.clone()
+							}
+						}
+						(Alike::Begins(n), _) => {
+							let shared = beginning.iter().take(n).copied();
+							job.prompt = shared.chain(job.prompt).take(240).collect();
+						}
+						_ => (),
+					}
+					jobs.push(job);
+				}
+				Schedule {
+					jobs,
+					answers,
+					cache_tokens,
+					prefix_tokens,
+					choices,
+				}
+			},
+		)
 }
 
 /// What a schedule went through.
@@ -295,6 +340,11 @@ struct Seen {
 	waited: bool,
 	joined_others: usize,
 	left_others: usize,
+	/// Texts that took a part from others, and tokens of these parts.
+	reuses: usize,
+	reused: usize,
+	/// Steps with which something was kept no longer.
+	evicted: usize,
 }
 
 /// Does a schedule. Gives what came of the jobs.
@@ -343,10 +393,15 @@ fn follow(
 			continue;
 		}
 		let (choice, chunk) = choices.next().unwrap();
-		let before = batch.decoding();
-		batch.step(ready[*choice as usize % ready.len()], *chunk);
+		let (before, kept_before) = (batch.decoding(), batch.kept().0);
+		let done = batch.step(ready[*choice as usize % ready.len()], *chunk);
 		batch.reply();
 		let after = batch.decoding();
+		let (kept, most) = batch.kept();
+		assert!(kept <= most, "{kept} bytes are kept of {most}");
+		seen.evicted += usize::from(kept < kept_before);
+		seen.reuses += usize::from(done.reuses);
+		seen.reused += done.reused;
 		seen.most_rows = seen.most_rows.max(after);
 		seen.waited |= batch.waiting() > 0;
 		seen.joined_others += usize::from(before > 0 && after > before);
@@ -371,6 +426,10 @@ fn all_schedules(name: &str, cases: u32) {
 		let bounds = Bounds {
 			answers: schedule.answers,
 			cache_bytes: layout.bytes(schedule.cache_tokens),
+			prefix_bytes: match schedule.prefix_tokens {
+				0 => 0,
+				n => layout.bytes(n),
+			},
 		};
 		let batch = Batch::new(model.clone(), open(name, 2, "disable").0, bounds);
 		let outcomes = follow(&schedule, prepared, batch, &mut seen.borrow_mut());
@@ -380,6 +439,10 @@ fn all_schedules(name: &str, cases: u32) {
 	assert!(
 		seen.most_rows >= 3 && seen.waited && seen.joined_others >= 5 && seen.left_others >= 5,
 		"the schedules were too simple: {seen:?}"
+	);
+	assert!(
+		seen.reuses >= 20 && seen.reused >= 1_000 && seen.evicted >= 5,
+		"too little was reused: {seen:?}"
 	);
 }
 
@@ -393,44 +456,158 @@ fn no_schedule_changes_a_bit_of_int8() {
 	all_schedules("llama-int8", 48);
 }
 
+/// A batch on a tiny canonical model, which keeps at most so many bytes of texts that have ended; and a graph for who runs alone.
+fn batch(bounds: impl FnOnce(&Layout) -> Bounds) -> (Arc<LanguageModel>, Graph, Batch) {
+	let (alone, layout) = open("llama-fp32", 1, "disable");
+	let bounds = bounds(&layout);
+	let model = language("llama-fp32", layout);
+	let batch = Batch::new(model.clone(), open("llama-fp32", 1, "disable").0, bounds);
+	(model, alone, batch)
+}
+
+fn bounds(prefix_bytes: usize) -> Bounds {
+	Bounds {
+		answers: 8,
+		cache_bytes: usize::MAX,
+		prefix_bytes,
+	}
+}
+
+fn asked(prompt: Vec<u32>, max_tokens: u32) -> Job {
+	Job {
+		prompt,
+		max_tokens,
+		temperature: 0,
+		top_p: 1_000,
+		seed: 0,
+		arrives: 0,
+		check: None,
+	}
+}
+
+/// A text for the batch, and what has to come of it.
+fn add(
+	batch: &mut Batch,
+	model: &LanguageModel,
+	alone: &Graph,
+	job: &Job,
+) -> (Receiver<Result<Outcome, EngineError>>, Outcome) {
+	let (tokens, reader, expected) = job.prepare(model, alone);
+	let (reply, replied) = sync_channel(1);
+	batch.add(Sequence {
+		most: tokens.len() + job.max_tokens as usize,
+		tokens,
+		reader,
+		arrived: Instant::now(),
+		reply,
+	});
+	(replied, expected)
+}
+
+/// Does everything there is to do, and checks what comes of it. Gives how many tokens were fed, and how many were not.
+fn finish(
+	batch: &mut Batch,
+	replies: Vec<(Receiver<Result<Outcome, EngineError>>, Outcome)>,
+) -> (usize, usize) {
+	let (mut fed, mut reused) = (0, 0);
+	while let Some(work) = Work::ALL.into_iter().rev().find(|w| batch.has(*w)) {
+		let done = batch.step(work, 32);
+		fed += if work == Work::Decode { 0 } else { done.tokens };
+		reused += done.reused;
+	}
+	batch.reply();
+	for (replied, expected) in replies {
+		assert_eq!(replied.try_recv().unwrap(), Ok(expected));
+	}
+	(fed, reused)
+}
+
+#[test]
+fn what_was_written_here_is_measured_without_its_prompt() {
+	let (model, alone, mut batch) = batch(|_| bounds(usize::MAX));
+	let prompt: Vec<u32> = (0..200).map(|i| 20 + i * 7 % 44).collect();
+	let job = asked(prompt, 20);
+	let written = add(&mut batch, &model, &alone, &job);
+	assert_eq!(finish(&mut batch, vec![written]), (200, 0));
+	// The answer may have ended before its 20 tokens.
+	let check = Job {
+		check: Some(None),
+		..job
+	};
+	let measured = add(&mut batch, &model, &alone, &check);
+	let (fed, reused) = finish(&mut batch, vec![measured]);
+	// Positions that say a token of the answer, and those that the challenges ask for: 8 each.
+	assert!(
+		fed <= 20 + 2 * 8 && reused >= 200 - 1 - 2 * 8,
+		"{fed}, {reused}"
+	);
+}
+
+#[test]
+fn texts_that_come_together_share_the_work_of_what_they_begin_with() {
+	let (model, alone, mut batch) = batch(|_| bounds(1));
+	let replies = (0..4).map(|n| {
+		let mut prompt: Vec<u32> = (0..200).map(|i| 20 + i * 5 % 44).collect();
+		prompt.extend([20 + n; 10]);
+		add(&mut batch, &model, &alone, &asked(prompt, 3))
+	});
+	let replies = replies.collect();
+	// Each has ten tokens of its own. Pieces of 32 overlap the end of what they have in common.
+	let (fed, reused) = finish(&mut batch, replies);
+	assert!(fed <= 200 + 4 * 10 + 3 * 32, "{fed} were fed, {reused} not");
+	assert_eq!(fed + reused, 4 * 210);
+}
+
+#[test]
+fn who_keeps_nothing_computes_every_text_for_itself() {
+	let (model, alone, mut batch) = batch(|_| bounds(0));
+	for _ in 0..2 {
+		let replies = [(); 2].map(|()| add(&mut batch, &model, &alone, &asked(vec![20; 100], 3)));
+		assert_eq!(finish(&mut batch, replies.into()), (200, 0));
+	}
+}
+
+#[test]
+fn what_was_used_least_recently_goes_first() {
+	// Room for two texts of one block.
+	let (model, alone, mut batch) = batch(|layout| bounds(2 * layout.bytes(1)));
+	let mut reused = |token: u32| {
+		let text = add(&mut batch, &model, &alone, &asked(vec![token; 50], 1));
+		finish(&mut batch, vec![text]).1
+	};
+	assert_eq!(
+		[20, 21, 20, 22, 20, 21].map(&mut reused),
+		[0, 0, 49, 0, 49, 0]
+	);
+}
+
+#[test]
+fn answers_come_before_what_is_kept() {
+	let (model, alone, mut batch) = batch(|layout| Bounds {
+		cache_bytes: 3 * layout.bytes(1),
+		..bounds(usize::MAX)
+	});
+	let short = add(&mut batch, &model, &alone, &asked(vec![20; 50], 1));
+	finish(&mut batch, vec![short]);
+	assert_eq!(batch.kept().0, model.layout.bytes(1));
+	let long = add(&mut batch, &model, &alone, &asked(vec![21; 200], 100));
+	assert_eq!(batch.kept().0, 0, "the answer may need all three blocks");
+	finish(&mut batch, vec![long]);
+}
+
 #[test]
 fn a_long_prompt_does_not_keep_a_short_one_waiting() {
-	let (alone, layout) = open("llama-fp32", 1, "disable");
-	let model = language("llama-fp32", layout.clone());
-	let bounds = Bounds {
+	let (model, alone, mut batch) = batch(|_| Bounds {
 		answers: 2,
-		cache_bytes: usize::MAX,
-	};
-	let mut batch = Batch::new(model.clone(), open("llama-fp32", 1, "disable").0, bounds);
-	let mut replies = Vec::new();
-	for length in [300, 3] {
-		let job = Job {
-			prompt: vec![20; length],
-			max_tokens: 1,
-			temperature: 0,
-			top_p: 1_000,
-			seed: 0,
-			arrives: 0,
-			check: None,
-		};
-		let (tokens, reader, expected) = job.prepare(&model, &alone);
-		let (reply, replied) = sync_channel(1);
-		replies.push((replied, expected));
-		batch.add(Sequence {
-			most: length + 1,
-			tokens,
-			reader,
-			arrived: Instant::now(),
-			reply,
-		});
-	}
+		..bounds(0)
+	});
+	let replies =
+		[300, 3].map(|length| add(&mut batch, &model, &alone, &asked(vec![20; length], 1)));
 	for _ in 0..2 {
 		batch.step(Work::Prompt, 32);
 		batch.reply();
 	}
-	let [long, short] = &replies[..] else {
-		panic!()
-	};
+	let [long, short] = &replies;
 	assert!(long.0.try_recv().is_err(), "268 tokens are left");
 	assert_eq!(short.0.try_recv().unwrap().as_ref(), Ok(&short.1));
 	while batch.has(Work::Prompt) {
