@@ -42,6 +42,8 @@ impl Variations {
 				threads,
 				provider: Provider::Cpu,
 				optimization: Some(level.into()),
+				// Each text is computed for itself: two ways of computing it are to be compared.
+				prefix_bytes: 0,
 				..EngineConfig::default()
 			},
 			library: None,
