@@ -248,8 +248,13 @@ impl Bar {
 	}
 }
 
-/// Reads a folder, showing progress.
-fn read_folder(folder: &Path, measures: bool, format: Format) -> Result<(Import, Bar)> {
+/// Reads a folder, showing progress. `engine` is made where none is there and one is needed.
+fn read_folder(
+	folder: &Path,
+	engine: Option<&InProcess>,
+	measures: bool,
+	format: Format,
+) -> Result<(Import, Bar)> {
 	let bar = Bar::new(format);
 	// A folder with a manifest is checked without the engine.
 	let import = if folder.join("manifest.json").is_file() {
@@ -295,6 +300,11 @@ pub(super) fn described(
 		bar.0.finish_and_clear();
 		return Ok((folder.into(), manifest));
 	}
+	stored(model, store)
+}
+
+/// Folder and manifest of a model in the store, its files checked.
+fn stored(model: &str, store: &StoreArguments) -> Result<(PathBuf, Manifest)> {
 	let store = store.open()?;
 	let found = find(&store, model)?;
 	store.verify(found.id, |_| ()).map_err(|e| e.to_string())?;
@@ -446,7 +456,7 @@ fn import(
 	store: &StoreArguments,
 	format: Format,
 ) -> Result<()> {
-	let (import, bar) = read_folder(folder, measures, format)?;
+	let (import, bar) = read_folder(folder, None, measures, format)?;
 	let manifest = import.manifest.clone();
 	let measured = import.measured.clone();
 	// Who wrote a manifest has measured; its hash stands for that.
@@ -482,7 +492,13 @@ fn run(
 	format: Format,
 ) -> Result<()> {
 	let runner = InProcess::new(false, provider)?;
-	let (folder, manifest) = described(model, &runner, store, format)?;
+	let (folder, manifest) = if Path::new(model).is_dir() {
+		let (import, bar) = read_folder(Path::new(model), Some(&runner), false, format)?;
+		bar.0.finish_and_clear();
+		(PathBuf::from(model), import.manifest)
+	} else {
+		stored(model, store)?
+	};
 	let engine = &runner.engine;
 	let input = input.input(manifest.task())?;
 	let spec = manifest.spec().map_err(|e| e.to_string())?;

