@@ -2,7 +2,7 @@
 
 use crate::*;
 use alloc::string::String;
-use frame_benchmarking::{BenchmarkBatch, BenchmarkConfig, BenchmarkList, Benchmarking};
+use frame_benchmarking::{BenchmarkBatch, BenchmarkConfig, BenchmarkList};
 use frame_support::traits::{StorageInfo, StorageInfoTrait, WhitelistedStorageKeys};
 use frame_system_benchmarking::{
 	extensions::Pallet as SystemExtensionsBench, Pallet as SystemBench,
@@ -12,8 +12,6 @@ frame_benchmarking::define_benchmarks!(
 	[frame_system, SystemBench::<Runtime>]
 	[frame_system_extensions, SystemExtensionsBench::<Runtime>]
 	[pallet_balances, Balances]
-	[pallet_inference, Inference]
-	[pallet_model_registry, ModelRegistry]
 	[pallet_inference, Inference]
 	[pallet_model_registry, ModelRegistry]
 	[pallet_multisig, Multisig]
