@@ -1,18 +1,21 @@
 //! Benchmarks of calls, statements, the authorise callback and hooks.
 //!
-//! The world is a session of as many validators as can serve one model, all of them serving a text model of the tolerant class
-//! with the longest fingerprints, and rounds of as many verifiers as can be asked for.
+//! The world is as full as it can be: a session of as many validators as it holds, as many of them as possible serving a text
+//! model of the tolerant class with the longest fingerprints, all of them busy but for one place; rounds of as many verifiers and
+//! juries of as many jurors as there can be; all other places of the queues taken, and blocks full where a deadline is looked for.
 
 use alloc::{vec, vec::Vec};
+use codec::Encode;
 use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
-	evidence::{Evidence, Fingerprint, Salt, Verdict, MAX_VALUES},
+	evidence::{output_commitment, Evidence, Fingerprint, Salt, Verdict, MAX_VALUES},
 	model::{Bounds, Limits, ModelSpec, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
 	report::{Report, Statement},
 	request::{
 		Assurance, FinishReason, Input, Output, Prompt, Sampling, MAX_STOP, MAX_STOPS, MAX_TEXT,
 		MAX_TOKENS,
 	},
+	tensor::{DataType, Tensor, MAX_NAME, MAX_RANK, MAX_TENSORS, MAX_TENSOR_BYTES},
 	view::RequestState,
 	ModelId, RequestId,
 };
@@ -23,23 +26,29 @@ use polkadot_sdk::{
 		traits::{
 			fungible::{Inspect, Unbalanced},
 			tokens::Precision,
-			Authorize, Get,
+			Authorize, EnsureOrigin, Get, ValidatorSet, ValidatorSetWithIdentification,
 		},
 		WeakBoundedVec,
 	},
 	frame_system::{self, pallet_prelude::BlockNumberFor, RawOrigin},
 	sp_application_crypto::RuntimeAppPublic,
-	sp_core::H256,
+	sp_core::{sr25519, H256},
 	sp_runtime::{
-		traits::{One, Saturating},
+		traits::{Convert, One, Saturating},
 		transaction_validity::TransactionSource,
 		SaturatedConversion,
 	},
+	sp_staking::offence::ReportOffence,
 };
 
 use crate::{
-	BalanceOf, Call, Callbacks, Config, Genesis, Keys, Outputs, Pallet, PendingDraws, Requests,
-	Rounds, Session,
+	features::{
+		offence::{OffenceKind, FREE_STRIKES},
+		report::Outcome,
+	},
+	Assignments, BalanceOf, Call, Callbacks, Config, Deadlines, Juries, Keys, OffenceRange,
+	Outputs, Pallet, Parameters, PendingDraw, PendingDraws, Requests, Role, Rounds, Session,
+	Strikes, WeightInfo, MAX_EXCLUDED,
 };
 
 const MODEL: ModelId = ModelId::repeat_byte(1);
@@ -93,11 +102,14 @@ fn spec() -> ModelSpec {
 	}
 }
 
-/// Validators with their keys in the session; the model on chain, served by all of them and active.
+/// Requests that only take up room have numbers from here on.
+const OTHERS: RequestId = 1 << 40;
+
+/// Validators of the session with duties and juries to their last place but one; the model on chain, served by as many of them
+/// as can and active; all places of the queues taken but the one that a benchmark needs.
 fn world<T: Config>() -> Result<(), BenchmarkError> {
 	let now: BlockNumberFor<T> = 10u32.into();
 	frame_system::Pallet::<T>::set_block_number(now);
-	Genesis::<T>::put(H256::repeat_byte(1));
 	rich::<T>(&T::Treasury::get())?;
 	let owner: T::AccountId = account("owner", 0, 0);
 	let deposit = pallet_model_registry::Pallet::<T>::deposit_for(&spec());
@@ -115,22 +127,71 @@ fn world<T: Config>() -> Result<(), BenchmarkError> {
 		spec(),
 		price,
 	)?;
-	let count = T::MaxServing::get().min(T::MaxValidators::get());
-	let mut keys = Vec::new();
-	for i in 0..count {
+	let serving = serving::<T>();
+	// Those who serve stand behind those who do not: they are looked for from the front.
+	let mut keys: Vec<(T::AccountId, InferenceId)> = (serving..T::MaxValidators::get())
+		.map(|i| {
+			let key = sr25519::Public::from_raw([i as u8; 32]);
+			(account("idle", i, 0), key.into())
+		})
+		.collect();
+	let duties = vec![Role::Verifier; T::MaxLoad::get().saturating_sub(1) as usize];
+	let juries = vec![Role::Juror; T::MaxJuries::get().saturating_sub(1) as usize];
+	let busy: Vec<_> = (OTHERS..).zip([duties, juries].concat()).collect();
+	for i in 0..serving {
 		let validator: T::AccountId = account("validator", i, 0);
 		rich::<T>(&validator)?;
 		pallet_model_registry::Pallet::<T>::serve(&validator, MODEL, &evidence())?;
+		Assignments::<T>::mutate(&validator, |list| {
+			*list = busy
+				.clone()
+				.try_into()
+				.expect("fewer than there is room for; qed");
+		});
 		keys.push((validator, InferenceId::generate_pair(None)));
 	}
 	Keys::<T>::put(WeakBoundedVec::force_from(keys, None));
+	let others = 1..T::MaxOpen::get();
+	PendingDraws::<T>::mutate(|list| {
+		for i in others.clone() {
+			let waits = list.try_push(PendingDraw {
+				request: OTHERS + RequestId::from(i),
+				since: now,
+			});
+			waits.expect("fewer than there is room for; qed");
+		}
+	});
+	Callbacks::<T>::mutate(|list| {
+		for i in others {
+			let waits = list.try_push(OTHERS + RequestId::from(i));
+			waits.expect("fewer than there is room for; qed");
+		}
+	});
 	Ok(())
+}
+
+/// Validators that serve the model.
+fn serving<T: Config>() -> u32 {
+	T::MaxServing::get().min(T::MaxValidators::get())
+}
+
+/// Has the search for a deadline in so many blocks go through as many full ones as there can be.
+fn crowd<T: Config>(blocks: BlockNumberFor<T>) {
+	let wanted = frame_system::Pallet::<T>::block_number().saturating_add(blocks);
+	for i in 0..T::MaxOpen::get() / T::MaxPerBlock::get() {
+		let at = wanted.saturating_add(One::one()).saturating_add(i.into());
+		Deadlines::<T>::mutate(at, |list| while list.try_push(OTHERS).is_ok() {});
+	}
+}
+
+/// Blocks that the model has for its longest answer.
+fn answer_blocks<T: Config>() -> BlockNumberFor<T> {
+	spec().time.answer_blocks(MAX_TOKENS).into()
 }
 
 /// Verifiers of the largest round that the session can make up.
 fn most_verifiers<T: Config>() -> u8 {
-	let serving = T::MaxServing::get().min(T::MaxValidators::get());
-	T::MaxVerifiers::get().min(serving.saturating_sub(1).saturated_into())
+	T::MaxVerifiers::get().min(serving::<T>().saturating_sub(1).saturated_into())
 }
 
 /// A request for a text of so many bytes.
@@ -169,8 +230,33 @@ fn output(bytes: u32) -> Output {
 	}
 }
 
+/// The largest answer that the chain takes, as the graph's outputs.
+fn tensors(bytes: u32) -> Output {
+	let largest = MAX_TENSORS * MAX_TENSOR_BYTES;
+	let each = bytes.min(largest) / MAX_TENSORS;
+	let tensor = Tensor {
+		name: vec![b'x'; MAX_NAME as usize]
+			.try_into()
+			.expect("as long as the bound; qed"),
+		datatype: DataType::Uint8,
+		shape: vec![1; MAX_RANK as usize]
+			.try_into()
+			.expect("as long as the bound; qed"),
+		data: vec![1; each as usize]
+			.try_into()
+			.expect("no longer than the bound; qed"),
+	};
+	Output::Tensors(
+		vec![tensor; MAX_TENSORS as usize]
+			.try_into()
+			.expect("as many as the bound; qed"),
+	)
+}
+
 fn fee_limit<T: Config>() -> BalanceOf<T> {
-	T::Currency::minimum_balance().saturating_mul(200u32.into())
+	T::MinEscrow::get()
+		.max(T::Currency::minimum_balance())
+		.saturating_mul(200u32.into())
 }
 
 fn requester<T: Config>() -> Result<T::AccountId, BenchmarkError> {
@@ -179,8 +265,9 @@ fn requester<T: Config>() -> Result<T::AccountId, BenchmarkError> {
 	Ok(requester)
 }
 
+/// A request that has turned validators away to the last but one, and that another pallet made.
 fn requested<T: Config>(verifiers: u8) -> Result<RequestId, BenchmarkError> {
-	Ok(Pallet::<T>::submit(
+	let id = Pallet::<T>::submit(
 		requester::<T>()?,
 		MODEL,
 		input(16),
@@ -188,7 +275,16 @@ fn requested<T: Config>(verifiers: u8) -> Result<RequestId, BenchmarkError> {
 		fee_limit::<T>(),
 		0u32.into(),
 		true,
-	)?)
+	)?;
+	Requests::<T>::mutate(id, |request| {
+		for i in 1..MAX_EXCLUDED {
+			let late = request
+				.iter_mut()
+				.all(|r| r.excluded.try_push(account("idle", i, 1)).is_ok());
+			assert!(late);
+		}
+	});
+	Ok(id)
 }
 
 /// What the end of a block with randomness does for the request.
@@ -224,30 +320,177 @@ fn members<T: Config>(id: RequestId) -> Result<(H256, Vec<T::AccountId>), Benchm
 	))
 }
 
-/// A round in which everybody but the last member has committed, or everybody.
-fn committed<T: Config>(verifiers: u8, all: bool) -> Result<RequestId, BenchmarkError> {
+/// Who measures.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+	Honest,
+	Lying,
+}
+
+/// Evidence in a round, or in a jury. Who lies measured other values, and finds the answer right that is wrong.
+fn measured(side: Side, juror: bool) -> Evidence {
+	let mut evidence = evidence();
+	if side == Side::Lying {
+		evidence.fingerprint = Fingerprint::Values {
+			shape: 0,
+			values: vec![i32::MAX; MAX_VALUES as usize]
+				.try_into()
+				.expect("as many as the bound; qed"),
+		};
+	} else if juror {
+		evidence.verdict.margin_max = u32::MAX;
+	}
+	evidence.prior = juror.then(|| evidence.fingerprint.clone());
+	evidence
+}
+
+fn commit_all<T: Config>(
+	id: RequestId,
+	challenge: &H256,
+	members: &[(T::AccountId, Evidence)],
+) -> Result<(), BenchmarkError> {
+	for (member, evidence) in members {
+		let commitment = evidence.commitment(id, challenge, member, &SALT);
+		Pallet::<T>::commit_evidence(member, id, commitment)?;
+	}
+	Ok(())
+}
+
+fn reveal_all<T: Config>(
+	id: RequestId,
+	members: &[(T::AccountId, Evidence)],
+) -> Result<(), BenchmarkError> {
+	for (member, evidence) in members {
+		Pallet::<T>::reveal_evidence(member, id, evidence.clone(), SALT)?;
+	}
+	Ok(())
+}
+
+/// A round in which everybody has committed to the same.
+fn committed<T: Config>(
+	verifiers: u8,
+) -> Result<(RequestId, Vec<(T::AccountId, Evidence)>), BenchmarkError> {
 	let id = answered::<T>(verifiers)?;
 	draw::<T>(id);
 	let (challenge, members) = members::<T>(id)?;
-	let left = members.len() - usize::from(!all);
-	for member in &members[..left] {
-		let commitment = evidence().commitment(id, &challenge, member, &SALT);
-		Pallet::<T>::commit_evidence(member, id, commitment)?;
-	}
-	Ok(id)
+	let members: Vec<_> = members.into_iter().map(|who| (who, evidence())).collect();
+	commit_all::<T>(id, &challenge, &members)?;
+	Ok((id, members))
 }
 
 /// A round in which everybody but the last member has revealed.
 fn revealed<T: Config>(verifiers: u8) -> Result<(RequestId, T::AccountId), BenchmarkError> {
-	let id = committed::<T>(verifiers, true)?;
-	let (_, members) = members::<T>(id)?;
+	let (id, members) = committed::<T>(verifiers)?;
 	let (last, others) = members
 		.split_last()
 		.ok_or(BenchmarkError::Stop("a round without members"))?;
-	for member in others {
-		Pallet::<T>::reveal_evidence(member, id, evidence(), SALT)?;
+	reveal_all::<T>(id, others)?;
+	Ok((id, last.0.clone()))
+}
+
+/// The largest round, in dispute: all lied, each in its own way.
+fn disputed<T: Config>() -> Result<RequestId, BenchmarkError> {
+	let id = answered::<T>(most_verifiers::<T>())?;
+	draw::<T>(id);
+	let (challenge, members) = members::<T>(id)?;
+	let members: Vec<_> = members
+		.into_iter()
+		.enumerate()
+		.map(|(i, who)| {
+			let mut lie = measured(Side::Lying, false);
+			if let Fingerprint::Values { values, .. } = &mut lie.fingerprint {
+				values.iter_mut().for_each(|v| *v -= i as i32);
+			}
+			(who, lie)
+		})
+		.collect();
+	commit_all::<T>(id, &challenge, &members)?;
+	reveal_all::<T>(id, &members)?;
+	assert_eq!(state::<T>(id), Some(RequestState::Disputed));
+	Ok(id)
+}
+
+/// Most jurors that can be drawn beside the largest committee.
+fn most_jurors<T: Config>() -> u32 {
+	let others = serving::<T>().saturating_sub(u32::from(most_verifiers::<T>()) + 1);
+	T::MaxJurors::get().min(others)
+}
+
+/// As many liars in a jury as leave the others most, and enough of them to be heard.
+fn most_liars<T: Config>(jurors: u32) -> u32 {
+	(jurors.saturating_sub(1) / 2).min(jurors.saturating_sub(T::MinJury::get()))
+}
+
+/// A dispute with so many jurors, none of them of the committee; as many of them lie as can without winning. With what they
+/// are to reveal, the liars first.
+fn judged_by<T: Config>(
+	jurors: u32,
+) -> Result<(RequestId, H256, Vec<(T::AccountId, Evidence)>), BenchmarkError> {
+	let id = disputed::<T>()?;
+	let (_, committee) = members::<T>(id)?;
+	// The others have no place left for a jury.
+	let mut free = 0;
+	for i in 0..serving::<T>() {
+		let validator: T::AccountId = account("validator", i, 0);
+		if committee.contains(&validator) || free == jurors {
+			Assignments::<T>::mutate(&validator, |list| {
+				let added = list.try_push((OTHERS + 1, Role::Juror));
+				added.expect("the committee's duties are over; qed");
+			});
+		} else {
+			free += 1;
+		}
 	}
-	Ok((id, last.clone()))
+	draw::<T>(id);
+	let round = Juries::<T>::get(id)
+		.and_then(|j| j.round)
+		.ok_or(BenchmarkError::Stop("no jury was drawn"))?;
+	assert_eq!(round.members.len() as u32, jurors);
+	let liars = most_liars::<T>(jurors) as usize;
+	let members = round
+		.members
+		.into_iter()
+		.enumerate()
+		.map(|(i, member)| {
+			let side = if i < liars { Side::Lying } else { Side::Honest };
+			(member.who, measured(side, true))
+		})
+		.collect();
+	Ok((id, round.challenge, members))
+}
+
+/// The largest jury, in which everybody has committed, and all but so many have revealed. With those who have not.
+fn jury_revealed<T: Config>(
+	jurors: u32,
+	missing: usize,
+) -> Result<(RequestId, Vec<(T::AccountId, Evidence)>), BenchmarkError> {
+	let (id, challenge, mut members) = judged_by::<T>(jurors)?;
+	commit_all::<T>(id, &challenge, &members)?;
+	let left = members.split_off(members.len().saturating_sub(missing));
+	reveal_all::<T>(id, &members)?;
+	Ok((id, left))
+}
+
+/// A tensor model's round in which the executor is to show an answer of so many bytes, to which it is bound.
+fn to_be_shown<T: Config>(
+	bytes: u32,
+) -> Result<(RequestId, T::AccountId, Statement), BenchmarkError> {
+	let (id, _) = committed::<T>(most_verifiers::<T>())?;
+	let executor = executor::<T>(id)?;
+	let output = output(bytes);
+	let commitment = output_commitment(&output, id, &executor, &SALT);
+	Outputs::<T>::remove(id);
+	Requests::<T>::mutate(id, |request| {
+		if let Some(r) = request {
+			r.output_commitment = Some(commitment);
+		}
+	});
+	let statement = Statement::RevealOutput {
+		request: id,
+		output,
+		salt: SALT,
+	};
+	Ok((id, executor, statement))
 }
 
 fn signed<T: Config>(
@@ -269,10 +512,7 @@ fn signed<T: Config>(
 	};
 	let signature = keys[index]
 		.1
-		.sign(&report.payload(
-			&Genesis::<T>::get().unwrap_or_default(),
-			&H256(frame_system::Pallet::<T>::block_hash(report.at).into()),
-		))
+		.sign(&Pallet::<T>::payload(&report))
 		.ok_or(BenchmarkError::Stop("no key to sign with"))?;
 	Ok((report, signature))
 }
@@ -285,10 +525,12 @@ fn state<T: Config>(id: RequestId) -> Option<RequestState> {
 mod benchmarks {
 	use super::*;
 
+	/// With an input of so many bytes.
 	#[benchmark]
 	fn request(b: Linear<1, MAX_TEXT>) -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let requester = requester::<T>()?;
+		crowd::<T>(T::DrawPatience::get().saturating_add(answer_blocks::<T>()));
 		#[extrinsic_call]
 		_(
 			RawOrigin::Signed(requester),
@@ -312,30 +554,24 @@ mod benchmarks {
 		Ok(())
 	}
 
-	/// With one answer of so many bytes: statements are counted by themselves as well, so that this counts one too many.
+	/// With an output of so many bytes that the executor is bound to. Statements are counted by themselves as well, so that this
+	/// counts one too many.
 	#[benchmark]
 	fn report(b: Linear<1, MAX_TEXT>) -> Result<(), BenchmarkError> {
 		world::<T>()?;
-		let (id, executor) = assigned::<T>(1)?;
-		let statement = Statement::Answer {
-			request: id,
-			output: output(b),
-		};
+		let (id, executor, statement) = to_be_shown::<T>(b)?;
 		let (said, signature) = signed::<T>(&executor, vec![statement])?;
 		#[extrinsic_call]
 		_(RawOrigin::Authorized, said, signature);
-		assert_eq!(state::<T>(id), Some(RequestState::Provisional));
+		assert!(Outputs::<T>::contains_key(id));
 		Ok(())
 	}
 
+	/// The same, let in.
 	#[benchmark]
 	fn authorize_report(b: Linear<1, MAX_TEXT>) -> Result<(), BenchmarkError> {
 		world::<T>()?;
-		let (id, executor) = assigned::<T>(1)?;
-		let statement = Statement::Answer {
-			request: id,
-			output: output(b),
-		};
+		let (_, executor, statement) = to_be_shown::<T>(b)?;
 		let (said, signature) = signed::<T>(&executor, vec![statement])?;
 		let call: <T as frame_system::Config>::RuntimeCall = Call::report {
 			report: said,
@@ -351,13 +587,15 @@ mod benchmarks {
 		Ok(())
 	}
 
+	/// Whether a juror's evidence is due.
 	#[benchmark]
 	fn check() -> Result<(), BenchmarkError> {
 		world::<T>()?;
-		let (id, validator) = revealed::<T>(most_verifiers::<T>())?;
+		let (id, mut left) = jury_revealed::<T>(most_jurors::<T>(), 1)?;
+		let (validator, evidence) = left.pop().ok_or("nobody is left")?;
 		let statement = Statement::Reveal {
 			request: id,
-			evidence: evidence(),
+			evidence,
 			salt: SALT,
 		};
 		let due;
@@ -369,11 +607,18 @@ mod benchmarks {
 		Ok(())
 	}
 
+	/// By the last that can serve the model, as the last that it can serve.
 	#[benchmark]
 	fn serve() -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let validator: T::AccountId = account("validator", 0, 0);
 		pallet_model_registry::Pallet::<T>::withdraw(&validator, MODEL)?;
+		pallet_model_registry::ServedBy::<T>::mutate(&validator, |list| {
+			for i in 1..T::MaxServed::get() {
+				let served = list.try_push(ModelId::from([(100 + i) as u8; 32]));
+				served.expect("fewer than there is room for; qed");
+			}
+		});
 		#[block]
 		{
 			pallet_model_registry::Pallet::<T>::serve(&validator, MODEL, &evidence())?;
@@ -381,20 +626,30 @@ mod benchmarks {
 		Ok(())
 	}
 
+	/// From one of as many models as a validator can serve.
 	#[benchmark]
 	fn withdraw() -> Result<(), BenchmarkError> {
 		world::<T>()?;
+		let validator: T::AccountId = account("validator", 0, 0);
+		pallet_model_registry::ServedBy::<T>::mutate(&validator, |list| {
+			for i in 1..T::MaxServed::get() {
+				let served = list.try_push(ModelId::from([(100 + i) as u8; 32]));
+				served.expect("fewer than there is room for; qed");
+			}
+		});
 		#[block]
 		{
-			pallet_model_registry::Pallet::<T>::withdraw(&account("validator", 0, 0), MODEL)?;
+			pallet_model_registry::Pallet::<T>::withdraw(&validator, MODEL)?;
 		}
 		Ok(())
 	}
 
+	/// An answer; its bytes are counted by the report.
 	#[benchmark]
 	fn answer() -> Result<(), BenchmarkError> {
 		world::<T>()?;
-		let (id, executor) = assigned::<T>(1)?;
+		let (id, executor) = assigned::<T>(most_verifiers::<T>())?;
+		crowd::<T>(T::DrawPatience::get());
 		#[block]
 		{
 			Pallet::<T>::answer(&executor, id, output(1))?;
@@ -403,78 +658,148 @@ mod benchmarks {
 		Ok(())
 	}
 
-	/// The last commitment, which begins the reveal.
+	/// The last commitment of a jury, which begins the reveal.
 	#[benchmark]
 	fn commit() -> Result<(), BenchmarkError> {
 		world::<T>()?;
-		let id = committed::<T>(most_verifiers::<T>(), false)?;
-		let (challenge, members) = members::<T>(id)?;
-		let last = members
-			.last()
-			.ok_or(BenchmarkError::Stop("a round without members"))?;
-		let commitment = evidence().commitment(id, &challenge, last, &SALT);
+		let (id, challenge, mut members) = judged_by::<T>(most_jurors::<T>())?;
+		let (last, evidence) = members.pop().ok_or("nobody is left")?;
+		commit_all::<T>(id, &challenge, &members)?;
+		let commitment = evidence.commitment(id, &challenge, &last, &SALT);
+		crowd::<T>(T::RevealBlocks::get());
 		#[block]
 		{
-			Pallet::<T>::commit_evidence(last, id, commitment)?;
+			Pallet::<T>::commit_evidence(&last, id, commitment)?;
 		}
 		Ok(())
 	}
 
+	/// The last reveal of a jury but one.
 	#[benchmark]
 	fn reveal() -> Result<(), BenchmarkError> {
 		world::<T>()?;
-		let id = committed::<T>(most_verifiers::<T>(), true)?;
-		let (_, members) = members::<T>(id)?;
+		let (id, left) = jury_revealed::<T>(most_jurors::<T>(), 2)?;
+		let (who, evidence) = left[0].clone();
+		let outcome;
 		#[block]
 		{
-			Pallet::<T>::reveal_evidence(&members[0], id, evidence(), SALT)?;
+			outcome = Pallet::<T>::reveal_evidence(&who, id, evidence, SALT)?;
 		}
+		assert_eq!(outcome, Outcome::Open);
 		Ok(())
 	}
 
-	/// The last reveal of a round of so many members, in which all agree and are paid.
+	/// The last reveal of a committee of so many members, in which all agree and are paid.
 	#[benchmark]
 	fn settle(
 		m: Linear<2, { u32::from(most_verifiers::<T>()) + 1 }>,
 	) -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let (id, last) = revealed::<T>((m - 1) as u8)?;
+		let outcome;
 		#[block]
 		{
-			Pallet::<T>::reveal_evidence(&last, id, evidence(), SALT)?;
+			outcome = Pallet::<T>::reveal_evidence(&last, id, evidence(), SALT)?;
 		}
+		assert!(matches!(outcome, Outcome::Compared { members, .. } if members == m));
 		assert_eq!(state::<T>(id), Some(RequestState::Final));
 		Ok(())
 	}
 
+	/// The last reveal of a jury of so many members, which finds that the largest committee lied, and almost half of the jury.
+	#[benchmark]
+	fn judge(
+		j: Linear<{ T::MinJury::get() }, { most_jurors::<T>() }>,
+	) -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let (id, mut left) = jury_revealed::<T>(j, 1)?;
+		let (last, evidence) = left.pop().ok_or("nobody is left")?;
+		let outcome;
+		#[block]
+		{
+			outcome = Pallet::<T>::reveal_evidence(&last, id, evidence, SALT)?;
+		}
+		assert!(matches!(outcome, Outcome::Judged { jurors, .. } if jurors == j));
+		assert_eq!(state::<T>(id), Some(RequestState::Rejected));
+		let liars = most_liars::<T>(j) + u32::from(most_verifiers::<T>()) + 1;
+		assert_eq!(OffenceRange::<T>::get().1, u64::from(liars));
+		Ok(())
+	}
+
+	/// Reading an output of so many bytes, and hashing what evidence of the exact class is a hash of.
+	#[benchmark]
+	fn read_output(b: Linear<1, { MAX_TENSORS * MAX_TENSOR_BYTES }>) -> Result<(), BenchmarkError> {
+		Outputs::<T>::insert(OTHERS, tensors(b));
+		let digest;
+		#[block]
+		{
+			digest = Outputs::<T>::get(OTHERS)
+				.map(|output| (H256::zero(), output).using_encoded(Fingerprint::digest));
+		}
+		assert!(digest.is_some());
+		Ok(())
+	}
+
+	/// The executor of a full round and all of its verifiers are late, and not for the first time.
 	#[benchmark]
 	fn late() -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let id = answered::<T>(most_verifiers::<T>())?;
 		draw::<T>(id);
+		for member in members::<T>(id)?.1 {
+			Strikes::<T>::insert(member, FREE_STRIKES);
+		}
 		let open = Requests::<T>::get(id).ok_or("no request")?;
 		let now = open.deadline.saturating_add(One::one());
 		frame_system::Pallet::<T>::set_block_number(now);
+		crowd::<T>(T::DrawPatience::get().saturating_add(answer_blocks::<T>()));
+		let due;
 		#[block]
 		{
-			Pallet::<T>::process_deadlines(now);
+			due = Pallet::<T>::process_deadlines(now);
 		}
+		assert_eq!(due, (1, 0));
 		assert_eq!(state::<T>(id), Some(RequestState::Requested));
+		assert_eq!(
+			OffenceRange::<T>::get().1,
+			u64::from(most_verifiers::<T>()) + 1
+		);
 		Ok(())
 	}
 
+	/// The largest jury ends without one of its members, which withholds its evidence.
+	#[benchmark]
+	fn late_jury() -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let (id, _) = jury_revealed::<T>(most_jurors::<T>(), 1)?;
+		let open = Requests::<T>::get(id).ok_or("no request")?;
+		let now = open.deadline.saturating_add(One::one());
+		frame_system::Pallet::<T>::set_block_number(now);
+		let due;
+		#[block]
+		{
+			due = Pallet::<T>::process_deadlines(now);
+		}
+		assert_eq!(due, (0, 1));
+		assert_eq!(state::<T>(id), Some(RequestState::Rejected));
+		Ok(())
+	}
+
+	/// A request that a jury ended, with the largest output.
 	#[benchmark]
 	fn prune() -> Result<(), BenchmarkError> {
 		world::<T>()?;
-		let (id, last) = revealed::<T>(most_verifiers::<T>())?;
-		Pallet::<T>::reveal_evidence(&last, id, evidence(), SALT)?;
-		Callbacks::<T>::kill();
+		let (id, left) = jury_revealed::<T>(most_jurors::<T>(), 1)?;
+		reveal_all::<T>(id, &left)?;
+		Callbacks::<T>::mutate(|list| list.retain(|other| *other != id));
+		Outputs::<T>::insert(id, tensors(u32::MAX));
 		let at = frame_system::Pallet::<T>::block_number().saturating_add(T::Retention::get());
 		#[block]
 		{
 			Pallet::<T>::prune(at);
 		}
 		assert!(state::<T>(id).is_none());
+		assert!(!Juries::<T>::contains_key(id));
 		Ok(())
 	}
 
@@ -483,6 +808,7 @@ mod benchmarks {
 		world::<T>()?;
 		let id = requested::<T>(most_verifiers::<T>())?;
 		let now = frame_system::Pallet::<T>::block_number();
+		crowd::<T>(answer_blocks::<T>());
 		#[block]
 		{
 			Pallet::<T>::draw(now, id, H256::repeat_byte(9));
@@ -496,6 +822,7 @@ mod benchmarks {
 		world::<T>()?;
 		let id = answered::<T>(most_verifiers::<T>())?;
 		let now = frame_system::Pallet::<T>::block_number();
+		crowd::<T>(answer_blocks::<T>());
 		#[block]
 		{
 			Pallet::<T>::draw(now, id, H256::repeat_byte(9));
@@ -505,10 +832,86 @@ mod benchmarks {
 	}
 
 	#[benchmark]
+	fn draw_jury() -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let id = disputed::<T>()?;
+		let now = frame_system::Pallet::<T>::block_number();
+		crowd::<T>(answer_blocks::<T>().saturating_mul(2u32.into()));
+		#[block]
+		{
+			Pallet::<T>::draw(now, id, H256::repeat_byte(9));
+		}
+		let round = Juries::<T>::get(id).and_then(|j| j.round);
+		let jurors = round.map(|r| r.members.len() as u32);
+		assert_eq!(jurors, Some(T::MaxJurors::get().min(serving::<T>())));
+		Ok(())
+	}
+
+	#[benchmark]
+	fn appeal() -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let id = answered::<T>(1)?;
+		PendingDraws::<T>::mutate(|list| list.retain(|e| e.request != id));
+		Requests::<T>::mutate(id, |open| {
+			if let Some(r) = open {
+				r.appealable_until = Some(r.deadline);
+			}
+		});
+		let who: T::AccountId = account("validator", serving::<T>() - 1, 0);
+		T::Currency::increase_balance(&who, T::AppealBond::get(), Precision::Exact)?;
+		crowd::<T>(T::DrawPatience::get());
+		#[extrinsic_call]
+		_(RawOrigin::Signed(who), id);
+		assert_eq!(state::<T>(id), Some(RequestState::Disputed));
+		Ok(())
+	}
+
+	#[benchmark]
+	fn set_parameters() -> Result<(), BenchmarkError> {
+		let origin =
+			T::AdminOrigin::try_successful_origin().map_err(|_| BenchmarkError::Weightless)?;
+		let mut parameters = T::DefaultParameters::get();
+		parameters.verifier_share = Default::default();
+		#[extrinsic_call]
+		_(origin as T::RuntimeOrigin, parameters);
+		assert_eq!(Parameters::<T>::get(), parameters);
+		Ok(())
+	}
+
+	/// Against a validator of the genesis session.
+	#[benchmark]
+	fn offence() -> Result<(), BenchmarkError> {
+		let keys = Keys::<T>::get();
+		let (offender, _) = keys.first().ok_or("a genesis without validators")?;
+		let kind = OffenceKind::FraudulentResult;
+		Pallet::<T>::offend(OTHERS, offender, kind);
+		#[block]
+		{
+			Pallet::<T>::process_offences();
+		}
+		type Set<T> = <T as Config>::ValidatorSet;
+		let id = <Set<T> as ValidatorSet<T::AccountId>>::ValidatorIdOf::convert(offender.clone())
+			.ok_or("no validator")?;
+		let full =
+			<Set<T> as ValidatorSetWithIdentification<T::AccountId>>::IdentificationOf::convert(
+				id.clone(),
+			)
+			.ok_or("no identification")?;
+		assert!(T::ReportOffence::is_known_offence(
+			&[(id, full)],
+			&(OTHERS, kind)
+		));
+		Ok(())
+	}
+
+	/// About the largest output; what is called is not counted.
+	#[benchmark]
 	fn call_back() -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let (id, last) = revealed::<T>(most_verifiers::<T>())?;
 		Pallet::<T>::reveal_evidence(&last, id, evidence(), SALT)?;
+		Outputs::<T>::insert(id, tensors(u32::MAX));
+		Callbacks::<T>::mutate(|list| list.retain(|other| *other == id));
 		let now = frame_system::Pallet::<T>::block_number().saturating_add(One::one());
 		#[block]
 		{
@@ -518,18 +921,23 @@ mod benchmarks {
 		Ok(())
 	}
 
+	/// A block in which nothing is done, though all queues are full.
 	#[benchmark]
 	fn hooks() -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let now = frame_system::Pallet::<T>::block_number();
+		let idle = <T as Config>::WeightInfo::hooks();
 		#[block]
 		{
 			Pallet::<T>::process_deadlines(now);
 			Pallet::<T>::prune(now);
+			Pallet::<T>::process_offences();
 			Pallet::<T>::process_draws(now);
+			Pallet::<T>::process_callbacks(now, idle);
 		}
+		assert!(!Callbacks::<T>::get().is_empty());
 		Ok(())
 	}
 
-	impl_benchmark_test_suite!(Pallet, crate::mock::bare(), crate::mock::Test);
+	impl_benchmark_test_suite!(Pallet, crate::mock::benchmarked(), crate::mock::Test);
 }

@@ -45,6 +45,7 @@ pub use weights::WeightInfo;
 #[cfg(feature = "runtime-benchmarks")]
 mod benchmarking;
 pub mod features;
+pub mod migrations;
 #[cfg(test)]
 mod mock;
 #[cfg(test)]
@@ -322,10 +323,6 @@ pub mod pallet {
 	#[pallet::storage]
 	pub type LastReport<T: Config> = StorageMap<_, Twox64Concat, T::AccountId, BlockNumberFor<T>>;
 
-	/// Hash of the genesis block, which signatures of reports are bound to.
-	#[pallet::storage]
-	pub type Genesis<T> = StorageValue<_, H256>;
-
 	#[pallet::event]
 	#[pallet::generate_deposit(pub(crate) fn deposit_event)]
 	pub enum Event<T: Config> {
@@ -553,8 +550,7 @@ pub mod pallet {
 	#[pallet::hooks]
 	impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
 		fn on_initialize(now: BlockNumberFor<T>) -> Weight {
-			Self::note_genesis(now);
-			let due = Self::process_deadlines(now);
+			let (late, late_juries) = Self::process_deadlines(now);
 			let pruned = Self::prune(now);
 			let offences = Self::process_offences();
 			let draws = PendingDraws::<T>::decode_len().unwrap_or_default() as u32;
@@ -563,7 +559,10 @@ pub mod pallet {
 				.max(<T as Config>::WeightInfo::draw_verifiers())
 				.max(<T as Config>::WeightInfo::draw_jury());
 			<T as Config>::WeightInfo::hooks()
-				.saturating_add(<T as Config>::WeightInfo::late().saturating_mul(due.into()))
+				.saturating_add(<T as Config>::WeightInfo::late().saturating_mul(late.into()))
+				.saturating_add(
+					<T as Config>::WeightInfo::late_jury().saturating_mul(late_juries.into()),
+				)
 				.saturating_add(<T as Config>::WeightInfo::prune().saturating_mul(pruned.into()))
 				.saturating_add(draw.saturating_mul(draws.into()))
 				.saturating_add(

@@ -112,7 +112,7 @@ impl pallet_model_registry::Config for Test {
 	type MaxServing = MaxServing;
 	type MaxServed = MaxServed;
 	type MaxModels = MaxModels;
-	type WeightInfo = ();
+	type WeightInfo = pallet_model_registry::weights::SubstrateWeight<Test>;
 }
 
 thread_local! {
@@ -287,7 +287,110 @@ impl crate::Config for Test {
 	type ReportLongevity = ReportLongevity;
 	type ReportPriority = ReportPriority;
 	type OnSettled = (Told, ());
-	type WeightInfo = ();
+	type WeightInfo = Units;
+}
+
+/// Weights with which tests can count: one for everything but what follows.
+pub struct Units;
+
+const UNIT: Weight = Weight::from_parts(1, 0);
+
+impl crate::WeightInfo for Units {
+	fn request(_bytes: u32) -> Weight {
+		UNIT
+	}
+
+	fn cancel() -> Weight {
+		UNIT
+	}
+
+	fn report(_bytes: u32) -> Weight {
+		UNIT
+	}
+
+	fn authorize_report(_bytes: u32) -> Weight {
+		UNIT
+	}
+
+	fn check() -> Weight {
+		UNIT
+	}
+
+	fn serve() -> Weight {
+		UNIT
+	}
+
+	fn withdraw() -> Weight {
+		UNIT
+	}
+
+	fn answer() -> Weight {
+		UNIT
+	}
+
+	fn commit() -> Weight {
+		UNIT
+	}
+
+	fn reveal() -> Weight {
+		UNIT * 10u64
+	}
+
+	fn settle(members: u32) -> Weight {
+		UNIT * u64::from(100 * members)
+	}
+
+	fn judge(jurors: u32) -> Weight {
+		UNIT * u64::from(1_000 * jurors)
+	}
+
+	fn read_output(_bytes: u32) -> Weight {
+		UNIT * 7u64
+	}
+
+	fn late() -> Weight {
+		UNIT
+	}
+
+	fn late_jury() -> Weight {
+		UNIT
+	}
+
+	fn prune() -> Weight {
+		UNIT
+	}
+
+	fn draw_executor() -> Weight {
+		UNIT
+	}
+
+	fn draw_verifiers() -> Weight {
+		UNIT
+	}
+
+	fn draw_jury() -> Weight {
+		UNIT
+	}
+
+	fn appeal() -> Weight {
+		UNIT
+	}
+
+	fn set_parameters() -> Weight {
+		UNIT
+	}
+
+	fn offence() -> Weight {
+		UNIT
+	}
+
+	fn call_back() -> Weight {
+		UNIT
+	}
+
+	fn hooks() -> Weight {
+		UNIT
+	}
 }
 
 impl frame_system::offchain::CreateTransactionBase<crate::Call<Test>> for Test {
@@ -412,6 +515,18 @@ pub(crate) fn bare() -> sp_io::TestExternalities {
 	.unwrap();
 	let mut ext = sp_io::TestExternalities::new(storage);
 	ext.register_extension(KeystoreExt::new(MemoryKeystore::new()));
+	ext
+}
+
+/// A genesis session, as benchmarks find it.
+#[cfg(feature = "runtime-benchmarks")]
+pub(crate) fn benchmarked() -> sp_io::TestExternalities {
+	let mut ext = bare();
+	ext.execute_with(|| {
+		disable(&[]);
+		let keys = keys(&VALIDATORS);
+		Inference::on_genesis_session(keys.iter().map(|(v, k)| (v, k.clone())));
+	});
 	ext
 }
 
@@ -574,8 +689,7 @@ pub(crate) fn signed(
 
 /// What a validator signs of a report that it made on this chain.
 pub(crate) fn payload(report: &Report<u64>) -> Vec<u8> {
-	let genesis = crate::Genesis::<Test>::get().unwrap();
-	report.payload(&genesis, &System::block_hash(report.at))
+	report.payload(&System::block_hash(0), &System::block_hash(report.at))
 }
 
 /// Has the text model admit checks by chance, however rare.

@@ -1,6 +1,6 @@
 //! Weights of calls, statements and hooks.
 //!
-//! These are upper bounds counted by hand until `frame-omni-bencher` has run `benchmarking.rs` on a named reference machine:
+//! These are upper bounds counted by hand until `scripts/weights` has run on a quiet machine and written this file anew:
 //! database accesses are those of the longest path through each piece of code, priced by the runtime's own `DbWeight`;
 //! execution time allows 10 µs for every access and 5 ns for every byte.
 
@@ -31,8 +31,16 @@ pub trait WeightInfo {
 	fn commit() -> Weight;
 	/// Evidence, or a committed output.
 	fn reveal() -> Weight;
-	/// Comparing and paying, or refunding, a round of so many members.
+	/// Comparing the evidence of a committee of so many members, and paying it; its output is counted by
+	/// [`WeightInfo::read_output`].
 	fn settle(members: u32) -> Weight;
+	/// Comparing the evidence of a jury of so many members, and ending the dispute; the output is counted by
+	/// [`WeightInfo::read_output`].
+	fn judge(jurors: u32) -> Weight;
+	/// Reading an output of so many bytes, and hashing it.
+	fn read_output(bytes: u32) -> Weight;
+	/// One late jury, which judges without those who are late.
+	fn late_jury() -> Weight;
 	/// One late request: the executor of a full round is replaced.
 	fn late() -> Weight;
 	/// Forgetting one settled request.
@@ -61,6 +69,12 @@ pub struct SubstrateWeight<T>(core::marker::PhantomData<T>);
 /// Blocks that may be full where a place for a deadline is looked for, beyond the first: `MaxOpen` over `MaxPerBlock` of the
 /// runtime.
 const SEARCH: u64 = 16;
+
+/// Executor and verifiers of the largest committee.
+const COMMITTEE: u64 = 16;
+
+/// The largest jury of the runtime.
+const JURORS: u32 = 32;
 
 /// So many reads and writes, and bytes to hash, copy or compare.
 fn counted<T: frame_system::Config>(reads: u64, writes: u64, bytes: u32) -> Weight {
@@ -119,8 +133,26 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	}
 
 	fn late() -> Weight {
-		// The committee is replaced, or the jury judges: a few accesses for each member.
-		counted::<T>(40 + SEARCH, 42, 0).saturating_add(Self::settle(48))
+		// The committee is replaced, and each of it may stop serving and be reported.
+		counted::<T>(40 + SEARCH, 42, 0)
+			.saturating_add(counted::<T>(9, 9, 2_000).saturating_mul(COMMITTEE))
+	}
+
+	fn judge(jurors: u32) -> Weight {
+		// Each of the committee is held against the whole jury, and each of both may stop serving and be reported.
+		let blamed =
+			counted::<T>(9, 9, 2_000).saturating_mul(u64::from(jurors).saturating_add(COMMITTEE));
+		counted::<T>(14, 14, 0)
+			.saturating_add(blamed)
+			.saturating_add(Weight::from_parts(100_000_000, 0).saturating_mul(jurors.into()))
+	}
+
+	fn read_output(bytes: u32) -> Weight {
+		counted::<T>(1, 0, bytes)
+	}
+
+	fn late_jury() -> Weight {
+		counted::<T>(10 + SEARCH, 10, 0).saturating_add(Self::judge(JURORS))
 	}
 
 	fn prune() -> Weight {
@@ -158,91 +190,5 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 
 	fn hooks() -> Weight {
 		counted::<T>(6, 3, 0)
-	}
-}
-
-impl WeightInfo for () {
-	fn request(_bytes: u32) -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn cancel() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn report(_bytes: u32) -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn authorize_report(_bytes: u32) -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn check() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn serve() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn withdraw() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn answer() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn commit() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn reveal() -> Weight {
-		Weight::from_parts(10, 0)
-	}
-
-	fn settle(members: u32) -> Weight {
-		Weight::from_parts(100, 0).saturating_mul(members.into())
-	}
-
-	fn late() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn prune() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn draw_executor() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn draw_verifiers() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn draw_jury() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn appeal() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn set_parameters() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn offence() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn call_back() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn hooks() -> Weight {
-		Weight::from_parts(1, 0)
 	}
 }

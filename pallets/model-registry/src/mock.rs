@@ -52,7 +52,7 @@ impl crate::Config for Test {
 	type MaxServing = MaxServing;
 	type MaxServed = MaxServed;
 	type MaxModels = MaxModels;
-	type WeightInfo = ();
+	type WeightInfo = crate::weights::SubstrateWeight<Test>;
 }
 
 /// A model of the exact class whose reference digest is `digest`.

@@ -1,6 +1,6 @@
 //! Weights of the calls.
 //!
-//! These are upper bounds counted by hand until `frame-omni-bencher` has run `benchmarking.rs` on a named reference machine:
+//! These are upper bounds counted by hand until `scripts/weights` has run on a quiet machine and written this file anew:
 //! database accesses are those of the longest path, priced by the runtime's own
 //! [`RuntimeDbWeight`](frame_support::weights::RuntimeDbWeight).
 
@@ -47,23 +47,5 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 					.reads_writes(1, 1)
 					.saturating_mul(n.into()),
 			)
-	}
-}
-
-impl WeightInfo for () {
-	fn register() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn set_price() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn deprecate() -> Weight {
-		Weight::from_parts(1, 0)
-	}
-
-	fn remove(_n: u32) -> Weight {
-		Weight::from_parts(1, 0)
 	}
 }

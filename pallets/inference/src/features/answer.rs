@@ -15,7 +15,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	features::round::Phase, Config, Error, Event, Outputs, Pallet, RequestOf, Requests, Rounds,
+	features::{report::Outcome, round::Phase},
+	Config, Error, Event, Outputs, Pallet, RequestOf, Requests, Rounds,
 };
 
 impl<T: Config> Pallet<T> {
@@ -123,13 +124,13 @@ impl<T: Config> Pallet<T> {
 		Self::check_output(&request, output)
 	}
 
-	/// Takes a committed output. Gives what [`Self::conclude`] gives.
+	/// Takes a committed output. Gives what came to its end with it.
 	pub(crate) fn reveal_output(
 		validator: &T::AccountId,
 		id: RequestId,
 		output: Output,
 		salt: Salt,
-	) -> Result<u32, DispatchError> {
+	) -> Result<Outcome, DispatchError> {
 		Self::check_reveal_output(validator, id, &output, &salt)?;
 		Outputs::<T>::insert(id, output);
 		Self::deposit_event(Event::OutputRevealed {

@@ -1,6 +1,7 @@
 //! Commitments and evidence of a request's round, and what they come to.
 
 use alloc::vec::Vec;
+use codec::Encode;
 use consilience_primitives::{
 	comparison::{compare, AnswerJudgement},
 	evidence::{Evidence, Salt},
@@ -20,7 +21,7 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	features::{round::RoundError, settle::Payees},
+	features::{report::Outcome, round::RoundError, settle::Payees},
 	Config, Error, Event, Juries, Outputs, Pallet, RequestOf, Requests, RoundOf, Rounds,
 };
 
@@ -118,13 +119,13 @@ impl<T: Config> Pallet<T> {
 		Ok(commitment)
 	}
 
-	/// Takes evidence. Gives what [`Self::conclude`] gives.
+	/// Takes evidence. Gives what came to its end with it.
 	pub(crate) fn reveal_evidence(
 		validator: &T::AccountId,
 		id: RequestId,
 		evidence: Evidence,
 		salt: Salt,
-	) -> Result<u32, DispatchError> {
+	) -> Result<Outcome, DispatchError> {
 		let commitment = Self::check_reveal(validator, id, &evidence, &salt)?;
 		let (request, mut round) = Self::measured(id)?;
 		round
@@ -143,12 +144,11 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Settles the request, or calls a jury, if every member's evidence and the output are there. Gives the number of members whose evidence was
-	/// compared, zero where it is too early.
-	pub(crate) fn conclude(id: RequestId) -> Result<u32, DispatchError> {
+	/// Settles the request, or calls a jury, if every member's evidence and the output are there.
+	pub(crate) fn conclude(id: RequestId) -> Result<Outcome, DispatchError> {
 		let (mut request, round) = Self::measured(id)?;
 		let (Some(revealed), Some(output)) = (round.complete(), Outputs::<T>::get(id)) else {
-			return Ok(0);
+			return Ok(Outcome::Open);
 		};
 		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
 		let policy = &model.spec.policy;
@@ -164,7 +164,10 @@ impl<T: Config> Pallet<T> {
 			}
 		}
 		let own = own.ok_or(Error::<T>::NotDue)?;
-		let members = round.members.len() as u32;
+		let outcome = Outcome::Compared {
+			members: round.members.len() as u32,
+			output: output.encoded_size() as u32,
+		};
 		let mut comparison = compare(policy, &own, &others);
 		// Where the output is the evidence, the executor's evidence is what its output gives, and the runtime can see that.
 		if let Output::Tensors(tensors) = &output {
@@ -184,6 +187,6 @@ impl<T: Config> Pallet<T> {
 		} else {
 			Self::dispute(id, request, None);
 		}
-		Ok(members)
+		Ok(outcome)
 	}
 }

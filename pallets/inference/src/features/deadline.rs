@@ -5,26 +5,17 @@ use alloc::vec::Vec;
 use consilience_primitives::{view::RequestState, RequestId};
 use pallet_model_registry::Models;
 use polkadot_sdk::{
-	frame_system::{self, pallet_prelude::BlockNumberFor},
+	frame_system::pallet_prelude::BlockNumberFor,
 	sp_runtime::traits::{Get, One, Saturating},
 };
 
 use crate::{
 	features::{round::Phase, settle::Payees},
-	Callbacks, Config, Deadlines, Event, ExpiryReason, Genesis, Inputs, Juries, Outputs, Pallet,
-	Prune, PruneRange, RequestOf, Requests, Rounds,
+	Callbacks, Config, Deadlines, Event, ExpiryReason, Inputs, Juries, Outputs, Pallet, Prune,
+	PruneRange, RequestOf, Requests, Rounds,
 };
 
 impl<T: Config> Pallet<T> {
-	/// Remembers the genesis block's hash while `frame-system` has it.
-	pub(crate) fn note_genesis(now: BlockNumberFor<T>) {
-		if now == One::one() {
-			Genesis::<T>::put(polkadot_sdk::sp_core::H256(
-				frame_system::Pallet::<T>::parent_hash().into(),
-			));
-		}
-	}
-
 	/// Has the request looked at when `blocks` have passed, or a little later where that block is full, and no more at its former
 	/// deadline. [`crate::Request::deadline`] is the last block in which a statement is in time.
 	pub(crate) fn schedule(
@@ -58,15 +49,17 @@ impl<T: Config> Pallet<T> {
 		});
 	}
 
-	/// Looks at the requests whose last block has passed. Gives their number.
-	pub(crate) fn process_deadlines(now: BlockNumberFor<T>) -> u32 {
+	/// Looks at the requests whose last block has passed. Gives the number of those without a jury, and of those with one.
+	pub(crate) fn process_deadlines(now: BlockNumberFor<T>) -> (u32, u32) {
 		let due = Deadlines::<T>::take(now);
+		let mut juries = 0;
 		for id in &due {
 			if let Some(request) = Requests::<T>::get(id) {
+				juries += u32::from(request.state == RequestState::Disputed);
 				Self::late(now, *id, request);
 			}
 		}
-		due.len() as u32
+		((due.len() as u32).saturating_sub(juries), juries)
 	}
 
 	fn late(now: BlockNumberFor<T>, id: RequestId, mut request: RequestOf<T>) {

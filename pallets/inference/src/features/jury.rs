@@ -40,6 +40,7 @@ use crate::{
 	features::{
 		draw::draw_distinct,
 		offence::OffenceKind,
+		report::Outcome,
 		round::{Phase, Progress, Round},
 		settle::Payees,
 	},
@@ -248,19 +249,21 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Ends the dispute if every juror's evidence is there. Gives the number of members that were judged, zero where it is too
-	/// early.
-	pub(crate) fn conclude_jury(id: RequestId) -> Result<u32, DispatchError> {
+	/// Ends the dispute if every juror's evidence is there.
+	pub(crate) fn conclude_jury(id: RequestId) -> Result<Outcome, DispatchError> {
 		let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
 		let jury = Juries::<T>::get(id).ok_or(Error::<T>::NotDue)?;
 		let Some(revealed) = jury.round.as_ref().and_then(|r| r.complete()) else {
-			return Ok(0);
+			return Ok(Outcome::Open);
 		};
 		let output = Outputs::<T>::get(id).ok_or(Error::<T>::NotDue)?;
 		let found = Self::find(id, &request, &jury, &revealed, &output)?;
-		let members = found.jurors.len() + found.verifiers.len() + 1;
+		let outcome = Outcome::Judged {
+			jurors: found.jurors.len() as u32,
+			output: output.encoded_size() as u32,
+		};
 		Self::end_dispute(id, request, jury, output, found);
-		Ok(members as u32)
+		Ok(outcome)
 	}
 
 	fn find(
@@ -455,9 +458,8 @@ impl<T: Config> Pallet<T> {
 		appeal: &Appeal<T::AccountId, BalanceOf<T>>,
 		jurors: &[T::AccountId],
 	) {
-		let each = appeal.bond / (jurors.len() as u32).max(1).into();
-		let mut left = appeal.bond;
-		let mut give = |who: &T::AccountId, amount: BalanceOf<T>| {
+		// Nothing arrives where the receiver's account cannot be, because the amount is below the existential deposit.
+		let give = |who: &T::AccountId, amount: BalanceOf<T>| {
 			let given = T::Currency::transfer_on_hold(
 				&HoldReason::Appeal.into(),
 				&appeal.who,
@@ -467,44 +469,30 @@ impl<T: Config> Pallet<T> {
 				Restriction::Free,
 				Fortitude::Force,
 			);
-			match given {
-				Ok(amount) => {
-					left.saturating_reduce(amount);
-					Self::deposit_event(Event::JurorRewarded {
-						request: id,
-						juror: who.clone(),
-						amount,
-					});
-				}
-				Err(e) => {
-					log::warn!(target: crate::LOG_TARGET, "request {id}: bond not paid out: {e:?}");
-				}
-			}
+			given.unwrap_or_else(|e| {
+				log::warn!(target: crate::LOG_TARGET, "request {id}: bond not paid out: {e:?}");
+				Zero::zero()
+			})
 		};
+		let each = appeal.bond / (jurors.len() as u32).max(1).into();
+		let mut left = appeal.bond;
 		for juror in jurors.iter().filter(|_| !each.is_zero()) {
-			give(juror, each);
-		}
-		let rest = left;
-		if !rest.is_zero() {
-			let given = T::Currency::transfer_on_hold(
-				&HoldReason::Appeal.into(),
-				&appeal.who,
-				&T::Treasury::get(),
-				rest,
-				Precision::BestEffort,
-				Restriction::Free,
-				Fortitude::Force,
-			);
-			if given.is_err() {
-				// Below the existential deposit of an empty treasury: back to where it came from.
-				Self::return_bond(
-					id,
-					&Appeal {
-						who: appeal.who.clone(),
-						bond: rest,
-					},
-				);
+			let amount = give(juror, each);
+			left.saturating_reduce(amount);
+			if !amount.is_zero() {
+				Self::deposit_event(Event::JurorRewarded {
+					request: id,
+					juror: juror.clone(),
+					amount,
+				});
 			}
+		}
+		if !left.is_zero() {
+			left.saturating_reduce(give(&T::Treasury::get(), left));
+		}
+		if !left.is_zero() {
+			let who = appeal.who.clone();
+			Self::return_bond(id, &Appeal { who, bond: left });
 		}
 		Self::deposit_event(Event::AppealLost {
 			request: id,

@@ -1,10 +1,11 @@
 //! Reports: which are let in, and what their statements do.
 
-use alloc::collections::BTreeSet;
+use alloc::{collections::BTreeSet, vec::Vec};
 use codec::Encode;
 use consilience_primitives::{
 	crypto::InferenceSignature,
 	report::{Report, Statement},
+	request::Output,
 	ModelId, RequestId,
 };
 use polkadot_sdk::{
@@ -15,7 +16,7 @@ use polkadot_sdk::{
 	sp_runtime::traits::{Saturating, Zero},
 };
 
-use crate::{Config, Error, Event, Genesis, Keys, LastReport, Pallet, Session, WeightInfo};
+use crate::{Config, Error, Event, Keys, LastReport, Pallet, Session, WeightInfo};
 
 /// The validator index is not in the session.
 pub const UNKNOWN_VALIDATOR: u8 = 1;
@@ -23,6 +24,56 @@ pub const UNKNOWN_VALIDATOR: u8 = 1;
 pub const BAD_STATEMENTS: u8 = 2;
 /// A statement is not due from this validator.
 pub const NOT_DUE: u8 = 3;
+
+/// What a statement brought to its end, which weighs more than the statement itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+	/// Nothing.
+	Open,
+	/// A committee's evidence was compared: the request was settled, or a jury called.
+	Compared {
+		/// Members of the committee.
+		members: u32,
+		/// Bytes of the output.
+		output: u32,
+	},
+	/// A jury's evidence was compared, and the dispute ended.
+	Judged {
+		/// Members of the jury.
+		jurors: u32,
+		/// Bytes of the output.
+		output: u32,
+	},
+}
+
+impl Outcome {
+	fn weight<W: WeightInfo>(self) -> Weight {
+		match self {
+			Self::Open => Weight::zero(),
+			Self::Compared { members, output } => {
+				W::settle(members).saturating_add(W::read_output(output))
+			}
+			Self::Judged { jurors, output } => {
+				W::judge(jurors).saturating_add(W::read_output(output))
+			}
+		}
+	}
+
+	/// The most that one statement can bring about.
+	fn heaviest<T: Config>() -> Weight {
+		let output = Output::max_encoded_len() as u32;
+		let compared = Self::Compared {
+			members: u32::from(T::MaxVerifiers::get()).saturating_add(1),
+			output,
+		};
+		let judged = Self::Judged {
+			jurors: T::MaxJurors::get(),
+			output,
+		};
+		let of = |outcome: Self| outcome.weight::<<T as Config>::WeightInfo>();
+		of(compared).max(of(judged))
+	}
+}
 
 /// What a statement is about: a report may say one thing once.
 fn subject(statement: &Statement) -> (u8, ModelId, RequestId) {
@@ -69,12 +120,7 @@ impl<T: Config> Pallet<T> {
 		{
 			return Err(InvalidTransaction::Custom(NOT_DUE).into());
 		}
-		// Until the first block is executed, `frame-system` has the hash.
-		let genesis = Genesis::<T>::get().unwrap_or_else(|| {
-			H256(frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero()).into())
-		});
-		let made_on = H256(frame_system::Pallet::<T>::block_hash(report.at).into());
-		if !key.verify(&report.payload(&genesis, &made_on), signature) {
+		if !key.verify(&Self::payload(report), signature) {
 			return Err(InvalidTransaction::BadProof.into());
 		}
 		ValidTransaction::with_tag_prefix("Inference")
@@ -131,6 +177,12 @@ impl<T: Config> Pallet<T> {
 			.is_some_and(|index| T::DisabledValidators::is_disabled(index as u32))
 	}
 
+	/// What the validator signs of its report. `frame-system` keeps the hash of the genesis block for ever.
+	pub(crate) fn payload(report: &Report<BlockNumberFor<T>>) -> Vec<u8> {
+		let hash = |at| H256(frame_system::Pallet::<T>::block_hash(at).into());
+		report.payload(&hash(Zero::zero()), &hash(report.at))
+	}
+
 	/// What a statement weighs, settling not counted.
 	fn statement_weight(statement: &Statement) -> Weight {
 		match statement {
@@ -147,12 +199,8 @@ impl<T: Config> Pallet<T> {
 	}
 
 	/// Most that a report weighs: each reveal could be the last of the largest round.
-	pub(crate) fn report_weight(report: &Report<BlockNumberFor<T>>) -> Weight {
-		// A jury judges the committee and itself.
-		let largest = u32::from(T::MaxVerifiers::get())
-			.saturating_add(1)
-			.saturating_add(T::MaxJurors::get());
-		let settle = <T as Config>::WeightInfo::settle(largest);
+	pub fn report_weight(report: &Report<BlockNumberFor<T>>) -> Weight {
+		let settle = Outcome::heaviest::<T>();
 		let base = <T as Config>::WeightInfo::report(report.encoded_size() as u32);
 		report.statements.iter().fold(base, |sum, statement| {
 			let settles = matches!(
@@ -165,17 +213,17 @@ impl<T: Config> Pallet<T> {
 	}
 
 	/// What letting a report in weighs.
-	pub(crate) fn authorize_weight(report: &Report<BlockNumberFor<T>>) -> Weight {
+	pub fn authorize_weight(report: &Report<BlockNumberFor<T>>) -> Weight {
 		let statements = report.statements.len() as u64;
 		<T as Config>::WeightInfo::authorize_report(report.encoded_size() as u32)
 			.saturating_add(<T as Config>::WeightInfo::check().saturating_mul(statements))
 	}
 
-	/// Does what a statement says. Gives the number of members of the round that it settled, zero where it settled none.
+	/// Does what a statement says. Gives what came to its end with it.
 	fn apply_statement(
 		validator: &T::AccountId,
 		statement: Statement,
-	) -> Result<u32, DispatchError> {
+	) -> Result<Outcome, DispatchError> {
 		match statement {
 			Statement::Serve { model, evidence } => {
 				pallet_model_registry::Pallet::<T>::serve(validator, model, &evidence)?
@@ -203,7 +251,7 @@ impl<T: Config> Pallet<T> {
 				salt,
 			} => return Self::reveal_output(validator, request, output, salt),
 		}
-		Ok(0)
+		Ok(Outcome::Open)
 	}
 
 	/// Executes a report that was let in. A statement that is not due any more is skipped, and changes nothing.
@@ -217,9 +265,8 @@ impl<T: Config> Pallet<T> {
 		for (index, statement) in report.statements.into_iter().enumerate() {
 			weight.saturating_accrue(Self::statement_weight(&statement));
 			match with_storage_layer(|| Self::apply_statement(validator, statement)) {
-				Ok(0) => (),
-				Ok(members) => {
-					weight.saturating_accrue(<T as Config>::WeightInfo::settle(members));
+				Ok(outcome) => {
+					weight.saturating_accrue(outcome.weight::<<T as Config>::WeightInfo>());
 				}
 				Err(reason) => Self::deposit_event(Event::StatementSkipped {
 					validator: validator.clone(),
