@@ -58,6 +58,10 @@ impl frame_system::Config for Runtime {
 	type SystemWeightInfo = frame_system::weights::SubstrateWeight<Runtime>;
 	type ExtensionsWeightInfo = frame_system::SubstrateExtensionsWeight<Runtime>;
 	type MaxConsumers = ConstU32<16>;
+	type SingleBlockMigrations = (
+		pallet_model_registry::migrations::Migrations,
+		pallet_inference::migrations::Migrations,
+	);
 }
 
 impl pallet_timestamp::Config for Runtime {

@@ -2,6 +2,7 @@
 
 mod answer;
 mod callback;
+mod changes;
 mod compare;
 mod deadline;
 mod draw;
