@@ -10,6 +10,6 @@ fn main() {
 		}
 		// Clippy's driver belongs to the host's toolchain, and nothing of it to the runtime's own build.
 		std::env::remove_var("RUSTC_WORKSPACE_WRAPPER");
-		wasm_builder::substrate_wasm_builder::WasmBuilder::build_using_defaults();
+		substrate_wasm_builder::WasmBuilder::build_using_defaults();
 	}
 }
