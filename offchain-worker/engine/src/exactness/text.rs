@@ -270,6 +270,9 @@ fn subject(
 	})
 }
 
+/// Is shown logits, with the position of the first of them.
+type Look<'a> = dyn FnMut(usize, &[f32]) -> Result<(), EngineError> + 'a;
+
 /// Feeds a text in pieces into a cache with room for so many tokens, and shows the logits with their first position.
 fn feed(
 	m: &mut Measurement<'_>,
@@ -278,7 +281,7 @@ fn feed(
 	ids: &[u32],
 	ends: &[usize],
 	cache: &mut Cache,
-	see: &mut dyn FnMut(usize, &[f32]) -> Result<(), EngineError>,
+	see: &mut Look<'_>,
 ) -> Result<(), EngineError> {
 	let mut start = cache.lengths()[0];
 	for end in ends {

@@ -331,9 +331,9 @@ impl Axis {
 		}
 		let (n, m) = self.lengths;
 		let mut readings = Vec::new();
-		if n > 0 && m > 0 && a % n == 0 && b % m == 0 && a / n == b / m {
+		if n > 0 && m > 0 && a.is_multiple_of(n) && b.is_multiple_of(m) && a / n == b / m {
 			let others = a / n;
-			for outer in (1..=others).rev().filter(|o| others % o == 0) {
+			for outer in (1..=others).rev().filter(|o| others.is_multiple_of(*o)) {
 				let inner = others / outer;
 				let mut pairs = Vec::with_capacity(outer * self.count * inner);
 				for o in 0..outer {
