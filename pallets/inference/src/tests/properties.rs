@@ -1,6 +1,8 @@
 //! Random sequences of all calls, work, lies, silence, withdrawals and session changes, with the invariants of storage checked
 //! after each step. Money is neither made nor lost.
 
+use std::cell::Cell;
+
 use consilience_primitives::{
 	model::{Price, Task},
 	report::Statement,
@@ -13,8 +15,7 @@ use polkadot_sdk::{
 	},
 	sp_runtime::Perbill,
 };
-use proptest::prelude::*;
-use std::sync::atomic::{AtomicU64, Ordering};
+use proptest::{prelude::*, test_runner::TestRunner};
 
 use crate::{
 	mock::*, HoldReason, Juries, NextRequest, OffenceRange, ProtocolParameters, RequestInference,
@@ -273,9 +274,6 @@ fn act(action: Action) {
 	}
 }
 
-/// How many actions were tried: `scripts/bench protocol` shows it.
-static ACTIONS: AtomicU64 = AtomicU64::new(0);
-
 fn cases() -> u32 {
 	// The nightly run asks for more.
 	std::env::var("PROPTEST_CASES")
@@ -284,36 +282,58 @@ fn cases() -> u32 {
 		.unwrap_or(256)
 }
 
-proptest! {
-	#![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+#[test]
+fn invariants_hold_after_every_action() {
+	let config = ProptestConfig {
+		cases: cases(),
+		..ProptestConfig::with_source_file(file!())
+	};
+	let tried = Cell::new(0u64);
+	let sequences = prop::collection::vec(action(), 1..150);
+	let found = TestRunner::new(config).run(&sequences, |actions| {
+		tried.set(tried.get() + actions.len() as u64);
+		check_sequence(actions);
+		Ok(())
+	});
+	found.unwrap_or_else(|e| panic!("{e}"));
+	// Shown by `scripts/bench protocol`.
+	println!(
+		"figure {} actions in {} sequences, nothing found",
+		tried.get(),
+		cases()
+	);
+}
 
-	#[test]
-	fn invariants_hold_after_every_action(actions in prop::collection::vec(action(), 1..150)) {
-		externalities().execute_with(|| {
-			let money = total();
-			for action in actions {
-				ACTIONS.fetch_add(1, Ordering::Relaxed);
-				act(action);
-				ModelRegistry::do_try_state().unwrap();
-				Inference::do_try_state().unwrap();
-				assert_eq!(total(), money);
-			}
-			// Left alone, everything is settled, every escrow released, and everything forgotten.
-			set_vrf(true);
-			set_idle(Weight::MAX);
-			blocks(150);
-			check();
-			for who in [ALICE, BOB] {
-				assert_eq!(Balances::balance_on_hold(&HoldReason::Escrow.into(), &who), 0);
-				assert_eq!(Balances::balance_on_hold(&HoldReason::Appeal.into(), &who), 0);
-			}
-			assert_eq!(Requests::<Test>::iter().count(), 0);
-			assert_eq!(Juries::<Test>::iter().count(), 0);
-			let (first, end) = OffenceRange::<Test>::get();
-			assert_eq!(first, end, "staking has heard of everything");
+fn check_sequence(actions: Vec<Action>) {
+	externalities().execute_with(|| {
+		let money = total();
+		for action in actions {
+			act(action);
+			ModelRegistry::do_try_state().unwrap();
+			Inference::do_try_state().unwrap();
 			assert_eq!(total(), money);
-		});
-	}
+		}
+		// Left alone, everything is settled, every escrow released, and everything forgotten.
+		set_vrf(true);
+		set_idle(Weight::MAX);
+		blocks(150);
+		check();
+		for who in [ALICE, BOB] {
+			assert_eq!(
+				Balances::balance_on_hold(&HoldReason::Escrow.into(), &who),
+				0
+			);
+			assert_eq!(
+				Balances::balance_on_hold(&HoldReason::Appeal.into(), &who),
+				0
+			);
+		}
+		assert_eq!(Requests::<Test>::iter().count(), 0);
+		assert_eq!(Juries::<Test>::iter().count(), 0);
+		let (first, end) = OffenceRange::<Test>::get();
+		assert_eq!(first, end, "staking has heard of everything");
+		assert_eq!(total(), money);
+	});
 }
 
 #[test]
