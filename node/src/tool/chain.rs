@@ -25,6 +25,9 @@ use serde_json::Value;
 
 use super::{failure, Result};
 
+/// How often a transaction is signed anew when its nonce is outdated as it arrives.
+const ATTEMPTS: usize = 5;
+
 /// A request of this chain.
 pub(crate) type Request = RequestView<AccountId, BlockNumber, Balance>;
 /// A model of this chain.
@@ -245,19 +248,31 @@ impl Chain {
 		call: RuntimeCall,
 	) -> Result<(Head, Vec<RuntimeEvent>)> {
 		let account = account(pair);
-		let nonce: Nonce = self
-			.call("system_accountNextIndex", rpc_params![address(&account)])
-			.await?;
-		let bytes = self.sign(pair, account, nonce, call).encode();
-		let mut updates: Subscription<Value> = self
-			.client
-			.subscribe(
+		let mut attempts = 0;
+		let (bytes, mut updates): (_, Subscription<Value>) = loop {
+			let nonce: Nonce = self
+				.call("system_accountNextIndex", rpc_params![address(&account)])
+				.await?;
+			let bytes = self
+				.sign(pair, account.clone(), nonce, call.clone())
+				.encode();
+			let sent = self.client.subscribe(
 				"author_submitAndWatchExtrinsic",
 				rpc_params![Bytes(bytes.clone())],
 				"author_unwatchExtrinsic",
-			)
-			.await
-			.map_err(failure::submission)?;
+			);
+			attempts += 1;
+			match sent.await {
+				Ok(updates) => break (bytes, updates),
+				Err(e) if attempts < ATTEMPTS && failure::is_outdated(&e) => {
+					// The first is the block that is there.
+					let mut heads = self.heads(false).await?;
+					heads.next().await;
+					heads.next().await;
+				}
+				Err(e) => return Err(failure::submission(e)),
+			}
+		};
 		while let Some(update) = updates.next().await {
 			let update = update.map_err(|e| format!("the node sent an unreadable status: {e}"))?;
 			if let Some(hash) = update["inBlock"].as_str().and_then(|h| h.parse().ok()) {
