@@ -86,7 +86,7 @@ pub fn from_f32_bits(bits: u32, fraction_bits: u8) -> i32 {
 pub fn floats(
 	tensor: &Tensor,
 	fraction_bits: u8,
-) -> Option<impl Iterator<Item = Result<i64, NotFinite>> + '_> {
+) -> Option<impl ExactSizeIterator<Item = Result<i64, NotFinite>> + '_> {
 	let (bytes, exponent_bits, mantissa_bits) = match tensor.datatype {
 		DataType::Fp16 => (2, 5, 10),
 		DataType::Bf16 => (2, 8, 7),

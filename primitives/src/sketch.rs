@@ -74,7 +74,7 @@ pub fn sketch(
 	let mut total = 0usize;
 	for tensor in outputs {
 		tensor.validate()?;
-		total += fixed::floats(tensor, fine).map_or(0, Iterator::count);
+		total += fixed::floats(tensor, fine).map_or(0, |floats| floats.len());
 	}
 	let each = total <= usize::from(count);
 	let mut sums = vec![0i64; total.min(count.into())];

@@ -169,20 +169,25 @@ impl Tensor {
 
 	/// The strings of a `BYTES` tensor.
 	pub fn strings(&self) -> Result<Vec<&str>, TensorError> {
-		let (mut rest, mut out) = (&self.data[..], Vec::new());
-		while !rest.is_empty() {
-			let (length, tail) = rest
-				.split_first_chunk::<4>()
-				.ok_or(TensorError::BadString)?;
-			let length = u32::from_le_bytes(*length) as usize;
-			let (text, tail) = tail
-				.split_at_checked(length)
-				.ok_or(TensorError::BadString)?;
-			out.push(core::str::from_utf8(text).map_err(|_| TensorError::BadString)?);
-			rest = tail;
-		}
-		Ok(out)
+		strings(&self.data)
 	}
+}
+
+/// The strings of a `BYTES` tensor's data.
+pub fn strings(data: &[u8]) -> Result<Vec<&str>, TensorError> {
+	let (mut rest, mut out) = (data, Vec::new());
+	while !rest.is_empty() {
+		let (length, tail) = rest
+			.split_first_chunk::<4>()
+			.ok_or(TensorError::BadString)?;
+		let length = u32::from_le_bytes(*length) as usize;
+		let (text, tail) = tail
+			.split_at_checked(length)
+			.ok_or(TensorError::BadString)?;
+		out.push(core::str::from_utf8(text).map_err(|_| TensorError::BadString)?);
+		rest = tail;
+	}
+	Ok(out)
 }
 
 /// What a graph's input or output must look like.

@@ -21,6 +21,7 @@ use serde_json::{json, Value};
 
 use super::{
 	block_on,
+	canonicalise::CanonicaliseCommand,
 	chain::{self, Chain},
 	confine, csl,
 	exactness::{self, ExactnessCommand},
@@ -51,7 +52,7 @@ pub(crate) enum ModelCommand {
 		format: Format,
 	},
 	/// Turn a published language model into a canonical graph of the exact class, in a folder that import takes.
-	Canonicalise(super::canonicalise::CanonicaliseCommand),
+	Canonicalise(CanonicaliseCommand),
 	/// Run a model in every honest way, and say whether it is of the exact class or which operator broke the bits.
 	Exactness(ExactnessCommand),
 	/// List the models of the store.

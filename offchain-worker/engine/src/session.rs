@@ -17,6 +17,11 @@ use ort::{
 
 use crate::{library::environment, tensor, EngineError, LOG_TARGET};
 
+/// ONNX Runtime's key for the folder of a graph's external data where the graph itself comes from memory.
+const EXTERNAL_DATA: &str = "session.model_external_initializers_file_folder_path";
+/// ONNX Runtime's key for the file that takes the weights of an optimised graph.
+const OPTIMIZED_DATA: &str = "session.optimized_model_external_initializers_file_name";
+
 /// Where graphs run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub enum Provider {
@@ -29,11 +34,6 @@ pub enum Provider {
 		device: i32,
 	},
 }
-
-/// ONNX Runtime's key for the folder of a graph's external data where the graph itself comes from memory.
-const EXTERNAL_DATA: &str = "session.model_external_initializers_file_folder_path";
-/// ONNX Runtime's key for the file that takes the weights of an optimised graph.
-const OPTIMIZED_DATA: &str = "session.optimized_model_external_initializers_file_name";
 
 impl Provider {
 	/// ONNX Runtime's name for it, as it stands in a manifest's numerics profile.

@@ -1,7 +1,7 @@
 //! Tensors of the wire and of ONNX Runtime.
 
 use consilience_primitives::{
-	tensor::{DataType, Tensor, MAX_TENSOR_BYTES},
+	tensor::{strings, DataType, Tensor, MAX_TENSOR_BYTES},
 	List,
 };
 use half::{bf16, f16};
@@ -172,15 +172,8 @@ fn value(datatype: DataType, shape: &[usize], data: &[u8]) -> Result<DynValue, E
 		DataType::Fp32 => numbers::<f32>(shape, data),
 		DataType::Fp64 => numbers::<f64>(shape, data),
 		DataType::Bytes => {
-			let mut strings = Vec::new();
-			let mut rest = data;
-			while let Some((length, after)) = rest.split_first_chunk::<4>() {
-				let wrong = || EngineError::Input("a string runs past the end".into());
-				let length = u32::from_le_bytes(*length) as usize;
-				let (text, after) = after.split_at_checked(length).ok_or_else(wrong)?;
-				strings.push(String::from_utf8(text.to_vec()).map_err(|_| wrong())?);
-				rest = after;
-			}
+			let strings = strings(data).map_err(|e| EngineError::Input(format!("{e:?}")))?;
+			let strings: Vec<String> = strings.into_iter().map(str::to_owned).collect();
 			Ok(ort::value::Tensor::from_string_array((shape.to_vec(), &strings[..]))?.into_dyn())
 		}
 		DataType::Int4 => four_bit(TensorElementType::Int4, shape, data),

@@ -81,13 +81,34 @@ impl Reference {
 	}
 }
 
+/// What differs from a reference.
+#[derive(Default)]
+pub(super) struct Differences {
+	/// Text and position.
+	pub(super) first: Option<(usize, usize)>,
+	pub(super) differing: usize,
+	pub(super) largest: f64,
+}
+
+impl Differences {
+	pub(super) fn outcome(&self) -> Outcome {
+		match self.first {
+			None => Outcome::Equal,
+			Some((text, position)) => Outcome::Differs(Difference {
+				text,
+				position,
+				differing: self.differing,
+				largest: self.largest,
+			}),
+		}
+	}
+}
+
 /// What one way gave beside the reference.
 pub(super) struct Comparison<'r> {
 	reference: &'r Reference,
 	pub(super) compared: usize,
-	first: Option<(usize, usize)>,
-	differing: usize,
-	largest: f64,
+	differences: Differences,
 }
 
 impl<'r> Comparison<'r> {
@@ -95,9 +116,7 @@ impl<'r> Comparison<'r> {
 		Self {
 			reference,
 			compared: 0,
-			first: None,
-			differing: 0,
-			largest: 0.0,
+			differences: Differences::default(),
 		}
 	}
 
@@ -114,29 +133,22 @@ impl<'r> Comparison<'r> {
 			if blake2_256(&bytes(row)) == self.reference.digests[text][position] {
 				continue;
 			}
-			self.differing += 1;
+			let found = &mut self.differences;
+			found.differing += 1;
 			let place = (text, position);
-			if self.first.is_none_or(|first| place < first) {
-				self.first = Some(place);
+			if found.first.is_none_or(|first| place < first) {
+				found.first = Some(place);
 			}
 			let expected = self.reference.row(text, position)?;
 			for (a, b) in row.iter().zip(&expected) {
-				self.largest = self.largest.max(distance(f64::from(*a), f64::from(*b)));
+				found.largest = found.largest.max(distance(f64::from(*a), f64::from(*b)));
 			}
 		}
 		Ok(())
 	}
 
 	pub(super) fn outcome(&self) -> Outcome {
-		match self.first {
-			None => Outcome::Equal,
-			Some((text, position)) => Outcome::Differs(Difference {
-				text,
-				position,
-				differing: self.differing,
-				largest: self.largest,
-			}),
-		}
+		self.differences.outcome()
 	}
 }
 

@@ -11,9 +11,9 @@ use consilience_primitives::{
 use polkadot_sdk::sp_crypto_hashing::blake2_256;
 
 use super::{
-	reference::distance,
+	reference::{distance, Differences},
 	trace::{number, Axis},
-	Cause, Difference, Measurement, Outcome, Setting, LOAD,
+	Cause, Measurement, Outcome, Setting, LOAD,
 };
 use crate::{
 	engine::{embedder, reference_input},
@@ -114,15 +114,8 @@ fn elements(outputs: &Named) -> usize {
 	outputs.iter().map(of).sum()
 }
 
-/// What differs between outputs of one input.
-#[derive(Default)]
-struct Differences {
-	first: Option<(usize, usize)>,
-	differing: usize,
-	largest: f64,
-}
-
 impl Differences {
+	/// Takes outputs of one input.
 	fn see(&mut self, text: usize, expected: &Named, found: &Named) {
 		let mut before = 0;
 		for ((_, a), (_, b)) in expected.iter().zip(found) {
@@ -145,18 +138,6 @@ impl Differences {
 				_ => note(before, f64::INFINITY),
 			}
 			before += elements;
-		}
-	}
-
-	fn outcome(&self) -> Outcome {
-		match self.first {
-			None => Outcome::Equal,
-			Some((text, position)) => Outcome::Differs(Difference {
-				text,
-				position,
-				differing: self.differing,
-				largest: self.largest,
-			}),
 		}
 	}
 }

@@ -45,8 +45,8 @@ impl Writer {
 		position >= self.last_of_prompt
 	}
 
-	/// Takes the logits at a position; they come in order, those that are not needed may be left out. Gives the tokens and why the
-	/// answer ends with them, once it is complete.
+	/// Takes the logits at a position; they come in order, those that are not needed may be left out. Gives the tokens and why
+	/// the answer ends with them, once it is complete.
 	pub(crate) fn see(
 		&mut self,
 		model: &LanguageModel,

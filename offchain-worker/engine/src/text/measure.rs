@@ -208,7 +208,8 @@ impl Measurement {
 		position >= self.last_of_prompt || self.collectors.iter().any(|c| c.asks(position as u32))
 	}
 
-	/// Takes the logits at a position; they come in order, those that are not needed may be left out. The last give the evidence, in the order of the parts.
+	/// Takes the logits at a position; they come in order, those that are not needed may be left out. The last give the
+	/// evidence, in the order of the parts.
 	pub(crate) fn see(&mut self, position: usize, logits: &[f32]) -> Option<Vec<Evidence>> {
 		for collector in &mut self.collectors {
 			collector.see(position as u32, logits, &self.policy);
