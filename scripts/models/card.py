@@ -71,6 +71,27 @@ def write(folder, card, graph="model.onnx"):
     write_json(folder, "model.json", {**card, "graph": graph, "files": files})
 
 
+def llama_config(config, generation):
+    """The hub's config.json of a Llama-family model; `generation` is what its generation_config.json holds."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": config["hidden"],
+        "intermediate_size": config["intermediate"],
+        "num_hidden_layers": config["layers"],
+        "num_attention_heads": config["heads"],
+        "num_key_value_heads": config["kv_heads"],
+        "head_dim": config["head_dim"],
+        "max_position_embeddings": config["context"],
+        "rms_norm_eps": config["eps"],
+        "rope_theta": config["theta"],
+        "tie_word_embeddings": True,
+        "vocab_size": config["vocabulary"],
+        **generation,
+    }
+
+
 def write_json(folder, name, value):
     with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
         json.dump(value, file, indent=2, ensure_ascii=False)

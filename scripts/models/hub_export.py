@@ -9,7 +9,7 @@ Outputs  logits                            float [batch,sequence,vocabulary]
 
 import numpy as np
 from onnx import TensorProto
-from onnx_graph import F32, I64, Graph, value
+from onnx_graph import F32, I64, Graph, hub_values
 from quantize import int4_blocks, int8_blocks
 from rotary import tables
 
@@ -24,19 +24,8 @@ class HubExport:
 
     def save(self, folder):
         self._build()
-        c = self.config
-        inputs = [
-            value("input_ids", TensorProto.INT64, ["batch", "sequence"]),
-            value("attention_mask", TensorProto.INT64, ["batch", "total"]),
-            value("position_ids", TensorProto.INT64, ["batch", "sequence"]),
-        ]
-        outputs = [value("logits", TensorProto.FLOAT, ["batch", "sequence", c["vocabulary"]])]
-        shape = lambda length: ["batch", c["kv_heads"], length, c["head_dim"]]
-        for layer in range(c["layers"]):
-            for kind in ("key", "value"):
-                past, present = f"past_key_values.{layer}.{kind}", f"present.{layer}.{kind}"
-                inputs.append(value(past, TensorProto.FLOAT, shape("past")))
-                outputs.append(value(present, TensorProto.FLOAT, shape("total")))
+        dimensions = ("batch", "sequence", "past", "total")
+        inputs, outputs = hub_values(self.config, TensorProto.FLOAT, dimensions)
         self.graph.save(inputs, outputs, folder, microsoft=self.int4)
 
     def _linear(self, x, name):

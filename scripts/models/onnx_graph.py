@@ -94,3 +94,20 @@ class Graph:
 def value(name, dtype, shape):
     """A graph input or output; a dimension that is a string is open."""
     return helper.make_tensor_value_info(name, dtype, shape)
+
+
+def hub_values(config, element, dimensions):
+    """Inputs and outputs of a language model as the hub's exporters name them; `dimensions` are the names of the open ones."""
+    batch, sequence, past, total = dimensions
+    inputs = [
+        value("input_ids", TensorProto.INT64, [batch, sequence]),
+        value("attention_mask", TensorProto.INT64, [batch, total]),
+        value("position_ids", TensorProto.INT64, [batch, sequence]),
+    ]
+    outputs = [value("logits", element, [batch, sequence, config["vocabulary"]])]
+    for layer in range(config["layers"]):
+        for kind in ("key", "value"):
+            shape = lambda length: [batch, config["kv_heads"], length, config["head_dim"]]
+            inputs.append(value(f"past_key_values.{layer}.{kind}", element, shape(past)))
+            outputs.append(value(f"present.{layer}.{kind}", element, shape(total)))
+    return inputs, outputs

@@ -26,7 +26,7 @@ import zlib
 import card
 import numpy as np
 from onnx import TensorProto
-from onnx_graph import F32, I64, Graph, Stream, value
+from onnx_graph import F32, I64, Graph, Stream, hub_values
 from rotary import tables
 from smollm2 import FP16_PEERS
 
@@ -69,19 +69,8 @@ class RandomLlm:
 
     def save(self, folder, file_name="model.onnx"):
         self._build()
-        c = self.config
-        inputs = [
-            value("input_ids", TensorProto.INT64, ["batch_size", "sequence_length"]),
-            value("attention_mask", TensorProto.INT64, ["batch_size", "total_sequence_length"]),
-            value("position_ids", TensorProto.INT64, ["batch_size", "sequence_length"]),
-        ]
-        outputs = [value("logits", self.float_type, ["batch_size", "sequence_length", c["vocabulary"]])]
-        shape = lambda length: ["batch_size", c["kv_heads"], length, c["head_dim"]]
-        for layer in range(c["layers"]):
-            for kind in ("key", "value"):
-                past, present = f"past_key_values.{layer}.{kind}", f"present.{layer}.{kind}"
-                inputs.append(value(past, self.float_type, shape("past_sequence_length")))
-                outputs.append(value(present, self.float_type, shape("total_sequence_length")))
+        dimensions = ("batch_size", "sequence_length", "past_sequence_length", "total_sequence_length")
+        inputs, outputs = hub_values(self.config, self.float_type, dimensions)
         self.graph.save(inputs, outputs, folder, microsoft=True, file_name=file_name)
 
     def _bits(self, name, dtype, rows, columns, step):
@@ -246,27 +235,7 @@ def _hub_files(config, tokenizer, folder):
     with open(os.path.join(tokenizer, "generation_config.json"), encoding="utf-8") as file:
         generation = json.load(file)
     card.write_json(folder, "generation_config.json", generation)
-    card.write_json(
-        folder,
-        "config.json",
-        {
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "hidden_act": "silu",
-            "hidden_size": config["hidden"],
-            "intermediate_size": config["intermediate"],
-            "num_hidden_layers": config["layers"],
-            "num_attention_heads": config["heads"],
-            "num_key_value_heads": config["kv_heads"],
-            "head_dim": config["head_dim"],
-            "max_position_embeddings": config["context"],
-            "rms_norm_eps": config["eps"],
-            "rope_theta": config["theta"],
-            "tie_word_embeddings": True,
-            "vocab_size": config["vocabulary"],
-            **generation,
-        },
-    )
+    card.write_json(folder, "config.json", card.llama_config(config, generation))
 
 
 def write(size, variant, seed, tokenizer, folder):

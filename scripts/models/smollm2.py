@@ -105,31 +105,6 @@ def _hub_files(folder, source):
             "chat_template": source.chat_template(),
         },
     )
-    card.write_json(
-        folder,
-        "generation_config.json",
-        {"bos_token_id": c["bos"], "eos_token_id": c["eos"], "pad_token_id": c["pad"]},
-    )
-    card.write_json(
-        folder,
-        "config.json",
-        {
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "hidden_act": "silu",
-            "hidden_size": c["hidden"],
-            "intermediate_size": c["intermediate"],
-            "num_hidden_layers": c["layers"],
-            "num_attention_heads": c["heads"],
-            "num_key_value_heads": c["kv_heads"],
-            "head_dim": c["head_dim"],
-            "max_position_embeddings": c["context"],
-            "rms_norm_eps": c["eps"],
-            "rope_theta": c["theta"],
-            "tie_word_embeddings": True,
-            "vocab_size": c["vocabulary"],
-            "bos_token_id": c["bos"],
-            "eos_token_id": c["eos"],
-            "pad_token_id": c["pad"],
-        },
-    )
+    generation = {"bos_token_id": c["bos"], "eos_token_id": c["eos"], "pad_token_id": c["pad"]}
+    card.write_json(folder, "generation_config.json", generation)
+    card.write_json(folder, "config.json", card.llama_config(c, generation))

@@ -45,6 +45,15 @@ cuda_fetch() {
 	printf '%s\n' "$wheel"
 }
 
+# cuda_bring PACKAGE VERSION DIGEST FOLDER: a wheel that is there or is downloaded, checked; its path on standard output.
+cuda_bring() {
+	local wheel
+	wheel="$(cuda_wheel "$1" "$2" || true)"
+	[ -n "$wheel" ] || wheel="$(cuda_fetch "$@")"
+	check_sha256 "$wheel" "$3"
+	printf '%s\n' "$wheel"
+}
+
 # cuda_check_library FOLDER: whether the files of ONNX Runtime are those that are pinned.
 cuda_check_library() {
 	check_sha256 "$1/libonnxruntime.so.$ONNXRUNTIME_VERSION" 5104254339ecadae808da771bd0b63b240f0dbd466514234905e54372435c303
@@ -69,9 +78,7 @@ setup_cuda() {
 	made="$scratch/made"
 	mkdir -p "$made/cuda"
 	while read -r package version digest; do
-		wheel="$(cuda_wheel "$package" "$version" || true)"
-		[ -n "$wheel" ] || wheel="$(cuda_fetch "$package" "$version" "$digest" "$scratch")"
-		check_sha256 "$wheel" "$digest"
+		wheel="$(cuda_bring "$package" "$version" "$digest" "$scratch")"
 		python3 -m zipfile -e "$wheel" "$scratch/$package"
 		case "$package" in
 		onnxruntime-gpu)
