@@ -46,7 +46,9 @@ pub fn cheap_model(parent: &Path, name: &str) -> PathBuf {
 }
 
 fn tiny(parent: &Path, name: &str, weights: &str) -> PathBuf {
-	let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+	// Where the tests run; they may have been built in another clone that shares the target folder.
+	let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo and nextest set it");
+	let from = Path::new(&here)
 		.join("../offchain-worker/engine/tests/fixtures")
 		.join(format!("llama-{weights}"));
 	let folder = parent.join(name);

@@ -86,6 +86,33 @@ impl Trial {
 	}
 }
 
+/// Asks so many questions at once while two liars, the validators 3 and 4, and an honest one serve the model: every committee is
+/// these three. The others serve it once the committees are drawn, and are the juries. Gives what happened, and the liars' accounts.
+async fn against_one(
+	network: Network,
+	liars: [Lying<'_>; 2],
+	questions: usize,
+) -> ([Story; 1], [AccountId; 2]) {
+	let (trial, accounts) = Trial::of(network, &[0, 3, 4], liars).await;
+	let stored = trial.first().stored(&format!("{:?}", trial.model));
+	let others = [1, 2, 5, 6];
+	for index in others {
+		let imported = trial.network.nodes[index].import(&stored).await;
+		imported.expect("the others import the model");
+	}
+	let client = &trial.first().client;
+	let prompts = prompts(0, questions);
+	let mut story = Story::ask(client, REQUESTER, trial.model, &prompts, 2).await;
+	story.committees_drawn(client).await;
+	for index in others {
+		let node = &trial.network.nodes[index];
+		let served = node.client.rpc.serve(trial.model).await;
+		served.expect("a stored model can be served");
+	}
+	story.to_the_end(client).await;
+	([story], accounts)
+}
+
 /// Has a validator, that does not serve anything yet, lie from now on.
 async fn corrupt(network: &mut Network, index: usize, lie: &str, arguments: &[&str]) {
 	let mut options = Options {
@@ -362,17 +389,8 @@ async fn another_model_is_found_with_its_own_evidence_or_with_that_of_the_true_o
 	}
 	let with = ["--liar-model", &model];
 	let liars: [Lying; 2] = [(3, "cheap-model", &with), (4, "prefill-attack", &with)];
-	let (mut trial, [cheap, prefill]) = Trial::among(network, liars).await;
-	let stories = trial
-		.ask_until(6, |s| {
-			[&cheap, &prefill].iter().all(|liar| {
-				let kinds = reported(s, liar);
-				kinds
-					.iter()
-					.any(|(_, k)| *k == OffenceKind::FraudulentResult)
-			})
-		})
-		.await;
+	// Each of the three is executor in two of them, before anybody is disabled for what it said as verifier.
+	let (stories, [cheap, prefill]) = against_one(network, liars, 6).await;
 	// As verifiers they vouch for each other, and one of them measures another model. Where the cheap model said what the true
 	// one says, there was no lie.
 	let kinds = &[
@@ -380,11 +398,16 @@ async fn another_model_is_found_with_its_own_evidence_or_with_that_of_the_true_o
 		OffenceKind::FraudulentEvidence,
 	];
 	only_these_are_reported(&stories, &[(&cheap, kinds), (&prefill, kinds)]);
-	let lied: BTreeSet<_> = offences(&stories)
+	let lied: BTreeMap<_, _> = offences(&stories)
 		.into_iter()
-		.filter_map(|(request, _, kind)| (kind == OffenceKind::FraudulentResult).then_some(request))
+		.filter_map(|(request, who, kind)| {
+			(kind == OffenceKind::FraudulentResult).then_some((request, who))
+		})
 		.collect();
-	exactly_these_are_rejected(&stories, &lied);
+	for liar in [&cheap, &prefill] {
+		assert!(lied.values().any(|who| who == liar), "{liar}: {lied:?}");
+	}
+	exactly_these_are_rejected(&stories, &lied.into_keys().collect());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -418,26 +441,9 @@ async fn old_answers_are_no_answers_and_withheld_evidence_is_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_liars_who_vouch_for_each_other_lose_to_one_honest_verifier() {
-	// At first three serve the model, so that every committee is the two liars and an honest one.
 	let liars: [Lying; 2] = [(3, "collude", &[]), (4, "collude", &[])];
-	let (trial, liars) = Trial::of(Network::of_seven().await, &[0, 3, 4], liars).await;
-	let stored = trial.first().stored(&format!("{:?}", trial.model));
-	let others = [1, 2, 5, 6];
-	for index in others {
-		let imported = trial.network.nodes[index].import(&stored).await;
-		imported.expect("the others import the model");
-	}
 	// A validator is executor in two of them at most: two are the liars'.
-	let client = &trial.first().client;
-	let mut story = Story::ask(client, REQUESTER, trial.model, &prompts(0, 4), 2).await;
-	story.committees_drawn(client).await;
-	for index in others {
-		let node = &trial.network.nodes[index];
-		let served = node.client.rpc.serve(trial.model).await;
-		served.expect("a stored model can be served");
-	}
-	story.to_the_end(client).await;
-	let stories = [story];
+	let (stories, liars) = against_one(Network::of_seven().await, liars, 4).await;
 
 	let lied: BTreeSet<_> = liars.iter().flat_map(|l| executed(&stories, l)).collect();
 	assert!(lied.len() >= 2, "{lied:?}");

@@ -9,11 +9,16 @@ use std::{
 
 use serde_json::{json, Value};
 
+/// Where the tests run; they may have been built in another clone that shares the target folder.
+fn engine_fixture(name: &str) -> PathBuf {
+	PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap())
+		.join("../engine/tests/fixtures")
+		.join(name)
+}
+
 /// A copy of one of the engine's fixtures with a card. `change` is applied to every weight.
 fn model(name: &str, class: &str, change: impl Fn(f32) -> f32) -> tempfile::TempDir {
-	let from = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-		.join("../engine/tests/fixtures")
-		.join(name);
+	let from = engine_fixture(name);
 	let to = tempfile::tempdir().unwrap();
 	for file in ["model.onnx", "tokenizer.json"] {
 		std::fs::copy(from.join(file), to.path().join(file)).unwrap();
@@ -73,8 +78,7 @@ fn model(name: &str, class: &str, change: impl Fn(f32) -> f32) -> tempfile::Temp
 /// A graph of one number, which it gives back doubled, with a card and requests.
 fn scalar() -> (tempfile::TempDir, PathBuf) {
 	let to = tempfile::tempdir().unwrap();
-	let from =
-		PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/fixtures/scalar.onnx");
+	let from = engine_fixture("scalar.onnx");
 	std::fs::copy(from, to.path().join("model.onnx")).unwrap();
 	let value = |name: &str| json!({"name": name, "datatype": "FP32", "shape": []});
 	let request = |x: f32| {

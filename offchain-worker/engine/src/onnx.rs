@@ -187,7 +187,7 @@ mod tests {
 	use super::*;
 
 	fn fixture(name: &str) -> Vec<u8> {
-		let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+		let path = std::path::PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
 		std::fs::read(path.join("tests/fixtures").join(name)).unwrap()
 	}
 

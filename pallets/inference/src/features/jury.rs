@@ -68,7 +68,8 @@ impl<T: Config> Pallet<T> {
 		}
 		request.state = RequestState::Disputed;
 		request.appealable_until = None;
-		Self::schedule(now, T::DrawPatience::get(), id, &mut request);
+		let patience = Self::jury_patience(&request);
+		Self::schedule(now, patience, id, &mut request);
 		Requests::<T>::insert(id, request);
 		Juries::<T>::insert(
 			id,
@@ -79,6 +80,16 @@ impl<T: Config> Pallet<T> {
 		);
 		Self::queue_draw(id);
 		Self::deposit_event(Event::RequestDisputed { request: id });
+	}
+
+	/// Blocks that a dispute waits for a jury before it ends undecided. Whoever sits in other juries when it begins is free again
+	/// within that time: more disputes than there are seats must not save a liar.
+	fn jury_patience(request: &RequestOf<T>) -> BlockNumberFor<T> {
+		let measuring = Models::<T>::get(request.model)
+			.map(|m| m.spec.time.answer_blocks(request.max_output_units))
+			.unwrap_or_default();
+		let sitting = T::RevealBlocks::get().saturating_add(measuring.saturating_mul(2).into());
+		T::DrawPatience::get().saturating_add(sitting)
 	}
 
 	/// The executor and the members of its round.
@@ -128,7 +139,7 @@ impl<T: Config> Pallet<T> {
 		Ok(())
 	}
 
-	/// Draws the jury: all who serve the model, or as many of them as fit.
+	/// Draws the jury: all who serve the model and have a seat free, or as many of them as fit. Where too few have one now, it waits.
 	pub(crate) fn draw_jury(
 		now: BlockNumberFor<T>,
 		id: RequestId,
@@ -143,6 +154,10 @@ impl<T: Config> Pallet<T> {
 		let candidates = Self::candidates(request, Role::Juror, &[]);
 		let drawn = draw_distinct(&seed, b"juror", candidates, T::MaxJurors::get());
 		if !Self::is_jury(&drawn, &parties) {
+			let all: Vec<_> = Self::serving(request).collect();
+			if Self::is_jury(&all, &parties) {
+				return false;
+			}
 			Self::undecided(id, request.clone());
 			return true;
 		}

@@ -153,6 +153,40 @@ fn a_jury_that_is_too_small_blames_nobody() {
 }
 
 #[test]
+fn more_disputes_than_seats_save_no_liar() {
+	run(|| {
+		let before = Balances::free_balance(ALICE);
+		let requests: Vec<_> = (0..4).map(|_| ask(TEXT, ALICE)).collect();
+		blocks(2);
+		let liar = executor(requests[0]);
+		let mut liars = Vec::new();
+		for request in &requests {
+			work(executor(*request), Habit::Vouching);
+			liars.push((executor(*request), FraudulentResult));
+		}
+		for request in &requests {
+			settle_within(*request, 40, &[(liar, Habit::Vouching)]);
+			assert_eq!(state(*request), RequestState::Rejected);
+		}
+		assert_eq!(Balances::free_balance(ALICE), before);
+		let mut juries = 0;
+		let most = events().into_iter().map(|event| {
+			match event {
+				Event::JuryDrawn { .. } => juries += 1,
+				Event::RequestRejected { .. } => juries -= 1,
+				_ => (),
+			}
+			juries
+		});
+		assert_eq!(most.max(), Some(MaxJuries::get()), "the others waited");
+		for found in offences() {
+			liars.retain(|l| *l != found);
+		}
+		assert_eq!(liars, []);
+	});
+}
+
+#[test]
 fn jurors_who_do_not_come_are_not_waited_for() {
 	run(|| {
 		let request = committee(TEXT, Habit::Vouching);
