@@ -84,7 +84,7 @@ impl<T: Config> Pallet<T> {
 
 	/// Blocks that a dispute waits for a jury before it ends undecided. Whoever sits in other juries when it begins is free again
 	/// within that time: more disputes than there are seats must not save a liar.
-	fn jury_patience(request: &RequestOf<T>) -> BlockNumberFor<T> {
+	pub(crate) fn jury_patience(request: &RequestOf<T>) -> BlockNumberFor<T> {
 		let measuring = Models::<T>::get(request.model)
 			.map(|m| m.spec.time.answer_blocks(request.max_output_units))
 			.unwrap_or_default();
