@@ -9,7 +9,7 @@ use consilience_runtime::{
 };
 use jsonrpsee::{
 	core::{
-		client::{ClientT, Subscription, SubscriptionClientT},
+		client::{ClientT, Error as ClientError, Subscription, SubscriptionClientT},
 		params::ArrayParams,
 	},
 	rpc_params,
@@ -233,48 +233,30 @@ impl Client {
 		pair: &sr25519::Pair,
 		call: RuntimeCall,
 	) -> Result<Included, String> {
-		let account: AccountId = MultiSigner::from(pair.public()).into_account();
-		let nonce: Nonce = self
-			.call("system_accountNextIndex", rpc_params![account.to_string()])
-			.await;
 		let genesis = self.hash(0).await;
-		let version = &consilience_runtime::VERSION;
-		let implicit = (
-			(),
-			(),
-			version.spec_version,
-			version.transaction_version,
-			genesis,
-			genesis,
-			(),
-			(),
-			(),
-			None,
-			(),
-		);
-		let payload = consilience_runtime::SignedPayload::from_raw(
-			call,
-			consilience_runtime::extensions(nonce, 0),
-			implicit,
-		);
-		let signature = payload.using_encoded(|p| pair.sign(p));
-		let (call, extensions, _) = payload.deconstruct();
-		let bytes = UncheckedExtrinsic::new_signed(
-			call,
-			Address::Id(account),
-			Signature::Sr25519(signature),
-			extensions,
-		)
-		.encode();
-		let mut updates: Subscription<serde_json::Value> = self
-			.rpc
-			.subscribe(
-				"author_submitAndWatchExtrinsic",
-				rpc_params![Bytes(bytes.clone())],
-				"author_unwatchExtrinsic",
-			)
-			.await
-			.map_err(|e| e.to_string())?;
+		let (bytes, mut updates) = loop {
+			let bytes = self.sign(pair, call.clone(), genesis).await;
+			let sent: Result<Subscription<serde_json::Value>, _> = self
+				.rpc
+				.subscribe(
+					"author_submitAndWatchExtrinsic",
+					rpc_params![Bytes(bytes.clone())],
+					"author_unwatchExtrinsic",
+				)
+				.await;
+			match sent {
+				Ok(updates) => break (bytes, updates),
+				// The nonce was read of another block than it was checked against.
+				Err(ClientError::Call(e))
+					if e.data().is_some_and(|d| d.get().contains("outdated")) =>
+				{
+					let best: Header = self.call("chain_getHeader", rpc_params![]).await;
+					self.await_head("another block", false, |h| h != &best)
+						.await;
+				}
+				Err(e) => return Err(e.to_string()),
+			}
+		};
 		let block: Hash = within("inclusion", async {
 			loop {
 				let update = updates
@@ -306,5 +288,41 @@ impl Client {
 				.map(|e| e.1)
 				.collect(),
 		})
+	}
+
+	/// A signed transaction with the account's next nonce.
+	async fn sign(&self, pair: &sr25519::Pair, call: RuntimeCall, genesis: Hash) -> Vec<u8> {
+		let account: AccountId = MultiSigner::from(pair.public()).into_account();
+		let nonce: Nonce = self
+			.call("system_accountNextIndex", rpc_params![account.to_string()])
+			.await;
+		let version = &consilience_runtime::VERSION;
+		let implicit = (
+			(),
+			(),
+			version.spec_version,
+			version.transaction_version,
+			genesis,
+			genesis,
+			(),
+			(),
+			(),
+			None,
+			(),
+		);
+		let payload = consilience_runtime::SignedPayload::from_raw(
+			call,
+			consilience_runtime::extensions(nonce, 0),
+			implicit,
+		);
+		let signature = payload.using_encoded(|p| pair.sign(p));
+		let (call, extensions, _) = payload.deconstruct();
+		UncheckedExtrinsic::new_signed(
+			call,
+			Address::Id(account),
+			Signature::Sr25519(signature),
+			extensions,
+		)
+		.encode()
 	}
 }
