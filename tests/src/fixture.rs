@@ -137,12 +137,12 @@ pub fn with_another_reference(stored: &Path, parent: &Path) -> PathBuf {
 	folder
 }
 
-/// Writes the `local` chain with seven validators in place of four: [`crate::SEVEN`]. Gives the file.
-pub(crate) async fn seven_validators(folder: &Path) -> String {
-	use Sr25519Keyring::*;
+/// A chain's specification.
+async fn export(chain: &str, more: &[&str]) -> Vec<u8> {
 	let mut export = Command::new(binary());
 	export
-		.args(["export-chain-spec", "--chain", "local"])
+		.args(["export-chain-spec", "--chain", chain])
+		.args(more)
 		.stdin(Stdio::null())
 		.kill_on_drop(true);
 	let output = within("the chain's specification", export.output())
@@ -153,7 +153,22 @@ pub(crate) async fn seven_validators(folder: &Path) -> String {
 		"{}",
 		String::from_utf8_lossy(&output.stderr)
 	);
-	let mut spec: Value = serde_json::from_slice(&output.stdout).expect("a specification is JSON");
+	output.stdout
+}
+
+/// Writes a chain's genesis as storage, so that not every node that starts compiles the runtime once more to build it. Gives the
+/// file.
+pub(crate) async fn raw(folder: &Path, chain: &str) -> String {
+	let path = folder.join("raw.json");
+	fs::write(&path, export(chain, &["--raw"]).await).expect("the test's folder is writable");
+	path.display().to_string()
+}
+
+/// Writes the `local` chain with seven validators in place of four: [`crate::SEVEN`]. Gives the file.
+pub(crate) async fn seven_validators(folder: &Path) -> String {
+	use Sr25519Keyring::*;
+	let spec = export("local", &[]).await;
+	let mut spec: Value = serde_json::from_slice(&spec).expect("a specification is JSON");
 	spec["id"] = json!("consilience_seven");
 	let patch = spec
 		.pointer_mut("/genesis/runtimeGenesis/patch")

@@ -15,7 +15,11 @@ use tokio::{
 	sync::watch,
 };
 
-use crate::{binary, cli, fixture::seven_validators, within, Client};
+use crate::{
+	binary, cli,
+	fixture::{raw, seven_validators},
+	within, Client,
+};
 
 /// The validators of the `local` chain, in the order of their session indices at genesis.
 pub const NAMES: [&str; 4] = ["alice", "bob", "charlie", "dave"];
@@ -261,8 +265,9 @@ impl Network {
 		names: &[&'static str],
 		options: impl Fn(&str) -> Options,
 	) -> Self {
+		let chain = raw(folder.path(), chain).await;
 		let start = |name: &'static str, bootnode: Option<String>| {
-			let (base, options) = (folder.path().join(name), options(name));
+			let (base, options, chain) = (folder.path().join(name), options(name), &chain);
 			async move { Node::start(name, base, chain, bootnode.as_deref(), &options).await }
 		};
 		let first = start(names[0], None).await;
@@ -278,7 +283,7 @@ impl Network {
 		Self {
 			nodes,
 			folder,
-			chain: chain.into(),
+			chain,
 			bootnode,
 		}
 	}
