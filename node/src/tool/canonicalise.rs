@@ -1,6 +1,6 @@
 //! `consilience model canonicalise`: all of it is in `consilience-canonical`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use consilience_canonical::{Canonical, Weights};
 use consilience_store::Card;
@@ -57,19 +57,7 @@ impl CanonicaliseCommand {
 		let card: Card = serde_json::from_value(value).map_err(|e| format!("the card: {e}"))?;
 		let (bytes, nodes) = (canonical.bytes(), canonical.nodes());
 		let architecture = canonical.architecture().to_owned();
-		let bar = if self.format.json {
-			ProgressBar::hidden()
-		} else {
-			ProgressBar::new(bytes)
-		};
-		bar.set_style(
-			ProgressStyle::with_template("writing weights {wide_bar} {bytes}/{total_bytes} {eta}")
-				.expect("the template is well-formed; qed"),
-		);
-		canonical
-			.write(&self.out, &mut |n| bar.inc(n))
-			.map_err(|e| e.to_string())?;
-		bar.finish_and_clear();
+		write(canonical, &self.out, self.format)?;
 		let summary = json!({
 			"name": card.name,
 			"architecture": architecture,
@@ -91,4 +79,20 @@ impl CanonicaliseCommand {
 		});
 		Ok(())
 	}
+}
+
+/// Writes the folder, showing progress.
+pub(super) fn write(canonical: Canonical, out: &Path, format: Format) -> Result<()> {
+	let bar = if format.json {
+		ProgressBar::hidden()
+	} else {
+		ProgressBar::new(canonical.bytes())
+	};
+	bar.set_style(
+		ProgressStyle::with_template("writing weights {wide_bar} {bytes}/{total_bytes} {eta}")
+			.expect("the template is well-formed; qed"),
+	);
+	let written = canonical.write(out, &mut |n| bar.inc(n));
+	bar.finish_and_clear();
+	written.map_err(|e| e.to_string())
 }

@@ -8,6 +8,7 @@ pub(crate) mod calibrate;
 mod canonicalise;
 mod chain;
 mod confine;
+mod draft;
 mod engine;
 mod exactness;
 mod failure;

@@ -12,7 +12,8 @@ use consilience_engine::{
 use consilience_primitives::{evidence::Evidence, manifest::Manifest, request::Output, ModelId};
 use consilience_runtime::RuntimeEvent;
 use consilience_store::{
-	open_inference::from_tensor, Import, Measured, Progress, Runner, Signature, Store, StoredModel,
+	open_inference::from_tensor, Import, Inspected, Measured, Progress, Runner, Signature, Store,
+	StoredModel,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use jsonrpsee::rpc_params;
@@ -24,6 +25,7 @@ use super::{
 	canonicalise::CanonicaliseCommand,
 	chain::{self, Chain},
 	confine, csl,
+	draft::{self, DraftCommand},
 	exactness::{self, ExactnessCommand},
 	input::InputArguments,
 	watch, Format, NodeAddress, Result, Signer,
@@ -35,10 +37,11 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 /// Models on this machine and on chain.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ModelCommand {
-	/// Check a model's folder and put it into the store.
+	/// Check a model and put it into the store.
 	Import {
-		/// Folder with a manifest.json, or with a card (model.json) that says what the model is.
-		folder: PathBuf,
+		/// Folder with a manifest.json, or with a card (model.json) that says what the model is. Without a card: a folder in the
+		/// hub's ONNX layout or an ONNX file, for which one is drafted, or a GGUF file, which is canonicalised.
+		source: PathBuf,
 		/// Print the manifest, and leave the store as it is.
 		#[arg(long)]
 		dry_run: bool,
@@ -51,6 +54,8 @@ pub(crate) enum ModelCommand {
 		#[command(flatten)]
 		format: Format,
 	},
+	/// Write a first card for an ONNX file or a folder in the hub's ONNX layout: to look at, to calibrate, and to import.
+	Draft(DraftCommand),
 	/// Turn a published language model into a canonical graph of the exact class, in a folder that import takes.
 	Canonicalise(CanonicaliseCommand),
 	/// Run a model in every honest way, and say whether it is of the exact class or which operator broke the bits.
@@ -175,13 +180,25 @@ impl InProcess {
 	}
 }
 
+impl InProcess {
+	/// What a graph takes and gives, and with what it was read.
+	pub(super) fn inspect(&self, graph: &Path) -> std::result::Result<Inspected, String> {
+		let info = self.engine.inspect(graph).map_err(|e| e.to_string())?;
+		let onnxruntime = self.engine.onnxruntime().map_err(|e| e.to_string())?;
+		Ok(Inspected {
+			signature: Signature {
+				inputs: info.inputs,
+				outputs: info.outputs,
+			},
+			opset: info.opset,
+			onnxruntime: onnxruntime.into(),
+		})
+	}
+}
+
 impl Runner for InProcess {
 	fn signature(&self, graph: &Path) -> std::result::Result<Signature, String> {
-		let info = self.engine.inspect(graph).map_err(|e| e.to_string())?;
-		Ok(Signature {
-			inputs: info.inputs,
-			outputs: info.outputs,
-		})
+		Ok(self.inspect(graph)?.signature)
 	}
 
 	fn reference(
@@ -371,17 +388,20 @@ impl ModelCommand {
 
 	fn execute(&self) -> Result<()> {
 		match self {
-			Self::Import { folder, .. } if !confine::is_confined() => {
-				confine::run(&folder.display().to_string(), LONGEST)
+			Self::Import { source, .. } | Self::Draft(DraftCommand { source, .. })
+				if !confine::is_confined() =>
+			{
+				confine::run(&source.display().to_string(), LONGEST)
 			}
 			Self::Run { model, .. } if !confine::is_confined() => confine::run(model, LONGEST),
 			Self::Import {
-				folder,
+				source,
 				dry_run,
 				no_measure,
 				store,
 				format,
-			} => import(folder, *dry_run, !no_measure, store, *format),
+			} => import(source, *dry_run, !no_measure, store, *format),
+			Self::Draft(command) => command.run(),
 			Self::Canonicalise(command) => command.run(),
 			Self::Exactness(command) => command.run(),
 			Self::List { store, format } => {
@@ -451,13 +471,26 @@ fn wait(command: impl std::future::Future<Output = Result<()>>) -> Result<()> {
 }
 
 fn import(
-	folder: &Path,
+	source: &Path,
 	dry_run: bool,
 	measures: bool,
 	store: &StoreArguments,
 	format: Format,
 ) -> Result<()> {
-	let (import, bar) = read_folder(folder, None, measures, format)?;
+	let described = ["manifest.json", "model.json"];
+	let (drafted, read);
+	if described.iter().any(|file| source.join(file).is_file()) {
+		drafted = None;
+		read = read_folder(source, None, measures, format)?;
+	} else {
+		let engine = InProcess::new(measures, Provider::Cpu)?;
+		let made = draft::prepare(source, &engine, &store.open()?, format)?;
+		read = read_folder(&made.folder, Some(&engine), measures, format)
+			.map_err(|why| made.explain(why, source))?;
+		drafted = Some(made);
+	}
+	let folder = drafted.as_ref().map_or(source, |made| &made.folder);
+	let (import, bar) = read;
 	let manifest = import.manifest.clone();
 	let measured = import.measured.clone();
 	// Who wrote a manifest has measured; its hash stands for that.

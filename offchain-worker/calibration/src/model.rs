@@ -55,9 +55,9 @@ impl Model {
 			beyond_profile: true,
 			..Default::default()
 		})?;
-		let import = Import::read(folder, &InProcess(engine), &mut |_| ())?;
+		let manifest = Import::to_calibrate(folder, &InProcess(engine), &mut |_| ())?;
 		let folder = std::fs::canonicalize(folder).map_err(CalibrationError::io(folder))?;
-		let tokenizer = match &import.manifest.task {
+		let tokenizer = match &manifest.task {
 			TaskDetails::TextGeneration { tokenizer, .. } => {
 				let path = folder.join(tokenizer);
 				Some(
@@ -70,8 +70,8 @@ impl Model {
 			_ => None,
 		};
 		Ok(Self {
-			name: import.manifest.name.clone(),
-			manifest: import.manifest,
+			name: manifest.name.clone(),
+			manifest,
 			folder,
 			tokenizer,
 		})

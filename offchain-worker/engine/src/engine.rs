@@ -302,6 +302,11 @@ impl Engine {
 		Graph::load(graph, 1, "disable", Placement::default())?.info()
 	}
 
+	/// Version of the ONNX Runtime in this process.
+	pub fn onnxruntime(&self) -> Result<&'static str, EngineError> {
+		library::version()
+	}
+
 	/// Loads a model whose manifest is `manifest.json` in its folder. The caller has checked the files' hashes.
 	pub fn load(&self, folder: &Path) -> Result<ModelId, EngineError> {
 		let path = folder.join("manifest.json");

@@ -23,7 +23,7 @@ use consilience_primitives::{
 };
 use polkadot_sdk::sp_core::H256;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{json, Map, Value};
 
 use crate::open_inference::{self, JsonTensor};
 
@@ -212,6 +212,26 @@ impl Card {
 			NumericClass::Tolerant => (),
 		}
 		serde_json::from_value(Value::Object(policy)).map_err(|e| format!("policy: {e}"))
+	}
+
+	/// Gives a card without thresholds some that let nothing pass, under which evidence can be taken to measure what they are to be.
+	pub(crate) fn let_nothing_pass(&mut self) {
+		let (positions, entries, fraction_bits) = match self.task {
+			Task::TextGeneration => (16, 2, 13),
+			Task::Embedding => (32, 1, 17),
+			Task::Tensor => (64, 1, 16),
+		};
+		let nothing = json!({ "mean": 0, "max": 0, "margin_max": 0, "margin_mean": 0 });
+		for (key, value) in [
+			("positions", positions.into()),
+			("entries", entries.into()),
+			("fraction_bits", fraction_bits.into()),
+			("accept", nothing.clone()),
+			("fraud", nothing),
+			("min_verifiers", 2.into()),
+		] {
+			self.policy.entry(key).or_insert(value);
+		}
 	}
 
 	/// The manifest of these files, sorted by path, for a model of this class. The output and evidence of its reference are empty

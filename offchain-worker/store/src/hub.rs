@@ -59,7 +59,7 @@ pub(crate) fn complete(folder: &Path, details: &mut Map<String, Value>) -> Resul
 }
 
 /// A JSON object, empty where the file is missing.
-fn read(folder: &Path, name: &str) -> Result<Map<String, Value>, String> {
+pub(crate) fn read(folder: &Path, name: &str) -> Result<Map<String, Value>, String> {
 	let path = folder.join(name);
 	if !path.is_file() {
 		return Ok(Map::new());

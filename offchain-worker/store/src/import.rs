@@ -30,10 +30,10 @@ const MAX_BYTES: u64 = 64 << 30;
 /// Most bytes of a manifest or card: the hashes of the largest model take 5 MB.
 const MAX_JSON: u64 = 16 << 20;
 /// Most bytes of a graph without its external data: what a protocol buffer may have.
-const MAX_GRAPH: u64 = 2 << 30;
+pub(crate) const MAX_GRAPH: u64 = 2 << 30;
 
 /// Name of the card in a bare folder.
-const CARD: &str = "model.json";
+pub(crate) const CARD: &str = "model.json";
 
 /// What running a model in many ways has shown of its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub enum Progress {
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
 	/// The folder has neither a manifest nor a card.
-	#[error("{0}: neither manifest.json nor model.json is there; write a card (model.json) that says what the model is")]
+	#[error("{0}: neither manifest.json nor model.json is there; `consilience model draft` writes a first card (model.json), which says what the model is")]
 	NoCard(PathBuf),
 	/// `model.json` or `manifest.json` cannot be read.
 	#[error("{path}: {why}")]
@@ -233,27 +233,54 @@ impl Import {
 		runner: &dyn Runner,
 		progress: &mut dyn FnMut(Progress),
 	) -> Result<Self, ImportError> {
-		let hashed = Hashed::read(folder, runner, progress)?;
-		let (class, measured) = hashed.class(runner, progress)?;
-		let mut manifest = hashed.manifest(class)?;
-		progress(Progress::Reference);
-		let (output, evidence) = runner
-			.reference(&hashed.folder, &manifest)
-			.map_err(|why| hashed.model_error(why))?;
-		manifest.reference.output = output_hash(&output);
-		manifest.reference.evidence = evidence;
-		manifest.validate()?;
-		Ok(Self {
-			folder: hashed.folder,
-			shared: false,
-			manifest,
-			price: Some(hashed.card.price),
-			measured,
-		})
+		Hashed::read(folder, runner, progress)?.run(runner, progress)
+	}
+
+	/// Reads a folder as [`Self::read`] does, to measure its thresholds: where its card has none, the manifest's let nothing pass.
+	/// What is read so is not for a store.
+	pub fn to_calibrate(
+		folder: &Path,
+		runner: &dyn Runner,
+		progress: &mut dyn FnMut(Progress),
+	) -> Result<Manifest, ImportError> {
+		let folder = canonical(folder)?;
+		if folder.join(MANIFEST).is_file() {
+			return Self::read_manifest(folder, progress).map(|import| import.manifest);
+		}
+		let mut hashed = Hashed::read(folder, runner, progress)?;
+		if hashed.stated != Some(NumericClass::Exact) {
+			hashed.card.let_nothing_pass();
+			hashed.stated = Some(NumericClass::Tolerant);
+		}
+		hashed.run(runner, progress).map(|import| import.manifest)
 	}
 }
 
 impl Hashed {
+	/// Measures the class, and runs the reference.
+	fn run(
+		self,
+		runner: &dyn Runner,
+		progress: &mut dyn FnMut(Progress),
+	) -> Result<Import, ImportError> {
+		let (class, measured) = self.class(runner, progress)?;
+		let mut manifest = self.manifest(class)?;
+		progress(Progress::Reference);
+		let (output, evidence) = runner
+			.reference(&self.folder, &manifest)
+			.map_err(|why| self.model_error(why))?;
+		manifest.reference.output = output_hash(&output);
+		manifest.reference.evidence = evidence;
+		manifest.validate()?;
+		Ok(Import {
+			folder: self.folder,
+			shared: false,
+			manifest,
+			price: Some(self.card.price),
+			measured,
+		})
+	}
+
 	/// Reads a card and hashes the files that it names, before anything parses them.
 	fn read(
 		folder: PathBuf,
@@ -439,7 +466,7 @@ impl Import {
 	}
 }
 
-fn canonical(folder: &Path) -> Result<PathBuf, ImportError> {
+pub(crate) fn canonical(folder: &Path) -> Result<PathBuf, ImportError> {
 	fs::canonicalize(folder).map_err(|e| ImportError::BadFile {
 		path: folder.into(),
 		why: e.to_string(),
@@ -521,7 +548,7 @@ fn check_graph(folder: &Path, graph: &str, files: &[File]) -> Result<(), ImportE
 }
 
 /// The file of this name, if it is a plain file inside the folder.
-fn inside(folder: &Path, name: &str) -> Result<PathBuf, ImportError> {
+pub(crate) fn inside(folder: &Path, name: &str) -> Result<PathBuf, ImportError> {
 	let path = folder.join(name);
 	let bad = |why: &str| ImportError::BadFile {
 		path: path.clone(),
@@ -547,7 +574,7 @@ fn inside(folder: &Path, name: &str) -> Result<PathBuf, ImportError> {
 }
 
 /// Copies a file; with `share`, links it where the file system can.
-fn copy(from: &Path, to: &Path, share: bool) -> io::Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path, share: bool) -> io::Result<()> {
 	// A link to a link would keep the author's path.
 	let real = fs::canonicalize(from)?;
 	if share && fs::hard_link(&real, to).is_ok() {
@@ -557,7 +584,7 @@ fn copy(from: &Path, to: &Path, share: bool) -> io::Result<()> {
 }
 
 /// A file's bytes, if they are no more than this.
-fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+pub(crate) fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, String> {
 	let size = fs::metadata(path).map_err(|e| e.to_string())?.len();
 	if size > most {
 		return Err(format!("{size} bytes; the most are {most}"));
@@ -574,7 +601,7 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ImportErr
 	serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
 }
 
-fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), StoreError> {
+pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), StoreError> {
 	let bytes = serde_json::to_vec_pretty(value).map_err(|e| StoreError::Damaged {
 		path: path.into(),
 		why: e.to_string(),

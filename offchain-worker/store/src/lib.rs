@@ -11,6 +11,7 @@
 //! engine, in whatever process it runs, has loaded it and reproduced nothing but what was hashed.
 
 mod card;
+mod draft;
 mod hash;
 mod hub;
 mod import;
@@ -19,6 +20,7 @@ pub mod open_inference;
 mod store;
 
 pub use card::{Card, CardReference, Signature};
+pub use draft::{Draft, Inspected};
 pub use hash::{hash_file, verify_file};
 pub use import::{Import, ImportError, Measured, Progress, Runner};
 pub use store::{Store, StoreError, StoredModel};
