@@ -34,6 +34,9 @@ pub type Header = consilience_runtime::Header;
 
 type AccountInfo = frame_system::AccountInfo<Nonce, pallet_balances::AccountData<Balance>>;
 
+/// How often a transaction is signed anew.
+const ATTEMPTS: usize = 5;
+
 /// A transaction in a block.
 #[derive(Debug)]
 pub struct Included {
@@ -234,7 +237,9 @@ impl Client {
 		call: RuntimeCall,
 	) -> Result<Included, String> {
 		let genesis = self.hash(0).await;
+		let mut attempts = 0;
 		let (bytes, mut updates) = loop {
+			attempts += 1;
 			let bytes = self.sign(pair, call.clone(), genesis).await;
 			let sent: Result<Subscription<serde_json::Value>, _> = self
 				.rpc
@@ -248,7 +253,8 @@ impl Client {
 				Ok(updates) => break (bytes, updates),
 				// The nonce was read of another block than it was checked against.
 				Err(ClientError::Call(e))
-					if e.data().is_some_and(|d| d.get().contains("outdated")) =>
+					if attempts < ATTEMPTS
+						&& e.data().is_some_and(|d| d.get().contains("outdated")) =>
 				{
 					let best: Header = self.call("chain_getHeader", rpc_params![]).await;
 					self.await_head("another block", false, |h| h != &best)

@@ -32,6 +32,11 @@ async fn a_bare_file_becomes_a_model_once_its_thresholds_are_known() {
 		assert!(refused.contains(part), "{part}: {refused}");
 	}
 	assert!(!refused.contains(".import-"), "{refused}");
+	let without = ["model", "import", "--no-measure", "--base-path", &base];
+	let refused = cli(without.iter().copied().chain([text(&bare).as_str()]))
+		.await
+		.expect_err("nobody says of which class it is");
+	assert!(refused.contains("consilience model draft"), "{refused}");
 	let left = fs::read_dir(folder.path().join("base/models")).expect("the store is there");
 	assert_eq!(left.count(), 0, "nothing is left of what was refused");
 

@@ -104,9 +104,8 @@ async fn against_one(
 	let prompts = prompts(0, questions);
 	let mut story = Story::ask(client, REQUESTER, trial.model, &prompts, 2).await;
 	story.committees_drawn(client).await;
-	for index in others {
-		let node = &trial.network.nodes[index];
-		let served = node.client.rpc.serve(trial.model).await;
+	let serving = others.map(|index| trial.network.nodes[index].client.rpc.serve(trial.model));
+	for served in futures::future::join_all(serving).await {
 		served.expect("a stored model can be served");
 	}
 	story.to_the_end(client).await;
@@ -424,14 +423,12 @@ async fn old_answers_are_no_answers_and_withheld_evidence_is_none() {
 		(&silent, &[OffenceKind::WithheldReveal]),
 	];
 	only_these_are_reported(&stories, &allowed);
-	// What it answered afresh, the first and whatever ran beside it, was no lie, and is final.
+	// What it answered afresh, the first and whatever ran beside it, was no lie, and is final; unless a fork without that answer won,
+	// where even the first is repeated.
 	let found: BTreeSet<_> = reported(&stories, &replayer)
 		.into_iter()
 		.map(|r| r.0)
 		.collect();
-	let answered = executed(&stories, &replayer);
-	let honest: BTreeSet<_> = answered.difference(&found).copied().collect();
-	assert!(!honest.is_empty(), "{answered:?}");
 	exactly_these_are_rejected(&stories, &found);
 	let withheld = withheld(&stories);
 	assert!(withheld.iter().all(|(_, m)| *m == silent), "{withheld:?}");

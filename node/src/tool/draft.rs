@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use consilience_canonical::{Canonical, Weights};
 use consilience_engine::Provider;
+use consilience_primitives::model::NumericClass;
 use consilience_store::{Draft, Store};
 use serde_json::json;
 
@@ -69,50 +70,68 @@ fn calibrate(folder: &str) -> String {
 /// A folder with a card, made of what has none.
 pub(super) struct Made {
 	pub(super) folder: PathBuf,
+	/// Whether its card is a draft, rather than that of a canonical graph.
+	drafted: bool,
 	_place: tempfile::TempDir,
 }
 
-/// Makes a folder with a card of what has none, beside the store's models, where there is room for one.
+/// Makes a folder with a card of what has none: beside the store's models, where there is room for one, or where temporary files
+/// are.
 pub(super) fn prepare(
 	source: &Path,
 	engine: &InProcess,
-	store: &Store,
+	store: Option<&Store>,
 	format: Format,
 ) -> Result<Made> {
-	let place = tempfile::Builder::new()
-		.prefix(".import-")
-		.tempdir_in(store.root())
-		.map_err(|e| format!("{}: {e}", store.root().display()))?;
+	let place = match store {
+		Some(store) => store.temporary().map_err(|e| e.to_string())?,
+		None => tempfile::tempdir().map_err(|e| format!("a folder for temporary files: {e}"))?,
+	};
 	let folder = place.path().join("model");
-	if source.extension().is_some_and(|e| e == "gguf") {
-		let canonical = Canonical::open(source, Weights::Fp32, None).map_err(|e| e.to_string())?;
-		canonicalise::write(canonical, &folder, format)?;
-	} else {
+	let drafted = source.extension().is_none_or(|e| e != "gguf");
+	if drafted {
 		let draft =
 			Draft::of(source, None, None, |g| engine.inspect(g)).map_err(|e| e.to_string())?;
+		if draft.card.class == Some(NumericClass::Tolerant) {
+			return Err(format!(
+				"{}: models of this kind are of the tolerant class, whose thresholds are measured. {}",
+				source.display(),
+				advice(source)
+			));
+		}
 		draft.write(&folder).map_err(|e| e.to_string())?;
+	} else {
+		let canonical = Canonical::open(source, Weights::Fp32, None).map_err(|e| e.to_string())?;
+		canonicalise::write(canonical, &folder, format)?;
 	}
 	Ok(Made {
 		folder,
+		drafted,
 		_place: place,
 	})
+}
+
+fn advice(source: &Path) -> String {
+	format!(
+		"It has no card yet: consilience model draft {} DIR makes a folder with one, then {}",
+		source.display(),
+		calibrate("DIR")
+	)
 }
 
 impl Made {
 	/// Why it cannot be imported, in terms of what it was made from.
 	pub(super) fn explain(&self, why: String, source: &Path) -> String {
-		let source = source.display().to_string();
 		let made = self.folder.display().to_string();
 		// The card is nowhere that its reader could look at.
 		let why = why
 			.replace(&format!("{made}/model.json: "), "")
-			.replace(&made, &source);
-		if !why.contains("tolerant class") {
-			return why;
+			.replace(&made, &source.display().to_string());
+		let of_class = ["tolerant class", "class is missing"];
+		if self.drafted && of_class.iter().any(|part| why.contains(part)) {
+			format!("{}: {why}. {}", source.display(), advice(source))
+		} else {
+			why
 		}
-		format!(
-			"{source}: {why}. It has no card yet: consilience model draft {source} DIR makes a folder with one, then {}",
-			calibrate("DIR")
-		)
 	}
 }

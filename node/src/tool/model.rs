@@ -39,8 +39,8 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 pub(crate) enum ModelCommand {
 	/// Check a model and put it into the store.
 	Import {
-		/// Folder with a manifest.json, or with a card (model.json) that says what the model is. Without a card: a folder in the
-		/// hub's ONNX layout or an ONNX file, for which one is drafted, or a GGUF file, which is canonicalised.
+		/// Folder with a manifest.json, or with a card (model.json) that says what the model is. Without a card: an ONNX file, for
+		/// which one is drafted, or a GGUF file, which is canonicalised.
 		source: PathBuf,
 		/// Print the manifest, and leave the store as it is.
 		#[arg(long)]
@@ -483,8 +483,15 @@ fn import(
 		drafted = None;
 		read = read_folder(source, None, measures, format)?;
 	} else {
+		if !source.exists() {
+			return Err(format!(
+				"{}: there is no such file or folder",
+				source.display()
+			));
+		}
 		let engine = InProcess::new(measures, Provider::Cpu)?;
-		let made = draft::prepare(source, &engine, &store.open()?, format)?;
+		let store = if dry_run { None } else { Some(store.open()?) };
+		let made = draft::prepare(source, &engine, store.as_ref(), format)?;
 		read = read_folder(&made.folder, Some(&engine), measures, format)
 			.map_err(|why| made.explain(why, source))?;
 		drafted = Some(made);

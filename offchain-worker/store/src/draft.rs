@@ -24,7 +24,7 @@ use crate::{
 	import::{canonical, copy, inside, read_file, write_json, ImportError, CARD, MAX_GRAPH},
 	onnx::external_files,
 	open_inference::JsonTensor,
-	store::StoreError,
+	store::{StoreError, MANIFEST, PRICE as PRICE_FILE},
 };
 
 /// Where exporters put a graph, the first that is there.
@@ -86,7 +86,7 @@ impl Draft {
 		name: Option<&str>,
 		inspect: impl FnOnce(&Path) -> Result<Inspected, String>,
 	) -> Result<Self, ImportError> {
-		let (folder, graph) = place(canonical(source)?, graph)?;
+		let (folder, graph) = place(source, graph)?;
 		let path = inside(&folder, &graph)?;
 		let bad = |why: String| ImportError::BadFile {
 			path: path.clone(),
@@ -102,6 +102,14 @@ impl Draft {
 			};
 			inside(&folder, &named)?;
 			files.insert(named);
+		}
+		if let Some(own) = [CARD, MANIFEST, PRICE_FILE]
+			.into_iter()
+			.find(|f| files.contains(*f))
+		{
+			return Err(bad(format!(
+				"a file of it is called {own}, which is the store's own: rename it"
+			)));
 		}
 		drop(bytes);
 		let inspected = inspect(&path).map_err(|why| ImportError::Model {
@@ -177,6 +185,13 @@ impl Draft {
 			.tempdir_in(parent)
 			.map_err(StoreError::io(parent))?;
 		self.fill(temporary.path())?;
+		// A temporary folder is its maker's alone.
+		#[cfg(unix)]
+		{
+			use std::os::unix::fs::PermissionsExt;
+			let everybody = fs::Permissions::from_mode(0o755);
+			fs::set_permissions(temporary.path(), everybody).map_err(StoreError::io(out))?;
+		}
 		let made = temporary.keep();
 		fs::rename(&made, out).map_err(|e| {
 			let _ = fs::remove_dir_all(&made);
@@ -194,17 +209,19 @@ impl Draft {
 			let from = inside(&self.folder, file)?;
 			copy(&from, &to, true).map_err(StoreError::io(&from))?;
 		}
+		// No other file has its name: that would be a link to its author's.
 		Ok(write_json(&folder.join(CARD), &self.card)?)
 	}
 }
 
 /// The folder of a model and its graph in it.
-fn place(source: PathBuf, graph: Option<&str>) -> Result<(PathBuf, String), ImportError> {
+fn place(source: &Path, graph: Option<&str>) -> Result<(PathBuf, String), ImportError> {
 	let bad = |why: String| ImportError::BadFile {
-		path: source.clone(),
+		path: source.into(),
 		why,
 	};
 	if source.is_dir() {
+		let source = canonical(source)?;
 		if let Some(graph) = graph {
 			return Ok((source, graph.into()));
 		}
@@ -232,19 +249,30 @@ fn place(source: PathBuf, graph: Option<&str>) -> Result<(PathBuf, String), Impo
 			"is a file, and a graph is named beside it: name one".into()
 		));
 	}
-	let (Some(folder), Some(Some(file))) = (
-		source.parent(),
-		source.file_name().map(|name| name.to_str()),
-	) else {
+	let Some(Some(file)) = source.file_name().map(|name| name.to_str()) else {
 		return Err(bad("the file's name is no text".into()));
 	};
-	// The hub's layout keeps graphs apart from what belongs to them.
-	match folder.parent() {
+	// The folder's real path, and the file's name in it: a link to a file elsewhere says nothing of what belongs to it.
+	let folder = match source.parent() {
+		Some(parent) if parent != Path::new("") => canonical(parent)?,
+		_ => canonical(Path::new("."))?,
+	};
+	let (folder, graph) = match folder.parent() {
+		// The hub's layout keeps graphs apart from what belongs to them.
 		Some(model) if folder.ends_with("onnx") && model.join("config.json").is_file() => {
-			Ok((model.into(), format!("onnx/{file}")))
+			(model.into(), format!("onnx/{file}"))
 		}
-		_ => Ok((folder.into(), file.into())),
+		_ => (folder, file.into()),
+	};
+	if let Some(described) = [MANIFEST, CARD]
+		.into_iter()
+		.find(|f| folder.join(f).is_file())
+	{
+		return Err(bad(format!(
+			"its folder has a {described}: import the folder"
+		)));
 	}
+	Ok((folder, graph))
 }
 
 /// ONNX files of a folder of the model.
@@ -278,7 +306,7 @@ fn title(folder: &Path, graph: &str) -> String {
 	};
 	let graph = of(Path::new(graph));
 	let name = match graph.strip_prefix("model") {
-		Some(variant) => {
+		Some(variant) if variant.is_empty() || variant.starts_with('_') => {
 			let folder = folder.file_name().map(|n| n.to_string_lossy().into_owned());
 			format!(
 				"{}{}",
@@ -286,7 +314,7 @@ fn title(folder: &Path, graph: &str) -> String {
 				variant.replace('_', "-")
 			)
 		}
-		None => graph,
+		_ => graph,
 	};
 	let mut end = name.len().min(64);
 	while !name.is_char_boundary(end) {
@@ -436,9 +464,19 @@ impl Drafting<'_> {
 				.and_then(|n| u32::try_from(n).ok())
 		};
 		let longest = hub::read(self.folder, LONGEST)?;
-		let max_tokens = number(longest.get("max_seq_length"))
-			.or_else(|| number(config.get("max_position_embeddings")))
-			.unwrap_or(512);
+		let tokenizer = hub::read(self.folder, "tokenizer_config.json")?;
+		// RoBERTa and its kin keep two positions for themselves.
+		let kept = match config.get("model_type").and_then(Value::as_str) {
+			Some("roberta" | "xlm-roberta" | "camembert") => 2,
+			_ => 0,
+		};
+		let positions = number(config.get("max_position_embeddings"));
+		let max_tokens = [
+			number(longest.get("max_seq_length")),
+			number(tokenizer.get("model_max_length")),
+			positions.map(|n| n.saturating_sub(kept)),
+		];
+		let max_tokens = max_tokens.into_iter().flatten().min().unwrap_or(512).max(1);
 		let dimensions = output.shape.last().copied().flatten();
 		let dimensions = dimensions
 			.or_else(|| number(config.get("hidden_size")))

@@ -432,10 +432,7 @@ impl Import {
 			return Ok(id);
 		}
 		progress(Progress::Copying);
-		let temporary = tempfile::Builder::new()
-			.prefix(".import-")
-			.tempdir_in(store.root())
-			.map_err(StoreError::io(store.root()))?;
+		let temporary = store.temporary()?;
 		for file in &self.manifest.files {
 			let (from, to) = (
 				self.folder.join(&file.path),

@@ -3,6 +3,7 @@
 use std::{
 	fs, io,
 	path::{Path, PathBuf},
+	time::Duration,
 };
 
 use consilience_primitives::{manifest::Manifest, model::Price, ModelId};
@@ -58,6 +59,11 @@ pub struct StoredModel {
 	pub price: Option<Price<u128>>,
 }
 
+/// What names of folders begin with whose models are not whole yet.
+const UNFINISHED: &str = ".import-";
+/// Age at which nobody works in such a folder any more; an import takes an hour at most.
+const ABANDONED: Duration = Duration::from_secs(24 * 3_600);
+
 /// Models on disk.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -76,6 +82,23 @@ impl Store {
 	/// The store's folder.
 	pub fn root(&self) -> &Path {
 		&self.root
+	}
+
+	/// A folder for a model that is not whole yet. Those of imports that were ended from outside, and are a day old, are removed.
+	pub fn temporary(&self) -> Result<tempfile::TempDir, StoreError> {
+		let io = StoreError::io(&self.root);
+		for entry in fs::read_dir(&self.root).map_err(io)?.flatten() {
+			let is_import = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+			let age = entry.metadata().and_then(|m| m.modified()).ok();
+			let age = age.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+			if is_import && age > ABANDONED {
+				let _ = fs::remove_dir_all(entry.path());
+			}
+		}
+		tempfile::Builder::new()
+			.prefix(UNFINISHED)
+			.tempdir_in(&self.root)
+			.map_err(StoreError::io(&self.root))
 	}
 
 	/// Where a model's folder is or would be.

@@ -172,6 +172,16 @@ fn embeddings_are_pooled_as_the_hub_says() {
 	let error = pooled(json!({"pooling_mode_max_tokens": true}), "[]").unwrap_err();
 	assert!(error.contains("1_Pooling/config.json"), "{error}");
 
+	// Positions that RoBERTa keeps for itself hold no token.
+	let config = json!({"model_type": "xlm-roberta", "max_position_embeddings": 514});
+	let folder = hub(&[
+		("tokenizer.json", "{}".into()),
+		("config.json", config.to_string()),
+	]);
+	let graph = vectors("token_embeddings", &[None, None, Some(8)]);
+	let card = draft(folder.path(), graph).unwrap().card;
+	assert_eq!(card.details["max_tokens"], 512);
+
 	let folder = hub(&[("tokenizer.json", "{}".into())]);
 	let graph = vectors("sentence_embedding", &[None, Some(8)]);
 	let card = draft(folder.path(), graph).unwrap().card;
@@ -265,6 +275,25 @@ fn what_cannot_be_a_model_is_refused_with_its_reason() {
 		error.contains("x: 20000 elements of FP32") && error.contains("65536 bytes"),
 		"{error}"
 	);
+	// A link to the author's card or to a manifest would be written through, or believed.
+	for own in ["model.json", "manifest.json", "price.json"] {
+		fs::write(folder.path().join("a.onnx"), onnx(own)).unwrap();
+		fs::write(folder.path().join(own), "mine").unwrap();
+		assert!(refused(folder.path(), None).contains("the store's own"));
+		fs::remove_file(folder.path().join(own)).unwrap();
+	}
+	let described = folder.path().join("model.json");
+	fs::write(&described, "{}").unwrap();
+	assert!(refused(&folder.path().join("a.onnx"), None).contains("import the folder"));
+	fs::remove_file(described).unwrap();
+	fs::write(folder.path().join("a.onnx"), onnx("w")).unwrap();
+	#[cfg(unix)]
+	{
+		let elsewhere = tempfile::tempdir().unwrap();
+		let link = elsewhere.path().join("link.onnx");
+		std::os::unix::fs::symlink(folder.path().join("a.onnx"), &link).unwrap();
+		assert!(refused(&link, None).contains("leads out of the model's folder"));
+	}
 	fs::write(folder.path().join("b.onnx"), onnx("w")).unwrap();
 	let error = refused(folder.path(), None);
 	assert!(

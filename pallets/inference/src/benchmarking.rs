@@ -864,8 +864,7 @@ mod benchmarks {
 		});
 		let who: T::AccountId = account("validator", serving::<T>() - 1, 0);
 		T::Currency::increase_balance(&who, T::AppealBond::get(), Precision::Exact)?;
-		let open = Requests::<T>::get(id).ok_or("no request")?;
-		crowd::<T>(Pallet::<T>::jury_patience(&open));
+		crowd::<T>(T::DrawPatience::get());
 		#[extrinsic_call]
 		_(RawOrigin::Signed(who), id);
 		assert_eq!(state::<T>(id), Some(RequestState::Disputed));

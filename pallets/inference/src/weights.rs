@@ -4,6 +4,7 @@
 //! database accesses are those of the longest path through each piece of code, priced by the runtime's own `DbWeight`;
 //! execution time allows 10 µs for every access and 5 ns for every byte.
 
+use consilience_primitives::tensor::{MAX_TENSORS, MAX_TENSOR_BYTES};
 use polkadot_sdk::{
 	frame_support::{traits::Get, weights::Weight},
 	frame_system,
@@ -37,7 +38,7 @@ pub trait WeightInfo {
 	/// Comparing the evidence of a jury of so many members, and ending the dispute; the output is counted by
 	/// [`WeightInfo::read_output`].
 	fn judge(jurors: u32) -> Weight;
-	/// Reading an output of so many bytes, and hashing it.
+	/// Reading an output of so many bytes, and taking its evidence.
 	fn read_output(bytes: u32) -> Weight;
 	/// One late jury, which judges without those who are late.
 	fn late_jury() -> Weight;
@@ -75,6 +76,9 @@ const COMMITTEE: u64 = 16;
 
 /// The largest jury of the runtime.
 const JURORS: u32 = 32;
+
+/// Bytes of the largest output.
+const LARGEST_OUTPUT: u32 = MAX_TENSORS * MAX_TENSOR_BYTES;
 
 /// So many reads and writes, and bytes to hash, copy or compare.
 fn counted<T: frame_system::Config>(reads: u64, writes: u64, bytes: u32) -> Weight {
@@ -128,7 +132,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	}
 
 	fn settle(members: u32) -> Weight {
-		counted::<T>(14, 14, 0)
+		// Paid, or sent to a jury.
+		counted::<T>(14 + SEARCH, 14, 0)
 			.saturating_add(counted::<T>(4, 4, 2_000).saturating_mul(members.into()))
 	}
 
@@ -148,11 +153,15 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	}
 
 	fn read_output(bytes: u32) -> Weight {
+		// The sketch of half-precision numbers: 17.5 ns a byte as WebAssembly, measured beside other work.
 		counted::<T>(1, 0, bytes)
+			.saturating_add(Weight::from_parts(15_000, 0).saturating_mul(bytes.into()))
 	}
 
 	fn late_jury() -> Weight {
-		counted::<T>(10 + SEARCH, 10, 0).saturating_add(Self::judge(JURORS))
+		counted::<T>(10 + SEARCH, 10, 0)
+			.saturating_add(Self::judge(JURORS))
+			.saturating_add(Self::read_output(LARGEST_OUTPUT))
 	}
 
 	fn prune() -> Weight {

@@ -138,9 +138,14 @@ impl<T: Config> Pallet<T> {
 			return;
 		};
 		let parent = frame_system::Pallet::<T>::parent_hash();
-		let (mut left, mut failed, mut drawn) = (Vec::with_capacity(pending.len()), Vec::new(), 0);
+		let (mut left, mut failed, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
+		let mut drawn = 0;
 		for entry in pending {
-			if entry.since >= now || drawn >= T::MaxPerBlock::get() {
+			if entry.since >= now {
+				fresh.push(entry);
+				continue;
+			}
+			if drawn >= T::MaxPerBlock::get() {
 				left.push(entry);
 				continue;
 			}
@@ -150,8 +155,10 @@ impl<T: Config> Pallet<T> {
 				failed.push(entry);
 			}
 		}
-		// Those that could not be drawn go behind those that were not tried, so that they do not keep the others waiting.
+		// Those that could not be drawn go behind those that were not tried, so that they do not keep the others waiting, and before
+		// those that came later, who would take what becomes free.
 		left.append(&mut failed);
+		left.append(&mut fresh);
 		PendingDraws::<T>::put(polkadot_sdk::frame_support::BoundedVec::truncate_from(left));
 	}
 

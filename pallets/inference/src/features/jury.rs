@@ -68,8 +68,7 @@ impl<T: Config> Pallet<T> {
 		}
 		request.state = RequestState::Disputed;
 		request.appealable_until = None;
-		let patience = Self::jury_patience(&request);
-		Self::schedule(now, patience, id, &mut request);
+		Self::schedule(now, T::DrawPatience::get(), id, &mut request);
 		Requests::<T>::insert(id, request);
 		Juries::<T>::insert(
 			id,
@@ -80,16 +79,6 @@ impl<T: Config> Pallet<T> {
 		);
 		Self::queue_draw(id);
 		Self::deposit_event(Event::RequestDisputed { request: id });
-	}
-
-	/// Blocks that a dispute waits for a jury before it ends undecided. Whoever sits in other juries when it begins is free again
-	/// within that time: more disputes than there are seats must not save a liar.
-	pub(crate) fn jury_patience(request: &RequestOf<T>) -> BlockNumberFor<T> {
-		let measuring = Models::<T>::get(request.model)
-			.map(|m| m.spec.time.answer_blocks(request.max_output_units))
-			.unwrap_or_default();
-		let sitting = T::RevealBlocks::get().saturating_add(measuring.saturating_mul(2).into());
-		T::DrawPatience::get().saturating_add(sitting)
 	}
 
 	/// The executor and the members of its round.
@@ -187,6 +176,13 @@ impl<T: Config> Pallet<T> {
 			return;
 		};
 		let Some(round) = &mut jury.round else {
+			// The seats are taken, or no block had randomness. Every jury ends, and whoever waits longest is drawn first: more
+			// disputes than seats must not save a liar.
+			if Self::is_jury(&Self::serving(&request).collect::<Vec<_>>(), &parties) {
+				Self::schedule(now, T::DrawPatience::get(), id, &mut request);
+				Requests::<T>::insert(id, &request);
+				return;
+			}
 			return Self::undecided(id, request);
 		};
 		let phase = round.phase;
