@@ -178,9 +178,7 @@ impl InProcess {
 		.map_err(|e| e.to_string())?;
 		Ok(Self { engine, measures })
 	}
-}
 
-impl InProcess {
 	/// What a graph takes and gives, and with what it was read.
 	pub(super) fn inspect(&self, graph: &Path) -> std::result::Result<Inspected, String> {
 		let info = self.engine.inspect(graph).map_err(|e| e.to_string())?;

@@ -13,7 +13,7 @@ use std::{
 use consilience_primitives::{
 	manifest::Numerics,
 	model::{Limits, NumericClass, Price, Task, TimeLimit},
-	request::{MAX_TEXT, MAX_TOKENS},
+	request::{Role, MAX_TEXT, MAX_TOKENS},
 	tensor::{DataType, NamedSpec, MAX_TENSOR_BYTES},
 };
 use serde_json::{json, Map, Value};
@@ -21,8 +21,7 @@ use serde_json::{json, Map, Value};
 use crate::{
 	card::{Card, CardReference, Signature},
 	hub,
-	import::{canonical, copy, inside, read_file, write_json, ImportError, CARD, MAX_GRAPH},
-	onnx::external_files,
+	import::{canonical, copy, inside, weights, write_json, ImportError, CARD},
 	open_inference::JsonTensor,
 	store::{StoreError, MANIFEST, PRICE as PRICE_FILE},
 };
@@ -92,14 +91,8 @@ impl Draft {
 			path: path.clone(),
 			why,
 		};
-		let bytes = read_file(&path, MAX_GRAPH).map_err(bad)?;
 		let mut files = BTreeSet::from([graph.clone()]);
-		let parent = graph.rsplit_once('/').map_or("", |(parent, _)| parent);
-		for location in external_files(&bytes).map_err(bad)? {
-			let named = match parent {
-				"" => location,
-				parent => format!("{parent}/{location}"),
-			};
+		for (_, named) in weights(&folder, &graph)? {
 			inside(&folder, &named)?;
 			files.insert(named);
 		}
@@ -111,7 +104,6 @@ impl Draft {
 				"a file of it is called {own}, which is the store's own: rename it"
 			)));
 		}
-		drop(bytes);
 		let inspected = inspect(&path).map_err(|why| ImportError::Model {
 			graph: path.clone(),
 			why,
@@ -200,7 +192,7 @@ impl Draft {
 	}
 
 	/// Puts the card and its files into an empty folder.
-	pub fn fill(&self, folder: &Path) -> Result<(), ImportError> {
+	fn fill(&self, folder: &Path) -> Result<(), ImportError> {
 		for file in &self.card.files {
 			let to = folder.join(file);
 			if let Some(parent) = to.parent() {
@@ -422,10 +414,7 @@ impl Drafting<'_> {
 			units_per_block: if bytes <= SMALL { 4 } else { 1 },
 			reference: if chat {
 				CardReference::Chat {
-					messages: vec![(
-						consilience_primitives::request::Role::User,
-						"What is the capital of France?".into(),
-					)],
+					messages: vec![(Role::User, "What is the capital of France?".into())],
 					max_tokens: 16.min(answer),
 				}
 			} else {

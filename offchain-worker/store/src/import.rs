@@ -30,7 +30,7 @@ const MAX_BYTES: u64 = 64 << 30;
 /// Most bytes of a manifest or card: the hashes of the largest model take 5 MB.
 const MAX_JSON: u64 = 16 << 20;
 /// Most bytes of a graph without its external data: what a protocol buffer may have.
-pub(crate) const MAX_GRAPH: u64 = 2 << 30;
+const MAX_GRAPH: u64 = 2 << 30;
 
 /// Name of the card in a bare folder.
 pub(crate) const CARD: &str = "model.json";
@@ -174,11 +174,9 @@ impl Import {
 		runner: &dyn Runner,
 		progress: &mut dyn FnMut(Progress),
 	) -> Result<Self, ImportError> {
-		let folder = canonical(folder)?;
-		if folder.join(MANIFEST).is_file() {
-			Self::read_manifest(folder, progress)
-		} else {
-			Self::read_card(folder, runner, progress)
+		match Opened::read(folder, runner, progress)? {
+			Opened::Manifest(import) => Ok(*import),
+			Opened::Card(hashed) => hashed.run(runner, progress),
 		}
 	}
 
@@ -215,25 +213,16 @@ impl Import {
 		runner: &dyn Runner,
 		progress: &mut dyn FnMut(Progress),
 	) -> Result<Manifest, ImportError> {
-		let folder = canonical(folder)?;
-		if folder.join(MANIFEST).is_file() {
-			return Self::read_manifest(folder, progress).map(|import| import.manifest);
-		}
-		let hashed = Hashed::read(folder, runner, progress)?;
+		let hashed = match Opened::read(folder, runner, progress)? {
+			Opened::Manifest(import) => return Ok(import.manifest),
+			Opened::Card(hashed) => *hashed,
+		};
 		let at_best = if hashed.only_cpu() {
 			NumericClass::Exact
 		} else {
 			NumericClass::Tolerant
 		};
 		hashed.manifest(hashed.stated.unwrap_or(at_best))
-	}
-
-	fn read_card(
-		folder: PathBuf,
-		runner: &dyn Runner,
-		progress: &mut dyn FnMut(Progress),
-	) -> Result<Self, ImportError> {
-		Hashed::read(folder, runner, progress)?.run(runner, progress)
 	}
 
 	/// Reads a folder as [`Self::read`] does, to measure its thresholds: where its card has none, the manifest's let nothing pass.
@@ -243,16 +232,38 @@ impl Import {
 		runner: &dyn Runner,
 		progress: &mut dyn FnMut(Progress),
 	) -> Result<Manifest, ImportError> {
-		let folder = canonical(folder)?;
-		if folder.join(MANIFEST).is_file() {
-			return Self::read_manifest(folder, progress).map(|import| import.manifest);
-		}
-		let mut hashed = Hashed::read(folder, runner, progress)?;
+		let mut hashed = match Opened::read(folder, runner, progress)? {
+			Opened::Manifest(import) => return Ok(import.manifest),
+			Opened::Card(hashed) => *hashed,
+		};
 		if hashed.stated != Some(NumericClass::Exact) {
 			hashed.card.let_nothing_pass();
 			hashed.stated = Some(NumericClass::Tolerant);
 		}
 		hashed.run(runner, progress).map(|import| import.manifest)
+	}
+}
+
+/// A folder whose files were looked at, and nothing run.
+enum Opened {
+	/// They are what its manifest says.
+	Manifest(Box<Import>),
+	/// It has a card, and they were hashed.
+	Card(Box<Hashed>),
+}
+
+impl Opened {
+	fn read(
+		folder: &Path,
+		runner: &dyn Runner,
+		progress: &mut dyn FnMut(Progress),
+	) -> Result<Self, ImportError> {
+		let folder = canonical(folder)?;
+		if folder.join(MANIFEST).is_file() {
+			Import::read_manifest(folder, progress).map(|import| Self::Manifest(Box::new(import)))
+		} else {
+			Hashed::read(folder, runner, progress).map(|hashed| Self::Card(Box::new(hashed)))
+		}
 	}
 }
 
@@ -522,26 +533,33 @@ fn check_limits(path: &Path, manifest: &Manifest) -> Result<(), ImportError> {
 
 /// Checks that the graph keeps its weights in files of the model and nowhere else.
 fn check_graph(folder: &Path, graph: &str, files: &[File]) -> Result<(), ImportError> {
-	let path = inside(folder, graph)?;
-	let bad = |why: String| ImportError::BadFile {
-		path: path.clone(),
-		why,
-	};
-	let bytes = read_file(&path, MAX_GRAPH).map_err(bad)?;
-	let parent = graph.rsplit_once('/').map_or("", |(parent, _)| parent);
-	for location in external_files(&bytes).map_err(bad)? {
-		let named = if parent.is_empty() {
-			location.clone()
-		} else {
-			format!("{parent}/{location}")
-		};
+	for (location, named) in weights(folder, graph)? {
 		if !files.iter().any(|f| f.path == named) {
-			return Err(bad(format!(
-				"its weights are in {location:?}, which is none of the model's files: list it among them"
-			)));
+			return Err(ImportError::BadFile {
+				path: folder.join(graph),
+				why: format!(
+					"its weights are in {location:?}, which is none of the model's files: list it among them"
+				),
+			});
 		}
 	}
 	Ok(())
+}
+
+/// Files in which a graph keeps its weights: each as the graph names it, and by its name in the model's folder.
+pub(crate) fn weights(folder: &Path, graph: &str) -> Result<Vec<(String, String)>, ImportError> {
+	let path = inside(folder, graph)?;
+	let locations = read_file(&path, MAX_GRAPH).and_then(|bytes| external_files(&bytes));
+	let locations = locations.map_err(|why| ImportError::BadFile { path, why })?;
+	let parent = graph.rsplit_once('/').map_or("", |(parent, _)| parent);
+	let named = locations.into_iter().map(|location| match parent {
+		"" => (location.clone(), location),
+		parent => {
+			let named = format!("{parent}/{location}");
+			(location, named)
+		}
+	});
+	Ok(named.collect())
 }
 
 /// The file of this name, if it is a plain file inside the folder.
@@ -581,7 +599,7 @@ pub(crate) fn copy(from: &Path, to: &Path, share: bool) -> io::Result<()> {
 }
 
 /// A file's bytes, if they are no more than this.
-pub(crate) fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, String> {
 	let size = fs::metadata(path).map_err(|e| e.to_string())?.len();
 	if size > most {
 		return Err(format!("{size} bytes; the most are {most}"));

@@ -104,6 +104,11 @@ impl<T: Config> Pallet<T> {
 		independent as u32 >= T::MinJury::get()
 	}
 
+	/// Whether those who serve the model would make up a jury, had they all a seat free.
+	fn is_possible(request: &RequestOf<T>, parties: &[T::AccountId]) -> bool {
+		Self::is_jury(&Self::serving(request).collect::<Vec<_>>(), parties)
+	}
+
 	/// Appeals against an answer that was not drawn for a check.
 	pub(crate) fn do_appeal(who: T::AccountId, id: RequestId) -> DispatchResult {
 		let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
@@ -143,8 +148,7 @@ impl<T: Config> Pallet<T> {
 		let candidates = Self::candidates(request, Role::Juror, &[]);
 		let drawn = draw_distinct(&seed, b"juror", candidates, T::MaxJurors::get());
 		if !Self::is_jury(&drawn, &parties) {
-			let all: Vec<_> = Self::serving(request).collect();
-			if Self::is_jury(&all, &parties) {
+			if Self::is_possible(request, &parties) {
 				return false;
 			}
 			Self::undecided(id, request.clone());
@@ -178,7 +182,7 @@ impl<T: Config> Pallet<T> {
 		let Some(round) = &mut jury.round else {
 			// The seats are taken, or no block had randomness. Every jury ends, and whoever waits longest is drawn first: more
 			// disputes than seats must not save a liar.
-			if Self::is_jury(&Self::serving(&request).collect::<Vec<_>>(), &parties) {
+			if Self::is_possible(&request, &parties) {
 				Self::schedule(now, T::DrawPatience::get(), id, &mut request);
 				Requests::<T>::insert(id, &request);
 				return;
