@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use consilience_calibration::CalibrateCommand;
 use polkadot_sdk::*;
 
@@ -18,6 +20,11 @@ pub(crate) struct Cli {
 	/// How the node runs.
 	#[command(flatten)]
 	pub(crate) run: sc_cli::RunCmd,
+
+	/// Where the node keeps what it compiled runtimes to, which makes its next start quicker. Several nodes may share it. Whoever
+	/// can write there decides what the node executes [default: compiled-runtimes in the base path].
+	#[arg(long, value_name = "DIRECTORY")]
+	pub(crate) runtime_cache: Option<PathBuf>,
 
 	/// How the validator's worker runs.
 	#[command(flatten)]

@@ -55,14 +55,18 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 	match &cli.subcommand {
 		None => {
 			let runner = cli.create_runner(&cli.run)?;
-			let worker = cli.worker;
+			let (cache, worker) = (cli.runtime_cache, cli.worker);
 			runner.run_node_until_exit(|config| async move {
 				match config.network.network_backend {
 					NetworkBackendType::Libp2p => {
-						service::new_full::<sc_network::NetworkWorker<_, _>>(config, worker).await
+						service::new_full::<sc_network::NetworkWorker<_, _>>(config, cache, worker)
+							.await
 					}
 					NetworkBackendType::Litep2p => {
-						service::new_full::<sc_network::Litep2pNetworkBackend>(config, worker).await
+						service::new_full::<sc_network::Litep2pNetworkBackend>(
+							config, cache, worker,
+						)
+						.await
 					}
 				}
 				.map_err(sc_cli::Error::Service)
@@ -81,7 +85,7 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 				task_manager,
 				import_queue,
 				..
-			} = service::new_partial(&config)?;
+			} = service::new_partial(&config, None)?;
 			Ok((cmd.run(client, import_queue), task_manager))
 		}),
 		Some(Subcommand::ExportBlocks(cmd)) => cli.create_runner(cmd)?.async_run(|config| {
@@ -89,7 +93,7 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 				client,
 				task_manager,
 				..
-			} = service::new_partial(&config)?;
+			} = service::new_partial(&config, None)?;
 			Ok((cmd.run(client, config.database), task_manager))
 		}),
 		Some(Subcommand::ExportState(cmd)) => cli.create_runner(cmd)?.async_run(|config| {
@@ -97,7 +101,7 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 				client,
 				task_manager,
 				..
-			} = service::new_partial(&config)?;
+			} = service::new_partial(&config, None)?;
 			Ok((cmd.run(client, config.chain_spec), task_manager))
 		}),
 		Some(Subcommand::ImportBlocks(cmd)) => cli.create_runner(cmd)?.async_run(|config| {
@@ -106,7 +110,7 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 				task_manager,
 				import_queue,
 				..
-			} = service::new_partial(&config)?;
+			} = service::new_partial(&config, None)?;
 			Ok((cmd.run(client, import_queue), task_manager))
 		}),
 		Some(Subcommand::PurgeChain(cmd)) => cli
@@ -118,7 +122,7 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 				task_manager,
 				backend,
 				..
-			} = service::new_partial(&config)?;
+			} = service::new_partial(&config, None)?;
 			let aux_revert = Box::new(
 				|client: std::sync::Arc<service::FullClient>, backend, blocks| {
 					sc_consensus_babe::revert(client.clone(), backend, blocks)?;

@@ -6,6 +6,7 @@ use polkadot_sdk::*;
 use sc_client_api::{Backend, BlockBackend};
 use sc_client_db::PruningFilter;
 use sc_consensus_grandpa::{FinalityProofProvider, GrandpaPruningFilter, SharedVoterState};
+use sc_executor::{HeapAllocStrategy, DEFAULT_HEAP_ALLOC_STRATEGY};
 use sc_network::{config::FullNetworkConfiguration, Event, NetworkEventStream};
 use sc_service::{
 	error::Error as ServiceError, Configuration, PartialComponents, TaskManager, WarpSyncConfig,
@@ -14,7 +15,7 @@ use sc_telemetry::{Telemetry, TelemetryWorker};
 use sc_transaction_pool_api::OffchainTransactionPoolFactory;
 use sp_consensus_babe::inherents::InherentDataProvider as SlotProvider;
 use sp_runtime::traits::Block as BlockT;
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
 	rpc,
@@ -73,8 +74,33 @@ pub(crate) type Parts = PartialComponents<
 /// A justification is kept for every block whose number this divides.
 const GRANDPA_JUSTIFICATION_PERIOD: u32 = 512;
 
-/// Builds client, database, pool and import queue.
-pub(crate) fn new_partial(config: &Configuration) -> Result<Parts, ServiceError> {
+/// Runs runtimes as the command line says, and keeps what they were compiled to: compiling is most of what a start costs.
+/// `cache` is where, beside the chain's database unless it says otherwise. The executor only warns if it is of no use.
+fn executor(config: &Configuration, cache: Option<PathBuf>) -> Result<Executor, ServiceError> {
+	let cache = cache.unwrap_or_else(|| config.base_path.path().join("compiled-runtimes"));
+	let heap = config
+		.executor
+		.default_heap_pages
+		.map_or(DEFAULT_HEAP_ALLOC_STRATEGY, |pages| {
+			HeapAllocStrategy::Static {
+				extra_pages: pages as _,
+			}
+		});
+	Ok(Executor::builder()
+		.with_execution_method(config.executor.wasm_method)
+		.with_onchain_heap_alloc_strategy(heap)
+		.with_offchain_heap_alloc_strategy(heap)
+		.with_max_runtime_instances(config.executor.max_runtime_instances)
+		.with_runtime_cache_size(config.executor.runtime_cache_size)
+		.with_cache_path(std::path::absolute(cache)?)
+		.build())
+}
+
+/// Builds client, database, pool and import queue. `cache` is where compiled runtimes are kept, if not beside the database.
+pub(crate) fn new_partial(
+	config: &Configuration,
+	cache: Option<PathBuf>,
+) -> Result<Parts, ServiceError> {
 	let telemetry = config
 		.telemetry_endpoints
 		.clone()
@@ -86,7 +112,7 @@ pub(crate) fn new_partial(config: &Configuration) -> Result<Parts, ServiceError>
 		})
 		.transpose()?;
 
-	let executor = sc_service::new_wasm_executor::<HostFunctions>(&config.executor);
+	let executor = executor(config, cache)?;
 	let pruning_filters: Vec<Arc<dyn PruningFilter>> = vec![Arc::new(GrandpaPruningFilter)];
 	let (client, backend, keystore_container, task_manager) =
 		sc_service::new_full_parts::<Block, RuntimeApi, _>(
@@ -174,6 +200,7 @@ pub(crate) fn new_partial(config: &Configuration) -> Result<Parts, ServiceError>
 /// Builds and starts the whole node.
 pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as BlockT>::Hash>>(
 	config: Configuration,
+	runtime_cache: Option<PathBuf>,
 	worker_params: WorkerParams,
 ) -> Result<TaskManager, ServiceError> {
 	let PartialComponents {
@@ -192,7 +219,7 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 				babe_worker_handle,
 				mut telemetry,
 			},
-	} = new_partial(&config)?;
+	} = new_partial(&config, runtime_cache)?;
 
 	let role = config.role;
 	let force_authoring = config.force_authoring;

@@ -85,6 +85,9 @@ impl Node {
 			])
 			.args(["--no-prometheus", "--no-telemetry", "--no-mdns"])
 			.args(["--unsafe-force-node-key-generation"])
+			// All nodes run the same runtime: the first that ever started compiled it.
+			.arg("--runtime-cache")
+			.arg(options.program.with_file_name("compiled-runtimes"))
 			.args(&options.arguments)
 			.envs(options.variables.iter().map(|(k, v)| (k, v)))
 			.stdin(Stdio::null())
