@@ -5,43 +5,13 @@
 
 mod common;
 
-use codec::Encode;
-use common::chain;
+use common::{block, chain};
 use consilience_runtime::{
-	configs::staking::SESSIONS_PER_ERA, Executive, Hash, Header, Inference, Runtime, RuntimeCall,
-	Staking, System, UncheckedExtrinsic, EPOCH_DURATION_IN_SLOTS, MILLISECS_PER_BLOCK, UNIT,
+	configs::staking::SESSIONS_PER_ERA, Inference, Runtime, Staking, System,
+	EPOCH_DURATION_IN_SLOTS, UNIT,
 };
 use polkadot_sdk::*;
-use sp_consensus_babe::{
-	digests::{PreDigest, SecondaryPlainPreDigest},
-	BABE_ENGINE_ID,
-};
-use sp_runtime::{traits::Header as _, Digest, DigestItem, Perbill};
-
-/// Executes an empty block in this slot and gives its hash.
-fn block(number: u32, parent: Hash, slot: u64) -> Hash {
-	let digest = PreDigest::SecondaryPlain(SecondaryPlainPreDigest {
-		authority_index: 0,
-		slot: slot.into(),
-	});
-	let header = Header::new(
-		number,
-		Default::default(),
-		Default::default(),
-		parent,
-		Digest {
-			logs: vec![DigestItem::PreRuntime(BABE_ENGINE_ID, digest.encode())],
-		},
-	);
-	Executive::initialize_block(&header);
-	let now = pallet_timestamp::Call::set {
-		now: slot * MILLISECS_PER_BLOCK,
-	};
-	Executive::apply_extrinsic(UncheckedExtrinsic::new_bare(RuntimeCall::from(now)))
-		.expect("the time is let in")
-		.expect("the time is set");
-	Executive::finalize_block().hash()
-}
+use sp_runtime::Perbill;
 
 #[test]
 fn validators_and_their_keys_last_over_sessions_and_eras() {

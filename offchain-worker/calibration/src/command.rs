@@ -29,9 +29,23 @@ pub struct CalibrateCommand {
 	#[arg(long, value_name = "FILE")]
 	prompts: Option<PathBuf>,
 
-	/// Answers; every other one is held out.
+	/// Answers. Every other one is held out where a policy is made; where one stands, in the exact class and with --keep-policy,
+	/// it is judged by all of them.
 	#[arg(long, default_value_t = 200)]
 	answers: usize,
+
+	/// How many of the answers by which is judged liars give too, the first ones; 0 for none [default: all].
+	#[arg(long, value_name = "ANSWERS")]
+	lies: Option<usize>,
+
+	/// Have each answer measured by the first way of running and only one of the others, which take turns: many answers are
+	/// checked in every way, and none by all.
+	#[arg(long)]
+	in_turns: bool,
+
+	/// Questions that an engine works on at a time. In the exact class answers then share its runs.
+	#[arg(long, value_name = "COUNT", default_value_t = 1)]
+	jobs: usize,
 
 	/// Numbers of tokens asked for at which rates are reported; the last is what answers have.
 	#[arg(long, value_delimiter = ',', default_value = "1,8,16,32,64")]
@@ -138,6 +152,9 @@ impl CalibrateCommand {
 			substitutes: self.substitute.clone(),
 			prompts: self.prompts.clone(),
 			answers: self.answers,
+			lies: self.lies.unwrap_or(usize::MAX),
+			in_turns: self.in_turns,
+			jobs: self.jobs,
 			lengths,
 			challenges: self.challenges,
 			variations: Variations {
@@ -208,6 +225,9 @@ impl CalibrateCommand {
 			option("prompts", name(prompts));
 		}
 		option("answers", self.answers.to_string());
+		if let Some(lies) = self.lies {
+			option("lies", lies.to_string());
+		}
 		option("tokens", list(&self.tokens));
 		option("challenges", self.challenges.to_string());
 		option("threads", list(&self.threads));
@@ -226,8 +246,16 @@ impl CalibrateCommand {
 		if let Some(Spread { mean, max, margin }) = self.known {
 			option("known", format!("{mean:e},{max:e},{margin:e}"));
 		}
-		if self.keep_policy {
-			words.push("--keep-policy".into());
+		if self.jobs != 1 {
+			option("jobs", self.jobs.to_string());
+		}
+		for (flag, given) in [
+			("--in-turns", self.in_turns),
+			("--keep-policy", self.keep_policy),
+		] {
+			if given {
+				words.push(flag.into());
+			}
 		}
 		words.join(" \\\n  ")
 	}

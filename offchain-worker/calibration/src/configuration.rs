@@ -44,14 +44,16 @@ impl Variations {
 				no_fallback: true,
 				beyond_profile: true,
 				optimization: Some(level.into()),
-				// Each text is computed for itself: two ways of computing it are to be compared.
-				prefix_bytes: 0,
 				..EngineConfig::default()
 			},
 			library: None,
 			launcher: Vec::new(),
 		};
 		let mut all = vec![base.clone()];
+		// The base keeps what it computed, and measures its answers from that, as executors do. The others compute each text for
+		// itself: two ways of computing it are to be compared.
+		let mut base = base;
+		base.engine.prefix_bytes = 0;
 		for n in self.threads.iter().skip(1) {
 			let mut other = base.clone();
 			other.name = format!("{n} thread{}", plural(*n));
@@ -114,11 +116,11 @@ mod tests {
 			libraries: vec!["/somewhere/libonnxruntime.so.9".into()],
 			launchers: vec!["emulator -cpu old".into()],
 		};
-		let names: Vec<_> = variations
-			.configurations("all")
-			.into_iter()
-			.map(|c| c.name)
-			.collect();
+		let all = variations.configurations("all");
+		// Only the first measures from what it kept.
+		let keeps: Vec<_> = all.iter().map(|c| c.engine.prefix_bytes > 0).collect();
+		assert_eq!(keeps, [true, false, false, false, false, false]);
+		let names: Vec<_> = all.into_iter().map(|c| c.name).collect();
 		assert_eq!(
 			names,
 			[

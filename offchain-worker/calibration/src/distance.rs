@@ -10,6 +10,17 @@ use consilience_primitives::{
 
 use crate::policy::Spread;
 
+/// What one way of running measured of each claim; nothing where it was not its turn.
+pub(crate) type Measurements = Vec<Vec<Evidence>>;
+
+/// What two ways of running both measured.
+fn both<'a>(
+	a: &'a Measurements,
+	b: &'a Measurements,
+) -> impl Iterator<Item = (&'a Evidence, &'a Evidence)> {
+	a.iter().zip(b).flat_map(|(a, b)| a.iter().zip(b))
+}
+
 /// Whether any element of two outputs is farther apart than the policy accepts; what is no float may not differ at all.
 pub(crate) fn differs(policy: &VerificationPolicy, a: Option<&Output>, b: Option<&Output>) -> bool {
 	let (Some(Output::Tensors(a)), Some(Output::Tensors(b))) = (a, b) else {
@@ -30,17 +41,15 @@ pub(crate) fn differs(policy: &VerificationPolicy, a: Option<&Output>, b: Option
 }
 
 /// Whether what is compared exactly of fingerprints is the same, however the model was run.
-pub(crate) fn same_tags(ways: &[Vec<Vec<Evidence>>]) -> bool {
-	let tags = |way: &[Vec<Evidence>]| -> Vec<Option<u32>> {
-		let fingerprints = way.iter().flatten().map(|e| &e.fingerprint);
-		fingerprints
-			.map(|f| match f {
-				Fingerprint::Values { tag, .. } => Some(*tag),
-				Fingerprint::Digest(_) => None,
-			})
-			.collect()
+pub(crate) fn same_tags(ways: &[Measurements]) -> bool {
+	let tag = |evidence: &Evidence| match evidence.fingerprint {
+		Fingerprint::Values { tag, .. } => Some(tag),
+		Fingerprint::Digest(_) => None,
 	};
-	ways.windows(2).all(|w| tags(&w[0]) == tags(&w[1]))
+	ways.iter().enumerate().all(|(i, a)| {
+		let mut others = ways[i..].iter();
+		others.all(|b| both(a, b).all(|(a, b)| tag(a) == tag(b)))
+	})
 }
 
 /// The largest value of fingerprints, in steps.
@@ -53,10 +62,10 @@ pub(crate) fn largest_value(measured: &[Evidence]) -> u32 {
 }
 
 /// How far two ways of running were apart at most.
-pub(crate) fn spread(a: &[Vec<Evidence>], b: &[Vec<Evidence>], fraction_bits: u8) -> Spread {
+pub(crate) fn spread(a: &Measurements, b: &Measurements, fraction_bits: u8) -> Spread {
 	let step = (-f64::from(fraction_bits)).exp2();
 	let mut spread = Spread::default();
-	for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+	for (a, b) in both(a, b) {
 		let margin = a.verdict.margin_max.max(b.verdict.margin_max);
 		let (mut mean, mut max) = (0.0, 0f64);
 		if let (Fingerprint::Values { values: a, .. }, Fingerprint::Values { values: b, .. }) =
@@ -80,11 +89,11 @@ pub(crate) fn spread(a: &[Vec<Evidence>], b: &[Vec<Evidence>], fraction_bits: u8
 }
 
 /// How many measurements were compared with the first way of running, and how many were not equal in every bit.
-pub(crate) fn unequal(ways: &[Vec<Vec<Evidence>>]) -> (u64, u64) {
+pub(crate) fn unequal(ways: &[Measurements]) -> (u64, u64) {
 	let (mut compared, mut different) = (0, 0);
 	if let Some((first, others)) = ways.split_first() {
 		for other in others {
-			for (a, b) in first.iter().flatten().zip(other.iter().flatten()) {
+			for (a, b) in both(first, other) {
 				compared += 1;
 				different += u64::from(a != b);
 			}

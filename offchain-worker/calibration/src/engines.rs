@@ -6,7 +6,6 @@ use consilience_primitives::{
 	request::{Input, Output},
 	ModelId,
 };
-use indicatif::ProgressBar;
 use polkadot_sdk::sp_core::H256;
 
 use crate::{
@@ -31,8 +30,9 @@ impl Loaded {
 		configuration: &Configuration,
 		model: &Model,
 		policy: &VerificationPolicy,
+		jobs: usize,
 	) -> Result<Self, CalibrationError> {
-		let process = EngineProcess::start(program, configuration).await?;
+		let process = EngineProcess::start(program, configuration, jobs).await?;
 		let folder = model.under(policy)?;
 		let failed = CalibrationError::engine(&configuration.name);
 		let id = process.client.load(folder.path()).await.map_err(&failed)?;
@@ -79,19 +79,5 @@ impl Loaded {
 			)
 			.await
 			.map_err(CalibrationError::engine(""))
-	}
-
-	pub(crate) async fn measure_all(
-		&self,
-		claims: &[Claim],
-		challenges: usize,
-		progress: &ProgressBar,
-	) -> Result<Vec<Vec<Evidence>>, CalibrationError> {
-		let mut all = Vec::with_capacity(claims.len());
-		for claim in claims {
-			all.push(self.measure(claim, challenges).await?);
-			progress.inc(1);
-		}
-		Ok(all)
 	}
 }

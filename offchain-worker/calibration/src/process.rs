@@ -35,10 +35,11 @@ pub(crate) struct EngineProcess {
 }
 
 impl EngineProcess {
-	/// Starts an engine of this configuration.
+	/// Starts an engine of this configuration, which does so many jobs at a time.
 	pub(crate) async fn start(
 		program: &EngineProgram,
 		configuration: &Configuration,
+		jobs: usize,
 	) -> Result<Self, CalibrationError> {
 		let failed = |e: std::io::Error| CalibrationError::Start {
 			configuration: configuration.name.clone(),
@@ -61,7 +62,7 @@ impl EngineProcess {
 		};
 		command
 			.args(&program.arguments)
-			.arg(hex::encode(configuration.engine.encode()))
+			.arg(hex::encode((&configuration.engine, jobs as u64).encode()))
 			.stdin(Stdio::from(listener))
 			.stdout(Stdio::null())
 			.kill_on_drop(true);
@@ -87,7 +88,8 @@ pub fn serve(config: &str) -> Result<(), CalibrationError> {
 		why,
 	};
 	let bytes = hex::decode(config).map_err(|e| failed(e.to_string()))?;
-	let engine = EngineConfig::decode(&mut &bytes[..]).map_err(|e| failed(e.to_string()))?;
+	let (engine, jobs) =
+		<(EngineConfig, u64)>::decode(&mut &bytes[..]).map_err(|e| failed(e.to_string()))?;
 	let socket = std::io::stdin()
 		.as_fd()
 		.try_clone_to_owned()
@@ -102,7 +104,7 @@ pub fn serve(config: &str) -> Result<(), CalibrationError> {
 		UnixListener::from(socket),
 		ServerConfig {
 			engine,
-			workers: 1,
+			workers: jobs as usize,
 			..Default::default()
 		},
 	)

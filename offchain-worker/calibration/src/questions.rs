@@ -21,7 +21,7 @@ pub(crate) struct Question {
 	pub(crate) input: Input,
 	/// Seed of the sampling noise.
 	pub(crate) seed: H256,
-	/// Whether a policy is judged by it, rather than made from it.
+	/// Whether a policy is judged by it, where others make one.
 	pub(crate) held_out: bool,
 }
 
@@ -98,14 +98,24 @@ const MANNERS: [&str; 7] = [
 	"with an example",
 ];
 
+/// Forms with their topics, before a second topic is added.
+const PLAIN: usize = FORMS.len() * TOPICS.len();
+
 /// How many different prompts are built in.
-pub const BUILT_IN: usize = FORMS.len() * TOPICS.len() * MANNERS.len();
+pub const BUILT_IN: usize = PLAIN * TOPICS.len();
 
 /// Prompt `n` of those that are built in. They are varied in topic, form and length, and repeat after [`BUILT_IN`].
 pub fn prompt(n: usize) -> String {
-	FORMS[n % FORMS.len()]
+	let mut prompt = FORMS[n % FORMS.len()]
 		.replace("{topic}", TOPICS[n % TOPICS.len()])
-		.replace("{manner}", MANNERS[n % MANNERS.len()])
+		.replace("{manner}", MANNERS[n % MANNERS.len()]);
+	// Another one in every round, and never the first.
+	let round = n / PLAIN % TOPICS.len();
+	if round > 0 {
+		let second = TOPICS[(n + round) % TOPICS.len()];
+		prompt.push_str(&format!(" Do not forget {second}."));
+	}
+	prompt
 }
 
 fn hash(what: &str, question: usize, n: usize) -> H256 {
@@ -316,8 +326,7 @@ mod tests {
 	#[test]
 	fn prompts_are_different_and_both_splits_get_every_kind() {
 		let all: BTreeSet<_> = (0..BUILT_IN).map(prompt).collect();
-		// Forms without a manner say the same seven times.
-		assert!(all.len() > 1_000, "{}", all.len());
+		assert_eq!(all.len(), BUILT_IN);
 		for split in 0..2 {
 			let forms: BTreeSet<_> = (0..FORMS.len() * 2)
 				.filter(|n| n % 2 == split)
@@ -326,6 +335,7 @@ mod tests {
 			assert_eq!(forms.len(), FORMS.len());
 		}
 		assert_eq!(prompt(0), "What is photosynthesis?");
+		assert_eq!(prompt(BUILT_IN), prompt(0));
 	}
 
 	#[test]

@@ -73,7 +73,7 @@ pub struct ConfigurationReport {
 	pub name: String,
 	/// File name of its ONNX Runtime library.
 	pub library: String,
-	/// Differences from the first configuration on the calibration split.
+	/// Differences from the first configuration: of answers from which a policy was made, or of those that judge one that stands.
 	pub spread: Spread,
 }
 
@@ -96,7 +96,7 @@ impl ConfigurationReport {
 pub struct Sample {
 	/// Answers from which the policy was made.
 	pub calibration: usize,
-	/// Other answers, by which it was judged.
+	/// Other answers, by which a policy was judged.
 	pub held_out: usize,
 	/// Challenges for each.
 	pub challenges: usize,

@@ -8,11 +8,12 @@ use consilience_primitives::{
 	model::{NumericClass, Task, VerificationPolicy},
 	request::{FinishReason, Input, Output},
 };
+use futures::stream::{self, StreamExt, TryStreamExt};
 use indicatif::ProgressBar;
 
 use crate::{
 	configuration::{Configuration, Variations},
-	distance::{differs, largest_value, same_tags, spread, unequal},
+	distance::{differs, largest_value, same_tags, spread, unequal, Measurements},
 	engines::Loaded,
 	liars::{self, Claim},
 	model::{tokens, Model},
@@ -33,14 +34,20 @@ pub struct Options {
 	pub substitutes: Vec<PathBuf>,
 	/// File of prompts, texts or requests, one a line.
 	pub prompts: Option<PathBuf>,
-	/// Questions, half of them held out; at least two.
+	/// Questions; at least two. Half of them make a policy, and all others judge it: all, where the policy stands.
 	pub answers: usize,
+	/// To how many of the questions by which is judged liars answer.
+	pub lies: usize,
 	/// Numbers of tokens asked for at which rates are reported, ascending; the last is what is asked for.
 	pub lengths: Vec<u32>,
 	/// Challenges for each answer; at least two.
 	pub challenges: usize,
 	/// Ways of running.
 	pub variations: Variations,
+	/// Whether each answer is measured by the first way of running and only one of the others, which take turns.
+	pub in_turns: bool,
+	/// Questions that an engine works on at a time; at least one.
+	pub jobs: usize,
 	/// How thresholds are made.
 	pub slack: Slack,
 	/// The largest honest differences that other machines are known to make; thresholds are made from them, too.
@@ -63,9 +70,13 @@ pub async fn calibrate(
 	progress: &ProgressBar,
 ) -> Result<Report, CalibrationError> {
 	let started = Instant::now();
-	if options.answers < 2 || options.challenges < 2 || options.lengths.is_empty() {
+	if options.answers < 2
+		|| options.challenges < 2
+		|| options.lengths.is_empty()
+		|| options.jobs == 0
+	{
 		return Err(CalibrationError::Input(
-			"at least two answers, two challenges and one length are needed".into(),
+			"at least two answers, two challenges, one length and one job are needed".into(),
 		));
 	}
 	progress.set_message("reading models");
@@ -78,6 +89,7 @@ pub async fn calibrate(
 	for substitute in &substitutes {
 		model.check_substitute(substitute)?;
 	}
+	let standing = &model.manifest.policy;
 	let run = Run {
 		task: model.manifest.task(),
 		configurations: options
@@ -94,6 +106,8 @@ pub async fn calibrate(
 			options.lengths.last().copied().unwrap_or(1),
 			options.prompts.as_deref(),
 		)?,
+		// In the exact class there is nothing to choose.
+		proposes: !options.keep_policy && standing.class == NumericClass::Tolerant,
 		options,
 		progress,
 		model,
@@ -111,17 +125,38 @@ struct Run<'a> {
 	configurations: Vec<Configuration>,
 	lengths: Vec<u32>,
 	questions: Vec<Question>,
+	/// Whether a policy is made from half of the questions.
+	proposes: bool,
 }
 
-/// What the model itself says.
-struct Truth {
+/// What a model says, and its end; `None` for tasks without tokens.
+type Said = Option<(Vec<u32>, FinishReason)>;
+
+/// Questions, what the model itself says, and what each way of running it measured of that.
+struct Split {
 	claims: Vec<Claim>,
-	held_out: Vec<Claim>,
-	/// For each question; empty for tasks without tokens.
-	answers: Vec<Option<(Vec<u32>, FinishReason)>>,
-	/// Answers to held-out questions as a lazy executor altered them: prompt, temperature.
+	/// For each claim.
+	said: Vec<Said>,
+	/// For each configuration.
+	measured: Vec<Measurements>,
+}
+
+impl Split {
+	/// How far each way of running was from the first at most.
+	fn spreads(&self, fraction_bits: u8) -> Vec<Spread> {
+		let first = &self.measured[0];
+		let ways = self.measured.iter();
+		ways.map(|way| spread(first, way, fraction_bits)).collect()
+	}
+}
+
+/// Honest answers that liars start from: the first of those by which is judged.
+struct Honest<'a> {
+	claims: &'a [Claim],
+	said: &'a [Said],
+	/// Answers of a lazy executor that altered the prompt, or the temperature.
 	altered: [Vec<Claim>; 2],
-	/// Tensors that answer the held-out questions, and those questions altered; empty for text generation.
+	/// Tensors that answer the questions, and those questions altered; empty for text generation.
 	tensors: Vec<[Option<Output>; 2]>,
 }
 
@@ -146,154 +181,82 @@ impl Run<'_> {
 	) -> Result<Loaded, CalibrationError> {
 		self.progress
 			.set_message(format!("{}: {}", model.name, configuration.name));
-		Loaded::new(&self.options.program, configuration, model, policy).await
+		let (program, jobs) = (&self.options.program, self.options.jobs);
+		Loaded::new(program, configuration, model, policy, jobs).await
+	}
+
+	/// Questions that make the policy, or those that judge it.
+	fn questions(&self, held_out: bool) -> impl Iterator<Item = (usize, &Question)> {
+		let all = self.questions.iter().enumerate();
+		all.filter(move |(_, q)| (q.held_out || !self.proposes) == held_out)
 	}
 
 	/// Sets the length of the bar: answers written and claims measured, about.
 	fn expect_work(&self) {
-		let (all, ways) = (
-			self.questions.len() as u64,
-			self.configurations.len() as u64,
-		);
-		let held_out = all / 2;
-		let others = self.substitutes.len() as u64;
-		let work = if self.text() {
-			// The truth; two altered; one by each substitute, which also measures it; honest and dishonest measurements.
-			all + held_out * 2 + held_out * others * 2 + all * ways + held_out * 2 * (4 + others)
-		} else {
-			all * ways + held_out * (2 + others)
+		let all = self.questions.len();
+		let ways = match self.configurations.len() {
+			n if self.options.in_turns => n.min(2),
+			n => n,
 		};
-		self.progress.set_length(work);
+		let lies = self.options.lies.min(self.questions(true).count());
+		let substitutes = self.substitutes.len();
+		let each = if self.text() {
+			// Two altered; one by each substitute, which also measures it; both honest machines' measurements.
+			2 + substitutes * 2 + 2 * (4 + substitutes)
+		} else {
+			2 + substitutes
+		};
+		self.progress.set_length((all * ways + lies * each) as u64);
 	}
 
 	async fn report(self, started: Instant) -> Result<Report, CalibrationError> {
 		self.expect_work();
 		let standing = self.model.manifest.policy;
-		let (base, others) = self
+		let base = self
 			.configurations
-			.split_first()
+			.first()
 			.ok_or_else(|| CalibrationError::Input("no configuration".into()))?;
-		let challenges = self.options.challenges;
 
-		// The calibration split, in the finest steps that hold the model's values.
-		let (first, finest) = self.load_finest(base, &standing).await?;
-		let truth = self.truth(&first).await?;
-		let fine = fine_policy(&standing, finest);
-		let mut calibration = vec![
-			first
-				.measure_all(&truth.claims, challenges, self.progress)
-				.await?,
-		];
-		drop(first);
-		for configuration in others {
-			let engine = self.load(configuration, &fine).await?;
-			calibration.push(
-				engine
-					.measure_all(&truth.claims, challenges, self.progress)
-					.await?,
-			);
-		}
-		if calibration
-			.iter()
-			.flatten()
-			.any(|measured| largest_value(measured) >= i32::MAX as u32)
-		{
-			return Err(CalibrationError::Input(
-				"some values are infinite, not a number, or far larger than those of the first answers: what differs there cannot \
-				 be seen"
-					.into(),
-			));
-		}
-		if !same_tags(&calibration) {
-			return Err(CalibrationError::Input(
-				"outputs that are no floats, or which floats are not finite, depend on how the model is run: they are compared \
-				 exactly, so that this model belongs in the exact class, or should give the numbers from which they are made"
-					.into(),
-			));
-		}
-		let spreads: Vec<Spread> = calibration
-			.iter()
-			.map(|c| spread(&calibration[0], c, finest))
-			.collect();
-		let mut seen = Spread::default();
-		for (i, a) in calibration.iter().enumerate() {
-			for b in &calibration[i..] {
-				seen = seen.join(spread(a, b, finest));
+		let calibration = match self.proposes {
+			true => {
+				// In the finest steps that hold the model's values.
+				let (first, finest) = self.load_finest(base, &standing).await?;
+				let split = self.split(first, &fine_policy(&standing, finest), false);
+				Some((split.await?, finest))
 			}
-		}
-		let policy = if self.options.keep_policy {
-			standing
-		} else {
-			let all = seen.join(self.options.known);
-			propose(&all, self.options.slack, finest, self.task, &standing)
+			false => None,
 		};
-		// The honest machine that is farthest from the base.
-		let far = (1..spreads.len())
-			.max_by(|a, b| spreads[*a].max.total_cmp(&spreads[*b].max))
-			.unwrap_or(0);
+		let mut seen = Spread::default();
+		let mut policy = standing;
+		if let Some((split, finest)) = &calibration {
+			check(&split.measured)?;
+			for (i, a) in split.measured.iter().enumerate() {
+				for b in &split.measured[i..] {
+					seen = seen.join(spread(a, b, *finest));
+				}
+			}
+			let all = seen.join(self.options.known);
+			policy = propose(&all, self.options.slack, *finest, self.task, &standing);
+		}
 
-		// The held-out split, under the policy itself.
-		let mut kinds = self.kinds(&truth, &policy).await?;
-		let mut honest = Vec::new();
-		let mut measured: Vec<Vec<Vec<Vec<Evidence>>>> = Vec::new();
-		for (i, configuration) in self.configurations.iter().enumerate() {
-			let engine = self.load(configuration, &policy).await?;
-			honest.push(
-				engine
-					.measure_all(&truth.held_out, challenges, self.progress)
-					.await?,
-			);
-			if i == 0 {
-				for kind in kinds.iter_mut().filter(|k| !self.text() && k.own.is_none()) {
-					kind.own = Some(
-						engine
-							.measure_all(&kind.claims, challenges, self.progress)
-							.await?,
-					);
-				}
-			}
-			if self.text() && (i == 0 || i == far) {
-				let mut of_kinds: Vec<Vec<Vec<Evidence>>> = Vec::new();
-				for (k, kind) in kinds.iter().enumerate() {
-					// What a substitute wrote is claimed twice, with evidence of two origins: to others it is the same.
-					let same = kinds[..k].iter().position(|other| {
-						other.own.is_some() && !kind.claims.is_empty() && same(other, kind)
-					});
-					of_kinds.push(match same {
-						Some(other) => of_kinds[other].clone(),
-						None => {
-							engine
-								.measure_all(&kind.claims, challenges, self.progress)
-								.await?
-						}
-					});
-				}
-				measured.push(of_kinds);
-			}
+		// What judges a policy is measured under it.
+		let first = self.load(base, &policy).await?;
+		let judging = self.split(first, &policy, true).await?;
+		let spreads = match &calibration {
+			Some((split, finest)) => split.spreads(*finest),
+			None => judging.spreads(policy.fraction_bits),
+		};
+		let mut tally = Tally::default();
+		if self.options.lies > 0 {
+			self.lie(&judging, &spreads, &policy, &mut tally).await?;
 		}
 		self.progress.finish_and_clear();
 
-		let splits = [unequal(&calibration), unequal(&honest)];
-		let mut tally = Tally::default();
-		for (k, kind) in kinds.iter().enumerate() {
-			let others = |n: usize, claim: &Claim| -> Vec<&[Evidence]> {
-				if self.text() {
-					measured.iter().map(|m| &m[k][n][..]).collect()
-				} else {
-					let n = self.place(&truth, claim.question);
-					[0, far].iter().map(|c| &honest[*c][n][..]).collect()
-				}
-			};
-			tally.add(
-				&policy,
-				&self.model,
-				kind,
-				others,
-				&self.lengths,
-				challenges,
-			);
-		}
-		let honest_rows = honest_rows(&policy, self.task, &honest, &self.lengths, challenges);
+		let calibration = calibration.map(|(split, _)| split);
+		let splits = calibration.iter().chain([&judging]);
+		let (compared, different) = splits
+			.map(|split| unequal(&split.measured))
+			.fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1));
 		Ok(Report {
 			model: self.model.name.clone(),
 			id: self.model.manifest.id(),
@@ -306,19 +269,25 @@ impl Run<'_> {
 				.map(|(c, spread)| ConfigurationReport::new(c, *spread))
 				.collect(),
 			sample: Sample {
-				calibration: truth.claims.len(),
-				held_out: truth.held_out.len(),
-				challenges,
+				calibration: calibration.map_or(0, |split| split.claims.len()),
+				held_out: judging.claims.len(),
+				challenges: self.options.challenges,
 				slack: self.options.slack,
 				known: self.options.known,
 			},
 			seen,
 			standing,
 			policy,
-			proposed: !self.options.keep_policy,
-			compared: splits.iter().map(|s| s.0).sum(),
-			different: splits.iter().map(|s| s.1).sum(),
-			honest: honest_rows,
+			proposed: self.proposes,
+			compared,
+			different,
+			honest: honest_rows(
+				&policy,
+				self.task,
+				&judging.measured,
+				&self.lengths,
+				self.options.challenges,
+			),
 			dishonest: tally.kinds,
 			wrong_tokens: self.text().then_some(tally.wrong_tokens),
 			deviations: tally.deviations,
@@ -326,13 +295,145 @@ impl Run<'_> {
 		})
 	}
 
-	/// Place of a question in the held-out split.
-	fn place(&self, truth: &Truth, question: usize) -> usize {
-		truth
-			.held_out
-			.iter()
-			.position(|c| c.question == question)
-			.unwrap_or_default()
+	/// Asks the questions of a split. `first` is the base under `policy`: it answers, and measures what it wrote as an executor
+	/// does. Then the others measure.
+	async fn split(
+		&self,
+		first: Loaded,
+		policy: &VerificationPolicy,
+		held_out: bool,
+	) -> Result<Split, CalibrationError> {
+		let asked: Vec<(Claim, Said, Vec<Evidence>)> = stream::iter(self.questions(held_out))
+			.map(|(n, question)| self.ask(&first, n, question))
+			.buffered(self.options.jobs)
+			.try_collect()
+			.await?;
+		drop(first);
+		let mut split = Split {
+			claims: Vec::new(),
+			said: Vec::new(),
+			measured: vec![Vec::new()],
+		};
+		for (claim, said, measured) in asked {
+			split.claims.push(claim);
+			split.said.push(said);
+			split.measured[0].push(measured);
+		}
+		let others = &self.configurations[1..];
+		for (turn, configuration) in others.iter().enumerate() {
+			let engine = self.load(configuration, policy).await?;
+			let mine = |n: usize| !self.options.in_turns || n % others.len() == turn;
+			let measured = self.measure(&engine, &split.claims, mine).await?;
+			split.measured.push(measured);
+		}
+		Ok(split)
+	}
+
+	/// Has the model answer a question, and measure its answer.
+	async fn ask(
+		&self,
+		engine: &Loaded,
+		n: usize,
+		question: &Question,
+	) -> Result<(Claim, Said, Vec<Evidence>), CalibrationError> {
+		let asked = (&question.input, question.seed);
+		let (claim, said) = if self.text() {
+			let output = engine.answer(asked.0, asked.1).await?;
+			let Output::Text { finish, .. } = output else {
+				return Err(CalibrationError::Input("tensors from a text model".into()));
+			};
+			let said = tokens(&output);
+			let claim = Claim::text(n, asked, output, &said, &self.lengths, 0);
+			(claim, Some((said, finish)))
+		} else {
+			(Claim::whole(n, asked.0, asked.1), None)
+		};
+		let measured = engine.measure(&claim, self.options.challenges).await?;
+		self.progress.inc(1);
+		Ok((claim, said, measured))
+	}
+
+	/// Has those claims measured whose turn it is.
+	async fn measure(
+		&self,
+		engine: &Loaded,
+		claims: &[Claim],
+		turn: impl Fn(usize) -> bool,
+	) -> Result<Measurements, CalibrationError> {
+		stream::iter(claims.iter().enumerate())
+			.map(|(n, claim)| {
+				let turn = turn(n);
+				async move {
+					if !turn {
+						return Ok(Vec::new());
+					}
+					let measured = engine.measure(claim, self.options.challenges).await;
+					self.progress.inc(1);
+					measured
+				}
+			})
+			.buffered(self.options.jobs)
+			.try_collect()
+			.await
+	}
+
+	/// Has liars answer, and counts what becomes of that.
+	async fn lie(
+		&self,
+		judging: &Split,
+		spreads: &[Spread],
+		policy: &VerificationPolicy,
+		tally: &mut Tally,
+	) -> Result<(), CalibrationError> {
+		let base = &self.configurations[0];
+		let lies = self.options.lies.min(judging.claims.len());
+		// The honest machine that is farthest from the base.
+		let far = (1..spreads.len())
+			.max_by(|a, b| spreads[*a].max.total_cmp(&spreads[*b].max))
+			.unwrap_or(0);
+		let engine = self.load(base, policy).await?;
+		let honest = self.honest(&engine, judging, lies).await?;
+		drop(engine);
+		let mut kinds = self.kinds(&honest, policy).await?;
+		// What two honest machines measure of the lies.
+		let mut measured: Vec<Vec<Measurements>> = Vec::new();
+		for i in [0, far] {
+			if i == 0 && !measured.is_empty() {
+				break;
+			}
+			let engine = self.load(&self.configurations[i], policy).await?;
+			if !self.text() {
+				for kind in kinds.iter_mut().filter(|k| k.own.is_none()) {
+					kind.own = Some(self.measure(&engine, &kind.claims, |_| true).await?);
+				}
+				break;
+			}
+			let mut of_kinds: Vec<Measurements> = Vec::new();
+			for (k, kind) in kinds.iter().enumerate() {
+				// What a substitute wrote is claimed twice, with evidence of two origins: to others it is the same.
+				let same = kinds[..k].iter().position(|other| {
+					other.own.is_some() && !kind.claims.is_empty() && same(other, kind)
+				});
+				of_kinds.push(match same {
+					Some(other) => of_kinds[other].clone(),
+					None => self.measure(&engine, &kind.claims, |_| true).await?,
+				});
+			}
+			measured.push(of_kinds);
+		}
+		for (k, kind) in kinds.iter().enumerate() {
+			let others = |n: usize, claim: &Claim| -> Vec<&[Evidence]> {
+				if self.text() {
+					return measured.iter().map(|m| &m[k][n][..]).collect();
+				}
+				let place = honest.place(claim.question);
+				let ways = [0, far].iter().map(|c| &judging.measured[*c][place][..]);
+				ways.filter(|way| !way.is_empty()).collect()
+			};
+			let challenges = self.options.challenges;
+			tally.add(policy, &self.model, kind, others, &self.lengths, challenges);
+		}
+		Ok(())
 	}
 
 	/// Loads the base with the finest steps in which the values of a few answers fit, with room for others that are larger.
@@ -379,60 +480,55 @@ impl Run<'_> {
 		}
 	}
 
-	/// Asks the model everything, and a lazy executor what it answers in its place.
-	async fn truth(&self, engine: &Loaded) -> Result<Truth, CalibrationError> {
-		let mut truth = Truth {
-			claims: Vec::new(),
-			held_out: Vec::new(),
-			answers: Vec::new(),
+	/// What liars start from, and what a lazy executor answers in the model's place.
+	async fn honest<'s>(
+		&self,
+		engine: &Loaded,
+		judging: &'s Split,
+		lies: usize,
+	) -> Result<Honest<'s>, CalibrationError> {
+		let mut honest = Honest {
+			claims: &judging.claims[..lies],
+			said: &judging.said[..lies],
 			altered: Default::default(),
 			tensors: Vec::new(),
 		};
-		for (n, question) in self.questions.iter().enumerate() {
-			let asked = (&question.input, question.seed);
-			let claim = if self.text() {
-				let output = engine.answer(asked.0, asked.1).await?;
-				self.progress.inc(1);
-				let said = tokens(&output);
-				let Output::Text { finish, .. } = &output else {
-					return Err(CalibrationError::Input("tensors from a text model".into()));
-				};
-				truth.answers.push(Some((said.clone(), *finish)));
-				Claim::text(n, asked, output, &said, &self.lengths, 0)
-			} else {
-				truth.answers.push(None);
-				Claim::whole(n, asked.0, asked.1)
-			};
-			if !question.held_out {
-				truth.claims.push(claim);
-				continue;
-			}
-			truth.held_out.push(claim);
-			if !self.text() {
-				let altered = match questions::altered(asked.0) {
-					Some(input) => Some(engine.answer(&input, asked.1).await?),
+		for (claim, said) in honest.claims.iter().zip(honest.said) {
+			let Some((said, _)) = said else {
+				let altered = match questions::altered(&claim.input) {
+					Some(input) => Some(engine.answer(&input, claim.seed).await?),
 					None => None,
 				};
-				let output = engine.answer(asked.0, asked.1).await?;
-				truth.tensors.push([Some(output), altered]);
-			}
-			if let Some((said, _)) = &truth.answers[n] {
-				let lies = [questions::altered(asked.0), questions::reheated(asked.0)];
-				for (to, lie) in truth.altered.iter_mut().zip(lies) {
-					let Some(lie) = lie else { continue };
-					let output = engine.answer(&lie, question.seed).await?;
-					self.progress.inc(1);
-					to.push(Claim::text(n, asked, output, said, &self.lengths, 0));
-				}
+				let output = engine.answer(&claim.input, claim.seed).await?;
+				honest.tensors.push([Some(output), altered]);
+				continue;
+			};
+			let lies = [
+				questions::altered(&claim.input),
+				questions::reheated(&claim.input),
+			];
+			for (to, lie) in honest.altered.iter_mut().zip(lies) {
+				let Some(lie) = lie else { continue };
+				let output = engine.answer(&lie, claim.seed).await?;
+				self.progress.inc(1);
+				let asked = (&claim.input, claim.seed);
+				to.push(Claim::text(
+					claim.question,
+					asked,
+					output,
+					said,
+					&self.lengths,
+					0,
+				));
 			}
 		}
-		Ok(truth)
+		Ok(honest)
 	}
 
-	/// Every kind of dishonest answer to the held-out questions.
+	/// Every kind of dishonest answer to those questions.
 	async fn kinds(
 		&self,
-		truth: &Truth,
+		honest: &Honest<'_>,
 		policy: &VerificationPolicy,
 	) -> Result<Vec<Kind>, CalibrationError> {
 		let base = &self.configurations[0];
@@ -448,23 +544,21 @@ impl Run<'_> {
 			};
 			let engine = self.load_other(&plain, substitute, policy).await?;
 			let mut claims = Vec::new();
-			for (n, claim) in truth.held_out.iter().enumerate() {
+			for (n, claim) in honest.claims.iter().enumerate() {
 				let output = engine.answer(&claim.input, claim.seed).await?;
-				claims.push(match &truth.answers[claim.question] {
+				claims.push(match &honest.said[n] {
 					Some((said, _)) => {
 						self.progress.inc(1);
 						let asked = (&claim.input, claim.seed);
 						Claim::text(claim.question, asked, output, said, &self.lengths, 0)
 					}
 					None => Claim {
-						wrong: vec![differs(policy, Some(&output), truth.tensors[n][0].as_ref())],
+						wrong: vec![differs(policy, Some(&output), honest.tensors[n][0].as_ref())],
 						..claim.clone()
 					},
 				});
 			}
-			let own = engine
-				.measure_all(&claims, self.options.challenges, self.progress)
-				.await?;
+			let own = self.measure(&engine, &claims, |_| true).await?;
 			kinds.push(Kind {
 				name: format!("{} writes and measures", substitute.name),
 				claims: claims.clone(),
@@ -481,10 +575,10 @@ impl Run<'_> {
 			}
 		}
 		if !self.text() {
-			kinds.extend(self.other_inputs(truth, policy));
+			kinds.extend(self.other_inputs(honest, policy));
 			return Ok(kinds);
 		}
-		let [prompt, temperature] = &truth.altered;
+		let [prompt, temperature] = &honest.altered;
 		let mut add = |name: &str, claims: Vec<Claim>| {
 			kinds.push(Kind {
 				name: name.into(),
@@ -496,10 +590,8 @@ impl Run<'_> {
 		add("another prompt", prompt.clone());
 		add("another temperature", temperature.clone());
 		let (mut replaced, mut cut, mut padded) = (Vec::new(), Vec::new(), Vec::new());
-		for claim in &truth.held_out {
-			let Some((said, finish)) = &truth.answers[claim.question] else {
-				continue;
-			};
+		for (claim, said) in honest.claims.iter().zip(honest.said) {
+			let Some((said, finish)) = said else { continue };
 			let (n, asked) = (claim.question, (&claim.input, claim.seed));
 			if let Some(output) = liars::replaced(&self.model, n, said, *finish)? {
 				let mut claim = Claim::text(n, asked, output, said, &self.lengths, 0);
@@ -532,12 +624,12 @@ impl Run<'_> {
 	}
 
 	/// Evidence of other inputs than the one that was asked about.
-	fn other_inputs(&self, truth: &Truth, policy: &VerificationPolicy) -> Vec<Kind> {
-		let count = truth.held_out.len();
+	fn other_inputs(&self, honest: &Honest<'_>, policy: &VerificationPolicy) -> Vec<Kind> {
+		let count = honest.claims.len();
 		let of = |name: &str, other: &dyn Fn(usize) -> (Option<Input>, Option<Output>)| Kind {
 			name: name.into(),
-			claims: truth
-				.held_out
+			claims: honest
+				.claims
 				.iter()
 				.enumerate()
 				.filter_map(|(n, claim)| {
@@ -547,7 +639,7 @@ impl Run<'_> {
 						wrong: vec![differs(
 							policy,
 							output.as_ref(),
-							truth.tensors[n][0].as_ref(),
+							honest.tensors[n][0].as_ref(),
 						)],
 						..claim.clone()
 					})
@@ -558,15 +650,15 @@ impl Run<'_> {
 		};
 		let altered = of("altered input", &|n| {
 			(
-				questions::altered(&truth.held_out[n].input),
-				truth.tensors[n][1].clone(),
+				questions::altered(&honest.claims[n].input),
+				honest.tensors[n][1].clone(),
 			)
 		});
 		let another = of("another input", &|n| {
 			let next = (n + 1) % count;
 			(
-				(next != n).then(|| truth.held_out[next].input.clone()),
-				truth.tensors[next][0].clone(),
+				(next != n).then(|| honest.claims[next].input.clone()),
+				honest.tensors[next][0].clone(),
 			)
 		});
 		[altered, another]
@@ -574,6 +666,36 @@ impl Run<'_> {
 			.filter(|k| !k.claims.is_empty())
 			.collect()
 	}
+}
+
+impl Honest<'_> {
+	/// Place of a question among these.
+	fn place(&self, question: usize) -> usize {
+		let mut claims = self.claims.iter();
+		claims
+			.position(|c| c.question == question)
+			.unwrap_or_default()
+	}
+}
+
+/// Refuses measurements from which no policy can be made.
+fn check(measured: &[Measurements]) -> Result<(), CalibrationError> {
+	let mut all = measured.iter().flatten();
+	if all.any(|evidence| largest_value(evidence) >= i32::MAX as u32) {
+		return Err(CalibrationError::Input(
+			"some values are infinite, not a number, or far larger than those of the first answers: what differs there cannot be \
+			 seen"
+				.into(),
+		));
+	}
+	if !same_tags(measured) {
+		return Err(CalibrationError::Input(
+			"outputs that are no floats, or which floats are not finite, depend on how the model is run: they are compared \
+			 exactly, so that this model belongs in the exact class, or should give the numbers from which they are made"
+				.into(),
+		));
+	}
+	Ok(())
 }
 
 /// Whether two kinds claim the same answers.

@@ -6,6 +6,7 @@ use consilience_primitives::{
 };
 
 use crate::{
+	distance::Measurements,
 	judge,
 	liars::Claim,
 	model::Model,
@@ -18,7 +19,7 @@ pub(crate) struct Kind {
 	pub(crate) name: String,
 	pub(crate) claims: Vec<Claim>,
 	/// What the executor measured of each, where it is not what an honest machine measures.
-	pub(crate) own: Option<Vec<Vec<Evidence>>>,
+	pub(crate) own: Option<Measurements>,
 	/// Whether the executor shows evidence that it fabricated with the true model, so that only the answer speaks against it.
 	pub(crate) fabricated: bool,
 }
@@ -113,7 +114,7 @@ impl Tally {
 pub(crate) fn honest_rows(
 	policy: &VerificationPolicy,
 	task: Task,
-	honest: &[Vec<Vec<Evidence>>],
+	honest: &[Measurements],
 	lengths: &[u32],
 	challenges: usize,
 ) -> Vec<HonestRow> {
@@ -125,7 +126,10 @@ pub(crate) fn honest_rows(
 			let part = column * challenges..(column + 1) * challenges;
 			let (mut committees, mut disputed, mut blamed) = (0, 0, 0);
 			for n in 0..held_out {
-				let members: Vec<_> = honest.iter().map(|h| &h[n][part.clone()]).collect();
+				let members: Vec<_> = honest
+					.iter()
+					.filter_map(|h| h[n].get(part.clone()))
+					.collect();
 				let found = judge::honest(policy, task, &members);
 				committees += found.committees;
 				disputed += u64::from(found.disputed > 0);

@@ -173,13 +173,14 @@ fn the_exact_class_has_no_difference_and_finds_every_wrong_token() {
 	let other = model("llama-fp32", "exact", coarse);
 	let substitute = other.path().to_str().unwrap();
 	let report = calibrate(honest.path(), &["--substitute", substitute]);
-	// Twenty calibration answers, three lengths, two challenges, two other ways; and the held-out ones.
-	assert_eq!(report["compared"].as_u64().unwrap(), 2 * 20 * 6 * 2);
+	// Forty answers, three lengths, two challenges, two other ways. No policy is made of any.
+	assert_eq!(report["compared"].as_u64().unwrap(), 40 * 6 * 2);
+	assert_eq!(report["sample"]["calibration"], 0);
 	assert_eq!(report["different"], 0);
 	assert_eq!(report["policy"], report["standing"]);
 	assert_eq!(report["policy"]["accept"]["max"], 0);
 	for row in report["honest"].as_array().unwrap() {
-		assert_eq!(row["disputed"]["of"], 20);
+		assert_eq!(row["disputed"]["of"], 40);
 		assert_eq!(row["disputed"]["hits"], 0);
 		assert_eq!(row["blamed"]["hits"], 0);
 	}
@@ -196,12 +197,41 @@ fn the_exact_class_has_no_difference_and_finds_every_wrong_token() {
 		}
 	}
 	for column in rates(&report, "writes and measures") {
-		assert_eq!(column["caught"]["hits"], 20, "{column}");
-		assert_eq!(column["punished"]["hits"], 20, "{column}");
+		assert_eq!(column["caught"]["hits"], 40, "{column}");
+		assert_eq!(column["punished"]["hits"], 40, "{column}");
 	}
 	let first = &report["deviations"][0];
 	assert_ne!(first["said"], first["should"]);
 	assert_eq!(first["said_word"], format!("t{}", first["said"]));
+}
+
+#[test]
+fn many_answers_are_checked_in_turns_side_by_side_and_a_few_are_lied_about() {
+	let honest = model("llama-fp32", "exact", |v| v);
+	let other = model("llama-fp32", "exact", coarse);
+	let substitute = other.path().to_str().unwrap();
+	let arguments = ["--in-turns", "--jobs", "4", "--lies", "5"];
+	let report = calibrate(
+		honest.path(),
+		&[&arguments[..], &["--substitute", substitute]].concat(),
+	);
+	// Each of the forty by one other way only, in three lengths under two challenges.
+	assert_eq!(report["compared"].as_u64().unwrap(), 40 * 6);
+	assert_eq!(report["different"], 0);
+	for row in report["honest"].as_array().unwrap() {
+		assert_eq!(row["disputed"]["of"], 40);
+		assert_eq!(row["disputed"]["hits"], 0);
+		// Two who measured: two executors, three pairs of verifiers, two challenges.
+		assert_eq!(row["committees"], 40 * 2 * 3 * 2);
+	}
+	for column in rates(&report, "writes and measures") {
+		assert_eq!(column["caught"]["of"], 5, "{column}");
+		assert_eq!(column["caught"]["hits"], 5, "{column}");
+	}
+	// Whom nobody lies to, of them nobody is caught.
+	let report = calibrate(honest.path(), &["--lies", "0"]);
+	assert!(report["dishonest"].as_array().unwrap().is_empty());
+	assert_eq!(report["wrong_tokens"]["wrong"], 0);
 }
 
 #[test]
@@ -263,6 +293,8 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
 		assert!(!output.status.success());
 		String::from_utf8(output.stderr).unwrap()
 	};
+	let error = run(&["--jobs", "0"]);
+	assert!(error.contains("one job"), "{error}");
 	let error = run(&["--challenges", "1"]);
 	assert!(error.contains("two challenges"), "{error}");
 	let error = run(&["--levels", "most"]);

@@ -1,13 +1,21 @@
 //! A chain from a preset, without a node.
 
 // A test that cannot go on fails: that is what unwrap says.
-#![allow(clippy::unwrap_used, unreachable_pub)]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
-use consilience_runtime::{genesis_config_presets::get_preset, RuntimeGenesisConfig, System};
+use codec::Encode;
+use consilience_runtime::{
+	genesis_config_presets::get_preset, Executive, Hash, Header, RuntimeCall, RuntimeGenesisConfig,
+	System, UncheckedExtrinsic, MILLISECS_PER_BLOCK,
+};
 use polkadot_sdk::*;
 use serde_json::Value;
+use sp_consensus_babe::{
+	digests::{PreDigest, SecondaryPlainPreDigest},
+	BABE_ENGINE_ID,
+};
 use sp_io::TestExternalities;
-use sp_runtime::BuildStorage;
+use sp_runtime::{traits::Header as _, BuildStorage, Digest, DigestItem};
 
 /// Puts a patch over a whole configuration.
 fn merge(over: &mut Value, patch: Value) {
@@ -34,4 +42,29 @@ pub fn chain(preset: &str) -> TestExternalities {
 	let mut chain = TestExternalities::new(config.build_storage().unwrap());
 	chain.execute_with(|| System::set_block_number(1));
 	chain
+}
+
+/// Executes an empty block in this slot and gives its hash.
+pub fn block(number: u32, parent: Hash, slot: u64) -> Hash {
+	let digest = PreDigest::SecondaryPlain(SecondaryPlainPreDigest {
+		authority_index: 0,
+		slot: slot.into(),
+	});
+	let header = Header::new(
+		number,
+		Default::default(),
+		Default::default(),
+		parent,
+		Digest {
+			logs: vec![DigestItem::PreRuntime(BABE_ENGINE_ID, digest.encode())],
+		},
+	);
+	Executive::initialize_block(&header);
+	let now = pallet_timestamp::Call::set {
+		now: slot * MILLISECS_PER_BLOCK,
+	};
+	Executive::apply_extrinsic(UncheckedExtrinsic::new_bare(RuntimeCall::from(now)))
+		.expect("the time is let in")
+		.expect("the time is set");
+	Executive::finalize_block().hash()
 }
