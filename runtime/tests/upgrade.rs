@@ -82,8 +82,8 @@ fn a_request_lives_through_an_upgrade_and_ends_with_its_money() {
 		System::set_block_number(0);
 		let slot = 1_000_000;
 		let parent = block(1, System::block_hash(0), slot);
-		let [owner, requester] = [Sr25519Keyring::Eve, Sr25519Keyring::Ferdie]
-			.map(|account| account.to_account_id());
+		let [owner, requester] =
+			[Sr25519Keyring::Eve, Sr25519Keyring::Ferdie].map(|account| account.to_account_id());
 		let price = Price::<Balance> {
 			per_request: MILLI,
 			per_input_unit: 0,
@@ -96,14 +96,7 @@ fn a_request_lives_through_an_upgrade_and_ends_with_its_money() {
 		}
 		let money = Balances::free_balance(&requester);
 		let origin = RuntimeOrigin::signed(requester.clone());
-		let asked = Inference::request(
-			origin,
-			MODEL,
-			question(),
-			Assurance::Committee(2),
-			UNIT,
-			0,
-		);
+		let asked = Inference::request(origin, MODEL, question(), Assurance::Committee(2), UNIT, 0);
 		assert_ok!(asked);
 		let request = pallet_inference::Requests::<Runtime>::get(0).unwrap();
 		let held = Balances::total_balance_on_hold(&requester);
@@ -122,10 +115,7 @@ fn a_request_lives_through_an_upgrade_and_ends_with_its_money() {
 			Inference::on_chain_storage_version(),
 			Inference::in_code_storage_version()
 		);
-		assert_eq!(
-			pallet_inference::Requests::<Runtime>::get(0),
-			Some(request)
-		);
+		assert_eq!(pallet_inference::Requests::<Runtime>::get(0), Some(request));
 		assert_eq!(Balances::total_balance_on_hold(&requester), held);
 
 		// These blocks have no chance in them, so nobody is drawn, and the request ends when its time is over.

@@ -221,8 +221,8 @@ impl Run<'_> {
 			true => {
 				// In the finest steps that hold the model's values.
 				let (first, finest) = self.load_finest(base, &standing).await?;
-				let split = self.split(first, &fine_policy(&standing, finest), false);
-				Some((split.await?, finest))
+				let fine = fine_policy(&standing, finest);
+				Some((self.split(first, &fine, false).await?, finest))
 			}
 			false => None,
 		};
@@ -427,8 +427,11 @@ impl Run<'_> {
 					return measured.iter().map(|m| &m[k][n][..]).collect();
 				}
 				let place = honest.place(claim.question);
-				let ways = [0, far].iter().map(|c| &judging.measured[*c][place][..]);
-				ways.filter(|way| !way.is_empty()).collect()
+				let ways = [&judging.measured[0], &judging.measured[far]];
+				ways.iter()
+					.map(|way| &way[place][..])
+					.filter(|way| !way.is_empty())
+					.collect()
 			};
 			let challenges = self.options.challenges;
 			tally.add(policy, &self.model, kind, others, &self.lengths, challenges);
@@ -553,7 +556,11 @@ impl Run<'_> {
 						Claim::text(claim.question, asked, output, said, &self.lengths, 0)
 					}
 					None => Claim {
-						wrong: vec![differs(policy, Some(&output), honest.tensors[n][0].as_ref())],
+						wrong: vec![differs(
+							policy,
+							Some(&output),
+							honest.tensors[n][0].as_ref(),
+						)],
 						..claim.clone()
 					},
 				});

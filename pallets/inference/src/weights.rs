@@ -1,203 +1,728 @@
-//! Weights of calls, statements and hooks.
+//! Weights of `pallet_inference`, written by `scripts/weights`. Do not change them by hand.
 //!
-//! These are upper bounds counted by hand until `scripts/weights` has run on a quiet machine and written this file anew:
-//! database accesses are those of the longest path through each piece of code, priced by the runtime's own `DbWeight`;
-//! execution time allows 10 µs for every access and 5 ns for every byte.
+//! Measured on 2026-11-25 on AMD EPYC, steps 10, repeats 10, with version 0.1.0 of the benchmark
+//! command.
 
-use consilience_primitives::tensor::{MAX_TENSORS, MAX_TENSOR_BYTES};
+#![cfg_attr(rustfmt, rustfmt_skip)]
+#![allow(unused_parens, unused_imports, clippy::unnecessary_cast)]
+
+use core::marker::PhantomData;
 use polkadot_sdk::{
 	frame_support::{traits::Get, weights::Weight},
 	frame_system,
 };
 
-/// Weights of calls, statements and hooks.
+/// Weights of `pallet_inference`.
 pub trait WeightInfo {
-	/// `request` with an input of so many bytes.
-	fn request(bytes: u32) -> Weight;
-	/// `cancel`.
+	/// What the benchmark `request` measures.
+	/// What the benchmark `request` measures.
+	fn request(b: u32, ) -> Weight;
+	/// What the benchmark `cancel` measures.
+	/// What the benchmark `cancel` measures.
 	fn cancel() -> Weight;
-	/// `report` of so many bytes; its statements are counted one by one.
-	fn report(bytes: u32) -> Weight;
-	/// Authorisation of a report of so many bytes; its statements are counted by [`WeightInfo::check`].
-	fn authorize_report(bytes: u32) -> Weight;
-	/// Whether a statement is due.
+	/// What the benchmark `report` measures.
+	/// What the benchmark `report` measures.
+	fn report(b: u32, ) -> Weight;
+	/// What the benchmark `authorize_report` measures.
+	/// What the benchmark `authorize_report` measures.
+	fn authorize_report(b: u32, ) -> Weight;
+	/// What the benchmark `check` measures.
+	/// What the benchmark `check` measures.
 	fn check() -> Weight;
-	/// Beginning to serve a model.
+	/// What the benchmark `serve` measures.
+	/// What the benchmark `serve` measures.
 	fn serve() -> Weight;
-	/// Ceasing to serve a model.
+	/// What the benchmark `withdraw` measures.
+	/// What the benchmark `withdraw` measures.
 	fn withdraw() -> Weight;
-	/// An answer, or the commitment to one.
+	/// What the benchmark `answer` measures.
+	/// What the benchmark `answer` measures.
 	fn answer() -> Weight;
-	/// A commitment to evidence.
+	/// What the benchmark `commit` measures.
+	/// What the benchmark `commit` measures.
 	fn commit() -> Weight;
-	/// Evidence, or a committed output.
+	/// What the benchmark `reveal` measures.
+	/// What the benchmark `reveal` measures.
 	fn reveal() -> Weight;
-	/// Comparing the evidence of a committee of so many members, and paying it; its output is counted by
-	/// [`WeightInfo::read_output`].
-	fn settle(members: u32) -> Weight;
-	/// Comparing the evidence of a jury of so many members, and ending the dispute; the output is counted by
-	/// [`WeightInfo::read_output`].
-	fn judge(jurors: u32) -> Weight;
-	/// Reading an output of so many bytes, and taking its evidence.
-	fn read_output(bytes: u32) -> Weight;
-	/// One late jury, which judges without those who are late.
-	fn late_jury() -> Weight;
-	/// One late request: the executor of a full round is replaced.
+	/// What the benchmark `settle` measures.
+	/// What the benchmark `settle` measures.
+	fn settle(m: u32, ) -> Weight;
+	/// What the benchmark `judge` measures.
+	/// What the benchmark `judge` measures.
+	fn judge(j: u32, ) -> Weight;
+	/// What the benchmark `read_output` measures.
+	/// What the benchmark `read_output` measures.
+	fn read_output(b: u32, ) -> Weight;
+	/// What the benchmark `late` measures.
+	/// What the benchmark `late` measures.
 	fn late() -> Weight;
-	/// Forgetting one settled request.
+	/// What the benchmark `late_jury` measures.
+	/// What the benchmark `late_jury` measures.
+	fn late_jury() -> Weight;
+	/// What the benchmark `prune` measures.
+	/// What the benchmark `prune` measures.
 	fn prune() -> Weight;
-	/// Drawing one executor.
+	/// What the benchmark `draw_executor` measures.
+	/// What the benchmark `draw_executor` measures.
 	fn draw_executor() -> Weight;
-	/// Drawing the verifiers of one request, as many as can be asked for.
+	/// What the benchmark `draw_verifiers` measures.
+	/// What the benchmark `draw_verifiers` measures.
 	fn draw_verifiers() -> Weight;
-	/// Drawing one jury.
+	/// What the benchmark `draw_jury` measures.
+	/// What the benchmark `draw_jury` measures.
 	fn draw_jury() -> Weight;
-	/// `appeal`.
+	/// What the benchmark `appeal` measures.
+	/// What the benchmark `appeal` measures.
 	fn appeal() -> Weight;
-	/// `set_parameters`.
+	/// What the benchmark `set_parameters` measures.
+	/// What the benchmark `set_parameters` measures.
 	fn set_parameters() -> Weight;
-	/// One offence handed to staking.
+	/// What the benchmark `offence` measures.
+	/// What the benchmark `offence` measures.
 	fn offence() -> Weight;
-	/// One callback, what it does itself not counted.
+	/// What the benchmark `call_back` measures.
+	/// What the benchmark `call_back` measures.
 	fn call_back() -> Weight;
-	/// The hooks of a block in which nothing happens.
+	/// What the benchmark `hooks` measures.
+	/// What the benchmark `hooks` measures.
 	fn hooks() -> Weight;
 }
 
-/// Weights for a Substrate runtime.
-pub struct SubstrateWeight<T>(core::marker::PhantomData<T>);
-
-/// Blocks that may be full where a place for a deadline is looked for, beyond the first: `MaxOpen` over `MaxPerBlock` of the
-/// runtime.
-const SEARCH: u64 = 16;
-
-/// Executor and verifiers of the largest committee.
-const COMMITTEE: u64 = 16;
-
-/// The largest jury of the runtime.
-const JURORS: u32 = 32;
-
-/// Bytes of the largest output.
-const LARGEST_OUTPUT: u32 = MAX_TENSORS * MAX_TENSOR_BYTES;
-
-/// So many reads and writes, and bytes to hash, copy or compare.
-fn counted<T: frame_system::Config>(reads: u64, writes: u64, bytes: u32) -> Weight {
-	let accesses = reads.saturating_add(writes);
-	Weight::from_parts(10_000_000, 4_000)
-		.saturating_mul(accesses)
-		.saturating_add(Weight::from_parts(5_000, 1).saturating_mul(bytes.into()))
-		.saturating_add(T::DbWeight::get().reads_writes(reads, writes))
-}
+/// Weights with the runtime's own database.
+pub struct SubstrateWeight<T>(PhantomData<T>);
 
 impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
-	fn request(bytes: u32) -> Weight {
-		counted::<T>(10 + SEARCH, 12, bytes)
+	/// Storage: `ModelRegistry::Models` (r:1 w:1)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Open` (r:1 w:1)
+	/// Proof: `Inference::Open` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::OpenOf` (r:1 w:1)
+	/// Proof: `Inference::OpenOf` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+	/// Storage: `System::Account` (r:1 w:1)
+	/// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+	/// Storage: `Balances::Holds` (r:1 w:1)
+	/// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(157), added: 2632, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::NextRequest` (r:1 w:1)
+	/// Proof: `Inference::NextRequest` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Deadlines` (r:18 w:2)
+	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::PendingDraws` (r:1 w:1)
+	/// Proof: `Inference::PendingDraws` (`max_values`: Some(1), `max_size`: Some(12290), added: 12785, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Inputs` (r:0 w:1)
+	/// Proof: `Inference::Inputs` (`max_values`: None, `max_size`: Some(525138), added: 527613, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Requests` (r:0 w:1)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// The range of component `b` is `[1, 32768]`.
+	fn request(_b: u32, ) -> Weight {
+		// Proof size in bytes:
+		//  measured:  `14746`
+		//  estimated: `55008`
+		// Shortest time: 713_349_000 picoseconds.
+		Weight::from_parts(808_493_454, 55008)
+			.saturating_add(T::DbWeight::get().reads(25_u64))
+			.saturating_add(T::DbWeight::get().writes(11_u64))
 	}
-
+	/// Storage: `Inference::Requests` (r:1 w:1)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `System::Account` (r:1 w:1)
+	/// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+	/// Storage: `Balances::Holds` (r:1 w:1)
+	/// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(157), added: 2632, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Juries` (r:1 w:0)
+	/// Proof: `Inference::Juries` (`max_values`: None, `max_size`: Some(18412), added: 20887, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Rounds` (r:1 w:0)
+	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Deadlines` (r:1 w:1)
+	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::PendingDraws` (r:1 w:1)
+	/// Proof: `Inference::PendingDraws` (`max_values`: Some(1), `max_size`: Some(12290), added: 12785, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Open` (r:1 w:1)
+	/// Proof: `Inference::Open` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::OpenOf` (r:1 w:1)
+	/// Proof: `Inference::OpenOf` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:1 w:1)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Callbacks` (r:1 w:1)
+	/// Proof: `Inference::Callbacks` (`max_values`: Some(1), `max_size`: Some(8194), added: 8689, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::PruneRange` (r:1 w:1)
+	/// Proof: `Inference::PruneRange` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Prune` (r:0 w:1)
+	/// Proof: `Inference::Prune` (`max_values`: None, `max_size`: Some(24), added: 2499, mode: `MaxEncodedLen`)
 	fn cancel() -> Weight {
-		counted::<T>(12, 13, 0)
+		// Proof size in bytes:
+		//  measured:  `22654`
+		//  estimated: `21877`
+		// Shortest time: 464_099_000 picoseconds.
+		Weight::from_parts(494_494_000, 21877)
+			.saturating_add(T::DbWeight::get().reads(12_u64))
+			.saturating_add(T::DbWeight::get().writes(11_u64))
 	}
-
-	fn report(bytes: u32) -> Weight {
-		counted::<T>(2, 1, bytes)
+	/// Storage: `Inference::Keys` (r:1 w:0)
+	/// Proof: `Inference::Keys` (`max_values`: Some(1), `max_size`: Some(19202), added: 19697, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Requests` (r:1 w:0)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Rounds` (r:1 w:0)
+	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Outputs` (r:1 w:1)
+	/// Proof: `Inference::Outputs` (`max_values`: None, `max_size`: Some(525138), added: 527613, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:1 w:0)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::LastReport` (r:0 w:1)
+	/// Proof: `Inference::LastReport` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
+	/// The range of component `b` is `[1, 32768]`.
+	fn report(b: u32, ) -> Weight {
+		// Proof size in bytes:
+		//  measured:  `22139`
+		//  estimated: `528603`
+		// Shortest time: 276_750_000 picoseconds.
+		Weight::from_parts(311_891_819, 528603)
+			// Standard error: 324
+			.saturating_add(Weight::from_parts(13_338, 0).saturating_mul(b.into()))
+			.saturating_add(T::DbWeight::get().reads(5_u64))
+			.saturating_add(T::DbWeight::get().writes(2_u64))
 	}
-
-	fn authorize_report(bytes: u32) -> Weight {
-		// The signature beside what is counted.
-		Weight::from_parts(100_000_000, 0).saturating_add(counted::<T>(4, 0, bytes))
+	/// Storage: `Inference::Session` (r:1 w:0)
+	/// Proof: `Inference::Session` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Keys` (r:1 w:0)
+	/// Proof: `Inference::Keys` (`max_values`: Some(1), `max_size`: Some(19202), added: 19697, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::LastReport` (r:1 w:0)
+	/// Proof: `Inference::LastReport` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Requests` (r:1 w:0)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Rounds` (r:1 w:0)
+	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Outputs` (r:1 w:0)
+	/// Proof: `Inference::Outputs` (`max_values`: None, `max_size`: Some(525138), added: 527613, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:1 w:0)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `System::BlockHash` (r:2 w:0)
+	/// Proof: `System::BlockHash` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
+	/// The range of component `b` is `[1, 32768]`.
+	fn authorize_report(b: u32, ) -> Weight {
+		// Proof size in bytes:
+		//  measured:  `22234`
+		//  estimated: `528603`
+		// Shortest time: 241_728_000 picoseconds.
+		Weight::from_parts(270_220_092, 528603)
+			// Standard error: 569
+			.saturating_add(Weight::from_parts(20_829, 0).saturating_mul(b.into()))
+			.saturating_add(T::DbWeight::get().reads(9_u64))
 	}
-
+	/// Storage: `Inference::Requests` (r:1 w:0)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Juries` (r:1 w:0)
+	/// Proof: `Inference::Juries` (`max_values`: None, `max_size`: Some(18412), added: 20887, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:1 w:0)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Rounds` (r:1 w:0)
+	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
 	fn check() -> Weight {
-		counted::<T>(4, 0, 0)
+		// Proof size in bytes:
+		//  measured:  `19335`
+		//  estimated: `21877`
+		// Shortest time: 184_584_000 picoseconds.
+		Weight::from_parts(203_523_000, 21877)
+			.saturating_add(T::DbWeight::get().reads(4_u64))
 	}
-
+	/// Storage: `ModelRegistry::Models` (r:1 w:1)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Serving` (r:1 w:1)
+	/// Proof: `ModelRegistry::Serving` (`max_values`: None, `max_size`: Some(2098), added: 4573, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::ServedBy` (r:1 w:1)
+	/// Proof: `ModelRegistry::ServedBy` (`max_values`: None, `max_size`: Some(553), added: 3028, mode: `MaxEncodedLen`)
 	fn serve() -> Weight {
-		counted::<T>(4, 3, 0)
+		// Proof size in bytes:
+		//  measured:  `3857`
+		//  estimated: `5563`
+		// Shortest time: 244_674_000 picoseconds.
+		Weight::from_parts(269_521_000, 5563)
+			.saturating_add(T::DbWeight::get().reads(3_u64))
+			.saturating_add(T::DbWeight::get().writes(3_u64))
 	}
-
+	/// Storage: `ModelRegistry::Serving` (r:1 w:1)
+	/// Proof: `ModelRegistry::Serving` (`max_values`: None, `max_size`: Some(2098), added: 4573, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::ServedBy` (r:1 w:1)
+	/// Proof: `ModelRegistry::ServedBy` (`max_values`: None, `max_size`: Some(553), added: 3028, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:1 w:1)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
 	fn withdraw() -> Weight {
-		counted::<T>(4, 3, 0)
+		// Proof size in bytes:
+		//  measured:  `3922`
+		//  estimated: `5563`
+		// Shortest time: 140_619_000 picoseconds.
+		Weight::from_parts(149_071_000, 5563)
+			.saturating_add(T::DbWeight::get().reads(3_u64))
+			.saturating_add(T::DbWeight::get().writes(3_u64))
 	}
-
+	/// Storage: `Inference::Requests` (r:1 w:1)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:1 w:0)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Deadlines` (r:18 w:2)
+	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::PendingDraws` (r:1 w:1)
+	/// Proof: `Inference::PendingDraws` (`max_values`: Some(1), `max_size`: Some(12290), added: 12785, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Outputs` (r:0 w:1)
+	/// Proof: `Inference::Outputs` (`max_values`: None, `max_size`: Some(525138), added: 527613, mode: `MaxEncodedLen`)
 	fn answer() -> Weight {
-		counted::<T>(6 + SEARCH, 6, 0)
+		// Proof size in bytes:
+		//  measured:  `15349`
+		//  estimated: `55008`
+		// Shortest time: 395_377_000 picoseconds.
+		Weight::from_parts(529_276_000, 55008)
+			.saturating_add(T::DbWeight::get().reads(21_u64))
+			.saturating_add(T::DbWeight::get().writes(5_u64))
 	}
-
+	/// Storage: `Inference::Requests` (r:1 w:1)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Juries` (r:1 w:1)
+	/// Proof: `Inference::Juries` (`max_values`: None, `max_size`: Some(18412), added: 20887, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Deadlines` (r:11 w:1)
+	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
 	fn commit() -> Weight {
-		counted::<T>(5 + SEARCH, 5, 0)
+		// Proof size in bytes:
+		//  measured:  `4964`
+		//  estimated: `34001`
+		// Shortest time: 316_220_000 picoseconds.
+		Weight::from_parts(333_876_000, 34001)
+			.saturating_add(T::DbWeight::get().reads(13_u64))
+			.saturating_add(T::DbWeight::get().writes(3_u64))
 	}
-
+	/// Storage: `Inference::Requests` (r:1 w:0)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Juries` (r:1 w:1)
+	/// Proof: `Inference::Juries` (`max_values`: None, `max_size`: Some(18412), added: 20887, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:1 w:0)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Rounds` (r:1 w:0)
+	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
 	fn reveal() -> Weight {
-		counted::<T>(5, 2, 0)
+		// Proof size in bytes:
+		//  measured:  `18839`
+		//  estimated: `21877`
+		// Shortest time: 503_268_000 picoseconds.
+		Weight::from_parts(601_904_000, 21877)
+			.saturating_add(T::DbWeight::get().reads(4_u64))
+			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
-
-	fn settle(members: u32) -> Weight {
-		// Paid, or sent to a jury.
-		counted::<T>(14 + SEARCH, 14, 0)
-			.saturating_add(counted::<T>(4, 4, 2_000).saturating_mul(members.into()))
+	/// Storage: `Inference::Requests` (r:1 w:1)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Rounds` (r:1 w:1)
+	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:1 w:1)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Outputs` (r:1 w:0)
+	/// Proof: `Inference::Outputs` (`max_values`: None, `max_size`: Some(525138), added: 527613, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Parameters` (r:1 w:0)
+	/// Proof: `Inference::Parameters` (`max_values`: Some(1), `max_size`: Some(24), added: 519, mode: `MaxEncodedLen`)
+	/// Storage: `Balances::Holds` (r:1 w:1)
+	/// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(157), added: 2632, mode: `MaxEncodedLen`)
+	/// Storage: `System::Account` (r:18 w:18)
+	/// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Assignments` (r:16 w:16)
+	/// Proof: `Inference::Assignments` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Juries` (r:1 w:0)
+	/// Proof: `Inference::Juries` (`max_values`: None, `max_size`: Some(18412), added: 20887, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Deadlines` (r:1 w:1)
+	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::PendingDraws` (r:1 w:1)
+	/// Proof: `Inference::PendingDraws` (`max_values`: Some(1), `max_size`: Some(12290), added: 12785, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Open` (r:1 w:1)
+	/// Proof: `Inference::Open` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::OpenOf` (r:1 w:1)
+	/// Proof: `Inference::OpenOf` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Callbacks` (r:1 w:1)
+	/// Proof: `Inference::Callbacks` (`max_values`: Some(1), `max_size`: Some(8194), added: 8689, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::PruneRange` (r:1 w:1)
+	/// Proof: `Inference::PruneRange` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Prune` (r:0 w:1)
+	/// Proof: `Inference::Prune` (`max_values`: None, `max_size`: Some(24), added: 2499, mode: `MaxEncodedLen`)
+	/// The range of component `m` is `[2, 16]`.
+	fn settle(m: u32, ) -> Weight {
+		// Proof size in bytes:
+		//  measured:  `24477 + m * (507 ±0)`
+		//  estimated: `528603 + m * (2624 ±0)`
+		// Shortest time: 1_456_582_000 picoseconds.
+		Weight::from_parts(1_010_544_418, 528603)
+			// Standard error: 3_113_128
+			.saturating_add(Weight::from_parts(257_303_445, 0).saturating_mul(m.into()))
+			.saturating_add(T::DbWeight::get().reads(15_u64))
+			.saturating_add(T::DbWeight::get().reads((2_u64).saturating_mul(m.into())))
+			.saturating_add(T::DbWeight::get().writes(13_u64))
+			.saturating_add(T::DbWeight::get().writes((2_u64).saturating_mul(m.into())))
+			.saturating_add(Weight::from_parts(0, 2624).saturating_mul(m.into()))
 	}
-
+	/// Storage: `Inference::Requests` (r:1 w:1)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Juries` (r:1 w:1)
+	/// Proof: `Inference::Juries` (`max_values`: None, `max_size`: Some(18412), added: 20887, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:1 w:1)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Rounds` (r:1 w:0)
+	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Outputs` (r:1 w:0)
+	/// Proof: `Inference::Outputs` (`max_values`: None, `max_size`: Some(525138), added: 527613, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Serving` (r:1 w:1)
+	/// Proof: `ModelRegistry::Serving` (`max_values`: None, `max_size`: Some(2098), added: 4573, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::ServedBy` (r:31 w:31)
+	/// Proof: `ModelRegistry::ServedBy` (`max_values`: None, `max_size`: Some(553), added: 3028, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Parameters` (r:1 w:0)
+	/// Proof: `Inference::Parameters` (`max_values`: Some(1), `max_size`: Some(24), added: 519, mode: `MaxEncodedLen`)
+	/// Storage: `Session::CurrentIndex` (r:1 w:0)
+	/// Proof: `Session::CurrentIndex` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+	/// Storage: `Inference::OffenceRange` (r:1 w:1)
+	/// Proof: `Inference::OffenceRange` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
+	/// Storage: `System::Account` (r:19 w:19)
+	/// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+	/// Storage: `Balances::Holds` (r:1 w:1)
+	/// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(157), added: 2632, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Assignments` (r:48 w:48)
+	/// Proof: `Inference::Assignments` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Deadlines` (r:1 w:1)
+	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::PendingDraws` (r:1 w:1)
+	/// Proof: `Inference::PendingDraws` (`max_values`: Some(1), `max_size`: Some(12290), added: 12785, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Open` (r:1 w:1)
+	/// Proof: `Inference::Open` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::OpenOf` (r:1 w:1)
+	/// Proof: `Inference::OpenOf` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Callbacks` (r:1 w:1)
+	/// Proof: `Inference::Callbacks` (`max_values`: Some(1), `max_size`: Some(8194), added: 8689, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::PruneRange` (r:1 w:1)
+	/// Proof: `Inference::PruneRange` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Prune` (r:0 w:1)
+	/// Proof: `Inference::Prune` (`max_values`: None, `max_size`: Some(24), added: 2499, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::OffenceQueue` (r:0 w:31)
+	/// Proof: `Inference::OffenceQueue` (`max_values`: None, `max_size`: Some(65), added: 2540, mode: `MaxEncodedLen`)
+	/// The range of component `j` is `[3, 32]`.
+	fn judge(j: u32, ) -> Weight {
+		// Proof size in bytes:
+		//  measured:  `35372 + j * (709 ±0)`
+		//  estimated: `528603 + j * (2624 ±0)`
+		// Shortest time: 4_718_946_000 picoseconds.
+		Weight::from_parts(4_136_457_751, 528603)
+			// Standard error: 2_112_248
+			.saturating_add(Weight::from_parts(221_460_515, 0).saturating_mul(j.into()))
+			.saturating_add(T::DbWeight::get().reads(50_u64))
+			.saturating_add(T::DbWeight::get().reads((2_u64).saturating_mul(j.into())))
+			.saturating_add(T::DbWeight::get().writes(62_u64))
+			.saturating_add(T::DbWeight::get().writes((3_u64).saturating_mul(j.into())))
+			.saturating_add(Weight::from_parts(0, 2624).saturating_mul(j.into()))
+	}
+	/// Storage: `Inference::Outputs` (r:1 w:0)
+	/// Proof: `Inference::Outputs` (`max_values`: None, `max_size`: Some(525138), added: 527613, mode: `MaxEncodedLen`)
+	/// The range of component `b` is `[1, 524288]`.
+	fn read_output(b: u32, ) -> Weight {
+		// Proof size in bytes:
+		//  measured:  `976 + b * (1 ±0)`
+		//  estimated: `528603`
+		// Shortest time: 55_443_000 picoseconds.
+		Weight::from_parts(69_609_841, 528603)
+			// Standard error: 32
+			.saturating_add(Weight::from_parts(16_129, 0).saturating_mul(b.into()))
+			.saturating_add(T::DbWeight::get().reads(1_u64))
+	}
+	/// Storage: `Inference::Deadlines` (r:18 w:2)
+	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Requests` (r:1 w:1)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Rounds` (r:1 w:1)
+	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Strikes` (r:16 w:16)
+	/// Proof: `Inference::Strikes` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Serving` (r:1 w:1)
+	/// Proof: `ModelRegistry::Serving` (`max_values`: None, `max_size`: Some(2098), added: 4573, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::ServedBy` (r:16 w:16)
+	/// Proof: `ModelRegistry::ServedBy` (`max_values`: None, `max_size`: Some(553), added: 3028, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:1 w:1)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Parameters` (r:1 w:0)
+	/// Proof: `Inference::Parameters` (`max_values`: Some(1), `max_size`: Some(24), added: 519, mode: `MaxEncodedLen`)
+	/// Storage: `Session::CurrentIndex` (r:1 w:0)
+	/// Proof: `Session::CurrentIndex` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+	/// Storage: `Inference::OffenceRange` (r:1 w:1)
+	/// Proof: `Inference::OffenceRange` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Assignments` (r:16 w:16)
+	/// Proof: `Inference::Assignments` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::PendingDraws` (r:1 w:1)
+	/// Proof: `Inference::PendingDraws` (`max_values`: Some(1), `max_size`: Some(12290), added: 12785, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Outputs` (r:0 w:1)
+	/// Proof: `Inference::Outputs` (`max_values`: None, `max_size`: Some(525138), added: 527613, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::OffenceQueue` (r:0 w:16)
+	/// Proof: `Inference::OffenceQueue` (`max_values`: None, `max_size`: Some(65), added: 2540, mode: `MaxEncodedLen`)
 	fn late() -> Weight {
-		// The committee is replaced, and each of it may stop serving and be reported.
-		counted::<T>(40 + SEARCH, 42, 0)
-			.saturating_add(counted::<T>(9, 9, 2_000).saturating_mul(COMMITTEE))
+		// Proof size in bytes:
+		//  measured:  `23995`
+		//  estimated: `55008`
+		// Shortest time: 2_683_324_000 picoseconds.
+		Weight::from_parts(2_911_823_000, 55008)
+			.saturating_add(T::DbWeight::get().reads(74_u64))
+			.saturating_add(T::DbWeight::get().writes(73_u64))
 	}
-
-	fn judge(jurors: u32) -> Weight {
-		// Each of the committee is held against the whole jury, and each of both may stop serving and be reported.
-		let blamed =
-			counted::<T>(9, 9, 2_000).saturating_mul(u64::from(jurors).saturating_add(COMMITTEE));
-		counted::<T>(14, 14, 0)
-			.saturating_add(blamed)
-			.saturating_add(Weight::from_parts(100_000_000, 0).saturating_mul(jurors.into()))
-	}
-
-	fn read_output(bytes: u32) -> Weight {
-		// The sketch of half-precision numbers: 17.5 ns a byte as WebAssembly, measured beside other work.
-		counted::<T>(1, 0, bytes)
-			.saturating_add(Weight::from_parts(15_000, 0).saturating_mul(bytes.into()))
-	}
-
+	/// Storage: `Inference::Deadlines` (r:1 w:1)
+	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Requests` (r:1 w:1)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Rounds` (r:1 w:0)
+	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Juries` (r:1 w:1)
+	/// Proof: `Inference::Juries` (`max_values`: None, `max_size`: Some(18412), added: 20887, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Assignments` (r:48 w:48)
+	/// Proof: `Inference::Assignments` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Parameters` (r:1 w:0)
+	/// Proof: `Inference::Parameters` (`max_values`: Some(1), `max_size`: Some(24), added: 519, mode: `MaxEncodedLen`)
+	/// Storage: `Session::CurrentIndex` (r:1 w:0)
+	/// Proof: `Session::CurrentIndex` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+	/// Storage: `Inference::OffenceRange` (r:1 w:1)
+	/// Proof: `Inference::OffenceRange` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Outputs` (r:1 w:0)
+	/// Proof: `Inference::Outputs` (`max_values`: None, `max_size`: Some(525138), added: 527613, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:1 w:1)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Serving` (r:1 w:1)
+	/// Proof: `ModelRegistry::Serving` (`max_values`: None, `max_size`: Some(2098), added: 4573, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::ServedBy` (r:31 w:31)
+	/// Proof: `ModelRegistry::ServedBy` (`max_values`: None, `max_size`: Some(553), added: 3028, mode: `MaxEncodedLen`)
+	/// Storage: `System::Account` (r:18 w:18)
+	/// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+	/// Storage: `Balances::Holds` (r:1 w:1)
+	/// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(157), added: 2632, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::PendingDraws` (r:1 w:1)
+	/// Proof: `Inference::PendingDraws` (`max_values`: Some(1), `max_size`: Some(12290), added: 12785, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Open` (r:1 w:1)
+	/// Proof: `Inference::Open` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::OpenOf` (r:1 w:1)
+	/// Proof: `Inference::OpenOf` (`max_values`: None, `max_size`: Some(52), added: 2527, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Callbacks` (r:1 w:1)
+	/// Proof: `Inference::Callbacks` (`max_values`: Some(1), `max_size`: Some(8194), added: 8689, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::PruneRange` (r:1 w:1)
+	/// Proof: `Inference::PruneRange` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Prune` (r:0 w:1)
+	/// Proof: `Inference::Prune` (`max_values`: None, `max_size`: Some(24), added: 2499, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::OffenceQueue` (r:0 w:32)
+	/// Proof: `Inference::OffenceQueue` (`max_values`: None, `max_size`: Some(65), added: 2540, mode: `MaxEncodedLen`)
 	fn late_jury() -> Weight {
-		counted::<T>(10 + SEARCH, 10, 0)
-			.saturating_add(Self::judge(JURORS))
-			.saturating_add(Self::read_output(LARGEST_OUTPUT))
+		// Proof size in bytes:
+		//  measured:  `58019`
+		//  estimated: `528603`
+		// Shortest time: 10_703_000_000 picoseconds.
+		Weight::from_parts(11_034_653_000, 528603)
+			.saturating_add(T::DbWeight::get().reads(113_u64))
+			.saturating_add(T::DbWeight::get().writes(142_u64))
 	}
-
+	/// Storage: `Inference::PruneRange` (r:1 w:1)
+	/// Proof: `Inference::PruneRange` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Prune` (r:2 w:1)
+	/// Proof: `Inference::Prune` (`max_values`: None, `max_size`: Some(24), added: 2499, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Requests` (r:1 w:1)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Callbacks` (r:1 w:0)
+	/// Proof: `Inference::Callbacks` (`max_values`: Some(1), `max_size`: Some(8194), added: 8689, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Outputs` (r:0 w:1)
+	/// Proof: `Inference::Outputs` (`max_values`: None, `max_size`: Some(525138), added: 527613, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Rounds` (r:0 w:1)
+	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Juries` (r:0 w:1)
+	/// Proof: `Inference::Juries` (`max_values`: None, `max_size`: Some(18412), added: 20887, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Inputs` (r:0 w:1)
+	/// Proof: `Inference::Inputs` (`max_values`: None, `max_size`: Some(525138), added: 527613, mode: `MaxEncodedLen`)
 	fn prune() -> Weight {
-		counted::<T>(4, 6, 0)
+		// Proof size in bytes:
+		//  measured:  `9467`
+		//  estimated: `9679`
+		// Shortest time: 139_648_000 picoseconds.
+		Weight::from_parts(150_293_000, 9679)
+			.saturating_add(T::DbWeight::get().reads(5_u64))
+			.saturating_add(T::DbWeight::get().writes(7_u64))
 	}
-
+	/// Storage: `Inference::Requests` (r:1 w:1)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:1 w:0)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Keys` (r:1 w:0)
+	/// Proof: `Inference::Keys` (`max_values`: Some(1), `max_size`: Some(19202), added: 19697, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Serving` (r:1 w:0)
+	/// Proof: `ModelRegistry::Serving` (`max_values`: None, `max_size`: Some(2098), added: 4573, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Assignments` (r:64 w:1)
+	/// Proof: `Inference::Assignments` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Deadlines` (r:18 w:2)
+	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
 	fn draw_executor() -> Weight {
-		counted::<T>(72 + SEARCH, 6, 0)
+		// Proof size in bytes:
+		//  measured:  `29324`
+		//  estimated: `168926`
+		// Shortest time: 2_182_951_000 picoseconds.
+		Weight::from_parts(2_251_223_000, 168926)
+			.saturating_add(T::DbWeight::get().reads(86_u64))
+			.saturating_add(T::DbWeight::get().writes(4_u64))
 	}
-
+	/// Storage: `Inference::Requests` (r:1 w:1)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:1 w:0)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Rounds` (r:1 w:1)
+	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Keys` (r:1 w:0)
+	/// Proof: `Inference::Keys` (`max_values`: Some(1), `max_size`: Some(19202), added: 19697, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Serving` (r:1 w:0)
+	/// Proof: `ModelRegistry::Serving` (`max_values`: None, `max_size`: Some(2098), added: 4573, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Assignments` (r:63 w:15)
+	/// Proof: `Inference::Assignments` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Deadlines` (r:6 w:1)
+	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
 	fn draw_verifiers() -> Weight {
-		counted::<T>(72 + SEARCH, 22, 0)
+		// Proof size in bytes:
+		//  measured:  `29659`
+		//  estimated: `166302`
+		// Shortest time: 1_546_346_000 picoseconds.
+		Weight::from_parts(1_584_713_000, 166302)
+			.saturating_add(T::DbWeight::get().reads(74_u64))
+			.saturating_add(T::DbWeight::get().writes(18_u64))
 	}
-
+	/// Storage: `Inference::Requests` (r:1 w:1)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:1 w:0)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Juries` (r:1 w:1)
+	/// Proof: `Inference::Juries` (`max_values`: None, `max_size`: Some(18412), added: 20887, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Rounds` (r:1 w:0)
+	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Keys` (r:1 w:0)
+	/// Proof: `Inference::Keys` (`max_values`: Some(1), `max_size`: Some(19202), added: 19697, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Serving` (r:1 w:0)
+	/// Proof: `ModelRegistry::Serving` (`max_values`: None, `max_size`: Some(2098), added: 4573, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Assignments` (r:64 w:32)
+	/// Proof: `Inference::Assignments` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Deadlines` (r:18 w:2)
+	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
 	fn draw_jury() -> Weight {
-		counted::<T>(72 + SEARCH, 40, 0)
+		// Proof size in bytes:
+		//  measured:  `34316`
+		//  estimated: `168926`
+		// Shortest time: 2_043_334_000 picoseconds.
+		Weight::from_parts(2_114_068_000, 168926)
+			.saturating_add(T::DbWeight::get().reads(88_u64))
+			.saturating_add(T::DbWeight::get().writes(36_u64))
 	}
-
+	/// Storage: `Inference::Requests` (r:1 w:1)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Keys` (r:1 w:0)
+	/// Proof: `Inference::Keys` (`max_values`: Some(1), `max_size`: Some(19202), added: 19697, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Serving` (r:1 w:0)
+	/// Proof: `ModelRegistry::Serving` (`max_values`: None, `max_size`: Some(2098), added: 4573, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Assignments` (r:64 w:1)
+	/// Proof: `Inference::Assignments` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Rounds` (r:1 w:0)
+	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
+	/// Storage: `System::Account` (r:1 w:1)
+	/// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+	/// Storage: `Balances::Holds` (r:1 w:1)
+	/// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(157), added: 2632, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Deadlines` (r:1 w:1)
+	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::PendingDraws` (r:1 w:1)
+	/// Proof: `Inference::PendingDraws` (`max_values`: Some(1), `max_size`: Some(12290), added: 12785, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Juries` (r:0 w:1)
+	/// Proof: `Inference::Juries` (`max_values`: None, `max_size`: Some(18412), added: 20887, mode: `MaxEncodedLen`)
 	fn appeal() -> Weight {
-		counted::<T>(80 + SEARCH, 24, 0)
+		// Proof size in bytes:
+		//  measured:  `41293`
+		//  estimated: `168926`
+		// Shortest time: 1_535_640_000 picoseconds.
+		Weight::from_parts(1_589_760_000, 168926)
+			.saturating_add(T::DbWeight::get().reads(72_u64))
+			.saturating_add(T::DbWeight::get().writes(7_u64))
 	}
-
+	/// Storage: `Inference::Parameters` (r:0 w:1)
+	/// Proof: `Inference::Parameters` (`max_values`: Some(1), `max_size`: Some(24), added: 519, mode: `MaxEncodedLen`)
 	fn set_parameters() -> Weight {
-		counted::<T>(0, 1, 0)
+		// Proof size in bytes:
+		//  measured:  `0`
+		//  estimated: `0`
+		// Shortest time: 28_873_000 picoseconds.
+		Weight::from_parts(29_924_000, 0)
+			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
-
+	/// Storage: `Inference::OffenceRange` (r:1 w:1)
+	/// Proof: `Inference::OffenceRange` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::OffenceQueue` (r:1 w:1)
+	/// Proof: `Inference::OffenceQueue` (`max_values`: None, `max_size`: Some(65), added: 2540, mode: `MaxEncodedLen`)
+	/// Storage: `Session::Validators` (r:1 w:0)
+	/// Proof: `Session::Validators` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+	/// Storage: `Offences::ConcurrentReportsIndex` (r:1 w:1)
+	/// Proof: `Offences::ConcurrentReportsIndex` (`max_values`: None, `max_size`: None, mode: `Measured`)
+	/// Storage: `Offences::Reports` (r:1 w:1)
+	/// Proof: `Offences::Reports` (`max_values`: None, `max_size`: None, mode: `Measured`)
+	/// Storage: `Staking::SlashRewardFraction` (r:1 w:0)
+	/// Proof: `Staking::SlashRewardFraction` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+	/// Storage: `Staking::ActiveEra` (r:1 w:0)
+	/// Proof: `Staking::ActiveEra` (`max_values`: Some(1), `max_size`: Some(13), added: 508, mode: `MaxEncodedLen`)
+	/// Storage: `Staking::ErasStartSessionIndex` (r:1 w:0)
+	/// Proof: `Staking::ErasStartSessionIndex` (`max_values`: None, `max_size`: Some(16), added: 2491, mode: `MaxEncodedLen`)
+	/// Storage: `Staking::Invulnerables` (r:1 w:0)
+	/// Proof: `Staking::Invulnerables` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+	/// Storage: `Staking::ErasStakersOverview` (r:1 w:0)
+	/// Proof: `Staking::ErasStakersOverview` (`max_values`: None, `max_size`: Some(92), added: 2567, mode: `MaxEncodedLen`)
+	/// Storage: `Session::DisabledValidators` (r:1 w:1)
+	/// Proof: `Session::DisabledValidators` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
+	/// Storage: `Inference::Keys` (r:1 w:0)
+	/// Proof: `Inference::Keys` (`max_values`: Some(1), `max_size`: Some(19202), added: 19697, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::ServedBy` (r:1 w:0)
+	/// Proof: `ModelRegistry::ServedBy` (`max_values`: None, `max_size`: Some(553), added: 3028, mode: `MaxEncodedLen`)
+	/// Storage: `Staking::ValidatorSlashInEra` (r:1 w:1)
+	/// Proof: `Staking::ValidatorSlashInEra` (`max_values`: None, `max_size`: Some(72), added: 2547, mode: `MaxEncodedLen`)
+	/// Storage: `Staking::SlashingSpans` (r:1 w:1)
+	/// Proof: `Staking::SlashingSpans` (`max_values`: None, `max_size`: None, mode: `Measured`)
+	/// Storage: `Staking::SpanSlash` (r:1 w:1)
+	/// Proof: `Staking::SpanSlash` (`max_values`: None, `max_size`: Some(76), added: 2551, mode: `MaxEncodedLen`)
+	/// Storage: `Staking::UnappliedSlashes` (r:1 w:1)
+	/// Proof: `Staking::UnappliedSlashes` (`max_values`: None, `max_size`: None, mode: `Measured`)
 	fn offence() -> Weight {
-		// Staking reads every page of nominators behind the offender, and disables.
-		counted::<T>(60, 40, 20_000)
+		// Proof size in bytes:
+		//  measured:  `1597`
+		//  estimated: `20687`
+		// Shortest time: 358_352_000 picoseconds.
+		Weight::from_parts(363_129_000, 20687)
+			.saturating_add(T::DbWeight::get().reads(17_u64))
+			.saturating_add(T::DbWeight::get().writes(9_u64))
 	}
-
+	/// Storage: `Inference::Callbacks` (r:1 w:1)
+	/// Proof: `Inference::Callbacks` (`max_values`: Some(1), `max_size`: Some(8194), added: 8689, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Requests` (r:1 w:0)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Outputs` (r:1 w:0)
+	/// Proof: `Inference::Outputs` (`max_values`: None, `max_size`: Some(525138), added: 527613, mode: `MaxEncodedLen`)
 	fn call_back() -> Weight {
-		counted::<T>(3, 1, 0)
+		// Proof size in bytes:
+		//  measured:  `526312`
+		//  estimated: `528603`
+		// Shortest time: 439_272_000 picoseconds.
+		Weight::from_parts(567_592_000, 528603)
+			.saturating_add(T::DbWeight::get().reads(3_u64))
+			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
-
+	/// Storage: `Inference::Deadlines` (r:1 w:0)
+	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::PruneRange` (r:1 w:0)
+	/// Proof: `Inference::PruneRange` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Prune` (r:1 w:0)
+	/// Proof: `Inference::Prune` (`max_values`: None, `max_size`: Some(24), added: 2499, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::OffenceRange` (r:1 w:0)
+	/// Proof: `Inference::OffenceRange` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::PendingDraws` (r:1 w:0)
+	/// Proof: `Inference::PendingDraws` (`max_values`: Some(1), `max_size`: Some(12290), added: 12785, mode: `MaxEncodedLen`)
+	/// Storage: `Babe::AuthorVrfRandomness` (r:1 w:0)
+	/// Proof: `Babe::AuthorVrfRandomness` (`max_values`: Some(1), `max_size`: Some(33), added: 528, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Callbacks` (r:1 w:0)
+	/// Proof: `Inference::Callbacks` (`max_values`: Some(1), `max_size`: Some(8194), added: 8689, mode: `MaxEncodedLen`)
+	/// Storage: `Inference::Requests` (r:1 w:0)
+	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
 	fn hooks() -> Weight {
-		counted::<T>(6, 3, 0)
+		// Proof size in bytes:
+		//  measured:  `20838`
+		//  estimated: `13775`
+		// Shortest time: 101_070_000 picoseconds.
+		Weight::from_parts(109_212_000, 13775)
+			.saturating_add(T::DbWeight::get().reads(8_u64))
 	}
 }

@@ -1,51 +1,97 @@
-//! Weights of the calls.
+//! Weights of `pallet_model_registry`, written by `scripts/weights`. Do not change them by hand.
 //!
-//! These are upper bounds counted by hand until `scripts/weights` has run on a quiet machine and written this file anew:
-//! database accesses are those of the longest path, priced by the runtime's own
-//! [`RuntimeDbWeight`](frame_support::weights::RuntimeDbWeight).
+//! Measured on 2026-11-25 on AMD EPYC, steps 50, repeats 20, with version 0.1.0 of the benchmark
+//! command.
 
+#![cfg_attr(rustfmt, rustfmt_skip)]
+#![allow(unused_parens, unused_imports, clippy::unnecessary_cast)]
+
+use core::marker::PhantomData;
 use polkadot_sdk::{
 	frame_support::{traits::Get, weights::Weight},
 	frame_system,
 };
 
-/// Weights of the calls.
+/// Weights of `pallet_model_registry`.
 pub trait WeightInfo {
-	/// `register`.
+	/// What the benchmark `register` measures.
 	fn register() -> Weight;
-	/// `set_price`.
+	/// What the benchmark `set_price` measures.
 	fn set_price() -> Weight;
-	/// `deprecate`.
+	/// What the benchmark `deprecate` measures.
 	fn deprecate() -> Weight;
-	/// `remove`, of a model that `n` validators serve.
-	fn remove(n: u32) -> Weight;
+	/// What the benchmark `remove` measures.
+	fn remove(n: u32, ) -> Weight;
 }
 
-/// Weights for a Substrate runtime.
-pub struct SubstrateWeight<T>(core::marker::PhantomData<T>);
+/// Weights with the runtime's own database.
+pub struct SubstrateWeight<T>(PhantomData<T>);
 
 impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
+	/// Storage: `ModelRegistry::Models` (r:1 w:1)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::CounterForModels` (r:1 w:1)
+	/// Proof: `ModelRegistry::CounterForModels` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+	/// Storage: `System::Account` (r:1 w:1)
+	/// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+	/// Storage: `Balances::Holds` (r:1 w:1)
+	/// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(157), added: 2632, mode: `MaxEncodedLen`)
 	fn register() -> Weight {
-		Weight::from_parts(500_000_000, 12_000)
-			.saturating_add(T::DbWeight::get().reads_writes(5, 5))
+		// Proof size in bytes:
+		//  measured:  `265`
+		//  estimated: `5149`
+		// Shortest time: 349_269_000 picoseconds.
+		Weight::from_parts(359_203_000, 5149)
+			.saturating_add(T::DbWeight::get().reads(4_u64))
+			.saturating_add(T::DbWeight::get().writes(4_u64))
 	}
-
+	/// Storage: `ModelRegistry::Models` (r:1 w:1)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
 	fn set_price() -> Weight {
-		Weight::from_parts(200_000_000, 8_000).saturating_add(T::DbWeight::get().reads_writes(1, 1))
+		// Proof size in bytes:
+		//  measured:  `1503`
+		//  estimated: `5149`
+		// Shortest time: 81_451_000 picoseconds.
+		Weight::from_parts(84_846_000, 5149)
+			.saturating_add(T::DbWeight::get().reads(1_u64))
+			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
-
+	/// Storage: `ModelRegistry::Models` (r:1 w:1)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
 	fn deprecate() -> Weight {
-		Weight::from_parts(200_000_000, 8_000).saturating_add(T::DbWeight::get().reads_writes(1, 1))
+		// Proof size in bytes:
+		//  measured:  `1503`
+		//  estimated: `5149`
+		// Shortest time: 82_302_000 picoseconds.
+		Weight::from_parts(85_947_000, 5149)
+			.saturating_add(T::DbWeight::get().reads(1_u64))
+			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
-
-	fn remove(n: u32) -> Weight {
-		Weight::from_parts(500_000_000, 20_000)
-			.saturating_add(Weight::from_parts(100_000_000, 4_000).saturating_mul(n.into()))
-			.saturating_add(T::DbWeight::get().reads_writes(6, 6))
-			.saturating_add(
-				T::DbWeight::get()
-					.reads_writes(1, 1)
-					.saturating_mul(n.into()),
-			)
+	/// Storage: `ModelRegistry::Models` (r:1 w:1)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
+	/// Storage: `System::Account` (r:1 w:1)
+	/// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+	/// Storage: `Balances::Holds` (r:1 w:1)
+	/// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(157), added: 2632, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Serving` (r:1 w:1)
+	/// Proof: `ModelRegistry::Serving` (`max_values`: None, `max_size`: Some(2098), added: 4573, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::ServedBy` (r:64 w:64)
+	/// Proof: `ModelRegistry::ServedBy` (`max_values`: None, `max_size`: Some(553), added: 3028, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::CounterForModels` (r:1 w:1)
+	/// Proof: `ModelRegistry::CounterForModels` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+	/// The range of component `n` is `[0, 64]`.
+	fn remove(n: u32, ) -> Weight {
+		// Proof size in bytes:
+		//  measured:  `1897 + n * (109 ±0)`
+		//  estimated: `5563 + n * (3028 ±0)`
+		// Shortest time: 318_172_000 picoseconds.
+		Weight::from_parts(336_997_679, 5563)
+			// Standard error: 57_733
+			.saturating_add(Weight::from_parts(28_711_791, 0).saturating_mul(n.into()))
+			.saturating_add(T::DbWeight::get().reads(5_u64))
+			.saturating_add(T::DbWeight::get().reads((1_u64).saturating_mul(n.into())))
+			.saturating_add(T::DbWeight::get().writes(5_u64))
+			.saturating_add(T::DbWeight::get().writes((1_u64).saturating_mul(n.into())))
+			.saturating_add(Weight::from_parts(0, 3028).saturating_mul(n.into()))
 	}
 }
