@@ -33,6 +33,8 @@ use sp_runtime::{
 use sp_version::RuntimeVersion;
 
 pub use apis::RuntimeApi;
+#[cfg(feature = "std")]
+pub use transaction::signed;
 pub use transaction::{extensions, SignedPayload, TransactionExtensions, UncheckedExtrinsic};
 
 /// Number of a block.

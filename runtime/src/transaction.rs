@@ -43,6 +43,42 @@ pub fn extensions(nonce: Nonce, tip: Balance) -> TransactionExtensions {
 	)
 }
 
+/// A transaction signed by an account of the chain with this genesis, good at any time and without a tip.
+#[cfg(feature = "std")]
+pub fn signed(
+	call: RuntimeCall,
+	signer: &sp_core::sr25519::Pair,
+	nonce: Nonce,
+	genesis: Hash,
+) -> UncheckedExtrinsic {
+	use codec::Encode;
+	use sp_core::Pair;
+
+	// What the extensions have the signer sign besides themselves, in their order.
+	let implicit = (
+		(),
+		(),
+		VERSION.spec_version,
+		VERSION.transaction_version,
+		genesis,
+		genesis,
+		(),
+		(),
+		(),
+		None,
+		(),
+	);
+	let payload = SignedPayload::from_raw(call, extensions(nonce, 0), implicit);
+	let signature = payload.using_encoded(|p| signer.sign(p));
+	let (call, extensions, _) = payload.deconstruct();
+	UncheckedExtrinsic::new_signed(
+		call,
+		Address::Id(signer.public().into()),
+		Signature::Sr25519(signature),
+		extensions,
+	)
+}
+
 impl<C> frame_system::offchain::CreateTransactionBase<C> for Runtime
 where
 	RuntimeCall: From<C>,

@@ -3,14 +3,20 @@
 // A test that cannot go on fails: that is what unwrap says.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use codec::{Decode, Encode};
 use consilience_runtime::{
-	AllPalletsWithSystem, Runtime, RuntimeCall, TransactionExtensions, UncheckedExtrinsic,
+	signed, AllPalletsWithSystem, Hash, Runtime, RuntimeCall, System, TransactionExtensions,
+	UncheckedExtrinsic,
 };
 use frame_support::traits::PalletsInfoAccess;
 use frame_system::offchain::CreateAuthorizedTransaction;
 use polkadot_sdk::*;
-use sp_runtime::{generic::Preamble, traits::TransactionExtension};
+use sp_runtime::{
+	generic::Preamble,
+	traits::{Checkable, TransactionExtension},
+};
 
 #[test]
 fn pallets_run_in_the_order_that_draws_rely_on() {
@@ -75,4 +81,20 @@ fn the_runtime_makes_authorised_transactions_that_it_can_read() {
 		read.preamble
 	);
 	assert_eq!(read.encode(), transaction.encode());
+}
+
+#[test]
+fn a_signature_is_over_what_the_runtime_checks() {
+	common::chain("local_testnet").execute_with(|| {
+		let accepted = |genesis: Hash| {
+			let call = frame_system::Call::remark { remark: vec![1] };
+			let alice = sp_keyring::Sr25519Keyring::Alice.pair();
+			signed(call.into(), &alice, 7, genesis)
+				.check(&frame_system::ChainContext::<Runtime>::default())
+				.is_ok()
+		};
+		let genesis = System::block_hash(0);
+		assert!(accepted(genesis));
+		assert!(!accepted(Hash::repeat_byte(!genesis[0])));
+	});
 }

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use codec::{Decode, Encode};
 use consilience_runtime::{
-	AccountId, Address, Balance, BlockNumber, Hash, Nonce, RuntimeCall, RuntimeEvent, Signature,
-	UncheckedExtrinsic,
+	AccountId, Balance, BlockNumber, Hash, Nonce, RuntimeCall, RuntimeEvent,
 };
 use jsonrpsee::{
 	core::{
-		client::{ClientT, Error as ClientError, Subscription, SubscriptionClientT},
+		client::{ClientT, Subscription, SubscriptionClientT},
 		params::ArrayParams,
 	},
 	rpc_params,
@@ -20,10 +19,7 @@ use polkadot_sdk::{
 	sp_consensus_babe::digests::CompatibleDigestItem,
 	sp_core::{sr25519, Bytes, Pair},
 	sp_crypto_hashing::{blake2_128, twox_128},
-	sp_runtime::{
-		traits::{Header as _, IdentifyAccount},
-		MultiSigner,
-	},
+	sp_runtime::traits::Header as _,
 };
 use serde::de::DeserializeOwned;
 
@@ -251,11 +247,7 @@ impl Client {
 				.await;
 			match sent {
 				Ok(updates) => break (bytes, updates),
-				// The nonce was read of another block than it was checked against.
-				Err(ClientError::Call(e))
-					if attempts < ATTEMPTS
-						&& e.data().is_some_and(|d| d.get().contains("outdated")) =>
-				{
+				Err(e) if attempts < ATTEMPTS && consilience_rpc::is_outdated(&e) => {
 					let best: Header = self.call("chain_getHeader", rpc_params![]).await;
 					self.await_head("another block", false, |h| h != &best)
 						.await;
@@ -298,37 +290,10 @@ impl Client {
 
 	/// A signed transaction with the account's next nonce.
 	async fn sign(&self, pair: &sr25519::Pair, call: RuntimeCall, genesis: Hash) -> Vec<u8> {
-		let account: AccountId = MultiSigner::from(pair.public()).into_account();
+		let account = AccountId::from(pair.public());
 		let nonce: Nonce = self
 			.call("system_accountNextIndex", rpc_params![account.to_string()])
 			.await;
-		let version = &consilience_runtime::VERSION;
-		let implicit = (
-			(),
-			(),
-			version.spec_version,
-			version.transaction_version,
-			genesis,
-			genesis,
-			(),
-			(),
-			(),
-			None,
-			(),
-		);
-		let payload = consilience_runtime::SignedPayload::from_raw(
-			call,
-			consilience_runtime::extensions(nonce, 0),
-			implicit,
-		);
-		let signature = payload.using_encoded(|p| pair.sign(p));
-		let (call, extensions, _) = payload.deconstruct();
-		UncheckedExtrinsic::new_signed(
-			call,
-			Address::Id(account),
-			Signature::Sr25519(signature),
-			extensions,
-		)
-		.encode()
+		consilience_runtime::signed(call, pair, nonce, genesis).encode()
 	}
 }

@@ -7,8 +7,7 @@ use consilience_primitives::{
 	ModelId, RequestId,
 };
 use consilience_runtime::{
-	AccountId, Address, Balance, BlockNumber, Hash, Nonce, RuntimeCall, RuntimeEvent, Signature,
-	UncheckedExtrinsic,
+	AccountId, Balance, BlockNumber, Hash, Nonce, RuntimeCall, RuntimeEvent,
 };
 use jsonrpsee::{
 	core::client::{ClientT, Subscription, SubscriptionClientT},
@@ -19,7 +18,6 @@ use polkadot_sdk::{
 	frame_system, sp_core,
 	sp_core::{crypto::Ss58Codec, sr25519, Bytes, Pair, H256},
 	sp_crypto_hashing,
-	sp_runtime::{self, traits::IdentifyAccount},
 };
 use serde_json::Value;
 
@@ -57,11 +55,6 @@ pub(crate) fn address(account: &AccountId) -> String {
 pub(crate) fn pair(suri: &str) -> Result<sr25519::Pair> {
 	sr25519::Pair::from_string(suri, None)
 		.map_err(|e| format!("--suri is no secret phrase, seed or development key: {e:?}"))
-}
-
-/// The account of a key pair.
-pub(crate) fn account(pair: &sr25519::Pair) -> AccountId {
-	sp_runtime::MultiSigner::from(pair.public()).into_account()
 }
 
 impl Chain {
@@ -247,15 +240,16 @@ impl Chain {
 		pair: &sr25519::Pair,
 		call: RuntimeCall,
 	) -> Result<(Head, Vec<RuntimeEvent>)> {
-		let account = account(pair);
 		let mut attempts = 0;
 		let (bytes, mut updates): (_, Subscription<Value>) = loop {
 			let nonce: Nonce = self
-				.call("system_accountNextIndex", rpc_params![address(&account)])
+				.call(
+					"system_accountNextIndex",
+					rpc_params![address(&pair.public().into())],
+				)
 				.await?;
-			let bytes = self
-				.sign(pair, account.clone(), nonce, call.clone())
-				.encode();
+			let bytes =
+				consilience_runtime::signed(call.clone(), pair, nonce, self.genesis).encode();
 			let sent = self.client.subscribe(
 				"author_submitAndWatchExtrinsic",
 				rpc_params![Bytes(bytes.clone())],
@@ -264,7 +258,7 @@ impl Chain {
 			attempts += 1;
 			match sent.await {
 				Ok(updates) => break (bytes, updates),
-				Err(e) if attempts < ATTEMPTS && failure::is_outdated(&e) => {
+				Err(e) if attempts < ATTEMPTS && consilience_rpc::is_outdated(&e) => {
 					// The first is the block that is there.
 					let mut heads = self.heads(false).await?;
 					heads.next().await;
@@ -285,39 +279,6 @@ impl Chain {
 			}
 		}
 		Err("the node went away before the transaction was in a block".into())
-	}
-
-	fn sign(
-		&self,
-		pair: &sr25519::Pair,
-		account: AccountId,
-		nonce: Nonce,
-		call: RuntimeCall,
-	) -> UncheckedExtrinsic {
-		let version = &consilience_runtime::VERSION;
-		let extensions = consilience_runtime::extensions(nonce, 0);
-		let implicit = (
-			(),
-			(),
-			version.spec_version,
-			version.transaction_version,
-			self.genesis,
-			self.genesis,
-			(),
-			(),
-			(),
-			None,
-			(),
-		);
-		let payload = consilience_runtime::SignedPayload::from_raw(call, extensions, implicit);
-		let signature = payload.using_encoded(|p| pair.sign(p));
-		let (call, extensions, _) = payload.deconstruct();
-		UncheckedExtrinsic::new_signed(
-			call,
-			Address::Id(account),
-			Signature::Sr25519(signature),
-			extensions,
-		)
 	}
 
 	/// What became of a transaction in a block.

@@ -6,15 +6,6 @@ use consilience_runtime::{Runtime, RuntimeError};
 use polkadot_sdk::sp_runtime::{DispatchError, ModuleError};
 use scale_info::{TypeDef, TypeInfo};
 
-/// Whether a transaction was refused because its nonce was read of another block than it was checked against: a block came, or
-/// another fork became the best, in between.
-pub(crate) fn is_outdated(error: &jsonrpsee::core::ClientError) -> bool {
-	let jsonrpsee::core::ClientError::Call(e) = error else {
-		return false;
-	};
-	e.data().is_some_and(|d| d.get().contains("outdated"))
-}
-
 /// Why a transaction did not get into the pool.
 pub(crate) fn submission(error: jsonrpsee::core::ClientError) -> String {
 	match error {

@@ -1,7 +1,7 @@
 //! Errors and their codes: one table.
 
 use consilience_primitives::{view::QuoteError, ModelId, RequestId};
-use jsonrpsee::types::ErrorObjectOwned;
+use jsonrpsee::{core::ClientError, types::ErrorObjectOwned};
 
 /// Codes of errors. They never change and are never used again.
 pub mod code {
@@ -90,6 +90,15 @@ impl RpcError {
 			QuoteError::Overflow => Self::Overflow,
 		}
 	}
+}
+
+/// Whether a transaction was refused because its nonce was read of another block than it was checked against: a block came, or
+/// another fork became the best, in between.
+pub fn is_outdated(error: &ClientError) -> bool {
+	let ClientError::Call(e) = error else {
+		return false;
+	};
+	e.data().is_some_and(|d| d.get().contains("outdated"))
 }
 
 fn describe(error: consilience_primitives::request::InputError) -> &'static str {

@@ -25,7 +25,7 @@ mod json;
 mod life;
 mod models;
 
-pub use error::{code, RpcError};
+pub use error::{code, is_outdated, RpcError};
 pub use inference::{Inference, InferenceRpcClient, InferenceRpcServer};
 pub use json::{
 	Block, EngineStatus, JsonInput, JsonMessage, JsonModel, JsonOutput, JsonPrice, JsonRequest,
