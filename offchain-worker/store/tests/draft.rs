@@ -2,22 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::{fs, path::Path};
 
+use common::onnx;
 use consilience_primitives::{
 	model::{NumericClass, Task},
 	tensor::{DataType, NamedSpec},
 };
 use consilience_store::{open_inference::to_tensor, CardReference, Draft, Inspected, Signature};
 use serde_json::json;
-
-/// A graph whose only tensor keeps its data in this file.
-fn onnx(location: &str) -> Vec<u8> {
-	let field =
-		|number: u8, payload: &[u8]| [&[number << 3 | 2, payload.len() as u8], payload].concat();
-	let pair = [field(1, b"location"), field(2, location.as_bytes())].concat();
-	field(7, &field(5, &field(13, &pair)))
-}
 
 fn spec(name: &str, datatype: DataType, shape: &[Option<u32>]) -> NamedSpec {
 	NamedSpec {

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::{
 	fs,
 	path::{Path, PathBuf},
 };
 
+use common::onnx;
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	manifest::{Manifest, CHUNK},
@@ -19,14 +22,6 @@ use consilience_store::{
 	Import, ImportError, Measured, Progress, Runner, Signature, Store, StoreError,
 };
 use serde_json::{json, Value};
-
-/// A graph whose only tensor keeps its data in `weights.bin`: as many bytes of ONNX as that takes.
-fn onnx(location: &str) -> Vec<u8> {
-	let field =
-		|number: u8, payload: &[u8]| [&[number << 3 | 2, payload.len() as u8], payload].concat();
-	let pair = [field(1, b"location"), field(2, location.as_bytes())].concat();
-	field(7, &field(5, &field(13, &pair)))
-}
 
 /// An engine that answers the same to everything.
 struct Fake;
