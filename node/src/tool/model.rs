@@ -475,11 +475,9 @@ fn import(
 	store: &StoreArguments,
 	format: Format,
 ) -> Result<()> {
-	let described = ["manifest.json", "model.json"];
-	let (drafted, read);
-	if described.iter().any(|file| source.join(file).is_file()) {
-		drafted = None;
-		read = read_folder(source, None, measures, format)?;
+	let has = |file| source.join(file).is_file();
+	let ((import, bar), _made) = if has("manifest.json") || has("model.json") {
+		(read_folder(source, None, measures, format)?, None)
 	} else {
 		if !source.exists() {
 			return Err(format!(
@@ -490,16 +488,15 @@ fn import(
 		let engine = InProcess::new(measures, Provider::Cpu)?;
 		let store = if dry_run { None } else { Some(store.open()?) };
 		let made = draft::prepare(source, &engine, store.as_ref(), format)?;
-		read = read_folder(&made.folder, Some(&engine), measures, format)
+		let read = read_folder(&made.folder, Some(&engine), measures, format)
 			.map_err(|why| made.explain(why, source))?;
-		drafted = Some(made);
-	}
-	let folder = drafted.as_ref().map_or(source, |made| &made.folder);
-	let (import, bar) = read;
+		// Its files are there as long as it is.
+		(read, Some(made))
+	};
 	let manifest = import.manifest.clone();
 	let measured = import.measured.clone();
 	// Who wrote a manifest has measured; its hash stands for that.
-	let measures = measures || folder.join("manifest.json").is_file();
+	let measures = measures || has("manifest.json");
 	bar.0
 		.suspend(|| exactness::say_how_known(&manifest, measured.as_ref(), measures));
 	if dry_run {
