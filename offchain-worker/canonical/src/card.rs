@@ -41,27 +41,18 @@ pub(crate) struct Facts {
 /// The SPDX expression of a licence that the hub has a short name for.
 fn spdx(license: Option<&str>) -> String {
 	let text = license.unwrap_or_default().trim();
+	let known = spdx::identifiers::LICENSES.iter();
+	let mut known = known.map(|license| license.name);
+	if let Some(id) = known.find(|id| id.eq_ignore_ascii_case(text)) {
+		return id.into();
+	}
+	let plain = |c: char| match c {
+		c if c.is_ascii_alphanumeric() || c == '.' => c,
+		_ => '-',
+	};
 	match &text.to_lowercase()[..] {
 		"" | "other" | "unknown" => "NOASSERTION".into(),
-		"apache-2.0" => "Apache-2.0".into(),
-		"mit" => "MIT".into(),
-		"cc-by-4.0" => "CC-BY-4.0".into(),
-		"cc-by-sa-4.0" => "CC-BY-SA-4.0".into(),
-		"cc-by-nc-4.0" => "CC-BY-NC-4.0".into(),
-		"bsd-3-clause" => "BSD-3-Clause".into(),
-		other => {
-			let plain = |c: char| {
-				if c.is_ascii_alphanumeric() || ".-".contains(c) {
-					c
-				} else {
-					'-'
-				}
-			};
-			format!(
-				"LicenseRef-{}",
-				other.chars().map(plain).collect::<String>()
-			)
-		}
+		name => format!("LicenseRef-{}", name.chars().map(plain).collect::<String>()),
 	}
 }
 
@@ -175,6 +166,8 @@ mod tests {
 		for (said, expression) in [
 			(Some("apache-2.0"), "Apache-2.0"),
 			(Some(" MIT "), "MIT"),
+			(Some("cc-by-4.0"), "CC-BY-4.0"),
+			(Some("other"), "NOASSERTION"),
 			(Some("llama3.2"), "LicenseRef-llama3.2"),
 			(Some("a b/c"), "LicenseRef-a-b-c"),
 			(None, "NOASSERTION"),

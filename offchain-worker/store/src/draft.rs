@@ -323,11 +323,19 @@ fn license(folder: &Path) -> String {
 		.and_then(|rest| rest.split_once("\n---"))
 		.map_or("", |(front, _)| front);
 	let named = front.lines().find_map(|l| l.strip_prefix("license:"));
-	match named.map(|l| l.trim().trim_matches(['"', '\''])) {
-		Some("apache-2.0") => "Apache-2.0".into(),
-		Some("mit") => "MIT".into(),
-		Some(other) if !other.is_empty() => format!("LicenseRef-{}", other.replace(' ', "-")),
-		_ => "NOASSERTION".into(),
+	let named = named.map_or("", |l| l.trim().trim_matches(['"', '\'']));
+	let known = spdx::identifiers::LICENSES.iter();
+	let mut known = known.map(|license| license.name);
+	if let Some(id) = known.find(|id| id.eq_ignore_ascii_case(named)) {
+		return id.into();
+	}
+	let plain = |c: char| match c {
+		c if c.is_ascii_alphanumeric() || c == '.' => c,
+		_ => '-',
+	};
+	match named {
+		"" | "other" | "unknown" => "NOASSERTION".into(),
+		name => format!("LicenseRef-{}", name.chars().map(plain).collect::<String>()),
 	}
 }
 

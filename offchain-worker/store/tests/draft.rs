@@ -86,7 +86,7 @@ fn a_language_model_of_the_hub() {
 		),
 		(
 			"README.md",
-			"---\nlicense: apache-2.0\n---\n# A model".into(),
+			"---\nlicense: cc-by-4.0\n---\n# A model".into(),
 		),
 	]);
 	let card = draft(folder.path(), language()).unwrap().card;
@@ -106,7 +106,7 @@ fn a_language_model_of_the_hub() {
 		]
 	);
 	assert_eq!(card.numerics.element_type, "int4");
-	assert_eq!(card.license, "Apache-2.0");
+	assert_eq!(card.license, "CC-BY-4.0");
 	// Prompt, template and answer fit the context.
 	assert_eq!(
 		(card.limits.max_input_units, card.limits.max_output_units),

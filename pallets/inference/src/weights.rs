@@ -15,75 +15,51 @@ use polkadot_sdk::{
 /// Weights of `pallet_inference`.
 pub trait WeightInfo {
 	/// What the benchmark `request` measures.
-	/// What the benchmark `request` measures.
 	fn request(b: u32, ) -> Weight;
-	/// What the benchmark `cancel` measures.
 	/// What the benchmark `cancel` measures.
 	fn cancel() -> Weight;
 	/// What the benchmark `report` measures.
-	/// What the benchmark `report` measures.
 	fn report(b: u32, ) -> Weight;
-	/// What the benchmark `authorize_report` measures.
 	/// What the benchmark `authorize_report` measures.
 	fn authorize_report(b: u32, ) -> Weight;
 	/// What the benchmark `check` measures.
-	/// What the benchmark `check` measures.
 	fn check() -> Weight;
-	/// What the benchmark `serve` measures.
 	/// What the benchmark `serve` measures.
 	fn serve() -> Weight;
 	/// What the benchmark `withdraw` measures.
-	/// What the benchmark `withdraw` measures.
 	fn withdraw() -> Weight;
-	/// What the benchmark `answer` measures.
 	/// What the benchmark `answer` measures.
 	fn answer() -> Weight;
 	/// What the benchmark `commit` measures.
-	/// What the benchmark `commit` measures.
 	fn commit() -> Weight;
-	/// What the benchmark `reveal` measures.
 	/// What the benchmark `reveal` measures.
 	fn reveal() -> Weight;
 	/// What the benchmark `settle` measures.
-	/// What the benchmark `settle` measures.
 	fn settle(m: u32, ) -> Weight;
-	/// What the benchmark `judge` measures.
 	/// What the benchmark `judge` measures.
 	fn judge(j: u32, ) -> Weight;
 	/// What the benchmark `read_output` measures.
-	/// What the benchmark `read_output` measures.
 	fn read_output(b: u32, ) -> Weight;
-	/// What the benchmark `late` measures.
 	/// What the benchmark `late` measures.
 	fn late() -> Weight;
 	/// What the benchmark `late_jury` measures.
-	/// What the benchmark `late_jury` measures.
 	fn late_jury() -> Weight;
-	/// What the benchmark `prune` measures.
 	/// What the benchmark `prune` measures.
 	fn prune() -> Weight;
 	/// What the benchmark `draw_executor` measures.
-	/// What the benchmark `draw_executor` measures.
 	fn draw_executor() -> Weight;
-	/// What the benchmark `draw_verifiers` measures.
 	/// What the benchmark `draw_verifiers` measures.
 	fn draw_verifiers() -> Weight;
 	/// What the benchmark `draw_jury` measures.
-	/// What the benchmark `draw_jury` measures.
 	fn draw_jury() -> Weight;
-	/// What the benchmark `appeal` measures.
 	/// What the benchmark `appeal` measures.
 	fn appeal() -> Weight;
 	/// What the benchmark `set_parameters` measures.
-	/// What the benchmark `set_parameters` measures.
 	fn set_parameters() -> Weight;
-	/// What the benchmark `offence` measures.
 	/// What the benchmark `offence` measures.
 	fn offence() -> Weight;
 	/// What the benchmark `call_back` measures.
-	/// What the benchmark `call_back` measures.
 	fn call_back() -> Weight;
-	/// What the benchmark `hooks` measures.
 	/// What the benchmark `hooks` measures.
 	fn hooks() -> Weight;
 }
