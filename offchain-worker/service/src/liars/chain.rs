@@ -1,9 +1,6 @@
 //! Lies about what is due and what is said.
 
-use std::{
-	collections::HashSet,
-	sync::{Arc, Mutex, MutexGuard},
-};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use codec::{Decode, Encode};
@@ -38,24 +35,39 @@ pub(super) enum Progress {
 	Revealed(Evidence),
 }
 
-/// Where the round over a request stands in storage.
-pub(super) fn round_key(request: RequestId) -> Vec<u8> {
-	let request = request.encode();
+/// What a validator is drawn for, as it stands in the chain's storage.
+#[derive(Clone, Copy, Decode, Encode, PartialEq, Eq)]
+pub(super) enum Role {
+	Executor,
+	Verifier,
+	Juror,
+}
+
+/// Where a value of one of the pallet's maps stands in storage.
+fn place(map: &[u8], key: &[u8]) -> Vec<u8> {
 	[
 		&twox_128(b"Inference")[..],
-		&twox_128(b"Rounds"),
-		&twox_64(&request),
-		&request,
+		&twox_128(map),
+		&twox_64(key),
+		key,
 	]
 	.concat()
+}
+
+/// Where the round over a request stands in storage.
+pub(super) fn round_key(request: RequestId) -> Vec<u8> {
+	place(b"Rounds", &request.encode())
+}
+
+/// Where it stands in storage what a validator is drawn for.
+pub(super) fn assignments_key(validator: &AccountId) -> Vec<u8> {
+	place(b"Assignments", &validator.encode())
 }
 
 /// A chain of which a liar hides something, or to which it says something else.
 pub struct LyingChain<C> {
 	liar: Liar,
 	inner: Arc<C>,
-	/// Requests in which it was to answer.
-	executed: Mutex<HashSet<RequestId>>,
 	/// Who it is, once it has been told its duties.
 	own: Mutex<Option<(InferenceId, AccountId)>>,
 }
@@ -65,13 +77,8 @@ impl<C: Chain> LyingChain<C> {
 		Self {
 			liar,
 			inner,
-			executed: Mutex::default(),
 			own: Mutex::default(),
 		}
-	}
-
-	fn executed(&self) -> MutexGuard<'_, HashSet<RequestId>> {
-		self.executed.lock().unwrap_or_else(|e| e.into_inner())
 	}
 
 	/// What the first other member of the round has said, as far as `wanted` takes it.
@@ -88,18 +95,21 @@ impl<C: Chain> LyingChain<C> {
 		others.find_map(|(_, progress)| wanted(progress))
 	}
 
+	/// Whether it is a request's executor. On another fork it may not be.
+	fn executes(&self, at: H256, own: &AccountId, request: RequestId) -> bool {
+		(self.liar.storage)(at, &assignments_key(own))
+			.and_then(|bytes| Vec::<(RequestId, Role)>::decode(&mut &bytes[..]).ok())
+			.is_some_and(|drawn| drawn.contains(&(request, Role::Executor)))
+	}
+
 	fn does(&self, at: H256, own: &AccountId, request: RequestId, kind: DutyKind) -> bool {
 		let answers = matches!(kind, DutyKind::Answer | DutyKind::CommitOutput);
-		if answers {
-			self.executed().insert(request);
-		}
-		let executes = self.executed().contains(&request);
 		match self.liar.lie {
 			Some(Lie::SilentExecutor) => !answers,
-			Some(Lie::SilentVerifier) => executes,
+			Some(Lie::SilentVerifier) => self.executes(at, own, request),
 			Some(Lie::WithholdReveal) => kind != DutyKind::Reveal,
 			Some(Lie::CrashAfterAnswer) => {
-				if executes && !answers {
+				if !answers && self.executes(at, own, request) {
 					(self.liar.crash)();
 				}
 				true

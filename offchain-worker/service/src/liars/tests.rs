@@ -14,23 +14,34 @@ use consilience_primitives::{
 };
 
 use super::{
-	chain::{round_key, Progress, Round},
+	chain::{assignments_key, round_key, Progress, Role, Round},
 	*,
 };
 use crate::chain::AccountId;
 use crate::tests::{bad, evidence, output, validator, Bench, FakeLibrary};
 
-/// A liar's worker, and how often it has ended the node.
-fn lying(lie: Lie) -> (Bench, Arc<Mutex<Option<Round>>>, Arc<AtomicUsize>) {
-	let round: Arc<Mutex<Option<Round>>> = Arc::default();
+/// What stands in the chain's storage: the round over the first request, and of which request the liar is the executor.
+#[derive(Default)]
+struct Stored {
+	round: Option<Round>,
+	executes: RequestId,
+}
+
+/// A liar's worker, what it reads, and how often it has ended the node.
+fn lying(lie: Lie) -> (Bench, Arc<Mutex<Stored>>, Arc<AtomicUsize>) {
+	let storage: Arc<Mutex<Stored>> = Arc::default();
 	let crashes: Arc<AtomicUsize> = Arc::default();
-	let (stored, crashed) = (round.clone(), crashes.clone());
+	let (stored, crashed) = (storage.clone(), crashes.clone());
 	let liar = Liar {
 		lie: Some(lie),
 		model: Some(bad()),
 		storage: Arc::new(move |_, key| {
-			assert_eq!(key, round_key(1));
-			stored.lock().unwrap().as_ref().map(Encode::encode)
+			let stored = stored.lock().unwrap();
+			if key == round_key(1) {
+				return stored.round.as_ref().map(Encode::encode);
+			}
+			assert_eq!(key, assignments_key(&validator()));
+			Some(vec![(stored.executes, Role::Executor)].encode())
 		}),
 		crash: Arc::new(move || {
 			crashed.fetch_add(1, Ordering::SeqCst);
@@ -38,7 +49,7 @@ fn lying(lie: Lie) -> (Bench, Arc<Mutex<Option<Round>>>, Arc<AtomicUsize>) {
 	};
 	let bench =
 		Bench::with_liar(|chain, engine| corrupt(liar, chain, engine, Arc::new(FakeLibrary)));
-	(bench, round, crashes)
+	(bench, storage, crashes)
 }
 
 /// What it says about a duty; nothing where nothing comes of it.
@@ -133,7 +144,7 @@ async fn a_lazy_verifier_runs_nothing() {
 
 #[tokio::test]
 async fn a_copycat_says_what_another_said() {
-	let (mut bench, round, _) = lying(Lie::Copycat);
+	let (mut bench, storage, _) = lying(Lie::Copycat);
 	assert!(
 		says(&mut bench, 1, 1, DutyKind::Commit).await.is_empty(),
 		"nothing to copy"
@@ -148,7 +159,7 @@ async fn a_copycat_says_what_another_said() {
 			(other.clone(), progress),
 		],
 	};
-	*round.lock().unwrap() = Some(stands(Progress::Committed(copied)));
+	storage.lock().unwrap().round = Some(stands(Progress::Committed(copied)));
 	let said = says(&mut bench, 2, 1, DutyKind::Commit).await;
 	assert_eq!(
 		said,
@@ -157,7 +168,7 @@ async fn a_copycat_says_what_another_said() {
 			commitment: copied
 		}]
 	);
-	*round.lock().unwrap() = Some(stands(Progress::Revealed(evidence(9))));
+	storage.lock().unwrap().round = Some(stands(Progress::Revealed(evidence(9))));
 	let said = says(&mut bench, 3, 1, DutyKind::Reveal).await;
 	assert!(
 		matches!(&said[..], [Statement::Reveal { evidence: e, .. }] if *e == evidence(9)),
@@ -171,8 +182,9 @@ async fn who_is_silent_says_the_rest() {
 	let (mut bench, ..) = lying(Lie::SilentExecutor);
 	assert!(says(&mut bench, 1, 1, DutyKind::Answer).await.is_empty());
 	measure(&mut bench, 2, 2).await;
-	let (mut bench, ..) = lying(Lie::SilentVerifier);
+	let (mut bench, storage, _) = lying(Lie::SilentVerifier);
 	assert!(says(&mut bench, 1, 1, DutyKind::Commit).await.is_empty());
+	storage.lock().unwrap().executes = 2;
 	answer(&mut bench, 2, 2).await;
 	measure(&mut bench, 3, 2).await;
 	let (mut bench, ..) = lying(Lie::WithholdReveal);
@@ -184,7 +196,8 @@ async fn who_is_silent_says_the_rest() {
 
 #[tokio::test]
 async fn a_crash_comes_when_the_answer_is_on_chain() {
-	let (mut bench, _, crashes) = lying(Lie::CrashAfterAnswer);
+	let (mut bench, storage, crashes) = lying(Lie::CrashAfterAnswer);
+	storage.lock().unwrap().executes = 1;
 	answer(&mut bench, 1, 1).await;
 	measure(&mut bench, 2, 2).await;
 	assert_eq!(crashes.load(Ordering::SeqCst), 0);
