@@ -89,12 +89,14 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	/// Storage: `Inference::Requests` (r:0 w:1)
 	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
 	/// The range of component `b` is `[1, 32768]`.
-	fn request(_b: u32, ) -> Weight {
+	fn request(b: u32, ) -> Weight {
 		// Proof size in bytes:
 		//  measured:  `14746`
 		//  estimated: `55008`
-		// Shortest time: 713_349_000 picoseconds.
-		Weight::from_parts(808_493_454, 55008)
+		// Shortest time: 205_365_000 picoseconds.
+		Weight::from_parts(208_916_472, 55008)
+			// Standard error: 121
+			.saturating_add(Weight::from_parts(1_128, 0).saturating_mul(b.into()))
 			.saturating_add(T::DbWeight::get().reads(25_u64))
 			.saturating_add(T::DbWeight::get().writes(11_u64))
 	}
@@ -128,8 +130,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `22654`
 		//  estimated: `21877`
-		// Shortest time: 464_099_000 picoseconds.
-		Weight::from_parts(494_494_000, 21877)
+		// Shortest time: 150_073_000 picoseconds.
+		Weight::from_parts(155_691_000, 21877)
 			.saturating_add(T::DbWeight::get().reads(12_u64))
 			.saturating_add(T::DbWeight::get().writes(11_u64))
 	}
@@ -150,10 +152,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `22139`
 		//  estimated: `528603`
-		// Shortest time: 276_750_000 picoseconds.
-		Weight::from_parts(311_891_819, 528603)
-			// Standard error: 324
-			.saturating_add(Weight::from_parts(13_338, 0).saturating_mul(b.into()))
+		// Shortest time: 103_393_000 picoseconds.
+		Weight::from_parts(106_221_315, 528603)
+			// Standard error: 123
+			.saturating_add(Weight::from_parts(13_325, 0).saturating_mul(b.into()))
 			.saturating_add(T::DbWeight::get().reads(5_u64))
 			.saturating_add(T::DbWeight::get().writes(2_u64))
 	}
@@ -178,10 +180,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `22234`
 		//  estimated: `528603`
-		// Shortest time: 241_728_000 picoseconds.
-		Weight::from_parts(270_220_092, 528603)
-			// Standard error: 569
-			.saturating_add(Weight::from_parts(20_829, 0).saturating_mul(b.into()))
+		// Shortest time: 122_813_000 picoseconds.
+		Weight::from_parts(137_490_655, 528603)
+			// Standard error: 103
+			.saturating_add(Weight::from_parts(17_478, 0).saturating_mul(b.into()))
 			.saturating_add(T::DbWeight::get().reads(9_u64))
 	}
 	/// Storage: `Inference::Requests` (r:1 w:0)
@@ -196,8 +198,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `19335`
 		//  estimated: `21877`
-		// Shortest time: 184_584_000 picoseconds.
-		Weight::from_parts(203_523_000, 21877)
+		// Shortest time: 66_940_000 picoseconds.
+		Weight::from_parts(69_803_000, 21877)
 			.saturating_add(T::DbWeight::get().reads(4_u64))
 	}
 	/// Storage: `ModelRegistry::Models` (r:1 w:1)
@@ -210,8 +212,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `3857`
 		//  estimated: `5563`
-		// Shortest time: 244_674_000 picoseconds.
-		Weight::from_parts(269_521_000, 5563)
+		// Shortest time: 59_909_000 picoseconds.
+		Weight::from_parts(63_885_000, 5563)
 			.saturating_add(T::DbWeight::get().reads(3_u64))
 			.saturating_add(T::DbWeight::get().writes(3_u64))
 	}
@@ -225,8 +227,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `3922`
 		//  estimated: `5563`
-		// Shortest time: 140_619_000 picoseconds.
-		Weight::from_parts(149_071_000, 5563)
+		// Shortest time: 41_692_000 picoseconds.
+		Weight::from_parts(45_667_000, 5563)
 			.saturating_add(T::DbWeight::get().reads(3_u64))
 			.saturating_add(T::DbWeight::get().writes(3_u64))
 	}
@@ -244,8 +246,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `15349`
 		//  estimated: `55008`
-		// Shortest time: 395_377_000 picoseconds.
-		Weight::from_parts(529_276_000, 55008)
+		// Shortest time: 120_959_000 picoseconds.
+		Weight::from_parts(136_253_000, 55008)
 			.saturating_add(T::DbWeight::get().reads(21_u64))
 			.saturating_add(T::DbWeight::get().writes(5_u64))
 	}
@@ -259,8 +261,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `4964`
 		//  estimated: `34001`
-		// Shortest time: 316_220_000 picoseconds.
-		Weight::from_parts(333_876_000, 34001)
+		// Shortest time: 87_520_000 picoseconds.
+		Weight::from_parts(93_789_000, 34001)
 			.saturating_add(T::DbWeight::get().reads(13_u64))
 			.saturating_add(T::DbWeight::get().writes(3_u64))
 	}
@@ -276,8 +278,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `18839`
 		//  estimated: `21877`
-		// Shortest time: 503_268_000 picoseconds.
-		Weight::from_parts(601_904_000, 21877)
+		// Shortest time: 137_544_000 picoseconds.
+		Weight::from_parts(147_539_000, 21877)
 			.saturating_add(T::DbWeight::get().reads(4_u64))
 			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
@@ -318,10 +320,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `24477 + m * (507 ±0)`
 		//  estimated: `528603 + m * (2624 ±0)`
-		// Shortest time: 1_456_582_000 picoseconds.
-		Weight::from_parts(1_010_544_418, 528603)
-			// Standard error: 3_113_128
-			.saturating_add(Weight::from_parts(257_303_445, 0).saturating_mul(m.into()))
+		// Shortest time: 335_919_000 picoseconds.
+		Weight::from_parts(272_812_303, 528603)
+			// Standard error: 863_624
+			.saturating_add(Weight::from_parts(50_366_553, 0).saturating_mul(m.into()))
 			.saturating_add(T::DbWeight::get().reads(15_u64))
 			.saturating_add(T::DbWeight::get().reads((2_u64).saturating_mul(m.into())))
 			.saturating_add(T::DbWeight::get().writes(13_u64))
@@ -375,10 +377,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `35372 + j * (709 ±0)`
 		//  estimated: `528603 + j * (2624 ±0)`
-		// Shortest time: 4_718_946_000 picoseconds.
-		Weight::from_parts(4_136_457_751, 528603)
-			// Standard error: 2_112_248
-			.saturating_add(Weight::from_parts(221_460_515, 0).saturating_mul(j.into()))
+		// Shortest time: 993_085_000 picoseconds.
+		Weight::from_parts(837_237_709, 528603)
+			// Standard error: 638_571
+			.saturating_add(Weight::from_parts(52_596_601, 0).saturating_mul(j.into()))
 			.saturating_add(T::DbWeight::get().reads(50_u64))
 			.saturating_add(T::DbWeight::get().reads((2_u64).saturating_mul(j.into())))
 			.saturating_add(T::DbWeight::get().writes(62_u64))
@@ -392,10 +394,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `976 + b * (1 ±0)`
 		//  estimated: `528603`
-		// Shortest time: 55_443_000 picoseconds.
-		Weight::from_parts(69_609_841, 528603)
-			// Standard error: 32
-			.saturating_add(Weight::from_parts(16_129, 0).saturating_mul(b.into()))
+		// Shortest time: 17_476_000 picoseconds.
+		Weight::from_parts(13_994_849, 528603)
+			// Standard error: 18
+			.saturating_add(Weight::from_parts(15_724, 0).saturating_mul(b.into()))
 			.saturating_add(T::DbWeight::get().reads(1_u64))
 	}
 	/// Storage: `Inference::Deadlines` (r:18 w:2)
@@ -430,8 +432,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `23995`
 		//  estimated: `55008`
-		// Shortest time: 2_683_324_000 picoseconds.
-		Weight::from_parts(2_911_823_000, 55008)
+		// Shortest time: 675_333_000 picoseconds.
+		Weight::from_parts(702_373_000, 55008)
 			.saturating_add(T::DbWeight::get().reads(74_u64))
 			.saturating_add(T::DbWeight::get().writes(73_u64))
 	}
@@ -481,8 +483,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `58019`
 		//  estimated: `528603`
-		// Shortest time: 10_703_000_000 picoseconds.
-		Weight::from_parts(11_034_653_000, 528603)
+		// Shortest time: 2_352_793_000 picoseconds.
+		Weight::from_parts(2_432_552_000, 528603)
 			.saturating_add(T::DbWeight::get().reads(113_u64))
 			.saturating_add(T::DbWeight::get().writes(142_u64))
 	}
@@ -506,8 +508,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `9467`
 		//  estimated: `9679`
-		// Shortest time: 139_648_000 picoseconds.
-		Weight::from_parts(150_293_000, 9679)
+		// Shortest time: 44_426_000 picoseconds.
+		Weight::from_parts(46_339_000, 9679)
 			.saturating_add(T::DbWeight::get().reads(5_u64))
 			.saturating_add(T::DbWeight::get().writes(7_u64))
 	}
@@ -527,8 +529,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `29324`
 		//  estimated: `168926`
-		// Shortest time: 2_182_951_000 picoseconds.
-		Weight::from_parts(2_251_223_000, 168926)
+		// Shortest time: 571_639_000 picoseconds.
+		Weight::from_parts(585_629_000, 168926)
 			.saturating_add(T::DbWeight::get().reads(86_u64))
 			.saturating_add(T::DbWeight::get().writes(4_u64))
 	}
@@ -550,8 +552,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `29659`
 		//  estimated: `166302`
-		// Shortest time: 1_546_346_000 picoseconds.
-		Weight::from_parts(1_584_713_000, 166302)
+		// Shortest time: 432_412_000 picoseconds.
+		Weight::from_parts(439_723_000, 166302)
 			.saturating_add(T::DbWeight::get().reads(74_u64))
 			.saturating_add(T::DbWeight::get().writes(18_u64))
 	}
@@ -575,8 +577,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `34316`
 		//  estimated: `168926`
-		// Shortest time: 2_043_334_000 picoseconds.
-		Weight::from_parts(2_114_068_000, 168926)
+		// Shortest time: 570_036_000 picoseconds.
+		Weight::from_parts(606_050_000, 168926)
 			.saturating_add(T::DbWeight::get().reads(88_u64))
 			.saturating_add(T::DbWeight::get().writes(36_u64))
 	}
@@ -604,8 +606,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `41293`
 		//  estimated: `168926`
-		// Shortest time: 1_535_640_000 picoseconds.
-		Weight::from_parts(1_589_760_000, 168926)
+		// Shortest time: 453_884_000 picoseconds.
+		Weight::from_parts(485_461_000, 168926)
 			.saturating_add(T::DbWeight::get().reads(72_u64))
 			.saturating_add(T::DbWeight::get().writes(7_u64))
 	}
@@ -615,8 +617,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `0`
 		//  estimated: `0`
-		// Shortest time: 28_873_000 picoseconds.
-		Weight::from_parts(29_924_000, 0)
+		// Shortest time: 5_828_000 picoseconds.
+		Weight::from_parts(6_429_000, 0)
 			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
 	/// Storage: `Inference::OffenceRange` (r:1 w:1)
@@ -657,8 +659,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `1597`
 		//  estimated: `20687`
-		// Shortest time: 358_352_000 picoseconds.
-		Weight::from_parts(363_129_000, 20687)
+		// Shortest time: 90_183_000 picoseconds.
+		Weight::from_parts(92_668_000, 20687)
 			.saturating_add(T::DbWeight::get().reads(17_u64))
 			.saturating_add(T::DbWeight::get().writes(9_u64))
 	}
@@ -672,8 +674,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `526312`
 		//  estimated: `528603`
-		// Shortest time: 439_272_000 picoseconds.
-		Weight::from_parts(567_592_000, 528603)
+		// Shortest time: 345_703_000 picoseconds.
+		Weight::from_parts(367_967_000, 528603)
 			.saturating_add(T::DbWeight::get().reads(3_u64))
 			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
@@ -697,8 +699,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `20838`
 		//  estimated: `13775`
-		// Shortest time: 101_070_000 picoseconds.
-		Weight::from_parts(109_212_000, 13775)
+		// Shortest time: 44_676_000 picoseconds.
+		Weight::from_parts(47_280_000, 13775)
 			.saturating_add(T::DbWeight::get().reads(8_u64))
 	}
 }

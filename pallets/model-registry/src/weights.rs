@@ -1,6 +1,6 @@
 //! Weights of `pallet_model_registry`, written by `scripts/weights`. Do not change them by hand.
 //!
-//! Measured on 2026-11-25 on AMD EPYC, steps 50, repeats 20, with version 0.1.0 of the benchmark
+//! Measured on 2026-11-25 on AMD EPYC, steps 10, repeats 10, with version 0.1.0 of the benchmark
 //! command.
 
 #![cfg_attr(rustfmt, rustfmt_skip)]
@@ -40,8 +40,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `265`
 		//  estimated: `5149`
-		// Shortest time: 349_269_000 picoseconds.
-		Weight::from_parts(359_203_000, 5149)
+		// Shortest time: 69_403_000 picoseconds.
+		Weight::from_parts(71_126_000, 5149)
 			.saturating_add(T::DbWeight::get().reads(4_u64))
 			.saturating_add(T::DbWeight::get().writes(4_u64))
 	}
@@ -51,8 +51,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `1503`
 		//  estimated: `5149`
-		// Shortest time: 81_451_000 picoseconds.
-		Weight::from_parts(84_846_000, 5149)
+		// Shortest time: 20_060_000 picoseconds.
+		Weight::from_parts(20_751_000, 5149)
 			.saturating_add(T::DbWeight::get().reads(1_u64))
 			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
@@ -62,8 +62,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `1503`
 		//  estimated: `5149`
-		// Shortest time: 82_302_000 picoseconds.
-		Weight::from_parts(85_947_000, 5149)
+		// Shortest time: 20_270_000 picoseconds.
+		Weight::from_parts(21_442_000, 5149)
 			.saturating_add(T::DbWeight::get().reads(1_u64))
 			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
@@ -82,12 +82,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	/// The range of component `n` is `[0, 64]`.
 	fn remove(n: u32, ) -> Weight {
 		// Proof size in bytes:
-		//  measured:  `1897 + n * (109 ±0)`
+		//  measured:  `1891 + n * (109 ±0)`
 		//  estimated: `5563 + n * (3028 ±0)`
-		// Shortest time: 318_172_000 picoseconds.
-		Weight::from_parts(336_997_679, 5563)
-			// Standard error: 57_733
-			.saturating_add(Weight::from_parts(28_711_791, 0).saturating_mul(n.into()))
+		// Shortest time: 65_057_000 picoseconds.
+		Weight::from_parts(69_985_744, 5563)
+			// Standard error: 73_855
+			.saturating_add(Weight::from_parts(7_279_231, 0).saturating_mul(n.into()))
 			.saturating_add(T::DbWeight::get().reads(5_u64))
 			.saturating_add(T::DbWeight::get().reads((1_u64).saturating_mul(n.into())))
 			.saturating_add(T::DbWeight::get().writes(5_u64))
