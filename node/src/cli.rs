@@ -21,8 +21,9 @@ pub(crate) struct Cli {
 	#[command(flatten)]
 	pub(crate) run: sc_cli::RunCmd,
 
-	/// Where the node keeps what it compiled runtimes to, which makes its next start quicker. Several nodes may share it. Whoever
-	/// can write there decides what the node executes [default: compiled-runtimes in the base path].
+	/// Keep what runtimes are compiled to in a folder in this directory, which makes the next start quicker. Several nodes may
+	/// share it. For development and tests: whoever can write there, such as a model that broke its engine, decides what the node
+	/// executes.
 	#[arg(long, value_name = "DIRECTORY")]
 	pub(crate) runtime_cache: Option<PathBuf>,
 

@@ -15,7 +15,11 @@ use sc_telemetry::{Telemetry, TelemetryWorker};
 use sc_transaction_pool_api::OffchainTransactionPoolFactory;
 use sp_consensus_babe::inherents::InherentDataProvider as SlotProvider;
 use sp_runtime::traits::Block as BlockT;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+	path::{Path, PathBuf},
+	sync::Arc,
+	time::Duration,
+};
 
 use crate::{
 	rpc,
@@ -74,10 +78,9 @@ pub(crate) type Parts = PartialComponents<
 /// A justification is kept for every block whose number this divides.
 const GRANDPA_JUSTIFICATION_PERIOD: u32 = 512;
 
-/// Runs runtimes as the command line says, and keeps what they were compiled to: compiling is most of what a start costs.
-/// `cache` is where, beside the chain's database unless it says otherwise. The executor only warns if it is of no use.
+/// Runs runtimes as the command line says. If there is a `cache`, what they are compiled to is kept there: compiling is most of
+/// what a start costs. The executor only warns if the cache is of no use.
 fn executor(config: &Configuration, cache: Option<PathBuf>) -> Result<Executor, ServiceError> {
-	let cache = cache.unwrap_or_else(|| config.base_path.path().join("compiled-runtimes"));
 	let heap = config
 		.executor
 		.default_heap_pages
@@ -86,17 +89,38 @@ fn executor(config: &Configuration, cache: Option<PathBuf>) -> Result<Executor, 
 				extra_pages: pages as _,
 			}
 		});
-	Ok(Executor::builder()
+	let mut executor = Executor::builder()
 		.with_execution_method(config.executor.wasm_method)
 		.with_onchain_heap_alloc_strategy(heap)
 		.with_offchain_heap_alloc_strategy(heap)
 		.with_max_runtime_instances(config.executor.max_runtime_instances)
-		.with_runtime_cache_size(config.executor.runtime_cache_size)
-		.with_cache_path(std::path::absolute(cache)?)
-		.build())
+		.with_runtime_cache_size(config.executor.runtime_cache_size);
+	if let Some(cache) = cache {
+		executor = executor.with_cache_path(runtime_cache(&cache)?);
+	}
+	Ok(executor.build())
 }
 
-/// Builds client, database, pool and import queue. `cache` is where compiled runtimes are kept, if not beside the database.
+/// Makes a folder for compiled runtimes in this one, in which only we may write: what lies there is executed. It is a folder of its
+/// own because whatever else lies in a cache is removed when it is tidied up.
+fn runtime_cache(parent: &Path) -> Result<PathBuf, ServiceError> {
+	use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+	let folder = std::path::absolute(parent)?.join("compiled-runtimes");
+	std::fs::DirBuilder::new()
+		.recursive(true)
+		.mode(0o700)
+		.create(&folder)?;
+	if std::fs::metadata(&folder)?.mode() & 0o022 != 0 {
+		return Err(ServiceError::Other(format!(
+			"{}: others may write there, and what lies there is executed: take that right away (chmod go-w) or name another folder \
+			 with --runtime-cache",
+			folder.display()
+		)));
+	}
+	Ok(folder)
+}
+
+/// Builds client, database, pool and import queue. `cache` is where compiled runtimes are kept, if they are.
 pub(crate) fn new_partial(
 	config: &Configuration,
 	cache: Option<PathBuf>,

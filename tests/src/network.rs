@@ -87,7 +87,7 @@ impl Node {
 			.args(["--unsafe-force-node-key-generation"])
 			// All nodes run the same runtime: the first that ever started compiled it.
 			.arg("--runtime-cache")
-			.arg(options.program.with_file_name("compiled-runtimes"))
+			.arg(options.program.with_file_name(""))
 			.args(&options.arguments)
 			.envs(options.variables.iter().map(|(k, v)| (k, v)))
 			.stdin(Stdio::null())

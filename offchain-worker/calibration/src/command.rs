@@ -29,8 +29,8 @@ pub struct CalibrateCommand {
 	#[arg(long, value_name = "FILE")]
 	prompts: Option<PathBuf>,
 
-	/// Answers. Every other one is held out where a policy is made; where one stands, in the exact class and with --keep-policy,
-	/// it is judged by all of them.
+	/// Questions. Half of them make a policy, and those that are held out judge it; with --keep-policy only those are asked. In
+	/// the exact class there is nothing to make, and all judge.
 	#[arg(long, default_value_t = 200)]
 	answers: usize,
 
@@ -39,13 +39,13 @@ pub struct CalibrateCommand {
 	lies: Option<usize>,
 
 	/// Have each answer measured by the first way of running and only one of the others, which take turns: many answers are
-	/// checked in every way, and none by all.
+	/// checked in every way, and none by all. For a policy that stands.
 	#[arg(long)]
 	in_turns: bool,
 
 	/// Questions that an engine works on at a time. In the exact class answers then share its runs.
-	#[arg(long, value_name = "COUNT", default_value_t = 1)]
-	jobs: usize,
+	#[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+	jobs: u8,
 
 	/// Numbers of tokens asked for at which rates are reported; the last is what answers have.
 	#[arg(long, value_delimiter = ',', default_value = "1,8,16,32,64")]
@@ -154,7 +154,7 @@ impl CalibrateCommand {
 			answers: self.answers,
 			lies: self.lies.unwrap_or(usize::MAX),
 			in_turns: self.in_turns,
-			jobs: self.jobs,
+			jobs: self.jobs.into(),
 			lengths,
 			challenges: self.challenges,
 			variations: Variations {

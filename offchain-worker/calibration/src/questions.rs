@@ -104,7 +104,8 @@ const PLAIN: usize = FORMS.len() * TOPICS.len();
 /// How many different prompts are built in.
 pub const BUILT_IN: usize = PLAIN * TOPICS.len();
 
-/// Prompt `n` of those that are built in. They are varied in topic, form and length, and repeat after [`BUILT_IN`].
+/// Prompt `n` of those that are built in. They are varied in topic, form and length; the first
+/// [`BUILT_IN`] are all different.
 pub fn prompt(n: usize) -> String {
 	let mut prompt = FORMS[n % FORMS.len()]
 		.replace("{topic}", TOPICS[n % TOPICS.len()])

@@ -197,7 +197,7 @@ pub struct Report {
 	pub configurations: Vec<ConfigurationReport>,
 	/// How much was measured.
 	pub sample: Sample,
-	/// The largest honest differences between any two ways on the calibration split.
+	/// The largest honest differences: between any two ways where a policy was made of them, from the first where one stands.
 	pub seen: Spread,
 	/// The policy in the model's manifest.
 	pub standing: VerificationPolicy,

@@ -19,7 +19,7 @@ use crate::{
 	model::{tokens, Model},
 	policy::{propose, Slack, Spread},
 	process::EngineProgram,
-	questions::{self, Question},
+	questions::{self, number, Question},
 	report::{ConfigurationReport, Machine, Report, Sample},
 	tally::{honest_rows, Kind, Tally},
 	CalibrationError,
@@ -34,7 +34,8 @@ pub struct Options {
 	pub substitutes: Vec<PathBuf>,
 	/// File of prompts, texts or requests, one a line.
 	pub prompts: Option<PathBuf>,
-	/// Questions; at least two. Half of them make a policy, and all others judge it: all, where the policy stands.
+	/// Questions; at least two. Half of them make a policy, which may have been done before, and the others judge it. In the exact
+	/// class there is nothing to make, and all judge.
 	pub answers: usize,
 	/// To how many of the questions by which is judged liars answer.
 	pub lies: usize,
@@ -89,7 +90,15 @@ pub async fn calibrate(
 	for substitute in &substitutes {
 		model.check_substitute(substitute)?;
 	}
-	let standing = &model.manifest.policy;
+	let class = model.manifest.policy.class;
+	let proposes = !options.keep_policy && class == NumericClass::Tolerant;
+	if proposes && options.in_turns {
+		return Err(CalibrationError::Input(
+			"a policy is made from differences between all ways of running, and in turns only the first is compared with each other: \
+			 leave out --in-turns, or keep the policy that stands (--keep-policy)"
+				.into(),
+		));
+	}
 	let run = Run {
 		task: model.manifest.task(),
 		configurations: options
@@ -106,8 +115,8 @@ pub async fn calibrate(
 			options.lengths.last().copied().unwrap_or(1),
 			options.prompts.as_deref(),
 		)?,
-		// In the exact class there is nothing to choose.
-		proposes: !options.keep_policy && standing.class == NumericClass::Tolerant,
+		proposes,
+		class,
 		options,
 		progress,
 		model,
@@ -125,8 +134,9 @@ struct Run<'a> {
 	configurations: Vec<Configuration>,
 	lengths: Vec<u32>,
 	questions: Vec<Question>,
-	/// Whether a policy is made from half of the questions.
+	/// Whether a policy is made.
 	proposes: bool,
+	class: NumericClass,
 }
 
 /// What a model says, and its end; `None` for tasks without tokens.
@@ -188,17 +198,22 @@ impl Run<'_> {
 	/// Questions that make the policy, or those that judge it.
 	fn questions(&self, held_out: bool) -> impl Iterator<Item = (usize, &Question)> {
 		let all = self.questions.iter().enumerate();
-		all.filter(move |(_, q)| (q.held_out || !self.proposes) == held_out)
+		let exact = self.class == NumericClass::Exact;
+		all.filter(move |(_, q)| (q.held_out || exact) == held_out)
 	}
 
 	/// Sets the length of the bar: answers written and claims measured, about.
 	fn expect_work(&self) {
-		let all = self.questions.len();
+		let judging = self.questions(true).count();
+		let all = match self.proposes {
+			true => self.questions.len(),
+			false => judging,
+		};
 		let ways = match self.configurations.len() {
 			n if self.options.in_turns => n.min(2),
 			n => n,
 		};
-		let lies = self.options.lies.min(self.questions(true).count());
+		let lies = self.options.lies.min(judging);
 		let substitutes = self.substitutes.len();
 		let each = if self.text() {
 			// Two altered; one by each substitute, which also measures it; both honest machines' measurements.
@@ -242,10 +257,14 @@ impl Run<'_> {
 		// What judges a policy is measured under it.
 		let first = self.load(base, &policy).await?;
 		let judging = self.split(first, &policy, true).await?;
+		check(&judging.measured)?;
 		let spreads = match &calibration {
 			Some((split, finest)) => split.spreads(*finest),
 			None => judging.spreads(policy.fraction_bits),
 		};
+		if calibration.is_none() {
+			seen = spreads.iter().fold(seen, |all, one| all.join(*one));
+		}
 		let mut tally = Tally::default();
 		if self.options.lies > 0 {
 			self.lie(&judging, &spreads, &policy, &mut tally).await?;
@@ -322,7 +341,11 @@ impl Run<'_> {
 		let others = &self.configurations[1..];
 		for (turn, configuration) in others.iter().enumerate() {
 			let engine = self.load(configuration, policy).await?;
-			let mine = |n: usize| !self.options.in_turns || n % others.len() == turn;
+			// By chance, so that no kind of question falls to one way alone.
+			let mine = |claim: &Claim| {
+				let drawn = number("turn", claim.question, others.len() as u32);
+				!self.options.in_turns || drawn as usize == turn
+			};
 			let measured = self.measure(&engine, &split.claims, mine).await?;
 			split.measured.push(measured);
 		}
@@ -358,11 +381,11 @@ impl Run<'_> {
 		&self,
 		engine: &Loaded,
 		claims: &[Claim],
-		turn: impl Fn(usize) -> bool,
+		turn: impl Fn(&Claim) -> bool,
 	) -> Result<Measurements, CalibrationError> {
-		stream::iter(claims.iter().enumerate())
-			.map(|(n, claim)| {
-				let turn = turn(n);
+		stream::iter(claims)
+			.map(|claim| {
+				let turn = turn(claim);
 				async move {
 					if !turn {
 						return Ok(Vec::new());
@@ -427,9 +450,8 @@ impl Run<'_> {
 					return measured.iter().map(|m| &m[k][n][..]).collect();
 				}
 				let place = honest.place(claim.question);
-				let ways = [&judging.measured[0], &judging.measured[far]];
-				ways.iter()
-					.map(|way| &way[place][..])
+				let ways = judging.measured.iter();
+				ways.map(|way| &way[place][..])
 					.filter(|way| !way.is_empty())
 					.collect()
 			};

@@ -278,6 +278,9 @@ fn a_tolerant_policy_is_proposed_and_judged_by_other_answers() {
 	let report = calibrate(honest.path(), &["--keep-policy"]);
 	assert!(!report["proposed"].as_bool().unwrap());
 	assert_eq!(report["policy"], report["standing"]);
+	// By the questions that no policy is made of.
+	assert_eq!(report["sample"]["held_out"], 20);
+	assert_eq!(report["sample"]["calibration"], 0);
 }
 
 #[test]
@@ -294,7 +297,9 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
 		String::from_utf8(output.stderr).unwrap()
 	};
 	let error = run(&["--jobs", "0"]);
-	assert!(error.contains("one job"), "{error}");
+	assert!(error.contains("1..=64"), "{error}");
+	let error = run(&["--in-turns"]);
+	assert!(error.contains("--keep-policy"), "{error}");
 	let error = run(&["--challenges", "1"]);
 	assert!(error.contains("two challenges"), "{error}");
 	let error = run(&["--levels", "most"]);

@@ -333,7 +333,7 @@ fn license(folder: &Path) -> String {
 		c if c.is_ascii_alphanumeric() || c == '.' => c,
 		_ => '-',
 	};
-	match named {
+	match &named.to_lowercase()[..] {
 		"" | "other" | "unknown" => "NOASSERTION".into(),
 		name => format!("LicenseRef-{}", name.chars().map(plain).collect::<String>()),
 	}

@@ -183,6 +183,21 @@ fn crowd<T: Config>(blocks: BlockNumberFor<T>) {
 	}
 }
 
+/// Puts a request's own deadline far away: one that lies in the blocks that are to be full would leave a place in them.
+fn aside<T: Config>(id: RequestId) {
+	let far: BlockNumberFor<T> = 1_000_000u32.into();
+	let last = Requests::<T>::mutate(id, |open| {
+		open.as_mut()
+			.map(|r| core::mem::replace(&mut r.deadline, far))
+	});
+	if let Some(last) = last {
+		Deadlines::<T>::mutate(last, |list| list.retain(|other| *other != id));
+		Deadlines::<T>::mutate(far, |list| {
+			list.try_push(id).expect("nothing else is due then; qed")
+		});
+	}
+}
+
 /// Blocks that the model has for its longest answer.
 fn answer_blocks<T: Config>() -> BlockNumberFor<T> {
 	spec().time.answer_blocks(MAX_TOKENS).into()
@@ -665,6 +680,7 @@ mod benchmarks {
 		let (last, evidence) = members.pop().ok_or("nobody is left")?;
 		commit_all::<T>(id, &challenge, &members)?;
 		let commitment = evidence.commitment(id, &challenge, &last, &SALT);
+		aside::<T>(id);
 		crowd::<T>(T::RevealBlocks::get());
 		#[block]
 		{
@@ -827,6 +843,7 @@ mod benchmarks {
 		world::<T>()?;
 		let id = answered::<T>(most_verifiers::<T>())?;
 		let now = frame_system::Pallet::<T>::block_number();
+		aside::<T>(id);
 		crowd::<T>(answer_blocks::<T>());
 		#[block]
 		{
@@ -864,6 +881,7 @@ mod benchmarks {
 		});
 		let who: T::AccountId = account("validator", serving::<T>() - 1, 0);
 		T::Currency::increase_balance(&who, T::AppealBond::get(), Precision::Exact)?;
+		aside::<T>(id);
 		crowd::<T>(T::DrawPatience::get());
 		#[extrinsic_call]
 		_(RawOrigin::Signed(who), id);
@@ -883,11 +901,31 @@ mod benchmarks {
 		Ok(())
 	}
 
-	/// Against a validator of the genesis session.
+	/// Against a validator of the genesis session, which is disabled, and serves as many models as it can. Nominators behind it are
+	/// counted by themselves.
 	#[benchmark]
 	fn offence() -> Result<(), BenchmarkError> {
 		let keys = Keys::<T>::get();
 		let (offender, _) = keys.first().ok_or("a genesis without validators")?;
+		let owner: T::AccountId = account("owner", 0, 0);
+		for n in 0..T::MaxServed::get() {
+			let model = ModelId::repeat_byte(n as u8);
+			let deposit = pallet_model_registry::Pallet::<T>::deposit_for(&spec());
+			T::Currency::increase_balance(&owner, deposit, Precision::Exact)?;
+			rich::<T>(&owner)?;
+			let price = Price {
+				per_request: T::Currency::minimum_balance(),
+				per_input_unit: 0u32.into(),
+				per_output_unit: 0u32.into(),
+			};
+			pallet_model_registry::Pallet::<T>::register(
+				RawOrigin::Signed(owner.clone()).into(),
+				model,
+				spec(),
+				price,
+			)?;
+			pallet_model_registry::Pallet::<T>::serve(offender, model, &evidence())?;
+		}
 		let kind = OffenceKind::FraudulentResult;
 		Pallet::<T>::offend(OTHERS, offender, kind);
 		#[block]

@@ -60,6 +60,7 @@ use consilience_primitives::{
 	evidence::Evidence,
 	report::Report,
 	request::{Assurance, Input, Output},
+	tensor::{MAX_TENSORS, MAX_TENSOR_BYTES},
 	view::RequestView,
 	ModelId, RequestId,
 };
@@ -154,6 +155,10 @@ pub mod pallet {
 		/// Most members of a jury.
 		#[pallet::constant]
 		type MaxJurors: Get<u32>;
+
+		/// Most nominators behind a validator that is reported. Only the weight of an offence counts with them.
+		#[pallet::constant]
+		type MaxNominators: Get<u32>;
 
 		/// Fewest jurors from outside the disputed round: with fewer nothing is found, and nobody blamed.
 		#[pallet::constant]
@@ -558,16 +563,22 @@ pub mod pallet {
 			let draw = <T as Config>::WeightInfo::draw_executor()
 				.max(<T as Config>::WeightInfo::draw_verifiers())
 				.max(<T as Config>::WeightInfo::draw_jury());
+			// It reads the output that it was about.
+			let late_jury = <T as Config>::WeightInfo::late_jury().saturating_add(
+				<T as Config>::WeightInfo::read_output(MAX_TENSORS * MAX_TENSOR_BYTES),
+			);
+			// Staking reads and writes three values for each nominator behind the offender.
+			let nominators = T::DbWeight::get()
+				.reads_writes(3, 3)
+				.saturating_add(Weight::from_parts(30_000_000, 0))
+				.saturating_mul(T::MaxNominators::get().into());
+			let offence = <T as Config>::WeightInfo::offence().saturating_add(nominators);
 			<T as Config>::WeightInfo::hooks()
 				.saturating_add(<T as Config>::WeightInfo::late().saturating_mul(late.into()))
-				.saturating_add(
-					<T as Config>::WeightInfo::late_jury().saturating_mul(late_juries.into()),
-				)
+				.saturating_add(late_jury.saturating_mul(late_juries.into()))
 				.saturating_add(<T as Config>::WeightInfo::prune().saturating_mul(pruned.into()))
 				.saturating_add(draw.saturating_mul(draws.into()))
-				.saturating_add(
-					<T as Config>::WeightInfo::offence().saturating_mul(offences.into()),
-				)
+				.saturating_add(offence.saturating_mul(offences.into()))
 		}
 
 		fn on_finalize(now: BlockNumberFor<T>) {

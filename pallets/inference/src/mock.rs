@@ -88,6 +88,7 @@ parameter_types! {
 	pub const MaxJuries: u32 = 2;
 	pub static MaxAssignments: u32 = 6;
 	pub const MaxJurors: u32 = 8;
+	pub const MaxNominators: u32 = 16;
 	pub const MinJury: u32 = 3;
 	pub const AppealBond: u64 = 500;
 	pub const AppealBlocks: u64 = 5;
@@ -273,6 +274,7 @@ impl crate::Config for Test {
 	type MaxJuries = MaxJuries;
 	type MaxAssignments = MaxAssignments;
 	type MaxJurors = MaxJurors;
+	type MaxNominators = MaxNominators;
 	type MinJury = MinJury;
 	type AppealBond = AppealBond;
 	type AppealBlocks = AppealBlocks;

@@ -93,10 +93,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `14746`
 		//  estimated: `55008`
-		// Shortest time: 205_365_000 picoseconds.
-		Weight::from_parts(208_916_472, 55008)
-			// Standard error: 121
-			.saturating_add(Weight::from_parts(1_128, 0).saturating_mul(b.into()))
+		// Shortest time: 204_203_000 picoseconds.
+		Weight::from_parts(223_629_932, 55008)
+			// Standard error: 369
+			.saturating_add(Weight::from_parts(1_509, 0).saturating_mul(b.into()))
 			.saturating_add(T::DbWeight::get().reads(25_u64))
 			.saturating_add(T::DbWeight::get().writes(11_u64))
 	}
@@ -130,8 +130,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `22654`
 		//  estimated: `21877`
-		// Shortest time: 150_073_000 picoseconds.
-		Weight::from_parts(155_691_000, 21877)
+		// Shortest time: 146_117_000 picoseconds.
+		Weight::from_parts(150_824_000, 21877)
 			.saturating_add(T::DbWeight::get().reads(12_u64))
 			.saturating_add(T::DbWeight::get().writes(11_u64))
 	}
@@ -152,10 +152,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `22139`
 		//  estimated: `528603`
-		// Shortest time: 103_393_000 picoseconds.
-		Weight::from_parts(106_221_315, 528603)
-			// Standard error: 123
-			.saturating_add(Weight::from_parts(13_325, 0).saturating_mul(b.into()))
+		// Shortest time: 93_149_000 picoseconds.
+		Weight::from_parts(97_715_388, 528603)
+			// Standard error: 114
+			.saturating_add(Weight::from_parts(13_736, 0).saturating_mul(b.into()))
 			.saturating_add(T::DbWeight::get().reads(5_u64))
 			.saturating_add(T::DbWeight::get().writes(2_u64))
 	}
@@ -180,10 +180,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `22234`
 		//  estimated: `528603`
-		// Shortest time: 122_813_000 picoseconds.
-		Weight::from_parts(137_490_655, 528603)
-			// Standard error: 103
-			.saturating_add(Weight::from_parts(17_478, 0).saturating_mul(b.into()))
+		// Shortest time: 120_880_000 picoseconds.
+		Weight::from_parts(127_000_589, 528603)
+			// Standard error: 194
+			.saturating_add(Weight::from_parts(18_705, 0).saturating_mul(b.into()))
 			.saturating_add(T::DbWeight::get().reads(9_u64))
 	}
 	/// Storage: `Inference::Requests` (r:1 w:0)
@@ -198,8 +198,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `19335`
 		//  estimated: `21877`
-		// Shortest time: 66_940_000 picoseconds.
-		Weight::from_parts(69_803_000, 21877)
+		// Shortest time: 71_125_000 picoseconds.
+		Weight::from_parts(73_048_000, 21877)
 			.saturating_add(T::DbWeight::get().reads(4_u64))
 	}
 	/// Storage: `ModelRegistry::Models` (r:1 w:1)
@@ -212,8 +212,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `3857`
 		//  estimated: `5563`
-		// Shortest time: 59_909_000 picoseconds.
-		Weight::from_parts(63_885_000, 5563)
+		// Shortest time: 65_607_000 picoseconds.
+		Weight::from_parts(67_781_000, 5563)
 			.saturating_add(T::DbWeight::get().reads(3_u64))
 			.saturating_add(T::DbWeight::get().writes(3_u64))
 	}
@@ -227,8 +227,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `3922`
 		//  estimated: `5563`
-		// Shortest time: 41_692_000 picoseconds.
-		Weight::from_parts(45_667_000, 5563)
+		// Shortest time: 46_609_000 picoseconds.
+		Weight::from_parts(50_525_000, 5563)
 			.saturating_add(T::DbWeight::get().reads(3_u64))
 			.saturating_add(T::DbWeight::get().writes(3_u64))
 	}
@@ -246,8 +246,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `15349`
 		//  estimated: `55008`
-		// Shortest time: 120_959_000 picoseconds.
-		Weight::from_parts(136_253_000, 55008)
+		// Shortest time: 134_009_000 picoseconds.
+		Weight::from_parts(141_470_000, 55008)
 			.saturating_add(T::DbWeight::get().reads(21_u64))
 			.saturating_add(T::DbWeight::get().writes(5_u64))
 	}
@@ -255,16 +255,16 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
 	/// Storage: `Inference::Juries` (r:1 w:1)
 	/// Proof: `Inference::Juries` (`max_values`: None, `max_size`: Some(18412), added: 20887, mode: `MaxEncodedLen`)
-	/// Storage: `Inference::Deadlines` (r:11 w:1)
+	/// Storage: `Inference::Deadlines` (r:18 w:2)
 	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
 	fn commit() -> Weight {
 		// Proof size in bytes:
-		//  measured:  `4964`
-		//  estimated: `34001`
-		// Shortest time: 87_520_000 picoseconds.
-		Weight::from_parts(93_789_000, 34001)
-			.saturating_add(T::DbWeight::get().reads(13_u64))
-			.saturating_add(T::DbWeight::get().writes(3_u64))
+		//  measured:  `5053`
+		//  estimated: `55008`
+		// Shortest time: 111_856_000 picoseconds.
+		Weight::from_parts(117_034_000, 55008)
+			.saturating_add(T::DbWeight::get().reads(20_u64))
+			.saturating_add(T::DbWeight::get().writes(4_u64))
 	}
 	/// Storage: `Inference::Requests` (r:1 w:0)
 	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
@@ -278,8 +278,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `18839`
 		//  estimated: `21877`
-		// Shortest time: 137_544_000 picoseconds.
-		Weight::from_parts(147_539_000, 21877)
+		// Shortest time: 158_154_000 picoseconds.
+		Weight::from_parts(167_669_000, 21877)
 			.saturating_add(T::DbWeight::get().reads(4_u64))
 			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
@@ -320,10 +320,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `24477 + m * (507 ±0)`
 		//  estimated: `528603 + m * (2624 ±0)`
-		// Shortest time: 335_919_000 picoseconds.
-		Weight::from_parts(272_812_303, 528603)
-			// Standard error: 863_624
-			.saturating_add(Weight::from_parts(50_366_553, 0).saturating_mul(m.into()))
+		// Shortest time: 327_196_000 picoseconds.
+		Weight::from_parts(291_284_564, 528603)
+			// Standard error: 1_268_182
+			.saturating_add(Weight::from_parts(51_401_696, 0).saturating_mul(m.into()))
 			.saturating_add(T::DbWeight::get().reads(15_u64))
 			.saturating_add(T::DbWeight::get().reads((2_u64).saturating_mul(m.into())))
 			.saturating_add(T::DbWeight::get().writes(13_u64))
@@ -377,10 +377,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `35372 + j * (709 ±0)`
 		//  estimated: `528603 + j * (2624 ±0)`
-		// Shortest time: 993_085_000 picoseconds.
-		Weight::from_parts(837_237_709, 528603)
-			// Standard error: 638_571
-			.saturating_add(Weight::from_parts(52_596_601, 0).saturating_mul(j.into()))
+		// Shortest time: 1_053_774_000 picoseconds.
+		Weight::from_parts(808_183_815, 528603)
+			// Standard error: 2_436_008
+			.saturating_add(Weight::from_parts(61_669_647, 0).saturating_mul(j.into()))
 			.saturating_add(T::DbWeight::get().reads(50_u64))
 			.saturating_add(T::DbWeight::get().reads((2_u64).saturating_mul(j.into())))
 			.saturating_add(T::DbWeight::get().writes(62_u64))
@@ -394,10 +394,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `976 + b * (1 ±0)`
 		//  estimated: `528603`
-		// Shortest time: 17_476_000 picoseconds.
-		Weight::from_parts(13_994_849, 528603)
-			// Standard error: 18
-			.saturating_add(Weight::from_parts(15_724, 0).saturating_mul(b.into()))
+		// Shortest time: 17_856_000 picoseconds.
+		Weight::from_parts(149_389_066, 528603)
+			// Standard error: 92
+			.saturating_add(Weight::from_parts(15_638, 0).saturating_mul(b.into()))
 			.saturating_add(T::DbWeight::get().reads(1_u64))
 	}
 	/// Storage: `Inference::Deadlines` (r:18 w:2)
@@ -432,8 +432,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `23995`
 		//  estimated: `55008`
-		// Shortest time: 675_333_000 picoseconds.
-		Weight::from_parts(702_373_000, 55008)
+		// Shortest time: 715_922_000 picoseconds.
+		Weight::from_parts(728_241_000, 55008)
 			.saturating_add(T::DbWeight::get().reads(74_u64))
 			.saturating_add(T::DbWeight::get().writes(73_u64))
 	}
@@ -483,8 +483,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `58019`
 		//  estimated: `528603`
-		// Shortest time: 2_352_793_000 picoseconds.
-		Weight::from_parts(2_432_552_000, 528603)
+		// Shortest time: 2_412_982_000 picoseconds.
+		Weight::from_parts(2_515_255_000, 528603)
 			.saturating_add(T::DbWeight::get().reads(113_u64))
 			.saturating_add(T::DbWeight::get().writes(142_u64))
 	}
@@ -508,8 +508,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `9467`
 		//  estimated: `9679`
-		// Shortest time: 44_426_000 picoseconds.
-		Weight::from_parts(46_339_000, 9679)
+		// Shortest time: 42_994_000 picoseconds.
+		Weight::from_parts(45_958_000, 9679)
 			.saturating_add(T::DbWeight::get().reads(5_u64))
 			.saturating_add(T::DbWeight::get().writes(7_u64))
 	}
@@ -529,8 +529,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `29324`
 		//  estimated: `168926`
-		// Shortest time: 571_639_000 picoseconds.
-		Weight::from_parts(585_629_000, 168926)
+		// Shortest time: 585_209_000 picoseconds.
+		Weight::from_parts(612_119_000, 168926)
 			.saturating_add(T::DbWeight::get().reads(86_u64))
 			.saturating_add(T::DbWeight::get().writes(4_u64))
 	}
@@ -546,16 +546,16 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	/// Proof: `ModelRegistry::Serving` (`max_values`: None, `max_size`: Some(2098), added: 4573, mode: `MaxEncodedLen`)
 	/// Storage: `Inference::Assignments` (r:63 w:15)
 	/// Proof: `Inference::Assignments` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
-	/// Storage: `Inference::Deadlines` (r:6 w:1)
+	/// Storage: `Inference::Deadlines` (r:18 w:2)
 	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
 	fn draw_verifiers() -> Weight {
 		// Proof size in bytes:
-		//  measured:  `29659`
+		//  measured:  `29891`
 		//  estimated: `166302`
-		// Shortest time: 432_412_000 picoseconds.
-		Weight::from_parts(439_723_000, 166302)
-			.saturating_add(T::DbWeight::get().reads(74_u64))
-			.saturating_add(T::DbWeight::get().writes(18_u64))
+		// Shortest time: 472_732_000 picoseconds.
+		Weight::from_parts(481_525_000, 166302)
+			.saturating_add(T::DbWeight::get().reads(86_u64))
+			.saturating_add(T::DbWeight::get().writes(19_u64))
 	}
 	/// Storage: `Inference::Requests` (r:1 w:1)
 	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
@@ -577,8 +577,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `34316`
 		//  estimated: `168926`
-		// Shortest time: 570_036_000 picoseconds.
-		Weight::from_parts(606_050_000, 168926)
+		// Shortest time: 565_379_000 picoseconds.
+		Weight::from_parts(589_956_000, 168926)
 			.saturating_add(T::DbWeight::get().reads(88_u64))
 			.saturating_add(T::DbWeight::get().writes(36_u64))
 	}
@@ -596,7 +596,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	/// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
 	/// Storage: `Balances::Holds` (r:1 w:1)
 	/// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(157), added: 2632, mode: `MaxEncodedLen`)
-	/// Storage: `Inference::Deadlines` (r:1 w:1)
+	/// Storage: `Inference::Deadlines` (r:18 w:2)
 	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
 	/// Storage: `Inference::PendingDraws` (r:1 w:1)
 	/// Proof: `Inference::PendingDraws` (`max_values`: Some(1), `max_size`: Some(12290), added: 12785, mode: `MaxEncodedLen`)
@@ -604,12 +604,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	/// Proof: `Inference::Juries` (`max_values`: None, `max_size`: Some(18412), added: 20887, mode: `MaxEncodedLen`)
 	fn appeal() -> Weight {
 		// Proof size in bytes:
-		//  measured:  `41293`
+		//  measured:  `42247`
 		//  estimated: `168926`
-		// Shortest time: 453_884_000 picoseconds.
-		Weight::from_parts(485_461_000, 168926)
-			.saturating_add(T::DbWeight::get().reads(72_u64))
-			.saturating_add(T::DbWeight::get().writes(7_u64))
+		// Shortest time: 522_305_000 picoseconds.
+		Weight::from_parts(537_569_000, 168926)
+			.saturating_add(T::DbWeight::get().reads(89_u64))
+			.saturating_add(T::DbWeight::get().writes(8_u64))
 	}
 	/// Storage: `Inference::Parameters` (r:0 w:1)
 	/// Proof: `Inference::Parameters` (`max_values`: Some(1), `max_size`: Some(24), added: 519, mode: `MaxEncodedLen`)
@@ -617,8 +617,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `0`
 		//  estimated: `0`
-		// Shortest time: 5_828_000 picoseconds.
-		Weight::from_parts(6_429_000, 0)
+		// Shortest time: 5_749_000 picoseconds.
+		Weight::from_parts(6_399_000, 0)
 			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
 	/// Storage: `Inference::OffenceRange` (r:1 w:1)
@@ -645,8 +645,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	/// Proof: `Session::DisabledValidators` (`max_values`: Some(1), `max_size`: None, mode: `Measured`)
 	/// Storage: `Inference::Keys` (r:1 w:0)
 	/// Proof: `Inference::Keys` (`max_values`: Some(1), `max_size`: Some(19202), added: 19697, mode: `MaxEncodedLen`)
-	/// Storage: `ModelRegistry::ServedBy` (r:1 w:0)
+	/// Storage: `ModelRegistry::ServedBy` (r:1 w:1)
 	/// Proof: `ModelRegistry::ServedBy` (`max_values`: None, `max_size`: Some(553), added: 3028, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Serving` (r:16 w:16)
+	/// Proof: `ModelRegistry::Serving` (`max_values`: None, `max_size`: Some(2098), added: 4573, mode: `MaxEncodedLen`)
+	/// Storage: `ModelRegistry::Models` (r:16 w:16)
+	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
 	/// Storage: `Staking::ValidatorSlashInEra` (r:1 w:1)
 	/// Proof: `Staking::ValidatorSlashInEra` (`max_values`: None, `max_size`: Some(72), added: 2547, mode: `MaxEncodedLen`)
 	/// Storage: `Staking::SlashingSpans` (r:1 w:1)
@@ -657,12 +661,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	/// Proof: `Staking::UnappliedSlashes` (`max_values`: None, `max_size`: None, mode: `Measured`)
 	fn offence() -> Weight {
 		// Proof size in bytes:
-		//  measured:  `1597`
-		//  estimated: `20687`
-		// Shortest time: 90_183_000 picoseconds.
-		Weight::from_parts(92_668_000, 20687)
-			.saturating_add(T::DbWeight::get().reads(17_u64))
-			.saturating_add(T::DbWeight::get().writes(9_u64))
+		//  measured:  `5400`
+		//  estimated: `74158`
+		// Shortest time: 361_026_000 picoseconds.
+		Weight::from_parts(365_813_000, 74158)
+			.saturating_add(T::DbWeight::get().reads(49_u64))
+			.saturating_add(T::DbWeight::get().writes(42_u64))
 	}
 	/// Storage: `Inference::Callbacks` (r:1 w:1)
 	/// Proof: `Inference::Callbacks` (`max_values`: Some(1), `max_size`: Some(8194), added: 8689, mode: `MaxEncodedLen`)
@@ -674,8 +678,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `526312`
 		//  estimated: `528603`
-		// Shortest time: 345_703_000 picoseconds.
-		Weight::from_parts(367_967_000, 528603)
+		// Shortest time: 362_939_000 picoseconds.
+		Weight::from_parts(398_482_000, 528603)
 			.saturating_add(T::DbWeight::get().reads(3_u64))
 			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
@@ -699,8 +703,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `20838`
 		//  estimated: `13775`
-		// Shortest time: 44_676_000 picoseconds.
-		Weight::from_parts(47_280_000, 13775)
+		// Shortest time: 45_888_000 picoseconds.
+		Weight::from_parts(52_268_000, 13775)
 			.saturating_add(T::DbWeight::get().reads(8_u64))
 	}
 }

@@ -40,8 +40,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `265`
 		//  estimated: `5149`
-		// Shortest time: 69_403_000 picoseconds.
-		Weight::from_parts(71_126_000, 5149)
+		// Shortest time: 70_434_000 picoseconds.
+		Weight::from_parts(78_967_000, 5149)
 			.saturating_add(T::DbWeight::get().reads(4_u64))
 			.saturating_add(T::DbWeight::get().writes(4_u64))
 	}
@@ -51,8 +51,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `1503`
 		//  estimated: `5149`
-		// Shortest time: 20_060_000 picoseconds.
-		Weight::from_parts(20_751_000, 5149)
+		// Shortest time: 19_909_000 picoseconds.
+		Weight::from_parts(21_853_000, 5149)
 			.saturating_add(T::DbWeight::get().reads(1_u64))
 			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
@@ -62,8 +62,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `1503`
 		//  estimated: `5149`
-		// Shortest time: 20_270_000 picoseconds.
-		Weight::from_parts(21_442_000, 5149)
+		// Shortest time: 20_040_000 picoseconds.
+		Weight::from_parts(20_610_000, 5149)
 			.saturating_add(T::DbWeight::get().reads(1_u64))
 			.saturating_add(T::DbWeight::get().writes(1_u64))
 	}
@@ -84,10 +84,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Proof size in bytes:
 		//  measured:  `1891 + n * (109 ±0)`
 		//  estimated: `5563 + n * (3028 ±0)`
-		// Shortest time: 65_057_000 picoseconds.
-		Weight::from_parts(69_985_744, 5563)
-			// Standard error: 73_855
-			.saturating_add(Weight::from_parts(7_279_231, 0).saturating_mul(n.into()))
+		// Shortest time: 65_597_000 picoseconds.
+		Weight::from_parts(61_175_988, 5563)
+			// Standard error: 144_979
+			.saturating_add(Weight::from_parts(7_641_703, 0).saturating_mul(n.into()))
 			.saturating_add(T::DbWeight::get().reads(5_u64))
 			.saturating_add(T::DbWeight::get().reads((1_u64).saturating_mul(n.into())))
 			.saturating_add(T::DbWeight::get().writes(5_u64))

@@ -7,8 +7,8 @@ use sp_runtime::traits::{ConvertInto, OpaqueKeys};
 /// Most validators in a session.
 pub type MaxAuthorities = ConstU32<300>;
 
-/// Most nominators behind a validator whose equivocation is reported.
-type MaxNominators = ConstU32<256>;
+/// Most nominators behind a validator that is reported.
+pub(crate) type MaxNominators = ConstU32<256>;
 
 /// How long an equivocation can be reported, in blocks: as long as the stake is bonded.
 type ReportLongevity =

@@ -1,7 +1,10 @@
 //! Models and requests.
 
 use crate::{
-	configs::{consensus::MaxAuthorities, governance::TreasuryAccount},
+	configs::{
+		consensus::{MaxAuthorities, MaxNominators},
+		governance::TreasuryAccount,
+	},
 	*,
 };
 use frame_support::{
@@ -52,6 +55,7 @@ impl pallet_inference::Config for Runtime {
 	type MaxJuries = ConstU32<4>;
 	type MaxAssignments = ConstU32<12>;
 	type MaxJurors = ConstU32<32>;
+	type MaxNominators = MaxNominators;
 	// Two liars could win a smaller one.
 	type MinJury = ConstU32<3>;
 	type AppealBond = ConstU128<{ 10 * UNIT }>;
