@@ -481,3 +481,28 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 
 	Ok(task_manager)
 }
+
+#[cfg(test)]
+mod tests {
+	#![allow(clippy::unwrap_used)]
+
+	use super::*;
+	use std::{
+		fs::{self, Permissions},
+		os::unix::fs::PermissionsExt,
+	};
+
+	#[test]
+	fn compiled_runtimes_have_a_folder_of_their_own_in_which_nobody_else_writes() {
+		let parent = tempfile::tempdir().unwrap();
+		let folder = runtime_cache(parent.path()).unwrap();
+		assert_eq!(folder.parent(), Some(parent.path()));
+		let mode = |folder: &Path| fs::metadata(folder).unwrap().permissions().mode() & 0o777;
+		assert_eq!(mode(&folder), 0o700);
+		// It may be there already.
+		assert_eq!(runtime_cache(parent.path()).unwrap(), folder);
+		fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
+		let error = runtime_cache(parent.path()).unwrap_err().to_string();
+		assert!(error.contains("chmod go-w"), "{error}");
+	}
+}
