@@ -418,18 +418,19 @@ impl Run<'_> {
 		let honest = self.honest(&engine, judging, lies).await?;
 		drop(engine);
 		let mut kinds = self.kinds(&honest, policy).await?;
-		// What two honest machines measure of the lies.
+		// What honest machines measure of the lies: of a text two of them, of another task the base, for who lies about the input.
+		let machines = match self.text() {
+			true if far > 0 => vec![0, far],
+			_ => vec![0],
+		};
 		let mut measured: Vec<Vec<Measurements>> = Vec::new();
-		for i in [0, far] {
-			if i == 0 && !measured.is_empty() {
-				break;
-			}
-			let engine = self.load(&self.configurations[i], policy).await?;
+		for machine in machines {
+			let engine = self.load(&self.configurations[machine], policy).await?;
 			if !self.text() {
 				for kind in kinds.iter_mut().filter(|k| k.own.is_none()) {
 					kind.own = Some(self.measure(&engine, &kind.claims, |_| true).await?);
 				}
-				break;
+				continue;
 			}
 			let mut of_kinds: Vec<Measurements> = Vec::new();
 			for (k, kind) in kinds.iter().enumerate() {

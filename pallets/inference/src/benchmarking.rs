@@ -104,12 +104,8 @@ fn spec() -> ModelSpec {
 /// Requests that only take up room have numbers from here on.
 const OTHERS: RequestId = 1 << 40;
 
-/// Validators of the session with duties and juries to their last place but one; the model on chain, served by as many of them
-/// as can and active; all places of the queues taken but the one that a benchmark needs.
-fn world<T: Config>() -> Result<(), BenchmarkError> {
-	let now: BlockNumberFor<T> = 10u32.into();
-	frame_system::Pallet::<T>::set_block_number(now);
-	rich::<T>(&T::Treasury::get())?;
+/// Puts a model on chain.
+fn register<T: Config>(model: ModelId) -> Result<(), BenchmarkError> {
 	let owner: T::AccountId = account("owner", 0, 0);
 	let deposit = pallet_model_registry::Pallet::<T>::deposit_for(&spec());
 	T::Currency::increase_balance(&owner, deposit, Precision::Exact)?;
@@ -122,10 +118,20 @@ fn world<T: Config>() -> Result<(), BenchmarkError> {
 	};
 	pallet_model_registry::Pallet::<T>::register(
 		RawOrigin::Signed(owner).into(),
-		MODEL,
+		model,
 		spec(),
 		price,
 	)?;
+	Ok(())
+}
+
+/// Validators of the session with duties and juries to their last place but one; the model on chain, served by as many of them
+/// as can and active; all places of the queues taken but the one that a benchmark needs.
+fn world<T: Config>() -> Result<(), BenchmarkError> {
+	let now: BlockNumberFor<T> = 10u32.into();
+	frame_system::Pallet::<T>::set_block_number(now);
+	rich::<T>(&T::Treasury::get())?;
+	register::<T>(MODEL)?;
 	let serving = serving::<T>();
 	// Those who serve stand behind those who do not: they are looked for from the front.
 	let mut keys: Vec<(T::AccountId, InferenceId)> = (serving..T::MaxValidators::get())
@@ -907,23 +913,9 @@ mod benchmarks {
 	fn offence() -> Result<(), BenchmarkError> {
 		let keys = Keys::<T>::get();
 		let (offender, _) = keys.first().ok_or("a genesis without validators")?;
-		let owner: T::AccountId = account("owner", 0, 0);
 		for n in 0..T::MaxServed::get() {
 			let model = ModelId::repeat_byte(n as u8);
-			let deposit = pallet_model_registry::Pallet::<T>::deposit_for(&spec());
-			T::Currency::increase_balance(&owner, deposit, Precision::Exact)?;
-			rich::<T>(&owner)?;
-			let price = Price {
-				per_request: T::Currency::minimum_balance(),
-				per_input_unit: 0u32.into(),
-				per_output_unit: 0u32.into(),
-			};
-			pallet_model_registry::Pallet::<T>::register(
-				RawOrigin::Signed(owner.clone()).into(),
-				model,
-				spec(),
-				price,
-			)?;
+			register::<T>(model)?;
 			pallet_model_registry::Pallet::<T>::serve(offender, model, &evidence())?;
 		}
 		let kind = OffenceKind::FraudulentResult;
