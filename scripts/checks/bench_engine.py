@@ -11,12 +11,14 @@ import time
 
 import numpy as np
 import onnxruntime
+import tokenizers
 
 BLOCK = 128  # slots of the canonical graph's cache come in blocks
 STREAMS = 8
 PROMPT = list(range(100, 116))  # as long as what the engine's bench asks
 LONG = 1_000  # tokens of a long prompt
-PARTS = ("decode", "prefill", "check", "reuse", "classifier")
+PARTS = ("decode", "prefill", "check", "reuse", "classifier", "quality")
+DISTANT = 0.2  # that far may the int8 graph's logits be from the fp32 graph's on average
 
 MODEL = "smollm2-135m-instruct-"
 SMALL = "magika-standard-v3.3"
@@ -115,6 +117,12 @@ class Plain:
         best = int(outputs[0].numpy()[0, -1].argmax())
         return best, cache if in_place else dict(zip(cache, outputs[1:]))
 
+    def logits(self, ids):
+        """Of all positions of a text that is fed in one run."""
+        inputs = {"past_key_values." + name: value.numpy() for name, value in self.empty(len(ids)).items()}
+        inputs |= {"input_ids": np.array([ids], np.int64), "position_ids": np.arange(len(ids), dtype=np.int64)[None]}
+        return self.session.run(["logits"], inputs)[0][0]
+
     def run(self, prompt, tokens, in_place):
         began, cpu = time.perf_counter(), time.process_time()
         cache = self.empty(len(prompt) + tokens)
@@ -132,6 +140,27 @@ class Plain:
     def prefill(self, tokens):
         """One run over all tokens."""
         return self.run([100 + i % 1_000 for i in range(tokens)], 1, False) | {"tokens": tokens}
+
+
+# What a chat, a story, a program and other languages look like.
+TEXTS = (
+    "<|im_start|>user\nWhy is the sky blue?<|im_end|>\n<|im_start|>assistant\nThe sky appears blue because of a phenomenon called "
+    "Rayleigh scattering. Sunlight is made of all colours, and air scatters short waves more than long ones.",
+    "Once upon a time there was a small village by the sea. Every morning the fishermen went out in their boats, and every evening "
+    "they came back with silver fish. One day a storm came, and a girl named Mara climbed the lighthouse to keep the lamp burning.",
+    "import numpy as np\n\ndef softmax(x):\n    e = np.exp(x - x.max(axis=-1, keepdims=True))\n    return e / e.sum(axis=-1, "
+    "keepdims=True)\n\nfor i in range(10):\n    print(softmax(np.arange(i + 1)))",
+    "Nenne drei Flüsse in Österreich und übersetze sie ins Englische. 日本語でもお願いします。",
+)
+
+
+def distance(models, threads):
+    """Mean distance of all logits of the int8 graph from the fp32 graph's."""
+    tokenizer = tokenizers.Tokenizer.from_file(str(models / (MODEL + "fp32") / "tokenizer.json"))
+    texts = [tokenizer.encode(text).ids for text in TEXTS]
+    logits = lambda plain: np.concatenate([plain.logits(ids) for ids in texts])
+    of_each = [logits(Plain(models / (MODEL + variant), threads)) for variant in ("int8", "fp32")]
+    return float(np.abs(of_each[0] - of_each[1]).mean())
 
 
 class Figures:
@@ -156,6 +185,8 @@ def measure(engine, plains, peers, options):
         ("decode fp32, plain loop", lambda n: plains["fp32"].decode(n)),
         ("decode fp32, plain loop in place", lambda n: plains["fp32"].decode(n, True)),
         (f"decode fp32, {STREAMS} streams", lambda n: engine.ask("decode", MODEL + "fp32", STREAMS, n)),
+        ("decode int8", lambda n: engine.ask("decode", MODEL + "int8", 1, n)),
+        (f"decode int8, {STREAMS} streams", lambda n: engine.ask("decode", MODEL + "int8", STREAMS, n)),
         ("decode hub", lambda n: engine.ask("decode", MODEL + "hub", 1, n)),
         ("decode hub, plain loop", lambda n: plains["hub"].decode(n)),
         ("decode hub, genai", lambda n: peers["hub"].decode(n)),
@@ -167,6 +198,7 @@ def measure(engine, plains, peers, options):
     prefill = [
         ("prefill fp32", lambda n: engine.ask("prefill", MODEL + "fp32", n)),
         ("prefill fp32, plain run", lambda n: plains["fp32"].prefill(n)),
+        ("prefill int8", lambda n: engine.ask("prefill", MODEL + "int8", n)),
         ("prefill hub", lambda n: engine.ask("prefill", MODEL + "hub", n)),
         ("prefill hub, plain run", lambda n: plains["hub"].prefill(n)),
         ("prefill hub, genai", lambda n: peers["hub"].prefill(n)),
@@ -187,6 +219,9 @@ def measure(engine, plains, peers, options):
             figures.note("generate, s", check["generate"])
             figures.note("check, s", check["seconds"])
             figures.note("bare prefill of the check, s", plains["fp32"].prefill(check["fed"])["seconds"])
+            check = engine.ask("check", MODEL + "int8", 200)
+            figures.note("generate by int8, s", check["generate"])
+            figures.note("check by int8, s", check["seconds"])
         if "reuse" in parts:
             reuse = engine.ask("reuse", MODEL + "fp32", LONG, turn)
             for name in ("second", "fresh_second", "check", "fresh_check"):
@@ -207,13 +242,17 @@ PAIRS = [
     ("decode hub / plain loop", "decode hub", "decode hub, plain loop", None),
     ("decode int4 / plain loop", "decode int4", "decode int4, plain loop", None),
     ("decode int4 / llama.cpp Q4_1", "decode int4", "decode Q4_1, llama.cpp", 0.9),
+    ("decode int8 / fp32, canonical graphs", "decode int8", "decode fp32", 1.5),
+    (f"decode int8, {STREAMS} streams / one", f"decode int8, {STREAMS} streams", "decode int8", None),
     (f"decode fp32, {STREAMS} streams / one", f"decode fp32, {STREAMS} streams", "decode fp32", 1.5),
     ("prefill fp32 / bare session", "prefill fp32", "prefill fp32, plain run", 0.95),
+    ("prefill int8 / fp32, canonical graphs", "prefill int8", "prefill fp32", None),
     ("prefill hub / bare session", "prefill hub", "prefill hub, plain run", 0.95),
     ("prefill hub / genai", "prefill hub", "prefill hub, genai", None),
     ("prefill int4 / llama.cpp Q4_1", "prefill int4", "prefill Q4_1, llama.cpp", None),
     ("classifier, engine's process / bare", "classifier, s", "classifier, bare, s", -1.1),
     ("check / generate, 200 tokens", "check, s", "generate, s", None),
+    ("check / generate by int8, 200 tokens", "check by int8, s", "generate by int8, s", None),
     ("check / bare prefill", "check, s", "bare prefill of the check, s", -1.3),
     ("second question / without reuse", "long prompt, second, s", "long prompt, fresh second, s", None),
     ("check of an own answer / without reuse", "long prompt, check, s", "long prompt, fresh check, s", None),
@@ -288,6 +327,10 @@ def main():
             unit = "" if name.endswith(", s") or name == "answer tokens" else " tokens/s"
             print(f"{name:40} {value:12.4f} {cpu}{unit}", file=out)
     ratios = judge(figures, out)
+    if "quality" in options.only:
+        medians["int8 from fp32"] = distance(options.models, options.threads)
+        met = "met" if medians["int8 from fp32"] <= DISTANT else "MISSED"
+        print(f"int8 from fp32, mean |logit difference| {medians['int8 from fp32']:.3f}  goal at most {DISTANT}: {met}", file=out)
     loads = f"{load:.1f} when it began, {os.getloadavg()[0]:.1f} at the end"
     print(f"threads {options.threads}, rounds {options.rounds}, load {loads}, {os.cpu_count()} cores", file=out)
     if options.json:

@@ -18,16 +18,23 @@ from onnx import TensorProto
 
 import numpy as np
 from onnx_graph import F32, I64, Graph, value
-from quantize import int8_columns, int8_rows
+from quantize import int8_columns, int8_rows, rest
 from rotary import tables
 
 BLOCK = 128  # no sum over positions is longer: see Canonical._attention
+
+# Of quantised rows: the largest magnitude of a high one, steps of the low one in one of the high, and what stands for zero.
+HIGH, STEPS, ZERO = 63, 127, 64
+
+# Weights that are multiplied with the same rows, and those in 15 bits: docs/adr/0013.
+GROUPS = {"attn_qkv": ("attn_q", "attn_k", "attn_v"), "ffn_gate_up": ("ffn_gate", "ffn_up")}
+FINE = ("attn_v", "ffn_down")
 
 
 class Canonical:
     def __init__(self, config, weights, integer):
         self.config, self.weights, self.integer = config, weights, integer
-        self.graph, self.quantised_rows = Graph(), {}
+        self.graph, self.products = Graph(), {}
 
     def save(self, folder):
         self._build()
@@ -41,30 +48,63 @@ class Canonical:
                 outputs.append(value(f"present.{layer}.{kind}", TensorProto.FLOAT, shape))
         self.graph.save(inputs, outputs, folder)
 
-    def _linear(self, x, name, weight=None):
+    def _weight(self, name):
+        return self.weights["token_embd.weight"].T if name == "output.weight" else self.weights[name]
+
+    def _linear(self, x, name):
         """x.W. Constant float weights are packed by ONNX Runtime, and one kernel then serves every number of rows: along K,
         blocks of 256, in a block one chain of fused multiply-adds from zero, block results added in order."""
-        g = self.graph
-        weight = self.weights[name] if weight is None else weight
         if not self.integer:
-            return g.op("MatMul", x, g.weight(name, weight))
-        if x not in self.quantised_rows:
-            # One scale a row, so that a row does not depend on its neighbours. 8 bits cost this model its answers: 15 bits, as
-            # two rows of 8, cost next to nothing.
-            largest = g.op("ReduceMax", g.op("Abs", x), axes=[-1], keepdims=1)
-            scale = g.op("Max", g.op("Mul", largest, g.const(1 / 16256, F32)), g.const(1e-12, F32))
-            whole = g.op("Round", g.op("Div", x, scale))
-            high = g.op("Round", g.op("Mul", whole, g.const(1 / 128, F32)))
-            low = g.op("Sub", whole, g.op("Mul", high, g.const(128, F32)))
-            both = g.op("Add", g.op("Concat", high, low, axis=-2), g.const(128, F32))
-            self.quantised_rows[x] = g.op("Cast", both, to=TensorProto.UINT8), scale
-        rows, scale = self.quantised_rows[x]
-        quantised, column_scale = int8_columns(weight)
-        zero = g.const(128, np.uint8)
-        product = g.op("MatMulInteger", rows, g.weight(name + ".q", quantised), zero, zero)
-        high, low = g.op("Split", g.op("Cast", product, to=TensorProto.FLOAT), outputs=2, axis=-2)
-        y = g.op("Add", g.op("Mul", high, g.const(128, F32)), low)
-        return g.op("Mul", g.op("Mul", y, scale), g.weight(name + ".scale", column_scale))
+            return self.graph.op("MatMul", x, self.graph.weight(name, self._weight(name)))
+        if name not in self.products:
+            kind = name.removesuffix(".weight").split(".")[-1]
+            group = next((g for g, kinds in GROUPS.items() if kind in kinds), kind)
+            self._products(x, name.removesuffix(kind + ".weight"), group, GROUPS.get(group, (kind,)))
+        return self.products[name]
+
+    def _quantised(self, x):
+        """Activations as two rows of 7 bits, and the scales of those rows; x is [B,S,1,K]. One pair a row, so that a row does
+        not depend on its neighbours. 8 bits cost this model its answers: 14 bits, as two rows of 7, cost next to nothing.
+
+        Two products of a 7-bit and a signed 8-bit number fit 16 bits: no kernel saturates, and the fast ones can be used. The
+        Clip changes one value in thousands by one step, and shows whoever reads the graph that the bound holds."""
+        g = self.graph
+        largest = g.op("ReduceMax", g.op("Abs", x), axes=[-1], keepdims=1)
+        scales = g.op("Mul", largest, g.const([[1 / HIGH], [1 / (HIGH * STEPS)]], F32))
+        scales = g.op("Max", scales, g.const(1e-12, F32))
+        rows = g.op("Round", g.op("Div", x, scales))
+        # The low row is what the high one leaves over. Whole numbers, so that any order of adding gives the same.
+        rows = g.op("MatMul", g.const([[1, 0], [-STEPS, 1]], F32), rows)
+        rows = g.op("Clip", g.op("Add", rows, g.const(ZERO, F32)), g.const(0, F32), g.const(127, F32))
+        return g.op("Cast", rows, to=TensorProto.UINT8), scales
+
+    def _products(self, x, prefix, group, kinds):
+        """x.W with 8-bit weights for all W that take the same x, in one product. Those that move the logits most have two
+        columns each: what the first leaves over is in the second."""
+        g = self.graph
+        rows, scales = self._quantised(x)
+        names = [f"{prefix}{kind}.weight" for kind in kinds]
+        matrices = [self._weight(name) for name in names]
+        columns = [int8_columns(matrix) for matrix in matrices]
+        fine = [i for i, kind in enumerate(kinds) if kind in FINE]
+        columns += [int8_columns(rest(matrices[i], *columns[i])) for i in fine]
+        weights, zeros, column_scales = (np.concatenate(parts, -1) for parts in zip(*columns))
+        stem = prefix + group
+        product = g.op(
+            "MatMulInteger",
+            rows,
+            g.weight(stem + ".weight", weights),
+            g.const(ZERO, np.uint8),
+            g.weight(stem + ".zero", zeros),
+        )
+        product = g.op("Mul", g.op("Cast", product, to=TensorProto.FLOAT), scales)
+        y = g.op("Add", *g.op("Split", product, outputs=2, axis=-2))
+        y = g.op("Mul", y, g.weight(stem + ".scale", column_scales))
+        sizes = [len(part[1]) for part in columns]
+        parts = g.op("Split", y, g.const(sizes, I64), outputs=len(sizes), axis=-1) if len(sizes) > 1 else [y]
+        for i, part in zip(fine, parts[len(kinds) :]):
+            parts[i] = g.op("Add", parts[i], part)
+        self.products.update(zip(names, parts))
 
     def _norm(self, x, name):
         """RMSNorm. The sum is a MatMul with ones, whose order is known; the root goes through double, because ONNX Runtime
@@ -146,7 +186,8 @@ class Canonical:
             "Slice", o, g.const([start], I64), g.const([end], I64), g.const([-1], I64)
         )
         o = self._shape(g.op("Div", column(0, dim), column(dim, dim + 1)), B, heads, group, S, dim)
-        o = self._shape(g.op("Transpose", o, perm=[0, 3, 1, 2, 4]), B, S, heads * group * dim)
+        row = (1,) if self.integer else ()
+        o = self._shape(g.op("Transpose", o, perm=[0, 3, 1, 2, 4]), B, S, *row, heads * group * dim)
         return self._linear(o, p + "attn_output.weight")
 
     def _mlp(self, x, layer):
@@ -162,13 +203,13 @@ class Canonical:
         rows, scale = int8_rows(table)
         row = g.op("Gather", g.weight("token_embd.q", rows), "input_ids", axis=0)
         scale = g.op("Gather", g.weight("token_embd.scale", scale), "input_ids", axis=0)
-        return g.op("Mul", g.op("Cast", row, to=TensorProto.FLOAT), scale)
+        row = g.op("Mul", g.op("Cast", row, to=TensorProto.FLOAT), scale)
+        return g.op("Unsqueeze", row, g.const([2], I64))  # the axis of the two rows
 
     def _logits(self, x):
         g, c = self.graph, self.config
         if self.integer:
-            y = self._linear(x, "output.weight", self.weights["token_embd.weight"].T)
-            g.op("Identity", y, name="logits")
+            g.op("Squeeze", self._linear(x, "output.weight"), g.const([2], I64), name="logits")
             return
         # Gemm reads the table transposed, so that it is stored once.
         flat = g.op("Reshape", x, g.const([-1, c["hidden"]], I64))

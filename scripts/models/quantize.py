@@ -4,14 +4,23 @@ import numpy as np
 
 
 def int8_columns(weight):
-    """[K, N] float -> unsigned 8-bit weights with zero point 128, and one scale a column.
+    """[K, N] float -> signed 8-bit weights, and one zero point and one scale a column.
 
-    Unsigned on both sides of the product: the kernels for signed weights on CPUs without VNNI add two products in 16 bits and
-    saturate, so that such CPUs give other, and worse, results.
+    A column spans from its smallest (or zero) to its largest (or zero) element. Signed weights are for activations of 7 bits
+    only: the kernels of CPUs without VNNI add two products in 16 bits, and saturate with 8.
     """
-    scale = (np.abs(weight).max(0) / 127).astype(np.float32)
+    low = np.minimum(weight.min(0), 0).astype(np.float32)
+    high = np.maximum(weight.max(0), 0).astype(np.float32)
+    scale = ((high - low) / np.float32(255)).astype(np.float32)
     scale[scale == 0] = 1
-    return (np.rint(weight / scale) + 128).astype(np.uint8), scale
+    zero = np.rint(-low / scale)
+    steps = np.clip(np.rint(weight / scale) + zero, 0, 255)
+    return (steps - 128).astype(np.int8), (zero - 128).astype(np.int8), scale
+
+
+def rest(weight, columns, zero, scale):
+    """What `int8_columns` leaves over of a weight."""
+    return weight - (columns.astype(np.float32) - zero.astype(np.float32)) * scale
 
 
 def int8_rows(table):

@@ -18,7 +18,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::{
-	form::Form,
+	form::{Form, Part},
 	graph::{Data, Dim, Graph, Value},
 	onnx::{DOUBLE, FLOAT, INT64, INT8, UINT8},
 	rotary,
@@ -31,12 +31,26 @@ const BLOCK: usize = 128;
 /// Columns of ones beside a matrix whose row sums are wanted: a vector's width, so that the same kernel serves all columns.
 const ONES: usize = 16;
 
+/// Of quantised rows: the largest magnitude of a high one, steps of the low one in one of the high, and what stands for zero.
+const HIGH: f64 = 63.0;
+const STEPS: f64 = 127.0;
+const ZERO: u8 = 64;
+
+/// Weights that are multiplied with the same rows, under the name of their product.
+const GROUPS: [(&str, &[&str]); 2] = [
+	("attn_qkv", &["attn_q", "attn_k", "attn_v"]),
+	("ffn_gate_up", &["ffn_gate", "ffn_up"]),
+];
+
+/// Weights in fifteen bits: their rounding moves the logits most (docs/adr/0013).
+const FINE: [&str; 2] = ["attn_v", "ffn_down"];
+
 /// Element type of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
 	/// As published, in single precision.
 	Fp32,
-	/// Eight bits, one scale a column; activations in fifteen.
+	/// Eight bits on a grid for each column, and fifteen where it matters most; activations in fourteen.
 	Int8,
 }
 
@@ -90,7 +104,8 @@ struct Decoder<'d> {
 	integer: bool,
 	graph: Graph,
 	used: BTreeSet<String>,
-	quantised_rows: HashMap<String, [String; 2]>,
+	/// Products of quantised rows, by the name of the weight.
+	products: HashMap<String, String>,
 }
 
 /// Builds the graph of a model. Fails if a tensor is missing, has another shape, or has no place in the graph: then the model is
@@ -107,7 +122,7 @@ pub(crate) fn build(
 		integer: weights == Weights::Int8,
 		graph: Graph::default(),
 		used: BTreeSet::new(),
-		quantised_rows: HashMap::new(),
+		products: HashMap::new(),
 	};
 	decoder.signature();
 	decoder.body()?;
@@ -161,9 +176,8 @@ impl Decoder<'_> {
 
 	/// A weight of the graph that is made from a tensor of the source.
 	fn weight(&mut self, name: &str, element: i32, dims: Vec<usize>, tensor: &str, form: Form) {
-		self.graph.weight(name, element, dims, || Data::Source {
-			tensor: tensor.into(),
-			form,
+		self.graph.weight(name, element, dims, || {
+			Data::Source(vec![(tensor.into(), form)])
 		});
 	}
 
@@ -184,7 +198,7 @@ impl Decoder<'_> {
 	) -> Result<String, String> {
 		self.expect(name, &[outputs, inputs])?;
 		let y = if self.integer {
-			self.integer_product(x, name, name, inputs, outputs)
+			self.integer_product(x, name, inputs)?
 		} else {
 			// Constant float weights are packed by ONNX Runtime, and one kernel then serves every number of rows: along K,
 			// blocks of 256, in a block one chain of fused multiply-adds from zero, block results added in order.
@@ -200,61 +214,107 @@ impl Decoder<'_> {
 		Ok(self.graph.op("Add", &[&y, &bias]))
 	}
 
-	/// Activations as two rows of 8 bits, and their scale: one a row, so that a row does not depend on its neighbours. 8 bits
-	/// cost a small model its answers; 15 bits, as two rows of 8, cost next to nothing in decoding.
-	fn quantised(&mut self, x: &str) -> [String; 2] {
-		if let Some(known) = self.quantised_rows.get(x) {
-			return known.clone();
-		}
-		let g = &mut self.graph;
+	/// Activations as two rows of 7 bits, and the scales of those rows; x is [B,S,1,K]. One pair a row, so that a row does not
+	/// depend on its neighbours. 8 bits cost a small model its answers; 14 bits, as two rows of 7, cost next to nothing.
+	///
+	/// Two products of a 7-bit and a signed 8-bit number fit 16 bits: no kernel saturates, and the fast ones can be used. The Clip
+	/// changes one value in thousands by one step, and shows whoever reads the graph that the bound holds.
+	fn quantised(g: &mut Graph, x: &str) -> [String; 2] {
 		let magnitude = g.op("Abs", &[x]);
 		let axes = [("axes", Value::Ints(&[-1])), ("keepdims", Value::Int(1))];
 		let largest = g.op_with("ReduceMax", &[&magnitude], &axes);
-		let step = g.float(1.0 / 16256.0);
-		let scale = g.op("Mul", &[&largest, &step]);
+		let steps = g.matrix(&[[1.0 / HIGH], [1.0 / (HIGH * STEPS)]]);
+		let scales = g.op("Mul", &[&largest, &steps]);
 		let least = g.float(1e-12);
-		let scale = g.op("Max", &[&scale, &least]);
-		let whole = g.op("Div", &[x, &scale]);
-		let whole = g.op("Round", &[&whole]);
-		let per_row = g.float(1.0 / 128.0);
-		let high = g.op("Mul", &[&whole, &per_row]);
-		let high = g.op("Round", &[&high]);
-		let row = g.float(128.0);
-		let shifted = g.op("Mul", &[&high, &row]);
-		let low = g.op("Sub", &[&whole, &shifted]);
-		let both = g.op_with("Concat", &[&high, &low], &[("axis", Value::Int(-2))]);
-		let both = g.op("Add", &[&both, &row]);
+		let scales = g.op("Max", &[&scales, &least]);
+		let rows = g.op("Div", &[x, &scales]);
+		let rows = g.op("Round", &[&rows]);
+		// The low row is what the high one leaves over. Whole numbers, so that any order of adding gives the same.
+		let parts = g.matrix(&[[1.0, 0.0], [-STEPS, 1.0]]);
+		let rows = g.op("MatMul", &[&parts, &rows]);
+		let zero = g.float(ZERO.into());
+		let rows = g.op("Add", &[&rows, &zero]);
+		let (low, high) = (g.float(0.0), g.float(127.0));
+		let rows = g.op("Clip", &[&rows, &low, &high]);
 		let to = [("to", Value::Int(UINT8.into()))];
-		let rows = [g.op_with("Cast", &[&both], &to), scale];
-		self.quantised_rows.insert(x.into(), rows.clone());
-		rows
+		[g.op_with("Cast", &[&rows], &to), scales]
 	}
 
-	/// x·W with 8-bit weights made from a tensor of the source.
-	fn integer_product(
+	/// x·W with 8-bit weights. The product is made for all weights that take the same x.
+	fn integer_product(&mut self, x: &str, name: &str, inputs: usize) -> Result<String, String> {
+		if let Some(made) = self.products.get(name) {
+			return Ok(made.clone());
+		}
+		let stem = name.strip_suffix(".weight").unwrap_or(name);
+		let kind = &stem[stem.rfind('.').map_or(0, |dot| dot + 1)..];
+		let prefix = &stem[..stem.len() - kind.len()];
+		let own = [kind];
+		let (group, kinds) = GROUPS
+			.into_iter()
+			.find(|(_, kinds)| kinds.contains(&kind))
+			.unwrap_or((kind, &own));
+		let mut weights = Vec::new();
+		for kind in kinds {
+			let name = format!("{prefix}{kind}.weight");
+			let outputs = self.tensors.shape(&name).and_then(|s| s.first().copied());
+			self.expect(&name, &[outputs.unwrap_or(0), inputs])?;
+			weights.push((name, outputs.unwrap_or(0), FINE.contains(kind)));
+		}
+		let stem = format!("{prefix}{group}");
+		let made = self.integer_products(x, &stem, inputs, &weights);
+		let names = weights.into_iter().map(|(name, ..)| name);
+		self.products.extend(names.zip(made));
+		Ok(self.products[name].clone())
+	}
+
+	/// x·W for several W of 8 bits (tensors of the source, their outputs, whether fine) in one product. Fine ones have two columns
+	/// for each of theirs: what the first leaves over is in the second.
+	fn integer_products(
 		&mut self,
 		x: &str,
-		name: &str,
-		tensor: &str,
+		stem: &str,
 		inputs: usize,
-		outputs: usize,
-	) -> String {
-		let [rows, scale] = self.quantised(x);
-		let (quantised, column_scale) = (format!("{name}.q"), format!("{name}.scale"));
-		let dims = vec![inputs, outputs];
-		self.weight(&quantised, UINT8, dims, tensor, Form::Int8Columns);
-		let dims = vec![outputs];
-		self.weight(&column_scale, FLOAT, dims, tensor, Form::ColumnScales);
+		weights: &[(String, usize, bool)],
+	) -> Vec<String> {
+		let fine = weights.iter().filter(|(.., fine)| *fine);
+		let columns: Vec<_> = weights
+			.iter()
+			.map(|weight| (weight, Part::First))
+			.chain(fine.map(|weight| (weight, Part::Rest)))
+			.collect();
+		let sizes: Vec<_> = columns.iter().map(|((_, n, _), _)| *n as i64).collect();
+		let outputs = columns.iter().map(|((_, n, _), _)| n).sum();
 		let g = &mut self.graph;
-		let zero = g.byte(128);
-		let product = g.op("MatMulInteger", &[&rows, &quantised, &zero, &zero]);
+		let mut weight = |suffix: &str, element, dims, form: &dyn Fn(Part) -> Form| {
+			let name = format!("{stem}.{suffix}");
+			let parts = columns.iter();
+			let parts = parts.map(|((tensor, ..), part)| (tensor.clone(), form(*part)));
+			g.weight(&name, element, dims, || Data::Source(parts.collect()));
+			name
+		};
+		let matrix = weight("weight", INT8, vec![inputs, outputs], &Form::Int8Columns);
+		let zeros = weight("zero", INT8, vec![outputs], &Form::ColumnZeros);
+		let column_scales = weight("scale", FLOAT, vec![outputs], &Form::ColumnScales);
+		let [rows, scales] = Self::quantised(g, x);
+		let zero = g.byte(ZERO);
+		let product = g.op("MatMulInteger", &[&rows, &matrix, &zero, &zeros]);
 		let product = g.op_with("Cast", &[&product], &[("to", Value::Int(FLOAT.into()))]);
+		let product = g.op("Mul", &[&product, &scales]);
 		let [high, low] = g.halves(&product, -2);
-		let row = g.float(128.0);
-		let high = g.op("Mul", &[&high, &row]);
 		let y = g.op("Add", &[&high, &low]);
-		let y = g.op("Mul", &[&y, &scale]);
-		g.op("Mul", &[&y, &column_scale])
+		let y = g.op("Mul", &[&y, &column_scales]);
+		if sizes.len() == 1 {
+			return vec![y];
+		}
+		let mut parts = g.split(&y, &sizes, -1);
+		let mut rest = parts.split_off(weights.len()).into_iter();
+		for (part, (.., fine)) in parts.iter_mut().zip(weights) {
+			let rest = if *fine { rest.next() } else { None };
+			if let Some(rest) = rest {
+				*part = g.op("Add", &[part, &rest]);
+			}
+		}
+		parts
 	}
 
 	/// RMSNorm over the last axis. The sum is a MatMul with ones, whose order is known; the root goes through double, because
@@ -476,11 +536,10 @@ impl Decoder<'_> {
 		}
 		let perm = [("perm", Value::Ints(&[0, 3, 1, 2, 4]))];
 		let o = g.op_with("Transpose", &[&o], &perm);
-		let o = Self::shape(
-			g,
-			&o,
-			&[Tensor(&s.batch), Tensor(&s.tokens), n(c.heads * dim)],
-		);
+		let mut row = vec![Tensor(&s.batch), Tensor(&s.tokens)];
+		row.extend(self.integer.then_some(Number(1)));
+		row.push(n(c.heads * dim));
+		let o = Self::shape(g, &o, &row);
 		let name = format!("{p}attn_output.weight");
 		self.linear(&o, &name, c.heads * dim, c.hidden)
 	}
@@ -552,7 +611,9 @@ impl Decoder<'_> {
 			let g = &mut self.graph;
 			let scale = g.op_with("Gather", &["token_embd.scale", "input_ids"], &axis);
 			let row = g.op_with("Cast", &[&row], &[("to", Value::Int(FLOAT.into()))]);
-			g.op("Mul", &[&row, &scale])
+			let row = g.op("Mul", &[&row, &scale]);
+			let axis = g.ints(&[2]); // that of the two rows
+			g.op("Unsqueeze", &[&row, &axis])
 		} else {
 			let dims = vec![vocabulary, hidden];
 			self.weight(table, FLOAT, dims, table, Form::Same);
@@ -577,11 +638,15 @@ impl Decoder<'_> {
 		self.expect(table, &[vocabulary, hidden])?;
 		let cap = self.config.logits_cap;
 		if self.integer {
-			let mut y = self.integer_product(x, "output.weight", table, hidden, vocabulary);
+			let weights = [(table.into(), vocabulary, false)];
+			let made = self.integer_products(x, "output", hidden, &weights);
+			let g = &mut self.graph;
+			let mut y = made.concat();
 			if let Some(cap) = cap {
-				y = Self::capped(&mut self.graph, &y, cap);
+				y = Self::capped(g, &y, cap);
 			}
-			self.graph.op_named("logits", "Identity", &[&y], &[]);
+			let axis = g.ints(&[2]);
+			g.op_named("logits", "Squeeze", &[&y, &axis], &[]);
 			return Ok(());
 		}
 		// Gemm reads the table transposed, so that a tied one is stored once.

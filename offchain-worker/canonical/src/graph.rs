@@ -3,7 +3,7 @@
 use std::{
 	collections::{BTreeMap, HashMap},
 	fs::File,
-	io::{Seek, SeekFrom, Write},
+	os::unix::fs::FileExt,
 	path::Path,
 };
 
@@ -50,13 +50,8 @@ pub(crate) enum Dim {
 pub(crate) enum Data {
 	/// They are here.
 	Made(Vec<u8>),
-	/// They are made from a tensor of the source.
-	Source {
-		/// Its name.
-		tensor: String,
-		/// How.
-		form: Form,
-	},
+	/// They are made from tensors of the source, whose columns stand side by side.
+	Source(Vec<(String, Form)>),
 }
 
 /// A large constant, stored in the data file.
@@ -67,10 +62,33 @@ struct Weight {
 }
 
 impl Weight {
-	fn bytes(&self) -> u64 {
-		let size = if self.element == onnx::FLOAT { 4 } else { 1 };
-		self.dims.iter().fold(size, |n, d| n * *d as u64)
+	/// Bytes of an element.
+	fn size(&self) -> u64 {
+		if self.element == onnx::FLOAT {
+			4
+		} else {
+			1
+		}
 	}
+
+	fn bytes(&self) -> u64 {
+		self.dims.iter().fold(self.size(), |n, d| n * *d as u64)
+	}
+
+	/// Bytes of a row, and the number of rows; a vector is one row.
+	fn rows(&self) -> (u64, usize) {
+		match self.dims[..] {
+			[rows, _] => (self.bytes() / rows.max(1) as u64, rows),
+			_ => (self.bytes(), 1),
+		}
+	}
+}
+
+/// A part of a weight: where in its rows it stands, and how it is made.
+struct Piece<'g> {
+	name: &'g str,
+	offset: u64,
+	form: Form,
 }
 
 /// A graph in the making.
@@ -153,6 +171,15 @@ impl Graph {
 		self.node(kind, inputs, vec![name.into()], attributes);
 	}
 
+	/// Splits a tensor along an axis into pieces of these sizes.
+	pub(crate) fn split(&mut self, x: &str, sizes: &[i64], axis: i64) -> Vec<String> {
+		let lengths = self.ints(sizes);
+		let made: Vec<_> = sizes.iter().map(|_| self.name("Split")).collect();
+		let axis = [("axis", Value::Int(axis))];
+		self.node("Split", &[x, &lengths], made.clone(), &axis);
+		made
+	}
+
 	/// Halves a tensor along an axis.
 	pub(crate) fn halves(&mut self, x: &str, axis: i64) -> [String; 2] {
 		let made = [self.name("Split"), self.name("Split")];
@@ -183,6 +210,14 @@ impl Graph {
 	pub(crate) fn float(&mut self, value: f64) -> String {
 		let bytes = (value as f32).to_le_bytes().to_vec();
 		self.constant(onnx::FLOAT, Vec::new(), bytes)
+	}
+
+	/// A matrix of floats, row after row.
+	pub(crate) fn matrix<const N: usize>(&mut self, rows: &[[f64; N]]) -> String {
+		let values = rows.iter().flatten();
+		let bytes = values.flat_map(|v| (*v as f32).to_le_bytes()).collect();
+		let dims = vec![rows.len() as i64, N as i64];
+		self.constant(onnx::FLOAT, dims, bytes)
 	}
 
 	/// An unsigned byte.
@@ -293,28 +328,40 @@ impl Graph {
 		let (starts, end) = self.offsets();
 		let path = folder.join(DATA_FILE);
 		let failed = Error::write(&path);
-		let mut file = File::create(&path).map_err(&failed)?;
+		let file = File::create(&path).map_err(&failed)?;
 		file.set_len(end).map_err(&failed)?;
-		let mut put = |name: &str, bytes: &[u8]| -> Result<(), Error> {
-			file.seek(SeekFrom::Start(starts[name])).map_err(&failed)?;
-			file.write_all(bytes).map_err(&failed)?;
+		let mut put = |name: &str, offset: u64, bytes: &[u8]| -> Result<(), Error> {
+			let (row, rows) = self.weights[name].rows();
+			let start = starts[name] + offset;
+			for (n, piece) in (0u64..).zip(bytes.chunks((bytes.len() / rows).max(1))) {
+				file.write_all_at(piece, start + n * row).map_err(&failed)?;
+			}
 			progress(bytes.len() as u64);
 			Ok(())
 		};
-		let mut by_tensor = BTreeMap::<&str, Vec<(&str, Form)>>::new();
+		let mut by_tensor = BTreeMap::<&str, Vec<Piece>>::new();
 		for (name, weight) in &self.weights {
 			match &weight.data {
-				Data::Made(bytes) => put(name, bytes)?,
-				Data::Source { tensor, form } => {
-					by_tensor.entry(tensor).or_default().push((name, *form))
+				Data::Made(bytes) => put(name, 0, bytes)?,
+				Data::Source(parts) => {
+					let mut offset = 0;
+					for (tensor, form) in parts {
+						let (name, form) = (name.as_str(), *form);
+						let pieces = by_tensor.entry(tensor).or_default();
+						pieces.push(Piece { name, offset, form });
+						// Columns of the weight are rows of the source.
+						let rows = source.shape(tensor).and_then(|s| s.first().copied());
+						offset += rows.unwrap_or(0) as u64 * weight.size();
+					}
 				}
 			}
 		}
 		for (tensor, wanted) in by_tensor {
 			let values = source.read(tensor)?;
 			let columns = source.shape(tensor).and_then(|s| s.last().copied());
-			for (name, form) in wanted {
-				put(name, &form.bytes(&values, columns.unwrap_or(1)))?;
+			for piece in wanted {
+				let bytes = piece.form.bytes(&values, columns.unwrap_or(1));
+				put(piece.name, piece.offset, &bytes)?;
 			}
 		}
 		let external = self.weights.iter().map(|(name, weight)| Tensor {

@@ -1,7 +1,7 @@
 //! What of an ONNX file is looked at here: nodes, and which values are constant. Fields have the names and numbers of
 //! `onnx.proto`; what is left out is skipped when a file is read, so that nothing read here is ever written back.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
@@ -31,10 +31,30 @@ struct GraphProto {
 
 #[derive(Clone, PartialEq, Message)]
 struct TensorProto {
+	#[prost(int64, repeated, tag = "1")]
+	dims: Vec<i64>,
 	#[prost(int32, tag = "2")]
 	data_type: i32,
+	#[prost(float, repeated, tag = "4")]
+	float_data: Vec<f32>,
 	#[prost(string, tag = "8")]
 	name: String,
+	#[prost(bytes = "vec", tag = "9")]
+	raw_data: Vec<u8>,
+}
+
+impl TensorProto {
+	/// The value of a float without dimensions.
+	fn scalar(&self) -> Option<f32> {
+		if self.data_type != FLOAT || !self.dims.is_empty() {
+			return None;
+		}
+		match (&self.raw_data[..], &self.float_data[..]) {
+			(raw, []) => raw.try_into().ok().map(f32::from_le_bytes),
+			([], [value]) => Some(*value),
+			_ => None,
+		}
+	}
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -73,7 +93,8 @@ struct AttributeProto {
 	graphs: Vec<GraphProto>,
 }
 
-/// Number of `INT8` among ONNX's element types.
+/// Numbers of `FLOAT` and `INT8` among ONNX's element types.
+const FLOAT: i32 = 1;
 const INT8: i32 = 3;
 
 /// A graph, read.
@@ -87,6 +108,10 @@ pub(crate) struct Program {
 	constants: HashSet<String>,
 	/// Those of signed 8-bit integers.
 	signed_bytes: HashSet<String>,
+	/// Those of one float.
+	scalars: HashMap<String, f32>,
+	/// Which of the nodes gives a value.
+	makers: HashMap<String, usize>,
 	outputs: HashSet<String>,
 }
 
@@ -111,6 +136,10 @@ impl Program {
 		program.constants_of(&graph);
 		program.outputs = graph.output.into_iter().map(|o| o.name).collect();
 		program.nodes = graph.node;
+		for (n, node) in program.nodes.iter().enumerate() {
+			let made = node.output.iter().map(|name| (name.clone(), n));
+			program.makers.extend(made);
+		}
 		Ok(program)
 	}
 
@@ -119,6 +148,9 @@ impl Program {
 			self.constants.insert(tensor.name.clone());
 			if tensor.data_type == INT8 {
 				self.signed_bytes.insert(tensor.name.clone());
+			}
+			if let Some(value) = tensor.scalar() {
+				self.scalars.insert(tensor.name.clone(), value);
 			}
 		}
 		let made = graph.node.iter().filter(|n| n.op_type == "Constant");
@@ -138,6 +170,16 @@ impl Program {
 		node.input
 			.get(input)
 			.is_some_and(|name| self.signed_bytes.contains(name))
+	}
+
+	/// The node that gives a value.
+	pub(crate) fn maker(&self, value: &str) -> Option<&Node> {
+		self.makers.get(value).map(|n| &self.nodes[*n])
+	}
+
+	/// A constant of one float.
+	pub(crate) fn scalar(&self, value: &str) -> Option<f32> {
+		self.scalars.get(value).copied()
 	}
 
 	/// Whether a value is an output of the graph.

@@ -2,11 +2,11 @@
 //! with a reason.
 //!
 //! ```text
-//! CONSILIENCE_FUZZ_CASES=1000000 cargo test -p consilience-engine --test fuzz
+//! scripts/fuzz 60        # minutes
 //! ```
 //!
-//! Without the variable so few cases run that it can be part of every test run. A finding shrinks, and its seed is kept in
-//! `fuzz.proptest-regressions`.
+//! Without `CONSILIENCE_FUZZ_MINUTES` so few cases run that it can be part of every test run. A finding shrinks, and its seed is kept
+//! in `fuzz.proptest-regressions`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,6 +15,7 @@ use std::{
 	io::{Read, Write},
 	os::unix::net::UnixStream,
 	path::Path,
+	time::{Duration, Instant},
 };
 
 use codec::{Compact, Decode, Encode};
@@ -40,16 +41,33 @@ use serde_json::{json, Value};
 #[path = "engine/fixtures.rs"]
 mod fixtures;
 
-/// So many cases, or as many as the environment says.
-fn cases(few: u32) -> ProptestConfig {
-	let cases = std::env::var("CONSILIENCE_FUZZ_CASES")
-		.map(|n| n.parse().expect("CONSILIENCE_FUZZ_CASES is a number"));
-	ProptestConfig {
-		cases: cases.unwrap_or(few),
-		failure_persistence: Some(Box::new(FileFailurePersistence::WithSource(
-			"proptest-regressions",
-		))),
-		..Default::default()
+/// Runs a target of so many cases: once, or again and again for as long as the environment says.
+fn fuzz(target: &str, cases: u32, mut run: impl FnMut(ProptestConfig)) {
+	let minutes = std::env::var("CONSILIENCE_FUZZ_MINUTES").map(|minutes| {
+		let minutes: u64 = minutes
+			.parse()
+			.expect("CONSILIENCE_FUZZ_MINUTES is a number");
+		Duration::from_secs(60 * minutes)
+	});
+	let (started, mut done) = (Instant::now(), 0u64);
+	loop {
+		run(ProptestConfig {
+			cases,
+			failure_persistence: Some(Box::new(FileFailurePersistence::WithSource(
+				"proptest-regressions",
+			))),
+			..Default::default()
+		});
+		done += u64::from(cases);
+		match &minutes {
+			Ok(minutes) if started.elapsed() < *minutes => (),
+			Ok(_) => {
+				let seconds = started.elapsed().as_secs();
+				eprintln!("{target}: {done} cases in {seconds} s, nothing found");
+				return;
+			}
+			Err(_) => return,
+		}
 	}
 }
 
@@ -208,51 +226,57 @@ fn served(sent: &[u8]) -> (std::io::Result<()>, Vec<Frame<Reply>>) {
 	(thread.join().expect("no panic"), replies)
 }
 
-proptest! {
-	#![proptest_config(cases(200))]
-
-	/// Bytes that nobody sent as a frame, alone and after a sound one.
-	#[test]
-	fn any_bytes_on_the_socket_end_the_connection_at_worst(
-		before in any::<bool>(),
-		noise in vec(any::<u8>(), 0..64),
-		length in prop_oneof![Just(None), (0u32..80).prop_map(Some), any::<u32>().prop_map(Some)],
-	) {
-		let mut sent = if before { framed(7, Command::Ping) } else { Vec::new() };
-		if let Some(length) = length {
-			sent.extend(length.to_le_bytes());
-		}
-		sent.extend(noise);
-		let (_, replies) = served(&sent);
-		if before {
-			prop_assert_eq!(&replies[0], &Frame { id: 7, body: Reply::Pong });
-		}
-	}
-
-	/// A sound command with bytes changed, taken out or put in: another command, or none.
-	#[test]
-	fn damaged_frames_are_commands_or_refused(
-		command in command(vec![H256::zero()]),
-		damage in vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..5),
-	) {
-		let mut frame = Frame { id: 1, body: command }.encode();
-		for (at, byte, how) in damage {
-			let at = at.index(frame.len());
-			match how {
-				0 => frame[at] = byte,
-				1 => frame.insert(at, byte),
-				_ if frame.len() > 1 => drop(frame.remove(at)),
-				_ => (),
+/// Bytes that nobody sent as a frame, alone and after a sound one.
+#[test]
+fn any_bytes_on_the_socket_end_the_connection_at_worst() {
+	let noise = || vec(any::<u8>(), 0..64);
+	let length = || {
+		prop_oneof![
+			Just(None),
+			(0u32..80).prop_map(Some),
+			any::<u32>().prop_map(Some)
+		]
+	};
+	fuzz("bytes on the socket", 200, |config| {
+		proptest!(config, |(before in any::<bool>(), noise in noise(), length in length())| {
+			let mut sent = if before { framed(7, Command::Ping) } else { Vec::new() };
+			if let Some(length) = length {
+				sent.extend(length.to_le_bytes());
 			}
-		}
-		if let Ok(read) = Frame::<Command>::decode(&mut &frame[..]) {
-			// What is read is what would be written.
-			prop_assert_eq!(&Frame::<Command>::decode(&mut &read.encode()[..]).unwrap(), &read);
-		}
-		let sent = [&(frame.len() as u32).to_le_bytes()[..], &frame].concat();
-		let (_, replies) = served(&sent);
-		prop_assert!(replies.len() <= 1);
-	}
+			sent.extend(noise);
+			let (_, replies) = served(&sent);
+			if before {
+				prop_assert_eq!(&replies[0], &Frame { id: 7, body: Reply::Pong });
+			}
+		});
+	});
+}
+
+/// A sound command with bytes changed, taken out or put in: another command, or none.
+#[test]
+fn damaged_frames_are_commands_or_refused() {
+	let damage = || vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..5);
+	fuzz("damaged frames", 200, |config| {
+		proptest!(config, |(command in command(vec![H256::zero()]), damage in damage())| {
+			let mut frame = Frame { id: 1, body: command }.encode();
+			for (at, byte, how) in damage {
+				let at = at.index(frame.len());
+				match how {
+					0 => frame[at] = byte,
+					1 => frame.insert(at, byte),
+					_ if frame.len() > 1 => drop(frame.remove(at)),
+					_ => (),
+				}
+			}
+			if let Ok(read) = Frame::<Command>::decode(&mut &frame[..]) {
+				// What is read is what would be written.
+				prop_assert_eq!(&Frame::<Command>::decode(&mut &read.encode()[..]).unwrap(), &read);
+			}
+			let sent = [&(frame.len() as u32).to_le_bytes()[..], &frame].concat();
+			let (_, replies) = served(&sent);
+			prop_assert!(replies.len() <= 1);
+		});
+	});
 }
 
 fn number(name: &str) -> NamedSpec {
@@ -280,41 +304,43 @@ fn kept<T: Encode + Decode + PartialEq + std::fmt::Debug>(value: &T) {
 #[test]
 fn any_command_is_done_or_refused() {
 	let (engine, models) = models();
-	let (tried, answered, measured) = (Cell::new(0u32), Cell::new(0u32), Cell::new(0u32));
-	let count = |n: &Cell<u32>| n.set(n.get() + 1);
-	proptest!(cases(1_000), |(command in command(models.clone()))| {
-		kept(&command);
-		count(&tried);
-		let known: Result<(), EngineError> = match command {
-			Command::Run { model, input, seed } => {
-				engine.run(model, &input, &seed).map(|output| {
-					count(&answered);
-					kept(&output)
-				})
+	let (tried, answered, measured) = (Cell::new(0u64), Cell::new(0u64), Cell::new(0u64));
+	let count = |n: &Cell<u64>| n.set(n.get() + 1);
+	fuzz("commands", 1_000, |config| {
+		proptest!(config, |(command in command(models.clone()))| {
+			kept(&command);
+			count(&tried);
+			let known: Result<(), EngineError> = match command {
+				Command::Run { model, input, seed } => {
+					engine.run(model, &input, &seed).map(|output| {
+						count(&answered);
+						kept(&output)
+					})
+				}
+				Command::Measure { model, input, seed, claimed, parts } => engine
+					.measure_parts(model, &input, &seed, claimed.as_ref(), &parts)
+					.map(|evidence| {
+						count(&measured);
+						assert_eq!(evidence.len(), parts.len());
+						kept::<Vec<Evidence>>(&evidence)
+					}),
+				Command::Provider { model } => engine.provider(model).map(|_| ()),
+				Command::Reference { model } => engine.reference(model).map(|_| ()),
+				Command::Load { folder } => engine.load(Path::new(&folder)).map(|_| ()),
+				Command::Unload { model } => {
+					engine.unload(model);
+					Ok(())
+				}
+				Command::Ping => Ok(()),
+				Command::Stats => {
+					kept(&engine.statistics());
+					Ok(())
+				}
+			};
+			if let Err(why) = known {
+				prop_assert!(!why.to_string().is_empty());
 			}
-			Command::Measure { model, input, seed, claimed, parts } => engine
-				.measure_parts(model, &input, &seed, claimed.as_ref(), &parts)
-				.map(|evidence| {
-					count(&measured);
-					assert_eq!(evidence.len(), parts.len());
-					kept::<Vec<Evidence>>(&evidence)
-				}),
-			Command::Provider { model } => engine.provider(model).map(|_| ()),
-			Command::Reference { model } => engine.reference(model).map(|_| ()),
-			Command::Load { folder } => engine.load(Path::new(&folder)).map(|_| ()),
-			Command::Unload { model } => {
-				engine.unload(model);
-				Ok(())
-			}
-			Command::Ping => Ok(()),
-			Command::Stats => {
-				kept(&engine.statistics());
-				Ok(())
-			}
-		};
-		if let Err(why) = known {
-			prop_assert!(!why.to_string().is_empty());
-		}
+		})
 	});
 	// Refusing everything would be easy.
 	assert!(
@@ -437,25 +463,27 @@ impl Runner for Nobody {
 fn any_manifest_is_a_model_or_refused() {
 	let folder = stored();
 	let engine = fixtures::engine();
-	let (tried, loaded) = (Cell::new(0u32), Cell::new(0u32));
-	proptest!(cases(300), |(value in manifest())| {
-		write(folder.path(), &value);
-		tried.set(tried.get() + 1);
-		// Files of one byte are none of ours: the import stops at the first one at the latest.
-		prop_assert!(Import::read(folder.path(), &Nobody, &mut |_| ()).is_err());
-		let Ok(manifest) = serde_json::from_value::<Manifest>(value) else {
-			return Ok(());
-		};
-		let written = serde_json::to_string(&manifest).unwrap();
-		let again: Manifest = serde_json::from_str(&written).unwrap();
-		prop_assert_eq!(again.id(), manifest.id());
-		prop_assert_eq!(manifest.spec().is_ok() || manifest.validate().is_err(), true);
-		kept(&manifest);
-		if let Ok(model) = engine.load_manifest(folder.path(), manifest) {
-			loaded.set(loaded.get() + 1);
-			let _ = engine.reference(model);
-			engine.unload(model);
-		}
+	let (tried, loaded) = (Cell::new(0u64), Cell::new(0u64));
+	fuzz("manifests", 300, |config| {
+		proptest!(config, |(value in manifest())| {
+			write(folder.path(), &value);
+			tried.set(tried.get() + 1);
+			// Files of one byte are none of ours: the import stops at the first one at the latest.
+			prop_assert!(Import::read(folder.path(), &Nobody, &mut |_| ()).is_err());
+			let Ok(manifest) = serde_json::from_value::<Manifest>(value) else {
+				return Ok(());
+			};
+			let written = serde_json::to_string(&manifest).unwrap();
+			let again: Manifest = serde_json::from_str(&written).unwrap();
+			prop_assert_eq!(again.id(), manifest.id());
+			prop_assert_eq!(manifest.spec().is_ok() || manifest.validate().is_err(), true);
+			kept(&manifest);
+			if let Ok(model) = engine.load_manifest(folder.path(), manifest) {
+				loaded.set(loaded.get() + 1);
+				let _ = engine.reference(model);
+				engine.unload(model);
+			}
+		})
 	});
 	assert!(
 		loaded.get() > tried.get() / 100,
@@ -465,21 +493,22 @@ fn any_manifest_is_a_model_or_refused() {
 	);
 }
 
-proptest! {
-	#![proptest_config(cases(2_000))]
-
-	#[test]
-	fn any_text_is_a_manifest_or_none(text in any::<String>(), cut in any::<prop::sample::Index>(), byte in any::<u8>()) {
-		let _ = serde_json::from_str::<Manifest>(&text);
-		let mut sound = serde_json::to_vec(&self::text()).unwrap();
-		let at = cut.index(sound.len());
-		prop_assert!(serde_json::from_slice::<Manifest>(&sound[..at]).is_err());
-		sound[at] = byte;
-		if let Ok(manifest) = serde_json::from_slice::<Manifest>(&sound) {
-			let _ = manifest.validate();
-			kept(&manifest);
-		}
-		let noise: List<u8, 64> = List::truncate_from(text.into_bytes());
-		let _ = Manifest::decode(&mut &noise[..]);
-	}
+#[test]
+fn any_text_is_a_manifest_or_none() {
+	let place = any::<prop::sample::Index>;
+	fuzz("texts for manifests", 2_000, |config| {
+		proptest!(config, |(text in any::<String>(), cut in place(), byte in any::<u8>())| {
+			let _ = serde_json::from_str::<Manifest>(&text);
+			let mut sound = serde_json::to_vec(&self::text()).unwrap();
+			let at = cut.index(sound.len());
+			prop_assert!(serde_json::from_slice::<Manifest>(&sound[..at]).is_err());
+			sound[at] = byte;
+			if let Ok(manifest) = serde_json::from_slice::<Manifest>(&sound) {
+				let _ = manifest.validate();
+				kept(&manifest);
+			}
+			let noise: List<u8, 64> = List::truncate_from(text.into_bytes());
+			let _ = Manifest::decode(&mut &noise[..]);
+		});
+	});
 }

@@ -22,7 +22,8 @@ pub struct Doubt {
 
 const SOFTMAX: &str = "Softmax adds in an order that depends on the processor's vector width: spell it out as ReduceMax, Sub, \
 	Exp, a MatMul with ones, and Div";
-const SIGNED: &str = "signed 8-bit weights saturate on processors without VNNI: store them unsigned, with a zero point of 128";
+const SIGNED: &str = "signed 8-bit weights saturate on processors without VNNI: clip activations to 0 to 127 before the Cast to \
+	uint8, or store weights unsigned, with a zero point of 128";
 const SQRT: &str = "ONNX Runtime 1.20's Sqrt of floats is off by one unit in the last place: Cast to double, Sqrt, Cast back";
 const REDUCE: &str = "a sum by ReduceSum or ReduceMean has two ways of adding, and the number of threads picks one: use a MatMul \
 	with ones";
@@ -41,14 +42,33 @@ fn multiplies_computed(node: &Node, program: &Program) -> bool {
 		&& !program.is_constant(node, 1)
 }
 
-/// Whether a node's weights are signed bytes that are multiplied with unsigned ones.
+/// The largest activation of which two products with signed bytes fit 16 bits, as kernels without VNNI add them: 2 · 127 · 128.
+const SEVEN_BITS: f32 = 127.0;
+
+/// Whether a node's weights are signed bytes that are multiplied with unsigned ones that may be too large for them.
 fn signed_weights(node: &Node, program: &Program) -> bool {
 	let weights = match &node.op_type[..] {
 		"MatMulInteger" | "ConvInteger" | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul" => 1,
 		"QLinearMatMul" | "QLinearConv" | "QGemm" => 3,
 		_ => return false,
 	};
-	program.is_signed_bytes(node, weights)
+	program.is_signed_bytes(node, weights) && !small_activations(node, program)
+}
+
+/// Whether the graph itself keeps the bytes that a node takes within seven bits: they are cast from what was clipped.
+fn small_activations(node: &Node, program: &Program) -> bool {
+	let made_by = |node: &Node, operator: &str| {
+		let made = program.maker(node.input.first()?)?;
+		(made.op_type == operator).then_some(made)
+	};
+	let clipped = || {
+		let clip = made_by(made_by(node, "Cast")?, "Clip")?;
+		let [_, low, high] = &clip.input[..] else {
+			return None;
+		};
+		Some(program.scalar(low)? >= 0.0 && program.scalar(high)? <= SEVEN_BITS)
+	};
+	clipped().unwrap_or(false)
 }
 
 /// The known trap that a node is, if it broke the bits for this cause.
@@ -94,4 +114,33 @@ pub(super) fn doubts(program: &Program) -> Vec<Doubt> {
 		}
 	}
 	doubts
+}
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+
+	#[test]
+	fn signed_weights_are_no_trap_where_the_graph_clips_what_they_are_multiplied_with() {
+		let here = std::path::PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+		let mut bytes = std::fs::read(here.join("tests/fixtures/llama-int8/model.onnx")).unwrap();
+		assert_eq!(doubts(&Program::read(&bytes).unwrap()), []);
+
+		// One step more, and two products no longer fit.
+		let (bound, above) = (SEVEN_BITS.to_le_bytes(), (SEVEN_BITS + 1.0).to_le_bytes());
+		let places: Vec<_> = (0..bytes.len() - 4)
+			.filter(|i| bytes[*i..*i + 4] == bound)
+			.collect();
+		let [place] = places[..] else {
+			panic!("the bound stands in the file once, not at {places:?}")
+		};
+		bytes[place..place + 4].copy_from_slice(&above);
+		let doubts = doubts(&Program::read(&bytes).unwrap());
+		let [signed] = &doubts[..] else {
+			panic!("{doubts:?}")
+		};
+		assert!(signed.bars && signed.operator == "MatMulInteger");
+		// Four products in each of two layers, and the logits.
+		assert_eq!(signed.count, 9);
+	}
 }
