@@ -206,7 +206,12 @@ def measure(engine, plains, peers, options):
         ("prefill Q4_1, llama.cpp", lambda n: peers["llama"].prefill(n)),
     ]
     here = lambda group: [(name, run) for name, run in group if peers or not name.endswith(("genai", "llama.cpp"))]
-    rates = [(run, tokens) for run in here(decode) if "decode" in parts]
+    # An answer may end before all tokens that were asked for. The others write as many: a prompt weighs more in a shorter one.
+    length = lambda variant: engine.ask("decode", MODEL + variant, 1, tokens)["tokens"]
+    lengths = {v: length(v) for v in ("fp32", "int8", "hub", "int4")} if "decode" in parts else {}
+    lengths["Q4_1"] = lengths.get("int4")
+    variant = lambda name: name.split()[1].rstrip(",")
+    rates = [(run, lengths[variant(run[0])]) for run in here(decode) if "decode" in parts]
     rates += [(run, LONG) for run in here(prefill) if "prefill" in parts]
     for (_, run), _ in rates:
         run(2)  # first runs load and allocate
