@@ -26,9 +26,9 @@ BLOCK = 128  # no sum over positions is longer: see Canonical._attention
 # Of quantised rows: the largest magnitude of a high one, steps of the low one in one of the high, and what stands for zero.
 HIGH, STEPS, ZERO = 63, 127, 64
 
-# Weights that are multiplied with the same rows, and those in 15 bits: docs/adr/0013.
+# Weights that are multiplied with the same rows; those in 15 bits, and those only where rows are shorter: docs/adr/0013.
 GROUPS = {"attn_qkv": ("attn_q", "attn_k", "attn_v"), "ffn_gate_up": ("ffn_gate", "ffn_up")}
-FINE = ("attn_v", "ffn_down")
+FINE, FINE_IF_SMALL, SMALL = ("attn_v",), ("ffn_down",), 2048
 
 
 class Canonical:
@@ -86,7 +86,8 @@ class Canonical:
         names = [f"{prefix}{kind}.weight" for kind in kinds]
         matrices = [self._weight(name) for name in names]
         columns = [int8_columns(matrix) for matrix in matrices]
-        fine = [i for i, kind in enumerate(kinds) if kind in FINE]
+        small = self.config["hidden"] < SMALL
+        fine = [i for i, kind in enumerate(kinds) if kind in FINE or (small and kind in FINE_IF_SMALL)]
         columns += [int8_columns(rest(matrices[i], *columns[i])) for i in fine]
         weights, zeros, column_scales = (np.concatenate(parts, -1) for parts in zip(*columns))
         stem = prefix + group

@@ -43,7 +43,10 @@ const GROUPS: [(&str, &[&str]); 2] = [
 ];
 
 /// Weights in fifteen bits: their rounding moves the logits most (docs/adr/0013).
-const FINE: [&str; 2] = ["attn_v", "ffn_down"];
+const FINE: &str = "attn_v";
+/// And this one, where rows are shorter than so many elements: a small model is hurt more by rounding, and a large one slowed more.
+const FINE_IF_SMALL: &str = "ffn_down";
+const SMALL: usize = 2_048;
 
 /// Element type of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,7 +261,9 @@ impl Decoder<'_> {
 			let name = format!("{prefix}{kind}.weight");
 			let outputs = self.tensors.shape(&name).and_then(|s| s.first().copied());
 			self.expect(&name, &[outputs.unwrap_or(0), inputs])?;
-			weights.push((name, outputs.unwrap_or(0), FINE.contains(kind)));
+			let small = self.config.hidden < SMALL;
+			let fine = *kind == FINE || (small && *kind == FINE_IF_SMALL);
+			weights.push((name, outputs.unwrap_or(0), fine));
 		}
 		let stem = format!("{prefix}{group}");
 		let made = self.integer_products(x, &stem, inputs, &weights);
