@@ -11,6 +11,7 @@ mod worker;
 /// Does what the command line says.
 pub fn main() -> std::process::ExitCode {
 	use polkadot_sdk::sc_cli::Error;
+	consilience_engine::disable_telemetry();
 	match command::run() {
 		Ok(()) => std::process::ExitCode::SUCCESS,
 		Err(error) => {

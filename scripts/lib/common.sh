@@ -16,6 +16,9 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/con
 ONNXRUNTIME_VERSION=1.31.1
 export ORT_DYLIB_PATH="${ORT_DYLIB_PATH:-$CONSILIENCE_HOME/onnxruntime/$ONNXRUNTIME_VERSION/libonnxruntime.so}"
 
+# Without it ONNX Runtime tells Microsoft of every process that loads it. The node says so to its own.
+export ORT_DISABLE_TELEMETRY=1
+
 PYTHON_ENVIRONMENT="$CONSILIENCE_HOME/python"
 MODELS="$CONSILIENCE_HOME/models"
 

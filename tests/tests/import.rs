@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use consilience_tests::{cli, model};
+use consilience_tests::{binary, cli, model};
 use serde_json::{json, Value};
 
 fn text(path: &Path) -> String {
@@ -101,4 +101,22 @@ async fn a_bare_file_of_the_exact_class_needs_nothing_else() {
 	.await
 	.expect("the model runs");
 	assert_eq!(answer["outputs"][1]["data"], json!([3.0]));
+}
+
+/// ONNX Runtime leaves an identifier there when it tells its maker of the process.
+#[tokio::test]
+async fn nobody_is_told_that_onnx_runtime_runs() {
+	let home = tempfile::tempdir().expect("a folder for temporary files");
+	let status = tokio::process::Command::new(binary())
+		.args(["model", "exactness", "--short"])
+		.arg(model("magika-standard-v3.3"))
+		.env("HOME", home.path())
+		.env_remove("XDG_CACHE_HOME")
+		.env_remove("ORT_DISABLE_TELEMETRY")
+		.output()
+		.await
+		.expect("the binary runs");
+	assert_eq!(status.status.code(), Some(1), "it was measured: {status:?}");
+	let left = fs::read_dir(home.path()).expect("the folder is there");
+	assert_eq!(left.count(), 0, "{}", home.path().display());
 }

@@ -547,6 +547,7 @@ impl Opened {
 }
 
 fn main() -> Result<()> {
+	consilience_engine::disable_telemetry();
 	let arguments: Vec<String> = std::env::args().skip(1).collect();
 	if let [first, folder, threads, provider, prompt, tokens, rest @ ..] = &arguments[..] {
 		if first == "model" {

@@ -23,7 +23,7 @@ pub mod text;
 
 pub use engine::{Engine, EngineConfig, Statistics};
 pub use error::EngineError;
-pub use library::{cuda_present, find_library};
+pub use library::{cuda_present, disable_telemetry, find_library};
 pub use session::{GraphInfo, Provider};
 pub use text::measure::Part;
 pub use text::scheduler::TextStatistics;

@@ -120,6 +120,15 @@ pub(crate) fn environment(provider: Provider) -> Result<&'static Environment, En
 	Ok(&runtime.environment)
 }
 
+/// Keeps ONNX Runtime from telling its maker of this process and those that it starts. To be called first in `main`: other threads may
+/// read the environment while it changes.
+///
+/// Since 1.29 the library does so on Linux, too: when an environment is made, before `with_telemetry(false)` can be said, it has sent
+/// what the process is and left an identifier in `~/.cache/Microsoft`.
+pub fn disable_telemetry() {
+	std::env::set_var("ORT_DISABLE_TELEMETRY", "1");
+}
+
 /// Version of the library in this process, which [`environment`] has loaded.
 pub(crate) fn version() -> Result<&'static str, EngineError> {
 	Ok(&runtime(Provider::Cpu)?.version)

@@ -11,6 +11,7 @@ struct Cli {
 }
 
 fn main() -> std::process::ExitCode {
+	consilience_engine::disable_telemetry();
 	match Cli::parse().command.run(&[]) {
 		Ok(()) => std::process::ExitCode::SUCCESS,
 		Err(e) => {
