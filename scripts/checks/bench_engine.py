@@ -91,12 +91,15 @@ class Plain:
     def empty(self, tokens):
         c, slots = self.config, 0 if self.grows else -(-tokens // BLOCK) * BLOCK
         keys = (slots, c["head_dim"]) if self.grows else (c["head_dim"], slots)
-        cache = {}
-        for layer in range(c["layers"]):
-            for kind, shape in (("key", keys), ("value", (slots, c["head_dim"]))):
-                zeros = np.zeros((1, c["kv_heads"], *shape), np.float32)
-                cache[f"{layer}.{kind}"] = onnxruntime.OrtValue.ortvalue_from_numpy(zeros)
-        return cache
+        shapes = (("key", keys), ("value", (slots, c["head_dim"])))
+        zeros = {
+            f"{layer}.{kind}": np.zeros((1, c["kv_heads"], *shape), np.float32)
+            for layer in range(c["layers"])
+            for kind, shape in shapes
+        }
+        # A value is the array's memory, and does not keep it.
+        self.kept = zeros
+        return {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in zeros.items()}
 
     def step(self, ids, first, cache, in_place):
         """Feeds tokens; gives the last one's best successor and the next cache."""
@@ -206,12 +209,11 @@ def measure(engine, plains, peers, options):
         ("prefill Q4_1, llama.cpp", lambda n: peers["llama"].prefill(n)),
     ]
     here = lambda group: [(name, run) for name, run in group if peers or not name.endswith(("genai", "llama.cpp"))]
-    # An answer may end before all tokens that were asked for. The others write as many: a prompt weighs more in a shorter one.
-    length = lambda variant: engine.ask("decode", MODEL + variant, 1, tokens)["tokens"]
-    lengths = {v: length(v) for v in ("fp32", "int8", "hub", "int4")} if "decode" in parts else {}
-    lengths["Q4_1"] = lengths.get("int4")
-    variant = lambda name: name.split()[1].rstrip(",")
-    rates = [(run, lengths[variant(run[0])]) for run in here(decode) if "decode" in parts]
+    if "decode" in parts:
+        # An answer may end early, and a prompt weighs more in a shorter one: all are as long as the shortest.
+        tokens = min(engine.ask("decode", MODEL + v, 1, tokens)["tokens"] for v in ("fp32", "int8", "hub", "int4"))
+        figures.note("answer tokens of decoding", tokens)
+    rates = [(run, tokens) for run in here(decode) if "decode" in parts]
     rates += [(run, LONG) for run in here(prefill) if "prefill" in parts]
     for (_, run), _ in rates:
         run(2)  # first runs load and allocate
@@ -329,7 +331,7 @@ def main():
     for name, value in medians.items():
         if not name.endswith(" (cpu)"):
             cpu = f"{medians[name + ' (cpu)']:12.4f}" if name + " (cpu)" in medians else ""
-            unit = "" if name.endswith(", s") or name == "answer tokens" else " tokens/s"
+            unit = "" if name.endswith(", s") or name.startswith("answer tokens") else " tokens/s"
             print(f"{name:40} {value:12.4f} {cpu}{unit}", file=out)
     ratios = judge(figures, out)
     if "quality" in options.only:

@@ -71,7 +71,8 @@ class Canonical:
         g = self.graph
         largest = g.op("ReduceMax", g.op("Abs", x), axes=[-1], keepdims=1)
         scales = g.op("Mul", largest, g.const([[1 / HIGH], [1 / (HIGH * STEPS)]], F32))
-        scales = g.op("Max", scales, g.const(1e-12, F32))
+        # Last, so that nothing looks like a product of scales, which ONNX Runtime's optimiser would fuse.
+        scales = g.op("Max", scales, g.const([[STEPS * 1e-12], [1e-12]], F32))
         rows = g.op("Round", g.op("Div", x, scales))
         # The low row is what the high one leaves over. Whole numbers, so that any order of adding gives the same.
         rows = g.op("MatMul", g.const([[1, 0], [-STEPS, 1]], F32), rows)

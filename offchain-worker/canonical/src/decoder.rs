@@ -36,6 +36,9 @@ const HIGH: f64 = 63.0;
 const STEPS: f64 = 127.0;
 const ZERO: u8 = 64;
 
+/// Longer rows could make sums that do not fit 32 bits: a product is at most 64 · 255.
+const LONGEST: usize = (i32::MAX / (64 * 255)) as usize;
+
 /// Weights that are multiplied with the same rows, under the name of their product.
 const GROUPS: [(&str, &[&str]); 2] = [
 	("attn_qkv", &["attn_q", "attn_k", "attn_v"]),
@@ -228,7 +231,8 @@ impl Decoder<'_> {
 		let largest = g.op_with("ReduceMax", &[&magnitude], &axes);
 		let steps = g.matrix(&[[1.0 / HIGH], [1.0 / (HIGH * STEPS)]]);
 		let scales = g.op("Mul", &[&largest, &steps]);
-		let least = g.float(1e-12);
+		// Last, so that nothing looks like a product of scales, which ONNX Runtime's optimiser would fuse.
+		let least = g.matrix(&[[STEPS * 1e-12], [1e-12]]);
 		let scales = g.op("Max", &[&scales, &least]);
 		let rows = g.op("Div", &[x, &scales]);
 		let rows = g.op("Round", &[&rows]);
@@ -247,6 +251,11 @@ impl Decoder<'_> {
 	fn integer_product(&mut self, x: &str, name: &str, inputs: usize) -> Result<String, String> {
 		if let Some(made) = self.products.get(name) {
 			return Ok(made.clone());
+		}
+		if inputs > LONGEST {
+			return Err(format!(
+				"{name:?} has rows of {inputs}: sums of 8-bit products fit for at most {LONGEST}; convert it to fp32"
+			));
 		}
 		let stem = name.strip_suffix(".weight").unwrap_or(name);
 		let kind = &stem[stem.rfind('.').map_or(0, |dot| dot + 1)..];

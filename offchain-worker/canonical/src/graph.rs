@@ -333,8 +333,13 @@ impl Graph {
 		let mut put = |name: &str, offset: u64, bytes: &[u8]| -> Result<(), Error> {
 			let (row, rows) = self.weights[name].rows();
 			let start = starts[name] + offset;
-			for (n, piece) in (0u64..).zip(bytes.chunks((bytes.len() / rows).max(1))) {
-				file.write_all_at(piece, start + n * row).map_err(&failed)?;
+			let width = bytes.len() / rows.max(1);
+			if width as u64 == row {
+				file.write_all_at(bytes, start).map_err(&failed)?;
+			} else {
+				for (n, piece) in (0u64..).zip(bytes.chunks(width.max(1))) {
+					file.write_all_at(piece, start + n * row).map_err(&failed)?;
+				}
 			}
 			progress(bytes.len() as u64);
 			Ok(())

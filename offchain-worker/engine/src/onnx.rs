@@ -25,6 +25,8 @@ struct GraphProto {
 	node: Vec<Node>,
 	#[prost(message, repeated, tag = "5")]
 	initializer: Vec<TensorProto>,
+	#[prost(message, repeated, tag = "11")]
+	input: Vec<ValueInfoProto>,
 	#[prost(message, repeated, tag = "12")]
 	output: Vec<ValueInfoProto>,
 }
@@ -41,12 +43,14 @@ struct TensorProto {
 	name: String,
 	#[prost(bytes = "vec", tag = "9")]
 	raw_data: Vec<u8>,
+	#[prost(int32, tag = "14")]
+	data_location: i32,
 }
 
 impl TensorProto {
 	/// The value of a float without dimensions.
 	fn scalar(&self) -> Option<f32> {
-		if self.data_type != FLOAT || !self.dims.is_empty() {
+		if self.data_type != FLOAT || !self.dims.is_empty() || self.data_location != 0 {
 			return None;
 		}
 		match (&self.raw_data[..], &self.float_data[..]) {
@@ -87,15 +91,19 @@ pub(crate) struct Node {
 
 #[derive(Clone, PartialEq, Message)]
 struct AttributeProto {
+	#[prost(string, tag = "1")]
+	name: String,
+	#[prost(int64, tag = "3")]
+	i: i64,
 	#[prost(message, optional, boxed, tag = "6")]
 	g: Option<Box<GraphProto>>,
 	#[prost(message, repeated, tag = "11")]
 	graphs: Vec<GraphProto>,
 }
 
-/// Numbers of `FLOAT` and `INT8` among ONNX's element types.
+/// Numbers of `FLOAT` and `UINT8` among ONNX's element types.
 const FLOAT: i32 = 1;
-const INT8: i32 = 3;
+pub(crate) const UINT8: i32 = 2;
 
 /// A graph, read.
 #[derive(Clone, Debug, Default)]
@@ -106,9 +114,9 @@ pub(crate) struct Program {
 	pub(crate) inner: Vec<Node>,
 	/// Values that are stored in the file, or are made from nothing.
 	constants: HashSet<String>,
-	/// Those of signed 8-bit integers.
-	signed_bytes: HashSet<String>,
-	/// Those of one float.
+	/// Element types of those that are stored; none where two of one name have different ones.
+	elements: HashMap<String, Option<i32>>,
+	/// The graph's constants of one float that nothing else can be.
 	scalars: HashMap<String, f32>,
 	/// Which of the nodes gives a value.
 	makers: HashMap<String, usize>,
@@ -134,6 +142,7 @@ impl Program {
 			graphs.extend(inner.node.iter().flat_map(Node::subgraphs));
 		}
 		program.constants_of(&graph);
+		program.scalars = Self::scalars_of(&graph);
 		program.outputs = graph.output.into_iter().map(|o| o.name).collect();
 		program.nodes = graph.node;
 		for (n, node) in program.nodes.iter().enumerate() {
@@ -146,16 +155,30 @@ impl Program {
 	fn constants_of(&mut self, graph: &GraphProto) {
 		for tensor in &graph.initializer {
 			self.constants.insert(tensor.name.clone());
-			if tensor.data_type == INT8 {
-				self.signed_bytes.insert(tensor.name.clone());
-			}
-			if let Some(value) = tensor.scalar() {
-				self.scalars.insert(tensor.name.clone(), value);
-			}
+			self.elements
+				.entry(tensor.name.clone())
+				.and_modify(|known| *known = known.filter(|known| *known == tensor.data_type))
+				.or_insert(Some(tensor.data_type));
 		}
 		let made = graph.node.iter().filter(|n| n.op_type == "Constant");
 		self.constants
 			.extend(made.flat_map(|n| n.output.iter().cloned()));
+	}
+
+	/// Constants of one float that are no inputs, which would replace them, and of which there is one of the name.
+	fn scalars_of(graph: &GraphProto) -> HashMap<String, f32> {
+		let mut names = HashMap::<&str, usize>::new();
+		let inputs = graph.input.iter().map(|input| &input.name);
+		let stored = graph.initializer.iter().map(|tensor| &tensor.name);
+		let made = graph.node.iter().flat_map(|node| &node.output);
+		for name in inputs.chain(stored).chain(made) {
+			*names.entry(name).or_default() += 1;
+		}
+		let tensors = graph.initializer.iter();
+		tensors
+			.filter(|tensor| !tensor.name.is_empty() && names[&tensor.name[..]] == 1)
+			.filter_map(|tensor| Some((tensor.name.clone(), tensor.scalar()?)))
+			.collect()
 	}
 
 	/// Whether an input of a node is there before the graph is run.
@@ -165,11 +188,13 @@ impl Program {
 			.is_none_or(|name| self.constants.contains(name))
 	}
 
-	/// Whether an input of a node is a constant of signed 8-bit integers.
-	pub(crate) fn is_signed_bytes(&self, node: &Node, input: usize) -> bool {
-		node.input
+	/// Whether an input of a node is a stored constant of unsigned 8-bit integers.
+	pub(crate) fn is_unsigned_bytes(&self, node: &Node, input: usize) -> bool {
+		let element = node
+			.input
 			.get(input)
-			.is_some_and(|name| self.signed_bytes.contains(name))
+			.and_then(|name| self.elements.get(name));
+		element == Some(&Some(UINT8))
 	}
 
 	/// The node that gives a value.
@@ -194,6 +219,17 @@ impl Node {
 			.iter()
 			.flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs))
 			.collect()
+	}
+
+	/// Whether it is this operator of ONNX's own.
+	pub(crate) fn is(&self, operator: &str) -> bool {
+		self.op_type == operator && matches!(&self.domain[..], "" | "ai.onnx")
+	}
+
+	/// An attribute of one integer.
+	pub(crate) fn integer(&self, name: &str) -> Option<i64> {
+		let mut attributes = self.attribute.iter();
+		attributes.find(|a| a.name == name).map(|a| a.i)
 	}
 
 	/// What people call it: its name, or that of its first output.
@@ -249,7 +285,61 @@ mod tests {
 		let program = Program::read(&fixture("llama-hub/model.onnx")).unwrap();
 		let gemm = program.nodes.iter().find(|n| n.op_type == "Gemm").unwrap();
 		assert!(program.is_constant(gemm, 1) && !program.is_constant(gemm, 0));
-		assert!(!program.is_signed_bytes(gemm, 1));
+		assert!(!program.is_unsigned_bytes(gemm, 1));
+	}
+
+	#[test]
+	fn a_scalar_is_one_that_nothing_else_can_be() {
+		let scalar = || TensorProto {
+			data_type: FLOAT,
+			name: "bound".into(),
+			raw_data: 127f32.to_le_bytes().to_vec(),
+			..Default::default()
+		};
+		let read = |graph: GraphProto| {
+			let model = ModelProto {
+				graph: Some(graph),
+				functions: Vec::new(),
+			};
+			let program = Program::read(&model.encode_to_vec()).unwrap();
+			program.scalar("bound")
+		};
+		let with = |initializer| GraphProto {
+			initializer,
+			..Default::default()
+		};
+		assert_eq!(read(with(vec![scalar()])), Some(127.0));
+		let vector = TensorProto {
+			dims: vec![1],
+			..scalar()
+		};
+		let elsewhere = TensorProto {
+			data_location: 1,
+			..scalar()
+		};
+		assert_eq!(read(with(vec![elsewhere])), None);
+		assert_eq!(read(with(vec![scalar(), vector])), None);
+		let input = ValueInfoProto {
+			name: "bound".into(),
+		};
+		assert_eq!(
+			read(GraphProto {
+				input: vec![input],
+				..with(vec![scalar()])
+			}),
+			None
+		);
+		let node = Node {
+			output: vec!["bound".into()],
+			..Default::default()
+		};
+		assert_eq!(
+			read(GraphProto {
+				node: vec![node],
+				..with(vec![scalar()])
+			}),
+			None
+		);
 	}
 
 	#[test]

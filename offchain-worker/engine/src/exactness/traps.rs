@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Cause;
-use crate::onnx::{Node, Program};
+use crate::onnx::{Node, Program, UINT8};
 
 /// An operator that is known to give other bits elsewhere, whatever it did here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,30 +45,34 @@ fn multiplies_computed(node: &Node, program: &Program) -> bool {
 /// The largest activation of which two products with signed bytes fit 16 bits, as kernels without VNNI add them: 2 · 127 · 128.
 const SEVEN_BITS: f32 = 127.0;
 
-/// Whether a node's weights are signed bytes that are multiplied with unsigned ones that may be too large for them.
+/// Whether a node multiplies bytes of which the weights may be signed and the others too large for that.
 fn signed_weights(node: &Node, program: &Program) -> bool {
 	let weights = match &node.op_type[..] {
 		"MatMulInteger" | "ConvInteger" | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul" => 1,
 		"QLinearMatMul" | "QLinearConv" | "QGemm" => 3,
 		_ => return false,
 	};
-	program.is_signed_bytes(node, weights) && !small_activations(node, program)
+	!program.is_unsigned_bytes(node, weights) && !small_activations(node, program)
 }
 
-/// Whether the graph itself keeps the bytes that a node takes within seven bits: they are cast from what was clipped.
+/// Whether the graph itself keeps the bytes that a node takes within seven bits: they are cast from what was clipped. Only for the
+/// operator that takes them as they are, and where every name has one meaning: not with subgraphs and functions.
 fn small_activations(node: &Node, program: &Program) -> bool {
 	let made_by = |node: &Node, operator: &str| {
 		let made = program.maker(node.input.first()?)?;
-		(made.op_type == operator).then_some(made)
+		made.is(operator).then_some(made)
 	};
 	let clipped = || {
-		let clip = made_by(made_by(node, "Cast")?, "Clip")?;
+		let cast = made_by(node, "Cast")?;
+		let clip = made_by(cast, "Clip")?;
 		let [_, low, high] = &clip.input[..] else {
 			return None;
 		};
-		Some(program.scalar(low)? >= 0.0 && program.scalar(high)? <= SEVEN_BITS)
+		let (low, high) = (program.scalar(low)?, program.scalar(high)?);
+		let within = 0.0 <= low && low <= high && high <= SEVEN_BITS;
+		Some(within && cast.integer("to") == Some(UINT8.into()))
 	};
-	clipped().unwrap_or(false)
+	node.is("MatMulInteger") && program.inner.is_empty() && clipped().unwrap_or(false)
 }
 
 /// The known trap that a node is, if it broke the bits for this cause.
@@ -120,27 +124,75 @@ pub(super) fn doubts(program: &Program) -> Vec<Doubt> {
 mod tests {
 	use super::*;
 
+	fn fixture() -> Vec<u8> {
+		let here = std::path::PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+		std::fs::read(here.join("tests/fixtures/llama-int8/model.onnx")).unwrap()
+	}
+
+	/// Nodes that bar a graph for its signed weights.
+	fn barred(program: &Program) -> usize {
+		let doubts = doubts(program);
+		let signed = doubts.iter().filter(|d| d.why == SIGNED);
+		signed.inspect(|d| assert!(d.bars)).map(|d| d.count).sum()
+	}
+
+	/// Products of a layer are four, there are two layers, and logits.
+	const PRODUCTS: usize = 9;
+
 	#[test]
 	fn signed_weights_are_no_trap_where_the_graph_clips_what_they_are_multiplied_with() {
-		let here = std::path::PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
-		let mut bytes = std::fs::read(here.join("tests/fixtures/llama-int8/model.onnx")).unwrap();
+		let mut bytes = fixture();
 		assert_eq!(doubts(&Program::read(&bytes).unwrap()), []);
 
-		// One step more, and two products no longer fit.
-		let (bound, above) = (SEVEN_BITS.to_le_bytes(), (SEVEN_BITS + 1.0).to_le_bytes());
+		let bound = SEVEN_BITS.to_le_bytes();
 		let places: Vec<_> = (0..bytes.len() - 4)
 			.filter(|i| bytes[*i..*i + 4] == bound)
 			.collect();
 		let [place] = places[..] else {
 			panic!("the bound stands in the file once, not at {places:?}")
 		};
-		bytes[place..place + 4].copy_from_slice(&above);
-		let doubts = doubts(&Program::read(&bytes).unwrap());
-		let [signed] = &doubts[..] else {
-			panic!("{doubts:?}")
+		// One step more, and two products no longer fit. Below zero, a byte is what it is modulo 256.
+		for other in [SEVEN_BITS + 1.0, -5.0, f32::NAN] {
+			bytes[place..place + 4].copy_from_slice(&other.to_le_bytes());
+			assert_eq!(barred(&Program::read(&bytes).unwrap()), PRODUCTS, "{other}");
+		}
+	}
+
+	#[test]
+	fn only_what_is_known_to_be_clipped_is() {
+		let program = Program::read(&fixture()).unwrap();
+		let changed = |change: &dyn Fn(&mut Node)| {
+			let mut program = program.clone();
+			program.nodes.iter_mut().for_each(change);
+			barred(&program)
 		};
-		assert!(signed.bars && signed.operator == "MatMulInteger");
-		// Four products in each of two layers, and the logits.
-		assert_eq!(signed.count, 9);
+		let of = |node: &Node, operator: &str| node.op_type == operator;
+		let elsewhere = |node: &mut Node| node.domain = "elsewhere".into();
+		assert_eq!(changed(&|_| ()), 0);
+		for operator in ["Clip", "Cast", "MatMulInteger"] {
+			let all = changed(&|n| {
+				if of(n, operator) {
+					elsewhere(n)
+				}
+			});
+			assert_eq!(all, PRODUCTS, "{operator} of another domain");
+		}
+		for other in ["DynamicQuantizeMatMul", "ConvInteger"] {
+			let all = changed(&|n| {
+				if of(n, "MatMulInteger") {
+					n.op_type = other.into()
+				}
+			});
+			assert_eq!(all, PRODUCTS, "{other} makes bytes of its own");
+		}
+		let missing = changed(&|n| {
+			if of(n, "Clip") {
+				n.input.pop();
+			}
+		});
+		assert_eq!(missing, PRODUCTS);
+		let mut program = program.clone();
+		program.inner.push(Node::default());
+		assert_eq!(barred(&program), PRODUCTS);
 	}
 }
