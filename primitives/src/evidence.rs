@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
 	model::{NumericClass, VerificationPolicy},
-	request::Output,
+	request::{Output, Unanswerable},
 	sketch::sketch,
 	tensor::{Tensor, TensorError},
 	List, RequestId,
@@ -81,6 +81,15 @@ pub struct Verdict {
 	pub deviations: u32,
 }
 
+impl Verdict {
+	/// Of an answer that the model cannot have given.
+	pub const IMPOSSIBLE: Self = Self {
+		margin_max: u32::MAX,
+		margin_mean: u32::MAX,
+		deviations: 1,
+	};
+}
+
 /// One member's measurement.
 #[derive(
 	Clone,
@@ -139,6 +148,38 @@ impl Evidence {
 			verdict: Verdict::default(),
 			prior: None,
 		})
+	}
+
+	/// Evidence about the claim that an input cannot be answered, by a member that found `found` when it tried. It is compared as
+	/// in the exact class, whatever the model's: see [`VerificationPolicy::for_output`].
+	pub fn of_claim(claimed: Unanswerable, found: Option<Unanswerable>, challenge: &H256) -> Self {
+		Self {
+			fingerprint: (b"consilience/unanswerable", challenge, claimed)
+				.using_encoded(Fingerprint::digest),
+			verdict: if found == Some(claimed) {
+				Verdict::default()
+			} else {
+				Verdict::IMPOSSIBLE
+			},
+			prior: None,
+		}
+	}
+
+	/// Evidence about an answer, by a member whose machine cannot answer the input at all: the answer is none that the model gives.
+	pub fn of_refusal(class: NumericClass, challenge: &H256) -> Self {
+		Self {
+			fingerprint: match class {
+				NumericClass::Exact => {
+					(b"consilience/refusal", challenge).using_encoded(Fingerprint::digest)
+				}
+				NumericClass::Tolerant => Fingerprint::Values {
+					tag: u32::MAX,
+					values: List::new(),
+				},
+			},
+			verdict: Verdict::IMPOSSIBLE,
+			prior: None,
+		}
 	}
 
 	/// Commitment to this evidence by `member` in the round over `request`.

@@ -224,6 +224,22 @@ pub struct VerificationPolicy {
 	pub min_sampling: u16,
 }
 
+impl VerificationPolicy {
+	/// The policy by which measurements of this output are compared. That an input cannot be answered is found by every machine
+	/// alike: it is compared as in the exact class.
+	pub fn for_output(&self, unanswerable: bool) -> Self {
+		if !unanswerable {
+			return *self;
+		}
+		Self {
+			class: NumericClass::Exact,
+			accept: Bounds::default(),
+			fraud: Bounds::default(),
+			..*self
+		}
+	}
+}
+
 /// A manifest that does not speak of sampling has every answer checked.
 const fn always() -> u16 {
 	1_000

@@ -289,6 +289,49 @@ pub enum FinishReason {
 	Length,
 }
 
+/// Why no honest machine can answer an input. Each is found by every machine alike, so that it is checked like any answer: who
+/// claims one falsely pays what a lie costs. Where several hold, the first in this order is the one to name.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+	Serialize,
+	Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Unanswerable {
+	/// The model's chat template refuses the conversation: roles in an order that it does not know, or a template that fails on it.
+	TemplateRefused,
+	/// The text has more tokens than the model's context holds, however it is cut into tokens.
+	PromptTooLong,
+	/// The graph refuses the input: an index out of its bounds, or shapes that do not fit each other.
+	GraphRefused,
+	/// The model's numbers are not numbers: infinity or NaN among the logits or in the output.
+	NotFinite,
+	/// The output is larger than the model's limits or the chain's.
+	OutputTooLarge,
+}
+
+impl Unanswerable {
+	/// What it means, for people.
+	pub const fn reason(self) -> &'static str {
+		match self {
+			Self::TemplateRefused => "the model's chat template refuses this conversation",
+			Self::PromptTooLong => "the input has more tokens than the model's context holds",
+			Self::GraphRefused => "the model's graph refuses this input",
+			Self::NotFinite => "the model's numbers are not finite for this input",
+			Self::OutputTooLarge => "the output is larger than the model's limits",
+		}
+	}
+}
+
 /// What an executor answers.
 #[derive(
 	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
@@ -306,6 +349,8 @@ pub enum Output {
 	},
 	/// Outputs of the graph; for an embedding one `FP32` tensor of one dimension.
 	Tensors(List<Tensor, MAX_TENSORS>),
+	/// No honest machine can answer this input, of whatever task.
+	Unanswerable(Unanswerable),
 }
 
 impl Output {
@@ -317,6 +362,15 @@ impl Output {
 				.iter()
 				.map(|t| t.elements().unwrap_or(u32::MAX))
 				.fold(0, u32::saturating_add),
+			Self::Unanswerable(_) => 0,
+		}
+	}
+
+	/// Why there is no answer, where there is none.
+	pub const fn unanswerable(&self) -> Option<Unanswerable> {
+		match self {
+			Self::Unanswerable(reason) => Some(*reason),
+			Self::Text { .. } | Self::Tensors(_) => None,
 		}
 	}
 
@@ -329,6 +383,7 @@ impl Output {
 			(Self::Tensors(tensors), Task::Embedding | Task::Tensor) => {
 				!tensors.is_empty() && tensors.iter().all(|t| t.validate().is_ok())
 			}
+			(Self::Unanswerable(_), _) => true,
 			_ => false,
 		}
 	}

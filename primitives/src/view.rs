@@ -7,6 +7,7 @@ use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+	evidence::Evidence,
 	model::{ModelSpec, ModelStatus, Price},
 	request::{Assurance, Input, InputError, Output},
 	ModelId, RequestId,
@@ -45,6 +46,8 @@ pub enum RequestState {
 	Expired,
 	/// Cancelled by its requester before an executor was drawn: refunded.
 	Cancelled,
+	/// Checked: no honest machine can answer this input. Those who found that out are paid for it; the rest is returned.
+	Unanswerable,
 }
 
 impl RequestState {
@@ -52,7 +55,7 @@ impl RequestState {
 	pub const fn is_settled(self) -> bool {
 		matches!(
 			self,
-			Self::Final | Self::Rejected | Self::Expired | Self::Cancelled
+			Self::Final | Self::Rejected | Self::Expired | Self::Cancelled | Self::Unanswerable
 		)
 	}
 }
@@ -84,6 +87,10 @@ pub struct RequestView<AccountId, BlockNumber, Balance> {
 	pub jurors: Vec<AccountId>,
 	/// The answer, once shown.
 	pub output: Option<Output>,
+	/// What each member of the round, and then of the jury, has shown of its measurement. A juror's is under [`Self::jury_challenge`].
+	pub evidence: Vec<(AccountId, Evidence)>,
+	/// Seed of the jury's challenge, once it is drawn.
+	pub jury_challenge: Option<H256>,
 	/// Block of the request.
 	pub requested_at: BlockNumber,
 	/// Block at whose end the present executor was drawn.

@@ -555,7 +555,7 @@ fn run(
 		None => {
 			format.print(&reply, || match &answer {
 				Output::Text { text, .. } => String::from_utf8_lossy(text).into_owned(),
-				Output::Tensors(_) => reply.to_string(),
+				Output::Tensors(_) | Output::Unanswerable(_) => reply.to_string(),
 			});
 			Ok(())
 		}
@@ -584,6 +584,10 @@ fn response(name: &str, id: ModelId, output: &Output) -> Value {
 				"finish_reason": finish,
 				"tokens": tokens.iter().map(|t| t.0).collect::<Vec<_>>(),
 			}),
+		),
+		Output::Unanswerable(code) => (
+			json!([]),
+			json!({ "unanswerable": code, "reason": code.reason() }),
 		),
 	};
 	json!({ "model_name": name, "id": id, "outputs": outputs, "parameters": parameters })

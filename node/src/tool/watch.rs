@@ -21,12 +21,18 @@ pub(crate) fn output(output: &Output) -> Value {
 				.collect();
 			json!({ "outputs": outputs })
 		}
+		Output::Unanswerable(code) => json!({ "unanswerable": code, "reason": code.reason() }),
 	}
 }
 
 /// The task's name as the OpenAI-like world writes it.
 pub(crate) fn task(task: Task) -> Value {
 	serde_json::to_value(task).unwrap_or_default()
+}
+
+/// Whether what stands as output was checked.
+const fn answered(state: RequestState) -> bool {
+	matches!(state, RequestState::Final | RequestState::Unanswerable)
 }
 
 /// A request as the last line of `infer` and `request watch`.
@@ -42,7 +48,7 @@ fn result(request: &Request, seconds: f64, finalized: bool) -> Value {
 		"model": request.model,
 		"status": request.state,
 		// Only what is final is shown as an answer.
-		"output": request.output.as_ref().filter(|_| request.state == RequestState::Final).map(output),
+		"output": request.output.as_ref().filter(|_| answered(request.state)).map(output),
 		"executor": request.executor.as_ref().map(address),
 		"verifiers": request.verifiers.iter().map(address).collect::<Vec<_>>(),
 		"jurors": request.jurors.iter().map(address).collect::<Vec<_>>(),
@@ -102,6 +108,16 @@ fn describe(request: &Request) -> String {
 			csl(request.refunded)
 		),
 		RequestState::Cancelled => format!("cancelled: {} returned", csl(request.refunded)),
+		RequestState::Unanswerable => format!(
+			"unanswerable: {}; {} paid for finding that out, {} returned",
+			request
+				.output
+				.as_ref()
+				.and_then(Output::unanswerable)
+				.map_or("no honest machine can answer it", |code| code.reason()),
+			csl(request.paid),
+			csl(request.refunded)
+		),
 	}
 }
 
@@ -170,7 +186,7 @@ pub(crate) async fn until_settled(
 				let seconds = seconds.unwrap_or_else(|| since.elapsed().as_secs_f64());
 				let value = result(&request, seconds, true);
 				format.print(&value, || match &request.output {
-					Some(answer) if request.state == RequestState::Final => match output(answer) {
+					Some(answer) if answered(request.state) => match output(answer) {
 						Value::String(text) => format!("\n{text}"),
 						other => format!("\n{other}"),
 					},

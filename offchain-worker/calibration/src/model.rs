@@ -199,6 +199,6 @@ impl Model {
 pub(crate) fn tokens(output: &Output) -> Vec<u32> {
 	match output {
 		Output::Text { tokens, .. } => tokens.iter().map(|Compact(t)| *t).collect(),
-		Output::Tensors(_) => Vec::new(),
+		Output::Tensors(_) | Output::Unanswerable(_) => Vec::new(),
 	}
 }

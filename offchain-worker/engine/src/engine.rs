@@ -819,7 +819,9 @@ impl Loaded {
 				.map(|part| Evidence::of_tensors(&tensors, &part.challenge, policy))
 				.collect::<Result<_, _>>()
 				.map_err(|e| EngineError::Output(format!("{e:?}"))),
-			Output::Text { .. } => Err(EngineError::Mismatch("text from a tensor model".into())),
+			Output::Text { .. } | Output::Unanswerable(_) => Err(EngineError::Mismatch(
+				"no tensors from a tensor model".into(),
+			)),
 		}
 	}
 }

@@ -1,8 +1,11 @@
 //! Values as JSON, for people.
 
 use consilience_primitives::{
+	evidence::Evidence,
 	model::{Limits, ModelStatus, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
-	request::{Assurance, FinishReason, Input, Message, Output, Prompt, Role, Sampling},
+	request::{
+		Assurance, FinishReason, Input, Message, Output, Prompt, Role, Sampling, Unanswerable,
+	},
 	tensor::TensorSpec,
 	view::{ModelView, RequestState, RequestView},
 	Bytes, ModelId, RequestId,
@@ -379,6 +382,13 @@ pub enum JsonOutput {
 		/// The graph's outputs in the manifest's order.
 		outputs: Vec<JsonTensor>,
 	},
+	/// The input cannot be answered.
+	Unanswerable {
+		/// Why, as a word.
+		code: Unanswerable,
+		/// Why, as a sentence.
+		reason: String,
+	},
 }
 
 impl From<&Output> for JsonOutput {
@@ -395,6 +405,10 @@ impl From<&Output> for JsonOutput {
 			},
 			Output::Tensors(tensors) => Self::Tensors {
 				outputs: tensors.iter().filter_map(|t| from_tensor(t).ok()).collect(),
+			},
+			Output::Unanswerable(code) => Self::Unanswerable {
+				code: *code,
+				reason: code.reason().into(),
 			},
 		}
 	}
@@ -448,6 +462,10 @@ pub struct JsonRequest {
 	pub seed: Option<H256>,
 	/// Seed of the challenge, once it is drawn.
 	pub challenge: Option<H256>,
+	/// Seed of the jury's challenge, once it is drawn.
+	pub jury_challenge: Option<H256>,
+	/// What each member of the round, and then of the jury, has shown of its measurement.
+	pub evidence: Vec<(AccountId, Evidence)>,
 	/// Block of the request.
 	pub requested_block: BlockNumber,
 	/// Block at whose end the present executor was drawn.
@@ -485,6 +503,8 @@ impl From<RequestView<AccountId, BlockNumber, Balance>> for JsonRequest {
 			output: view.output.as_ref().map(Into::into),
 			seed: view.seed,
 			challenge: view.challenge,
+			jury_challenge: view.jury_challenge,
+			evidence: view.evidence,
 			requested_block: view.requested_at,
 			assigned_block: view.assigned_at,
 			provisional_block: view.provisional_at,

@@ -12,7 +12,7 @@ use consilience_engine::EngineError;
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	model::NumericClass,
-	request::{Input, Output, Prompt},
+	request::{Input, Output, Prompt, Unanswerable},
 	ModelId,
 };
 use polkadot_sdk::sp_core::H256;
@@ -151,6 +151,8 @@ fn spoiled(output: Output) -> Output {
 			}
 			Output::Tensors(tensors)
 		}
+		// It claims that what can be answered cannot, or nothing.
+		Output::Unanswerable(_) => Output::Unanswerable(Unanswerable::NotFinite),
 	}
 }
 

@@ -321,7 +321,7 @@ impl<T: Config> Pallet<T> {
 					.map_err(|_| Error::<T>::MalformedOutput)?
 					.fingerprint,
 			),
-			Output::Text { .. } => None,
+			Output::Text { .. } | Output::Unanswerable(_) => None,
 		};
 		let jurors: Vec<_> = revealed.iter().map(|(_, e)| *e).collect();
 		let finding = judge_dispute(

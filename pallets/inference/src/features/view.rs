@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use consilience_primitives::{
 	crypto::InferenceId,
+	evidence::Evidence,
 	report::{Duties, Duty, DutyKind, Work},
 	view::{RequestState, RequestView},
 	RequestId,
@@ -12,8 +13,8 @@ use polkadot_sdk::frame_system::pallet_prelude::BlockNumberFor;
 
 use crate::{
 	features::round::{Phase, Progress},
-	Assignments, BalanceOf, Config, Inputs, Juries, Keys, Outputs, Pallet, Requests, Rounds,
-	Session,
+	Assignments, BalanceOf, Config, Inputs, Juries, Keys, Outputs, Pallet, Requests, RoundOf,
+	Rounds, Session,
 };
 
 impl<T: Config> Pallet<T> {
@@ -23,6 +24,7 @@ impl<T: Config> Pallet<T> {
 	) -> Option<RequestView<T::AccountId, BlockNumberFor<T>, BalanceOf<T>>> {
 		let request = Requests::<T>::get(id)?;
 		let round = Rounds::<T>::get(id);
+		let jury = Juries::<T>::get(id).and_then(|j| j.round);
 		let executor = request.executor;
 		Some(RequestView {
 			id,
@@ -39,14 +41,15 @@ impl<T: Config> Pallet<T> {
 				.map(|m| m.who.clone())
 				.filter(|who| executor.as_ref() != Some(who))
 				.collect(),
-			jurors: Juries::<T>::get(id)
-				.and_then(|j| j.round)
-				.into_iter()
-				.flat_map(|r| r.members)
-				.map(|m| m.who)
+			jurors: jury
+				.iter()
+				.flat_map(|r| &r.members)
+				.map(|m| m.who.clone())
 				.collect(),
 			executor,
 			output: Outputs::<T>::get(id),
+			evidence: Self::shown(&round).chain(Self::shown(&jury)).collect(),
+			jury_challenge: jury.as_ref().map(|r| r.challenge),
 			requested_at: request.requested_at,
 			assigned_at: request.assigned_at,
 			provisional_at: request.provisional_at,
@@ -55,6 +58,15 @@ impl<T: Config> Pallet<T> {
 			escrow: request.escrow,
 			paid: request.paid,
 			refunded: request.refunded,
+		})
+	}
+
+	/// Evidence that the members of a round have shown.
+	fn shown(round: &Option<RoundOf<T>>) -> impl Iterator<Item = (T::AccountId, Evidence)> + '_ {
+		let members = round.iter().flat_map(|r| &r.members);
+		members.filter_map(|m| match &m.progress {
+			Progress::Revealed(evidence) => Some((m.who.clone(), evidence.clone())),
+			_ => None,
 		})
 	}
 
