@@ -112,7 +112,7 @@ fn committee_passes(honest: u64, dishonest: u64) -> bool {
 	let verifiers: Vec<_> = (0..honest + dishonest)
 		.map(|i| evidence(i < honest, true, false))
 		.collect();
-	compare(&POLICY, &evidence(false, true, false), &verifiers).agrees()
+	compare(&POLICY, Some(&evidence(false, true, false)), &verifiers).agrees()
 }
 
 /// Probability that `k` of `draws` are of `marked` among `total`.

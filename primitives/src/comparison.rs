@@ -44,7 +44,7 @@ pub enum Judgement {
 	Accept,
 	/// Neither: not paid, not slashed.
 	Grey,
-	/// Beyond the fraud bounds of every middle value, or alone with its digest against a majority.
+	/// Beyond the fraud bounds of every middle value, or a verdict that no honest measurement gives.
 	Fraud,
 }
 
@@ -73,7 +73,7 @@ pub enum AnswerJudgement {
 /// Outcome of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comparison {
-	/// The executor's fingerprint.
+	/// The executor's fingerprint; accepted where it was absent.
 	pub executor: Judgement,
 	/// The verifiers' fingerprints, in the order they were given.
 	pub verifiers: Vec<Judgement>,
@@ -93,23 +93,45 @@ impl Comparison {
 				.chain(&self.verifiers)
 				.all(|j| *j == Judgement::Accept)
 	}
+
+	/// The one member whose digest nobody shares, where everybody else shares one and every verdict is "right" (exact class): a
+	/// machine that differs, which is no reason for a jury. The executor is 0, verifiers count from 1.
+	pub fn lone(&self, policy: &VerificationPolicy) -> Option<usize> {
+		if policy.class != NumericClass::Exact
+			|| !self.unanimous
+			|| self.answer != AnswerJudgement::Right
+		{
+			return None;
+		}
+		let mut others = core::iter::once(&self.executor)
+			.chain(&self.verifiers)
+			.enumerate()
+			.filter(|(_, j)| **j != Judgement::Accept);
+		match (others.next(), others.next()) {
+			// Without a majority of two nobody is accepted.
+			(Some((place, _)), None) => Some(place),
+			_ => None,
+		}
+	}
 }
 
-/// Compares what a round's members revealed.
+/// Compares what a round's members revealed. An executor that was absent from its round is measured without: its answer is
+/// what is judged.
 pub fn compare(
 	policy: &VerificationPolicy,
-	executor: &Evidence,
+	executor: Option<&Evidence>,
 	verifiers: &[Evidence],
 ) -> Comparison {
-	let fingerprints: Vec<_> = core::iter::once(executor)
+	let fingerprints: Vec<_> = executor
+		.into_iter()
 		.chain(verifiers)
 		.map(|e| &e.fingerprint)
 		.collect();
 	let mut judged = judge(policy, &fingerprints).into_iter();
 	Comparison {
-		executor: judged
-			.next()
-			.expect("one judgement a fingerprint, the executor's first; qed"),
+		executor: executor
+			.and_then(|_| judged.next())
+			.unwrap_or(Judgement::Accept),
 		verifiers: judged.collect(),
 		answer: judge_answer(policy, verifiers.iter().map(|e| &e.verdict)),
 		unanimous: verifiers.iter().all(|e| e.verdict.within(&policy.accept)),
@@ -211,6 +233,15 @@ pub fn judge_dispute(
 			&& verdict.margin_max.abs_diff(margin) <= MACHINE_MARGIN;
 		contradicts && !rounding
 	};
+	// A verdict that is neither right nor wrong says nothing: whoever gives one is not paid for it.
+	let unclear = |verdict: &Verdict| {
+		output.is_none()
+			&& match answer {
+				AnswerJudgement::Right => !verdict.within(&policy.accept),
+				AnswerJudgement::Wrong => verdict.within(&policy.fraud),
+				AnswerJudgement::Undecided => false,
+			}
+	};
 	let of_round = |evidence: &Evidence, juror: Option<usize>| match &priors {
 		Some(priors) => {
 			let others = priors.iter().enumerate().filter(|(i, _)| juror != Some(*i));
@@ -225,6 +256,18 @@ pub fn judge_dispute(
 		.map_or(Judgement::Accept, |e| of_round(e, executor.1));
 	let blamed =
 		|fraud: bool, judgement: Judgement| if fraud { Judgement::Fraud } else { judgement };
+	let by_verdict = |verdict: &Verdict, judgement: Judgement| {
+		let lies = lies(verdict, judgement);
+		let judgement = mild(policy, judgement);
+		blamed(
+			lies,
+			if unclear(verdict) {
+				judgement.max(Judgement::Grey)
+			} else {
+				judgement
+			},
+		)
+	};
 	let another_machine = policy.class == NumericClass::Exact
 		&& by_executor == Judgement::Grey
 		&& margin <= MACHINE_MARGIN;
@@ -232,20 +275,29 @@ pub fn judge_dispute(
 		answer,
 		executor: blamed(
 			answer == AnswerJudgement::Wrong && !another_machine,
-			by_executor,
+			mild(policy, by_executor),
 		),
 		verifiers: verifiers
 			.iter()
 			.map(|v| {
 				let judgement = of_round(v.evidence, v.juror);
-				blamed(lies(&v.evidence.verdict, judgement), judgement)
+				by_verdict(&v.evidence.verdict, judgement)
 			})
 			.collect(),
 		jurors: jurors
 			.iter()
 			.zip(&by_juror)
-			.map(|(e, j)| blamed(lies(&e.verdict, *j), *j))
+			.map(|(e, j)| by_verdict(&e.verdict, *j))
 			.collect(),
+	}
+}
+
+/// What a fingerprint alone can cost. In the exact class it is never stake: a graph that differs by machine, made so on purpose,
+/// would cost whoever is alone with its bits what a lie costs. Verdicts and answers are what is slashed for.
+fn mild(policy: &VerificationPolicy, judgement: Judgement) -> Judgement {
+	match policy.class {
+		NumericClass::Exact => judgement.min(Judgement::Grey),
+		NumericClass::Tolerant => judgement,
 	}
 }
 
@@ -265,7 +317,7 @@ pub fn judge(policy: &VerificationPolicy, fingerprints: &[&Fingerprint]) -> Vec<
 }
 
 /// Exact class. Who shares the digest of a strict majority is accepted. A digest that several others share is a machine
-/// that computes other bits: grey. A digest that nobody shares, against a majority of at least two, is fraud.
+/// that computes other bits: grey. A digest that nobody shares, against a majority of at least two, is fraud; but see [`mild`].
 fn judge_digests(fingerprints: &[&Fingerprint]) -> Vec<Judgement> {
 	let mut count = BTreeMap::<&Fingerprint, usize>::new();
 	for f in fingerprints {
@@ -560,7 +612,11 @@ mod tests {
 	fn one_verifier_against_the_answer_is_not_outvoted() {
 		let honest = evidence(digest(1), None, 0);
 		let doubts = evidence(digest(1), None, 500);
-		let all = compare(&exact(), &honest, &[honest.clone(), honest.clone(), doubts]);
+		let all = compare(
+			&exact(),
+			Some(&honest),
+			&[honest.clone(), honest.clone(), doubts],
+		);
 		assert_eq!(all.answer, AnswerJudgement::Right);
 		assert!(!all.agrees());
 	}
@@ -590,7 +646,8 @@ mod tests {
 		let found = dispute(&exact(), &[honest, invented, slander], &jury);
 		assert_eq!(found.answer, AnswerJudgement::Right);
 		assert_eq!(found.executor, Accept);
-		assert_eq!(found.verifiers, [Fraud, Fraud]);
+		// Bits that nobody shares are not paid; a verdict that is a lie is slashed.
+		assert_eq!(found.verifiers, [Grey, Fraud]);
 		assert!(found.jurors.iter().all(|j| *j == Accept));
 	}
 
@@ -639,8 +696,8 @@ mod tests {
 		let mut jury = [(); 7].map(|_| evidence(digest(9), Some(digest(1)), 0));
 		jury[6].fingerprint = digest(77);
 		let found = dispute(&exact(), &committee, &jury);
-		assert_eq!(found.jurors[6], Fraud);
-		assert_eq!(found.verifiers, [Accept, Fraud]);
+		assert_eq!(found.jurors[6], Grey);
+		assert_eq!(found.verifiers, [Accept, Grey]);
 	}
 
 	#[test]
@@ -657,6 +714,65 @@ mod tests {
 			(AnswerJudgement::Wrong, Fraud)
 		);
 		assert!(wrong.jurors.iter().all(|j| *j == Accept));
+	}
+
+	#[test]
+	fn a_verdict_that_is_neither_right_nor_wrong_is_not_paid() {
+		let jury = [(); 5].map(|_| tolerant(0));
+		let jurors: Vec<_> = jury.iter().collect();
+		let of = |margin| {
+			let (own, other) = (tolerant(0), tolerant(margin));
+			let disputed = Disputed {
+				evidence: &other,
+				juror: None,
+			};
+			judge_dispute(&policy(), &jurors, (Some(&own), None), &[disputed], None, 3).verifiers[0]
+		};
+		assert_eq!(
+			[of(10), of(11), of(100), of(101)],
+			[Accept, Grey, Grey, Fraud]
+		);
+	}
+
+	fn tolerant(margin: u32) -> Evidence {
+		evidence(values(&[0]), Some(values(&[0])), margin)
+	}
+
+	#[test]
+	fn one_machine_that_differs_is_named_and_calls_no_jury() {
+		let of = |digests: [u8; 3], margin| {
+			let [executor, a, b] = digests.map(|d| evidence(digest(d), None, 0));
+			let b = Evidence {
+				verdict: Verdict {
+					margin_max: margin,
+					..Default::default()
+				},
+				..b
+			};
+			compare(&exact(), Some(&executor), &[a, b]).lone(&exact())
+		};
+		assert_eq!(of([1, 1, 2], 0), Some(2));
+		assert_eq!(of([2, 1, 1], 0), Some(0));
+		assert_eq!(of([1, 1, 1], 0), None);
+		assert_eq!(of([1, 2, 3], 0), None, "nobody shares one");
+		assert_eq!(
+			of([1, 1, 2], 7),
+			None,
+			"a verdict against the answer is for a jury"
+		);
+		let two = compare(
+			&exact(),
+			Some(&evidence(digest(1), None, 0)),
+			&[evidence(digest(2), None, 0)],
+		);
+		assert_eq!(two.lone(&exact()), None);
+	}
+
+	#[test]
+	fn an_executor_that_is_silent_is_judged_all_the_same() {
+		let verdicts = |m: [u32; 2]| m.map(|m| evidence(digest(1), None, m));
+		assert!(compare(&exact(), None, &verdicts([0, 0])).agrees());
+		assert!(!compare(&exact(), None, &verdicts([0, 90_000])).agrees());
 	}
 
 	#[test]

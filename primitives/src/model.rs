@@ -161,6 +161,14 @@ impl TimeLimit {
 	}
 }
 
+impl TimeLimit {
+	/// Work of so many output units in thousandths of a block of one machine: what capacity is counted in. At least one.
+	pub fn work(&self, output_units: u32) -> u32 {
+		let work = u64::from(output_units) * 1_000 / u64::from(self.output_units_per_block.max(1));
+		u32::try_from(work).unwrap_or(u32::MAX).max(1)
+	}
+}
+
 /// The largest distances that a judgement allows.
 #[derive(
 	Clone,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Most statements of one report.
-pub const MAX_STATEMENTS: u32 = 32;
+pub const MAX_STATEMENTS: u32 = 128;
 
 /// One thing that a validator has to say.
 #[derive(
@@ -34,7 +34,7 @@ pub enum Statement {
 		/// The model.
 		model: ModelId,
 	},
-	/// The executor's answer (text generation).
+	/// The executor's answer: text, or that the input cannot be answered, whatever the task.
 	Answer {
 		/// The request.
 		#[codec(compact)]
@@ -110,13 +110,15 @@ impl<BlockNumber: Encode> Report<BlockNumber> {
 pub enum DutyKind {
 	/// As executor: run the model, then [`Statement::Answer`].
 	Answer,
-	/// As executor: run the model, then [`Statement::CommitOutput`].
+	/// As executor: run the model, then [`Statement::CommitOutput`], or [`Statement::Answer`] where there is none.
 	CommitOutput,
 	/// As member of the round: measure, then [`Statement::Commit`].
 	Commit,
 	/// As member of the round: [`Statement::Reveal`] what was committed, the executor of a committed output also
 	/// [`Statement::RevealOutput`].
 	Reveal,
+	/// As executor that its round has left out, or that has shown its evidence: only [`Statement::RevealOutput`].
+	RevealOutput,
 }
 
 /// Something that is due.

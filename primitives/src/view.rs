@@ -48,6 +48,8 @@ pub enum RequestState {
 	Cancelled,
 	/// Checked: no honest machine can answer this input. Those who found that out are paid for it; the rest is returned.
 	Unanswerable,
+	/// An answer that was final was found false later. What the requester had paid is returned as far as the jury fund goes.
+	Overturned,
 }
 
 impl RequestState {
@@ -55,7 +57,12 @@ impl RequestState {
 	pub const fn is_settled(self) -> bool {
 		matches!(
 			self,
-			Self::Final | Self::Rejected | Self::Expired | Self::Cancelled | Self::Unanswerable
+			Self::Final
+				| Self::Rejected
+				| Self::Expired
+				| Self::Cancelled
+				| Self::Unanswerable
+				| Self::Overturned
 		)
 	}
 }
@@ -151,4 +158,8 @@ pub enum QuoteError {
 	BadAssurance,
 	/// The price does not fit the balance type.
 	Overflow,
+	/// More verifiers than validators that serve the model beside an executor.
+	TooFewServe,
+	/// Those who serve the model have more to do already than they can do in time.
+	NoCapacity,
 }

@@ -102,7 +102,7 @@ impl Case<'_> {
 	fn decide(&self) -> (bool, bool, bool) {
 		let c = self.challenge;
 		let verifiers = self.verifiers.map(|v| v[c].clone());
-		let comparison = compare(self.policy, &self.executor[c], &verifiers);
+		let comparison = compare(self.policy, Some(&self.executor[c]), &verifiers);
 		// The jury measures under a challenge of its own.
 		let next = (c + 1) % self.executor.len();
 		let jurors: Vec<Evidence> = self

@@ -90,7 +90,7 @@ fn imported(name: &str) -> (Engine, Manifest, Output, tempfile::TempDir) {
 	}
 	let compared = consilience_primitives::comparison::compare(
 		policy,
-		reference,
+		Some(reference),
 		&[evidence, reference.clone()],
 	);
 	assert!(compared.agrees(), "{name}: {compared:?}");
