@@ -45,8 +45,8 @@ use crate::{
 		offence::{OffenceKind, FREE_STRIKES},
 		report::Outcome,
 	},
-	Assignments, BalanceOf, Call, Callbacks, Config, Deadlines, Juries, Keys, OffenceRange,
-	Outputs, Pallet, Parameters, PendingDraw, PendingDraws, Requests, Role, Rounds, Session,
+	Assignment, Assignments, BalanceOf, Call, Callbacks, Config, Deadlines, Draws, Indices, Juries,
+	Keys, Loads, OffenceRange, Outputs, Pallet, Parameters, Requests, Role, Rounds, Session,
 	Strikes, WeightInfo, MAX_EXCLUDED,
 };
 
@@ -84,7 +84,7 @@ fn spec() -> ModelSpec {
 		},
 		time: TimeLimit {
 			base_blocks: 10,
-			output_units_per_block: 1_000,
+			output_units_per_block: 4_096,
 		},
 		policy: VerificationPolicy {
 			class: NumericClass::Tolerant,
@@ -125,12 +125,13 @@ fn register<T: Config>(model: ModelId) -> Result<(), BenchmarkError> {
 	Ok(())
 }
 
-/// Validators of the session with duties and juries to their last place but one; the model on chain, served by as many of them
-/// as can and active; all places of the queues taken but the one that a benchmark needs.
+/// A full session, in which everybody has something to do; the model on chain, served by as many validators as can and active; all
+/// places of the queues taken but the one that a benchmark needs.
 fn world<T: Config>() -> Result<(), BenchmarkError> {
 	let now: BlockNumberFor<T> = 10u32.into();
 	frame_system::Pallet::<T>::set_block_number(now);
 	rich::<T>(&T::Treasury::get())?;
+	rich::<T>(&T::JuryFund::get())?;
 	register::<T>(MODEL)?;
 	let serving = serving::<T>();
 	// Those who serve stand behind those who do not: they are looked for from the front.
@@ -140,32 +141,26 @@ fn world<T: Config>() -> Result<(), BenchmarkError> {
 			(account("idle", i, 0), key.into())
 		})
 		.collect();
-	let duties = vec![Role::Verifier; T::MaxLoad::get().saturating_sub(1) as usize];
-	let juries = vec![Role::Juror; T::MaxJuries::get().saturating_sub(1) as usize];
-	let busy: Vec<_> = (OTHERS..).zip([duties, juries].concat()).collect();
+	for (who, _) in Keys::<T>::get() {
+		Indices::<T>::remove(who);
+	}
 	for i in 0..serving {
 		let validator: T::AccountId = account("validator", i, 0);
 		rich::<T>(&validator)?;
 		pallet_model_registry::Pallet::<T>::serve(&validator, MODEL, &evidence())?;
-		Assignments::<T>::mutate(&validator, |list| {
-			*list = busy
-				.clone()
-				.try_into()
-				.expect("fewer than there is room for; qed");
-		});
+		let duty = Assignment {
+			role: Role::Verifier,
+			work: 1,
+		};
+		Assignments::<T>::insert(&validator, OTHERS, duty);
 		keys.push((validator, InferenceId::generate_pair(None)));
 	}
+	for (index, (who, _)) in (0..).zip(&keys) {
+		Indices::<T>::insert(who, index);
+	}
+	Loads::<T>::put(WeakBoundedVec::force_from(vec![1; keys.len()], None));
 	Keys::<T>::put(WeakBoundedVec::force_from(keys, None));
 	let others = 1..T::MaxOpen::get();
-	PendingDraws::<T>::mutate(|list| {
-		for i in others.clone() {
-			let waits = list.try_push(PendingDraw {
-				request: OTHERS + RequestId::from(i),
-				since: now,
-			});
-			waits.expect("fewer than there is room for; qed");
-		}
-	});
 	Callbacks::<T>::mutate(|list| {
 		for i in others {
 			let waits = list.try_push(OTHERS + RequestId::from(i));
@@ -180,28 +175,12 @@ fn serving<T: Config>() -> u32 {
 	T::MaxServing::get().min(T::MaxValidators::get())
 }
 
-/// Has the search for a deadline in so many blocks go through as many full ones as there can be.
+/// Has the search for a deadline in so many blocks pass a full one.
 fn crowd<T: Config>(blocks: BlockNumberFor<T>) {
 	let wanted = frame_system::Pallet::<T>::block_number().saturating_add(blocks);
-	for i in 0..T::MaxOpen::get() / T::MaxPerBlock::get() {
-		let at = wanted.saturating_add(One::one()).saturating_add(i.into());
-		Deadlines::<T>::mutate(at, |list| while list.try_push(OTHERS).is_ok() {});
-	}
-}
-
-/// Puts a request's own deadline far away: one that lies in the blocks that are to be full would leave a place in them.
-fn aside<T: Config>(id: RequestId) {
-	let far: BlockNumberFor<T> = 1_000_000u32.into();
-	let last = Requests::<T>::mutate(id, |open| {
-		open.as_mut()
-			.map(|r| core::mem::replace(&mut r.deadline, far))
+	Deadlines::<T>::mutate(wanted.saturating_add(One::one()), |list| {
+		while list.try_push(OTHERS).is_ok() {}
 	});
-	if let Some(last) = last {
-		Deadlines::<T>::mutate(last, |list| list.retain(|other| *other != id));
-		Deadlines::<T>::mutate(far, |list| {
-			list.try_push(id).expect("nothing else is due then; qed")
-		});
-	}
 }
 
 /// Blocks that the model has for its longest answer.
@@ -274,9 +253,7 @@ fn tensors(bytes: u32) -> Output {
 }
 
 fn fee_limit<T: Config>() -> BalanceOf<T> {
-	T::MinEscrow::get()
-		.max(T::Currency::minimum_balance())
-		.saturating_mul(200u32.into())
+	T::Currency::minimum_balance().saturating_mul(100_000u32.into())
 }
 
 fn requester<T: Config>() -> Result<T::AccountId, BenchmarkError> {
@@ -309,9 +286,20 @@ fn requested<T: Config>(verifiers: u8) -> Result<RequestId, BenchmarkError> {
 
 /// What the end of a block with randomness does for the request.
 fn draw<T: Config>(id: RequestId) {
+	let roster = Pallet::<T>::roster();
+	assert!(draw_with::<T>(id, &roster));
+}
+
+fn draw_with<T: Config>(
+	id: RequestId,
+	roster: &crate::features::load::Roster<T::AccountId>,
+) -> bool {
 	let now = frame_system::Pallet::<T>::block_number();
-	assert!(Pallet::<T>::draw(now, id, H256::repeat_byte(9)));
-	PendingDraws::<T>::mutate(|list| list.retain(|e| e.request != id));
+	let Some(mut request) = Requests::<T>::get(id) else {
+		return false;
+	};
+	request.draw = None;
+	Pallet::<T>::draw(now, id, &mut request, H256::repeat_byte(9), roster)
 }
 
 fn executor<T: Config>(id: RequestId) -> Result<T::AccountId, BenchmarkError> {
@@ -448,19 +436,11 @@ fn judged_by<T: Config>(
 ) -> Result<(RequestId, H256, Vec<(T::AccountId, Evidence)>), BenchmarkError> {
 	let id = disputed::<T>()?;
 	let (_, committee) = members::<T>(id)?;
-	// The others have no place left for a jury.
-	let mut free = 0;
-	for i in 0..serving::<T>() {
-		let validator: T::AccountId = account("validator", i, 0);
-		if committee.contains(&validator) || free == jurors {
-			Assignments::<T>::mutate(&validator, |list| {
-				let added = list.try_push((OTHERS + 1, Role::Juror));
-				added.expect("the committee's duties are over; qed");
-			});
-		} else {
-			free += 1;
-		}
-	}
+	// So many of the others go on serving.
+	pallet_model_registry::Serving::<T>::mutate(MODEL, |list| {
+		list.retain(|(who, _)| !committee.contains(who));
+		list.truncate(jurors as usize);
+	});
 	draw::<T>(id);
 	let round = Juries::<T>::get(id)
 		.and_then(|j| j.round)
@@ -686,7 +666,6 @@ mod benchmarks {
 		let (last, evidence) = members.pop().ok_or("nobody is left")?;
 		commit_all::<T>(id, &challenge, &members)?;
 		let commitment = evidence.commitment(id, &challenge, &last, &SALT);
-		aside::<T>(id);
 		crowd::<T>(T::RevealBlocks::get());
 		#[block]
 		{
@@ -785,8 +764,8 @@ mod benchmarks {
 		{
 			due = Pallet::<T>::process_deadlines(now);
 		}
-		assert_eq!(due, (1, 0));
-		assert_eq!(state::<T>(id), Some(RequestState::Requested));
+		assert_eq!((due.0, due.1), (1, 0));
+		assert_eq!(state::<T>(id), Some(RequestState::Provisional));
 		assert_eq!(
 			OffenceRange::<T>::get().1,
 			u64::from(most_verifiers::<T>()) + 1
@@ -799,6 +778,11 @@ mod benchmarks {
 	fn late_jury() -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let (id, _) = jury_revealed::<T>(most_jurors::<T>(), 1)?;
+		Juries::<T>::mutate(id, |jury| {
+			if let Some(round) = jury.as_mut().and_then(|j| j.round.as_mut()) {
+				round.extended = true;
+			}
+		});
 		let open = Requests::<T>::get(id).ok_or("no request")?;
 		let now = open.deadline.saturating_add(One::one());
 		frame_system::Pallet::<T>::set_block_number(now);
@@ -807,7 +791,7 @@ mod benchmarks {
 		{
 			due = Pallet::<T>::process_deadlines(now);
 		}
-		assert_eq!(due, (0, 1));
+		assert_eq!((due.0, due.1), (0, 1));
 		assert_eq!(state::<T>(id), Some(RequestState::Rejected));
 		Ok(())
 	}
@@ -834,11 +818,11 @@ mod benchmarks {
 	fn draw_executor() -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let id = requested::<T>(most_verifiers::<T>())?;
-		let now = frame_system::Pallet::<T>::block_number();
+		let roster = Pallet::<T>::roster();
 		crowd::<T>(answer_blocks::<T>());
 		#[block]
 		{
-			Pallet::<T>::draw(now, id, H256::repeat_byte(9));
+			draw_with::<T>(id, &roster);
 		}
 		assert_eq!(state::<T>(id), Some(RequestState::Assigned));
 		Ok(())
@@ -848,12 +832,11 @@ mod benchmarks {
 	fn draw_verifiers() -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let id = answered::<T>(most_verifiers::<T>())?;
-		let now = frame_system::Pallet::<T>::block_number();
-		aside::<T>(id);
+		let roster = Pallet::<T>::roster();
 		crowd::<T>(answer_blocks::<T>());
 		#[block]
 		{
-			Pallet::<T>::draw(now, id, H256::repeat_byte(9));
+			draw_with::<T>(id, &roster);
 		}
 		assert!(Rounds::<T>::contains_key(id));
 		Ok(())
@@ -863,11 +846,11 @@ mod benchmarks {
 	fn draw_jury() -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let id = disputed::<T>()?;
-		let now = frame_system::Pallet::<T>::block_number();
+		let roster = Pallet::<T>::roster();
 		crowd::<T>(answer_blocks::<T>().saturating_mul(2u32.into()));
 		#[block]
 		{
-			Pallet::<T>::draw(now, id, H256::repeat_byte(9));
+			draw_with::<T>(id, &roster);
 		}
 		let round = Juries::<T>::get(id).and_then(|j| j.round);
 		let jurors = round.map(|r| r.members.len() as u32);
@@ -879,15 +862,16 @@ mod benchmarks {
 	fn appeal() -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let id = answered::<T>(1)?;
-		PendingDraws::<T>::mutate(|list| list.retain(|e| e.request != id));
 		Requests::<T>::mutate(id, |open| {
 			if let Some(r) = open {
+				r.draw = None;
 				r.appealable_until = Some(r.deadline);
 			}
 		});
 		let who: T::AccountId = account("validator", serving::<T>() - 1, 0);
-		T::Currency::increase_balance(&who, T::AppealBond::get(), Precision::Exact)?;
-		aside::<T>(id);
+		let request = Requests::<T>::get(id).ok_or("no request")?;
+		let bond = Pallet::<T>::appeal_bond(&request);
+		T::Currency::increase_balance(&who, bond, Precision::Exact)?;
 		crowd::<T>(T::DrawPatience::get());
 		#[extrinsic_call]
 		_(RawOrigin::Signed(who), id);
@@ -961,6 +945,8 @@ mod benchmarks {
 	fn hooks() -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let now = frame_system::Pallet::<T>::block_number();
+		// What is passed over: a request that was settled.
+		Draws::<T>::mutate(now, |list| while list.try_push(OTHERS).is_ok() {});
 		let idle = <T as Config>::WeightInfo::hooks();
 		#[block]
 		{

@@ -59,7 +59,7 @@ use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
 	evidence::Evidence,
 	report::Report,
-	request::{Assurance, Input, Output},
+	request::{Assurance, Input, Output, Unanswerable},
 	tensor::{MAX_TENSORS, MAX_TENSOR_BYTES},
 	view::RequestView,
 	ModelId, RequestId,
@@ -113,14 +113,18 @@ pub mod pallet {
 		/// has no VRF output.
 		type Randomness: Randomness<Option<Self::Hash>, BlockNumberFor<Self>>;
 
-		/// Receives the treasury's share, and pays juries of what slashes brought it.
+		/// Receives the treasury's share of prices.
 		type Treasury: Get<Self::AccountId>;
+
+		/// Receives premiums and slashes, and pays measurements that no requester pays: of juries that found a lie, and audits. It must
+		/// hold its existential deposit from the beginning.
+		type JuryFund: Get<Self::AccountId>;
 
 		/// May change [`Parameters`].
 		type AdminOrigin: EnsureOrigin<Self::RuntimeOrigin>;
 
 		/// [`Parameters`] until governance changes them.
-		type DefaultParameters: Get<ProtocolParameters>;
+		type DefaultParameters: Get<ParametersOf<Self>>;
 
 		/// The session's validators, as staking knows them.
 		type ValidatorSet: ValidatorSetWithIdentification<Self::AccountId>;
@@ -139,18 +143,18 @@ pub mod pallet {
 		#[pallet::constant]
 		type MaxValidators: Get<u32>;
 
-		/// Most open requests that one validator has duties in, juries not counted. It is executor in at most so many of them that an
-		/// equal share is left for the verifiers of each.
+		/// Work that one validator takes at a time as executor, in thousandths of a block of one machine
+		/// ([`consilience_primitives::model::TimeLimit::work`]).
 		#[pallet::constant]
 		type MaxLoad: Get<u32>;
 
-		/// Most juries that one validator sits in at a time.
+		/// Most juries and audits that sit at a time.
 		#[pallet::constant]
 		type MaxJuries: Get<u32>;
 
-		/// [`Config::MaxLoad`] and [`Config::MaxJuries`] together.
+		/// In one of how many answers a third of the slots may own all blocks that draw its verifiers ([`features::draw`]).
 		#[pallet::constant]
-		type MaxAssignments: Get<u32>;
+		type DrawOdds: Get<u32>;
 
 		/// Most members of a jury.
 		#[pallet::constant]
@@ -164,13 +168,17 @@ pub mod pallet {
 		#[pallet::constant]
 		type MinJury: Get<u32>;
 
-		/// What an appeal puts at stake.
+		/// The least that an appeal puts at stake.
 		#[pallet::constant]
 		type AppealBond: Get<BalanceOf<Self>>;
 
 		/// Blocks in which an answer that was not drawn for a check can be appealed against.
 		#[pallet::constant]
 		type AppealBlocks: Get<BlockNumberFor<Self>>;
+
+		/// Blocks from a settlement to the draw that decides whether it is measured again.
+		#[pallet::constant]
+		type AuditDelay: Get<BlockNumberFor<Self>>;
 
 		/// Least that is held for an open request, however cheap the model.
 		#[pallet::constant]
@@ -188,15 +196,20 @@ pub mod pallet {
 		#[pallet::constant]
 		type MaxOpenPerAccount: Get<u32>;
 
-		/// Most requests whose deadline falls on one block, most draws in one, and most settled requests forgotten in one.
+		/// Most requests that are looked at in one block, and most settled requests forgotten in one.
 		#[pallet::constant]
 		type MaxPerBlock: Get<u32>;
+
+		/// Most draws in one block.
+		#[pallet::constant]
+		type MaxDraws: Get<u32>;
 
 		/// Blocks that a request may wait for a draw beyond the model's own time limit.
 		#[pallet::constant]
 		type DrawPatience: Get<BlockNumberFor<Self>>;
 
-		/// Blocks that members have to reveal.
+		/// Blocks that members have to reveal, and that they are given once more. At least 12 each: a third of the authors may keep a
+		/// reveal out of theirs.
 		#[pallet::constant]
 		type RevealBlocks: Get<BlockNumberFor<Self>>;
 
@@ -255,7 +268,7 @@ pub mod pallet {
 	/// What governance decides.
 	#[pallet::storage]
 	pub type Parameters<T: Config> =
-		StorageValue<_, ProtocolParameters, ValueQuery, T::DefaultParameters>;
+		StorageValue<_, ParametersOf<T>, ValueQuery, T::DefaultParameters>;
 
 	/// Absences of validators that are not forgotten yet. Accounts of validators cost a stake: a fast hasher will do.
 	#[pallet::storage]
@@ -270,12 +283,25 @@ pub mod pallet {
 	#[pallet::storage]
 	pub type OffenceRange<T> = StorageValue<_, (u64, u64), ValueQuery>;
 
-	/// Requests that wait for a draw, the oldest first.
+	/// Requests to draw for at the end of a block. What is not [`Request::draw`]n for in it any more is passed over.
 	#[pallet::storage]
-	pub type PendingDraws<T: Config> =
-		StorageValue<_, BoundedVec<PendingDraw<BlockNumberFor<T>>, T::MaxOpen>, ValueQuery>;
+	pub type Draws<T: Config> = StorageMap<
+		_,
+		Twox64Concat,
+		BlockNumberFor<T>,
+		BoundedVec<RequestId, T::MaxDraws>,
+		ValueQuery,
+	>;
 
-	/// Requests to look at in a block: each open request once.
+	/// Randomness of the last blocks that had some, the oldest first.
+	#[pallet::storage]
+	pub type Beacon<T: Config> = StorageValue<
+		_,
+		BoundedVec<(BlockNumberFor<T>, T::Hash), ConstU32<MAX_DRAW_BLOCKS>>,
+		ValueQuery,
+	>;
+
+	/// Requests to look at in a block. What has another [`Request::deadline`] by then is passed over.
 	#[pallet::storage]
 	pub type Deadlines<T: Config> = StorageMap<
 		_,
@@ -303,22 +329,43 @@ pub mod pallet {
 
 	/// Number of open requests of an account. Anybody can be a requester: a cryptographic hasher.
 	#[pallet::storage]
-	pub type OpenOf<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, u32, ValueQuery>;
+	pub type OpenOf<T: Config> =
+		StorageMap<_, Blake2_128Concat, T::AccountId, OpenOfAccount, ValueQuery>;
 
-	/// Open requests in which a validator has duties.
+	/// Requests in which a validator has duties: as many at most as are open or looked at again.
 	#[pallet::storage]
-	pub type Assignments<T: Config> = StorageMap<
-		_,
-		Twox64Concat,
-		T::AccountId,
-		BoundedVec<(RequestId, Role), T::MaxAssignments>,
-		ValueQuery,
-	>;
+	pub type Assignments<T: Config> =
+		StorageDoubleMap<_, Twox64Concat, T::AccountId, Twox64Concat, RequestId, Assignment>;
+
+	/// Work that each of the session's validators was drawn for, in the session's order, in thousandths of a block.
+	#[pallet::storage]
+	pub type Loads<T: Config> = StorageValue<_, WeakBoundedVec<u32, T::MaxValidators>, ValueQuery>;
+
+	/// Work that is promised to open requests and not yet given to anybody, in thousandths of a block.
+	#[pallet::storage]
+	pub type Reserved<T> = StorageValue<_, u64, ValueQuery>;
+
+	/// Juries and audits that sit.
+	#[pallet::storage]
+	pub type Sitting<T> = StorageValue<_, u32, ValueQuery>;
+
+	/// Whose evidence was due of late, and who has shown some ([`features::finality`]).
+	#[pallet::storage]
+	pub type Reveals<T: Config> = StorageValue<_, features::finality::Spans<T>, ValueQuery>;
+
+	/// Validators whose machine differed in a model, and may not serve it for a while.
+	#[pallet::storage]
+	pub type Barred<T: Config> =
+		StorageDoubleMap<_, Twox64Concat, T::AccountId, Twox64Concat, ModelId, Bar>;
 
 	/// The session's validators with their `infr` keys, in the session's order.
 	#[pallet::storage]
 	pub type Keys<T: Config> =
 		StorageValue<_, WeakBoundedVec<(T::AccountId, InferenceId), T::MaxValidators>, ValueQuery>;
+
+	/// Places of the session's validators in [`Keys`].
+	#[pallet::storage]
+	pub type Indices<T: Config> = StorageMap<_, Twox64Concat, T::AccountId, u32>;
 
 	/// Counts changes of [`Keys`].
 	#[pallet::storage]
@@ -384,12 +431,17 @@ pub mod pallet {
 			request: RequestId,
 			executor: T::AccountId,
 		},
-		/// The executor was late, or did not do its part of the round; another is drawn.
+		/// The executor did not answer in time; another is drawn.
 		ExecutorReplaced {
 			request: RequestId,
 			executor: T::AccountId,
 		},
-		/// A verifier was late; another is drawn.
+		/// The executor was absent from its own round. Its answer is judged all the same.
+		ExecutorSilent {
+			request: RequestId,
+			executor: T::AccountId,
+		},
+		/// A verifier was late, or was alone with its bits; another is drawn.
 		VerifierReplaced {
 			request: RequestId,
 			verifier: T::AccountId,
@@ -404,13 +456,13 @@ pub mod pallet {
 			request: RequestId,
 			appealable_until: BlockNumberFor<T>,
 		},
-		/// Somebody appealed against an answer that was not checked.
+		/// Somebody appealed against an answer.
 		Appealed {
 			request: RequestId,
 			who: T::AccountId,
 			bond: BalanceOf<T>,
 		},
-		/// The answer is right: the bond is divided among the jury.
+		/// The answer is right: the jury is paid out of the bond, and the rest burned.
 		AppealLost {
 			request: RequestId,
 			who: T::AccountId,
@@ -425,10 +477,24 @@ pub mod pallet {
 			challenge: H256,
 			deadline: BlockNumberFor<T>,
 		},
-		/// A juror was paid out of slashes or a lost bond.
-		JurorRewarded {
+		/// Chance has others measure a settled answer again.
+		AuditDrawn {
 			request: RequestId,
-			juror: T::AccountId,
+			auditors: Vec<T::AccountId>,
+			challenge: H256,
+			deadline: BlockNumberFor<T>,
+		},
+		/// A settled answer was looked at again and stays.
+		AnswerStands { request: RequestId },
+		/// A settled answer was false. Its requester has back what the jury fund could give.
+		AnswerOverturned {
+			request: RequestId,
+			compensated: BalanceOf<T>,
+		},
+		/// Somebody was paid out of the jury fund or a lost bond.
+		MeasurementPaid {
+			request: RequestId,
+			who: T::AccountId,
 			amount: BalanceOf<T>,
 		},
 		/// A validator is reported to staking.
@@ -439,7 +505,7 @@ pub mod pallet {
 			fraction: Perbill,
 		},
 		/// Governance changed the parameters.
-		ParametersChanged { parameters: ProtocolParameters },
+		ParametersChanged { parameters: ParametersOf<T> },
 		/// The answer is final, and those named are paid: the round agreed, a jury found it right, or nobody appealed.
 		RequestFinal {
 			request: RequestId,
@@ -449,7 +515,17 @@ pub mod pallet {
 			paid: BalanceOf<T>,
 			refunded: BalanceOf<T>,
 		},
-		/// A member was paid its share, or the treasury its.
+		/// No honest machine can answer the input, and those named are paid for finding that out.
+		RequestUnanswerable {
+			request: RequestId,
+			code: Unanswerable,
+			executor: T::AccountId,
+			verifiers: Vec<T::AccountId>,
+			jurors: Vec<T::AccountId>,
+			paid: BalanceOf<T>,
+			refunded: BalanceOf<T>,
+		},
+		/// A member was paid out of the escrow, or the treasury or the jury fund.
 		Paid {
 			request: RequestId,
 			who: T::AccountId,
@@ -523,6 +599,11 @@ pub mod pallet {
 		FeeLimitTooLow,
 		/// A price does not fit the balance type.
 		PriceOverflow,
+		/// More verifiers than validators that serve the model beside an executor: ask for fewer.
+		TooFewServe,
+		/// Those who serve the model have more to do already than they can do in time, or the account has half of it: try again
+		/// later, or ask for a shorter answer.
+		NoCapacity,
 		/// The network has as many open requests as it takes: try again later.
 		TooManyOpen,
 		/// The account has as many open requests as it may: wait for one to be settled.
@@ -541,28 +622,20 @@ pub mod pallet {
 		CommitmentMismatch,
 		/// The evidence is of another kind than the model's numeric class, or with or without that of the disputed round wrongly.
 		WrongEvidence,
-		/// The answer is being checked, was checked, or became final: only one that was not drawn for a check can be appealed
-		/// against, and only for a while.
+		/// There is no answer, it is being measured, or a jury has measured it already.
 		NotAppealable,
-		/// Only the requester and validators may appeal.
-		MayNotAppeal,
 		/// Too few validators serve the model for a jury.
 		JuryTooSmall,
-		/// The shares add up to more than the price.
+		/// A share is more than the whole, or absence costs more than withholding, or withholding more than a false answer.
 		BadParameters,
 	}
 
 	#[pallet::hooks]
 	impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
 		fn on_initialize(now: BlockNumberFor<T>) -> Weight {
-			let (late, late_juries) = Self::process_deadlines(now);
+			let (late, late_juries, passed) = Self::process_deadlines(now);
 			let pruned = Self::prune(now);
 			let offences = Self::process_offences();
-			let draws = PendingDraws::<T>::decode_len().unwrap_or_default() as u32;
-			let draws = draws.min(T::MaxPerBlock::get());
-			let draw = <T as Config>::WeightInfo::draw_executor()
-				.max(<T as Config>::WeightInfo::draw_verifiers())
-				.max(<T as Config>::WeightInfo::draw_jury());
 			// It reads the output that it was about.
 			let late_jury = <T as Config>::WeightInfo::late_jury().saturating_add(
 				<T as Config>::WeightInfo::read_output(MAX_TENSORS * MAX_TENSOR_BYTES),
@@ -577,7 +650,8 @@ pub mod pallet {
 				.saturating_add(<T as Config>::WeightInfo::late().saturating_mul(late.into()))
 				.saturating_add(late_jury.saturating_mul(late_juries.into()))
 				.saturating_add(<T as Config>::WeightInfo::prune().saturating_mul(pruned.into()))
-				.saturating_add(draw.saturating_mul(draws.into()))
+				.saturating_add(T::DbWeight::get().reads(passed.into()))
+				.saturating_add(Self::weigh_draws(now))
 				.saturating_add(offence.saturating_mul(offences.into()))
 		}
 
@@ -603,17 +677,19 @@ pub mod pallet {
 			);
 			assert!(
 				T::DefaultParameters::get().is_valid(),
-				"shares add up to more than the price"
+				"the parameters are no valid ones"
 			);
 			assert!(
 				T::MaxJurors::get() <= MAX_MEMBERS && T::MinJury::get() <= T::MaxJurors::get(),
 				"a round cannot hold a jury, or no jury is large enough"
 			);
 			assert!(
-				T::MaxAssignments::get() == T::MaxLoad::get() + T::MaxJuries::get(),
-				"duties and juries have no room, or more than is said"
+				T::MaxOpen::get() > 0
+					&& T::MaxPerBlock::get() > 0
+					&& T::MaxDraws::get() > 0
+					&& T::MaxJuries::get() > 0
+					&& T::MaxLoad::get() > 0
 			);
-			assert!(T::MaxOpen::get() > 0 && T::MaxPerBlock::get() > 0 && T::MaxLoad::get() > 0);
 		}
 
 		#[cfg(feature = "try-runtime")]
@@ -630,9 +706,10 @@ pub mod pallet {
 		///
 		/// - **Origin**: signed; the account pays, and `fee_limit` is held from it until the request is settled.
 		/// - `input`: for the model's task. - `assurance`: how it is checked. - `fee_limit`: must cover the price of the longest
-		///   answer, and the tip; what is not used is returned. - `tip`: paid on top of the price.
-		/// - **Errors**: each reason for which an input is refused has its own; `FeeLimitTooLow`, `TooManyOpen`,
-		///   `TooManyOpenOfAccount`, and the currency's when the money is not there.
+		///   answer, each verifier's pay, the premium for juries, and the tip (ask `quote`); what is not used is returned. - `tip`: paid
+		///   to the executor on top of the price.
+		/// - **Errors**: each reason for which an input is refused has its own; `TooFewServe`, `NoCapacity`, `FeeLimitTooLow`,
+		///   `TooManyOpen`, `TooManyOpenOfAccount`, and the currency's when the money is not there.
 		/// - **Emits** `RequestSubmitted`.
 		#[pallet::call_index(0)]
 		#[pallet::weight(<T as Config>::WeightInfo::request(input.encoded_size() as u32))]
@@ -680,11 +757,12 @@ pub mod pallet {
 			Self::do_report(report)
 		}
 
-		/// Appeals against an answer that was not drawn for a check: a jury measures.
+		/// Appeals against an answer that was not drawn for a check, or that is settled and not forgotten: a jury measures.
 		///
-		/// - **Origin**: signed by the requester or a validator of the session. [`Config::AppealBond`] is held: it is returned if the
-		///   answer is wrong or the jury cannot decide, and divided among the jury if the answer is right.
-		/// - **Errors**: `UnknownRequest`, `NotAppealable`, `MayNotAppeal`, `JuryTooSmall`, and the currency's when the bond is not
+		/// - **Origin**: signed by anybody. A bond is held ([`Pallet::appeal_bond`]): it is returned if the jury cannot decide, returned and
+		///   doubled, as far as the jury fund goes, if the answer is wrong and somebody is blamed for it, and if the answer is right
+		///   it pays the jury and the rest is burned.
+		/// - **Errors**: `UnknownRequest`, `NotAppealable`, `JuryTooSmall`, and the currency's when the bond is not
 		///   there. **Emits** `Appealed`, `RequestDisputed`.
 		#[pallet::call_index(3)]
 		#[pallet::weight(<T as Config>::WeightInfo::appeal())]
@@ -693,15 +771,12 @@ pub mod pallet {
 			Self::do_appeal(who, request)
 		}
 
-		/// Changes how prices are divided and what offences cost. Open requests are settled by what holds when they are.
+		/// Changes what is paid beside prices and what offences cost. Open requests are settled by what holds when they are.
 		///
 		/// - **Origin**: [`Config::AdminOrigin`]. - **Errors**: `BadParameters`. **Emits** `ParametersChanged`.
 		#[pallet::call_index(4)]
 		#[pallet::weight(<T as Config>::WeightInfo::set_parameters())]
-		pub fn set_parameters(
-			origin: OriginFor<T>,
-			parameters: ProtocolParameters,
-		) -> DispatchResult {
+		pub fn set_parameters(origin: OriginFor<T>, parameters: ParametersOf<T>) -> DispatchResult {
 			T::AdminOrigin::ensure_origin(origin)?;
 			ensure!(parameters.is_valid(), Error::<T>::BadParameters);
 			Parameters::<T>::put(parameters);

@@ -8,7 +8,9 @@ use consilience_primitives::{
 	evidence::{output_commitment, Evidence, Fingerprint, Salt, Verdict},
 	model::{Bounds, Limits, ModelSpec, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
 	report::{DutyKind, Report, Statement},
-	request::{Assurance, FinishReason, Input, Message, Output, Prompt, Role, Sampling},
+	request::{
+		Assurance, FinishReason, Input, Message, Output, Prompt, Role, Sampling, Unanswerable,
+	},
 	tensor::{DataType, Tensor, TensorSpec},
 	view::RequestState,
 	ModelId, RequestId,
@@ -37,7 +39,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	Event, InferenceOffence, OffenceKind, OnSettled, ProtocolParameters, Requests, Settled,
+	Event, InferenceOffence, Measurement, OffenceKind, OnSettled, ProtocolParameters, Requests,
+	Settled,
 };
 
 pub(crate) type Extrinsic = frame_system::mocking::MockUncheckedExtrinsic<Test>;
@@ -70,23 +73,32 @@ parameter_types! {
 	pub const ExistentialDeposit: u64 = 10;
 	pub const DepositBase: u64 = 1_000;
 	pub const DepositPerByte: u64 = 0;
-	pub const MinServing: u32 = 3;
+	pub static MinServing: u32 = 3;
 	pub const MaxServing: u32 = 64;
 	pub const MaxServed: u32 = 4;
 	pub const MaxModels: u32 = 4;
 	pub const Treasury: u64 = TREASURY;
-	pub const DefaultParameters: ProtocolParameters = ProtocolParameters {
-		executor_share: Perbill::from_percent(60),
-		verifier_share: Perbill::from_percent(30),
+	pub const JuryFund: u64 = FUND;
+	pub static DefaultParameters: ProtocolParameters<u64> = ProtocolParameters {
+		treasury_share: Perbill::from_percent(10),
+		verifier_share: Perbill::from_percent(20),
+		measurement: Measurement {
+			base: 10,
+			per_unit: 1,
+		},
+		audit_share: Perbill::zero(),
+		premium_share: Perbill::from_percent(50),
 		result_slash: Perbill::from_percent(10),
 		evidence_slash: Perbill::from_percent(10),
 		withheld_slash: Perbill::from_percent(1),
 		absence_slash: Perbill::from_parts(1_000_000),
 	};
 	pub const MaxValidators: u32 = 64;
-	pub static MaxLoad: u32 = 4;
+	pub static MaxLoad: u32 = 4_000;
 	pub const MaxJuries: u32 = 2;
-	pub static MaxAssignments: u32 = 6;
+	/// One block draws.
+	pub static DrawOdds: u32 = 0;
+	pub static AuditDelay: u64 = 6;
 	pub const MaxJurors: u32 = 8;
 	pub const MaxNominators: u32 = 16;
 	pub const MinJury: u32 = 3;
@@ -97,6 +109,7 @@ parameter_types! {
 	pub static MaxOpen: u32 = 12;
 	pub static MaxOpenPerAccount: u32 = 8;
 	pub static MaxPerBlock: u32 = 6;
+	pub static MaxDraws: u32 = 6;
 	pub const DrawPatience: u64 = 4;
 	pub const RevealBlocks: u64 = 3;
 	pub const Retention: u64 = 20;
@@ -264,6 +277,7 @@ impl ReportOffence<u64, (u64, ()), Reported> for Offences {
 impl crate::Config for Test {
 	type Randomness = BlockRandomness;
 	type Treasury = Treasury;
+	type JuryFund = JuryFund;
 	type AdminOrigin = frame_system::EnsureRoot<u64>;
 	type DefaultParameters = DefaultParameters;
 	type ValidatorSet = Validators;
@@ -272,7 +286,8 @@ impl crate::Config for Test {
 	type MaxValidators = MaxValidators;
 	type MaxLoad = MaxLoad;
 	type MaxJuries = MaxJuries;
-	type MaxAssignments = MaxAssignments;
+	type DrawOdds = DrawOdds;
+	type AuditDelay = AuditDelay;
 	type MaxJurors = MaxJurors;
 	type MaxNominators = MaxNominators;
 	type MinJury = MinJury;
@@ -283,6 +298,7 @@ impl crate::Config for Test {
 	type MaxOpen = MaxOpen;
 	type MaxOpenPerAccount = MaxOpenPerAccount;
 	type MaxPerBlock = MaxPerBlock;
+	type MaxDraws = MaxDraws;
 	type DrawPatience = DrawPatience;
 	type RevealBlocks = RevealBlocks;
 	type Retention = Retention;
@@ -413,6 +429,7 @@ impl frame_system::offchain::CreateAuthorizedTransaction<crate::Call<Test>> for 
 }
 
 pub(crate) const TREASURY: u64 = 999;
+pub(crate) const FUND: u64 = 998;
 pub(crate) const OWNER: u64 = 900;
 /// Requesters with money.
 pub(crate) const ALICE: u64 = 1;
@@ -509,6 +526,7 @@ pub(crate) fn bare() -> sp_io::TestExternalities {
 	let mut balances: Vec<_> = [ALICE, BOB, OWNER].map(|n| (n, 1_000_000)).into();
 	balances.extend(VALIDATORS.map(|v| (v, 1_000)));
 	balances.push((TREASURY, 1_000));
+	balances.push((FUND, 1_000));
 	pallet_balances::GenesisConfig::<Test> {
 		balances,
 		..Default::default()
@@ -722,6 +740,8 @@ pub(crate) enum Habit {
 	Vouching,
 	/// Finds every answer wrong.
 	Slandering,
+	/// Says that what can be answered cannot, and agrees with whoever says so.
+	Refusing,
 }
 
 /// Classes of a classifier.
@@ -782,6 +802,14 @@ fn computed(habit: Habit) -> Vec<Tensor> {
 pub(crate) fn measured(request: RequestId, habit: Habit) -> Evidence {
 	let work = Inference::work(request).unwrap();
 	let challenge = work.challenge.unwrap();
+	if let Some(Output::Unanswerable(claimed)) = work.output {
+		let found = if habit == Habit::Refusing {
+			Some(claimed)
+		} else {
+			refused(&work.input)
+		};
+		return Evidence::of_claim(claimed, found, &challenge);
+	}
 	match work.input {
 		Input::Tensor(_) => {
 			Evidence::of_tensors(&computed(habit), &challenge, &tensor_policy()).unwrap()
@@ -800,6 +828,22 @@ pub(crate) fn measured(request: RequestId, habit: Habit) -> Evidence {
 	}
 }
 
+/// Why the models of the mock cannot answer an input, if they cannot: a text or a tensor that is [`POISON`].
+pub(crate) fn refused(input: &Input) -> Option<Unanswerable> {
+	let poisoned = match input {
+		Input::TextGeneration {
+			prompt: Prompt::Chat(messages),
+			..
+		} => messages.iter().any(|m| m.content[..] == *POISON),
+		Input::Tensor(tensors) => tensors.iter().any(|t| t.data[..] == *POISON),
+		_ => false,
+	};
+	poisoned.then_some(Unanswerable::GraphRefused)
+}
+
+/// What no machine can answer.
+pub(crate) const POISON: &[u8] = b"poison";
+
 /// What the model would not have said.
 pub(crate) fn wrong_answer() -> Output {
 	answer(&[6, 6])
@@ -809,6 +853,12 @@ pub(crate) fn wrong_answer() -> Output {
 pub(crate) fn evidence_of(request: RequestId, habit: Habit) -> Evidence {
 	let mut evidence = measured(request, habit);
 	let work = Inference::work(request).unwrap();
+	if let Some(Output::Unanswerable(claimed)) = work.output {
+		evidence.prior = work
+			.prior
+			.map(|prior| Evidence::of_claim(claimed, None, &prior).fingerprint);
+		return evidence;
+	}
 	evidence.prior = work.prior.map(|prior| match work.input {
 		Input::Tensor(_) => {
 			Evidence::of_tensors(&computed(habit), &prior, &tensor_policy())
@@ -831,6 +881,13 @@ fn own(habit: Habit, challenge: &H256) -> u8 {
 
 fn output(request: RequestId, habit: Habit) -> Output {
 	let work = Inference::work(request).unwrap();
+	let refused = refused(&work.input);
+	if habit == Habit::Refusing {
+		return Output::Unanswerable(Unanswerable::NotFinite);
+	}
+	if let Some(code) = refused.filter(|_| habit == Habit::Honest) {
+		return Output::Unanswerable(code);
+	}
 	match work.input {
 		Input::Tensor(_) => Output::Tensors(computed(habit).try_into().unwrap()),
 		_ if habit == Habit::Vouching => wrong_answer(),
@@ -858,11 +915,16 @@ pub(crate) fn statements(validator: u64, habit: Habit) -> Vec<Statement> {
 	for duty in duties.duties {
 		let request = duty.request;
 		match duty.kind {
-			DutyKind::Answer => statements.push(Statement::Answer {
-				request,
-				output: output(request, habit),
-			}),
-			DutyKind::CommitOutput => {
+			DutyKind::Answer | DutyKind::CommitOutput
+				if duty.kind == DutyKind::Answer
+					|| output(request, habit).unanswerable().is_some() =>
+			{
+				statements.push(Statement::Answer {
+					request,
+					output: output(request, habit),
+				})
+			}
+			DutyKind::Answer | DutyKind::CommitOutput => {
 				let commitment = output_commitment(
 					&output(request, habit),
 					request,
@@ -887,8 +949,8 @@ pub(crate) fn statements(validator: u64, habit: Habit) -> Vec<Statement> {
 					commitment,
 				});
 			}
-			DutyKind::Reveal if habit == Habit::Withholding => (),
-			DutyKind::Reveal => {
+			DutyKind::Reveal | DutyKind::RevealOutput if habit == Habit::Withholding => (),
+			DutyKind::Reveal | DutyKind::RevealOutput => {
 				let evidence = evidence_of(request, habit);
 				let salt = salt(validator);
 				if Inference::check_reveal(&validator, request, &evidence, &salt).is_ok() {
@@ -943,6 +1005,17 @@ pub(crate) fn events() -> Vec<Event<Test>> {
 			_ => None,
 		})
 		.collect()
+}
+
+/// What of lost bonds was burned.
+pub(crate) fn burned() -> u64 {
+	System::events()
+		.into_iter()
+		.map(|r| match r.event {
+			RuntimeEvent::Balances(pallet_balances::Event::BurnedHeld { amount, .. }) => amount,
+			_ => 0,
+		})
+		.sum()
 }
 
 /// Assets of the requester, all receivers and the owner: nothing of the protocol makes or burns money.

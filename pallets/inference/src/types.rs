@@ -2,10 +2,13 @@
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use consilience_primitives::{
-	evidence::Evidence, request::Assurance, view::RequestState, List, ModelId, RequestId,
+	evidence::Evidence, request::Assurance, view::RequestState, List, ModelId,
 };
 use polkadot_sdk::{
-	frame_system::pallet_prelude::BlockNumberFor, sp_core::H256, sp_runtime::Perbill,
+	frame_system::pallet_prelude::BlockNumberFor,
+	sp_core::H256,
+	sp_runtime::{traits::AtLeast32BitUnsigned, Perbill},
+	sp_staking::SessionIndex,
 };
 use scale_info::TypeInfo;
 
@@ -15,6 +18,9 @@ pub use pallet_model_registry::BalanceOf;
 
 /// Most members of a round.
 pub const MAX_MEMBERS: u32 = 32;
+
+/// Most blocks whose randomness one draw mixes.
+pub const MAX_DRAW_BLOCKS: u32 = 12;
 
 /// Most validators that one request turns away because they were late: beyond that it expires.
 pub const MAX_EXCLUDED: u32 = 16;
@@ -42,7 +48,7 @@ pub struct Request<AccountId, BlockNumber, Balance> {
 	pub model: ModelId,
 	/// How the answer is checked.
 	pub assurance: Assurance,
-	/// Verifiers of a round.
+	/// Verifiers of a round; none on a chain with a single validator.
 	pub verifiers: u8,
 	/// Where it stands.
 	pub state: RequestState,
@@ -52,16 +58,28 @@ pub struct Request<AccountId, BlockNumber, Balance> {
 	pub tip: Balance,
 	/// Price when it was asked.
 	pub price: consilience_primitives::model::Price<Balance>,
+	/// What it pays for juries, its own or another's, if it ends with something that was checked.
+	pub premium: Balance,
 	/// Input units to pay for.
 	pub input_units: u32,
 	/// Most output units of the answer.
 	pub max_output_units: u32,
+	/// Work of the longest answer, in thousandths of a block.
+	pub work: u32,
+	/// Capacity that is kept for members who are not drawn yet, in thousandths of a block.
+	pub reserved: u32,
 	/// Seed of the sampling noise, once an executor is drawn. Stays when the executor is replaced.
 	pub seed: Option<H256>,
 	/// Present executor.
 	pub executor: Option<AccountId>,
 	/// Validators that were late with this request and get no second chance.
 	pub excluded: List<AccountId, MAX_EXCLUDED>,
+	/// When its verifiers can be drawn, fixed together with the executor.
+	pub windows: Option<Windows<BlockNumber>>,
+	/// The draw that it waits for.
+	pub draw: Option<Draw<BlockNumber>>,
+	/// What became of its answer besides the measurements.
+	pub course: Course,
 	/// Commitment to an output that is not shown yet.
 	pub output_commitment: Option<H256>,
 	/// Whether another pallet asked and is to be told of the end.
@@ -82,6 +100,76 @@ pub struct Request<AccountId, BlockNumber, Balance> {
 	pub paid: Balance,
 	/// What was returned of the escrow.
 	pub refunded: Balance,
+}
+
+/// What happened to an answer that decides how its round goes on.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	Default,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub struct Course {
+	/// The answer says that the input cannot be answered.
+	pub unanswerable: bool,
+	/// Chance has decided that it is checked. It decides once: silence is no second throw.
+	pub drawn: bool,
+	/// The executor was absent from its own round, which goes on without it.
+	pub executor_silent: bool,
+	/// There were fewer verifiers than asked for: the answer can be found wrong, and cannot become Final.
+	pub short: bool,
+	/// A verifier whose digest nobody shared was replaced. It happens once.
+	pub replaced: bool,
+}
+
+/// Blocks whose randomness draws the verifiers of an answer, fixed before the executor knows it is one. An answer that is
+/// in a block is drawn for in the first window that begins after it.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub struct Windows<BlockNumber> {
+	/// First block of the first.
+	pub first: BlockNumber,
+	/// Blocks of each.
+	pub blocks: u8,
+}
+
+/// A draw that a request waits for.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub struct Draw<BlockNumber> {
+	/// Block at whose end it is tried next.
+	pub at: BlockNumber,
+	/// Only randomness of this block and later ones serves.
+	pub from: BlockNumber,
+	/// Blocks whose randomness is mixed.
+	pub blocks: u8,
 }
 
 /// What a validator has been drawn for.
@@ -108,7 +196,48 @@ pub enum Role {
 	Juror,
 }
 
-/// An appeal against an answer that was not drawn for a check.
+/// What an account has open.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	Default,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub struct OpenOfAccount {
+	/// Requests.
+	pub requests: u32,
+	/// Their work, in thousandths of a block.
+	pub work: u64,
+}
+
+/// From what a validator is kept of serving a model, because its machine differed.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub struct Bar {
+	/// First session in which it may serve again.
+	pub until: SessionIndex,
+	/// How often it has happened.
+	pub times: u8,
+}
+
+/// An appeal against an answer.
 #[derive(
 	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -128,9 +257,36 @@ pub struct Jury<AccountId, BlockNumber, Balance> {
 	pub round: Option<Round<AccountId, BlockNumber, Evidence>>,
 	/// The appeal that called it; none where a committee did not agree.
 	pub appeal: Option<Appeal<AccountId, Balance>>,
+	/// Whether it only measures a settled answer again: it blames nobody, and calls a jury where it does not agree.
+	pub audit: bool,
 }
 
-/// What governance decides: how a price is divided, and what offences cost.
+/// A duty of a validator.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	PartialOrd,
+	Ord,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub struct Assignment {
+	/// What it was drawn for.
+	pub role: Role,
+	/// How much work that is, in thousandths of a block.
+	pub work: u32,
+}
+
+/// Parameters of runtime `T`.
+pub type ParametersOf<T> = ProtocolParameters<BalanceOf<T>>;
+
+/// What governance decides: what is paid beside the model's price, and what offences cost.
 #[derive(
 	Clone,
 	Copy,
@@ -143,11 +299,17 @@ pub struct Jury<AccountId, BlockNumber, Balance> {
 	MaxEncodedLen,
 	TypeInfo,
 )]
-pub struct ProtocolParameters {
-	/// The executor's share of the price.
-	pub executor_share: Perbill,
-	/// The verifiers' share of the price, divided equally. The rest is the treasury's, and a jury's where there is one.
+pub struct ProtocolParameters<Balance> {
+	/// The treasury's part of the model's price. The rest of the price is the executor's.
+	pub treasury_share: Perbill,
+	/// What each verifier is paid on top of the price, as a part of it. Never less than a [`Self::measurement`].
 	pub verifier_share: Perbill,
+	/// What one measurement is worth, whatever the model's owner asks: the least that a verifier is paid, and what a juror is.
+	pub measurement: Measurement<Balance>,
+	/// Part of the settled answers that are measured again, much later, by others.
+	pub audit_share: Perbill,
+	/// What a request pays for juries and audits, as a part of one measurement of its longest answer.
+	pub premium_share: Perbill,
 	/// Part of the stake that an answer costs which is not the model's.
 	pub result_slash: Perbill,
 	/// Part of the stake that invented evidence costs.
@@ -158,23 +320,49 @@ pub struct ProtocolParameters {
 	pub absence_slash: Perbill,
 }
 
-impl ProtocolParameters {
-	/// Whether the shares are at most the whole.
-	pub fn is_valid(&self) -> bool {
-		u64::from(self.executor_share.deconstruct()) + u64::from(self.verifier_share.deconstruct())
-			<= u64::from(Perbill::one().deconstruct())
+/// What a measurement is worth.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub struct Measurement<Balance> {
+	/// Whatever is measured.
+	pub base: Balance,
+	/// For every unit in and out.
+	pub per_unit: Balance,
+}
+
+impl<Balance: AtLeast32BitUnsigned + Copy> Measurement<Balance> {
+	/// Worth of measuring so many units.
+	pub fn of(&self, units: u32) -> Balance {
+		self.base
+			.saturating_add(self.per_unit.saturating_mul(units.into()))
 	}
 }
 
-/// A request that waits for a draw.
-#[derive(
-	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct PendingDraw<BlockNumber> {
-	/// The request: one without executor waits for one, one with an answer for its verifiers.
-	pub request: RequestId,
-	/// Block of the event: only randomness of a later block serves.
-	pub since: BlockNumber,
+impl<Balance> ProtocolParameters<Balance> {
+	/// Whether nobody is promised more than there is: a verifier at most as much as an executor, and a juror's premium at most what
+	/// a measurement is worth.
+	pub fn is_valid(&self) -> bool {
+		[
+			self.treasury_share,
+			self.verifier_share,
+			self.premium_share,
+			self.audit_share,
+		]
+		.iter()
+		.all(|share| *share <= Perbill::one())
+			&& self.absence_slash <= self.withheld_slash
+			&& self.withheld_slash <= self.result_slash
+	}
 }
 
 /// Why a request expired.
@@ -195,6 +383,6 @@ pub enum ExpiryReason {
 	NoExecutor,
 	/// Too few validators that serve the model were there to check the answer.
 	TooFewVerifiers,
-	/// A member withheld what it was bound to when others had shown theirs.
+	/// The executor did not show the output that it was bound to, or no verifier its evidence.
 	RevealMissing,
 }

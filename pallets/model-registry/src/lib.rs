@@ -87,8 +87,8 @@ pub mod pallet {
 		#[pallet::constant]
 		type DepositPerByte: Get<BalanceOf<Self>>;
 
-		/// Validators that must serve a model before it takes requests.
-		#[pallet::constant]
+		/// Validators that must serve a model before it takes requests. It may depend on how many there are: a developer's chain has
+		/// one.
 		type MinServing: Get<u32>;
 
 		/// Most validators that serve one model.
@@ -120,13 +120,13 @@ pub mod pallet {
 	pub type Models<T: Config> =
 		CountedStorageMap<_, Blake2_128Concat, ModelId, ModelDetails<T::AccountId, BalanceOf<T>>>;
 
-	/// Validators that serve a model.
+	/// Validators that serve a model, and the block since which each does.
 	#[pallet::storage]
 	pub type Serving<T: Config> = StorageMap<
 		_,
 		Blake2_128Concat,
 		ModelId,
-		BoundedVec<T::AccountId, T::MaxServing>,
+		BoundedVec<(T::AccountId, BlockNumberFor<T>), T::MaxServing>,
 		ValueQuery,
 	>;
 
@@ -194,7 +194,8 @@ pub mod pallet {
 		AlreadyDeprecated,
 		/// Deprecate the model before removing it.
 		NotDeprecated,
-		/// Requests for the model are still open: try again when they are settled.
+		/// Requests for the model are still open, or were settled not long ago and can be looked at again: try again when the last of
+		/// them is forgotten.
 		RequestsOpen,
 		/// The validator serves the model already.
 		AlreadyServing,
@@ -210,13 +211,6 @@ pub mod pallet {
 
 	#[pallet::hooks]
 	impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
-		fn integrity_test() {
-			assert!(
-				T::MinServing::get() <= T::MaxServing::get(),
-				"a model could never be active"
-			);
-		}
-
 		#[cfg(feature = "try-runtime")]
 		fn try_state(
 			_n: BlockNumberFor<T>,

@@ -11,7 +11,10 @@ use polkadot_sdk::{
 	frame_support::{ensure, pallet_prelude::DispatchResult},
 	frame_system,
 	sp_core::H256,
-	sp_runtime::{traits::Get, DispatchError},
+	sp_runtime::{
+		traits::{Get, Saturating},
+		DispatchError,
+	},
 };
 
 use crate::{
@@ -20,18 +23,20 @@ use crate::{
 };
 
 impl<T: Config> Pallet<T> {
-	/// The request, if an answer or commitment is due from this validator.
+	/// The request, if an answer or commitment is due from this validator. That there is no answer is never committed to: there is
+	/// nothing to copy.
 	fn assigned(
 		validator: &T::AccountId,
 		id: RequestId,
 		commits: bool,
+		unanswerable: bool,
 	) -> Result<RequestOf<T>, DispatchError> {
 		let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
 		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
 		ensure!(
 			request.state == RequestState::Assigned
 				&& request.executor.as_ref() == Some(validator)
-				&& model.spec.task.commits_output() == commits,
+				&& (unanswerable || model.spec.task.commits_output() == commits),
 			Error::<T>::NotDue
 		);
 		Ok(request)
@@ -52,7 +57,8 @@ impl<T: Config> Pallet<T> {
 		id: RequestId,
 		output: &Output,
 	) -> DispatchResult {
-		let request = Self::assigned(validator, id, false)?;
+		let unanswerable = output.unanswerable().is_some();
+		let request = Self::assigned(validator, id, false, unanswerable)?;
 		Self::check_output(&request, output)
 	}
 
@@ -61,8 +67,10 @@ impl<T: Config> Pallet<T> {
 		id: RequestId,
 		output: Output,
 	) -> DispatchResult {
-		let request = Self::assigned(validator, id, false)?;
+		let unanswerable = output.unanswerable().is_some();
+		let mut request = Self::assigned(validator, id, false, unanswerable)?;
 		Self::check_output(&request, &output)?;
+		request.course.unanswerable = unanswerable;
 		Outputs::<T>::insert(id, output);
 		Self::deposit_event(Event::AnswerPosted {
 			request: id,
@@ -73,7 +81,7 @@ impl<T: Config> Pallet<T> {
 	}
 
 	pub(crate) fn check_commit_output(validator: &T::AccountId, id: RequestId) -> DispatchResult {
-		Self::assigned(validator, id, true).map(|_| ())
+		Self::assigned(validator, id, true, false).map(|_| ())
 	}
 
 	pub(crate) fn commit_output(
@@ -81,7 +89,7 @@ impl<T: Config> Pallet<T> {
 		id: RequestId,
 		commitment: H256,
 	) -> DispatchResult {
-		let mut request = Self::assigned(validator, id, true)?;
+		let mut request = Self::assigned(validator, id, true, false)?;
 		request.output_commitment = Some(commitment);
 		Self::deposit_event(Event::OutputCommitted {
 			request: id,
@@ -92,14 +100,17 @@ impl<T: Config> Pallet<T> {
 		Ok(())
 	}
 
-	/// The answer is in this block; verifiers are drawn with the randomness of a later one.
+	/// The answer is in this block; verifiers are drawn in the first window that begins after it.
 	fn provisional(id: RequestId, mut request: RequestOf<T>) {
 		let now = frame_system::Pallet::<T>::block_number();
 		request.state = RequestState::Provisional;
 		request.provisional_at = Some(now);
-		Self::schedule(now, T::DrawPatience::get(), id, &mut request);
+		let (from, blocks) = Self::window(&request, now);
+		let last = from.saturating_add(u32::from(blocks).into());
+		let patience = T::DrawPatience::get().saturating_add(last.saturating_sub(now));
+		Self::schedule(now, patience, id, &mut request);
+		Self::queue_draw(id, &mut request, from, blocks);
 		Requests::<T>::insert(id, request);
-		Self::queue_draw(id);
 	}
 
 	pub(crate) fn check_reveal_output(

@@ -8,7 +8,7 @@
 //! [`Config::MaxOpen`].
 
 use consilience_primitives::{
-	request::{Assurance, Input, Output},
+	request::{Assurance, Input, Output, Unanswerable},
 	view::RequestState,
 	ModelId, RequestId,
 };
@@ -48,8 +48,12 @@ impl<T> Final<T> {
 pub enum Settled {
 	/// With an answer that was checked.
 	Final(Final<Output>),
+	/// It is certain that no honest machine can answer the input.
+	Unanswerable(Unanswerable),
 	/// Without one: the escrow went back to the requester. Rejected, expired or cancelled.
 	Refunded(RequestState),
+	/// With an answer that was told as final and was found false later.
+	Overturned,
 }
 
 /// Asks for inferences on behalf of an account of the caller's.
@@ -156,6 +160,10 @@ impl<T: Config> Pallet<T> {
 			let Some(request) = request else { continue };
 			let settled = match (request.state, Outputs::<T>::get(id)) {
 				(RequestState::Final, Some(output)) => Settled::Final(Final(output)),
+				(RequestState::Unanswerable, Some(Output::Unanswerable(code))) => {
+					Settled::Unanswerable(code)
+				}
+				(RequestState::Overturned, _) => Settled::Overturned,
 				(state, _) => Settled::Refunded(state),
 			};
 			let result =

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use codec::Encode;
 use consilience_primitives::{
-	comparison::{compare, AnswerJudgement},
+	comparison::{compare, judge, AnswerJudgement, Judgement},
 	evidence::{Evidence, Salt},
 	request::Output,
 	view::RequestState,
@@ -12,7 +12,7 @@ use consilience_primitives::{
 use pallet_model_registry::Models;
 use polkadot_sdk::{
 	frame_support::{ensure, pallet_prelude::DispatchResult},
-	frame_system,
+	frame_system::{self, pallet_prelude::BlockNumberFor},
 	sp_core::H256,
 	sp_runtime::{
 		traits::{Get, Saturating},
@@ -22,7 +22,8 @@ use polkadot_sdk::{
 
 use crate::{
 	features::{report::Outcome, round::RoundError, settle::Payees},
-	Config, Error, Event, Juries, Outputs, Pallet, RequestOf, Requests, RoundOf, Rounds,
+	Config, Error, Event, ExpiryReason, Juries, Outputs, Pallet, RequestOf, Requests, RoundOf,
+	Rounds,
 };
 
 impl<T: Config> From<RoundError> for Error<T> {
@@ -84,17 +85,38 @@ impl<T: Config> Pallet<T> {
 			commitment,
 		});
 		if closed {
-			Self::schedule(now, T::RevealBlocks::get(), id, &mut request);
-			let deadline = request.deadline;
-			round.deadline = deadline;
+			Self::reveal_begun(now, id, &mut request, &mut round);
 			Requests::<T>::insert(id, &request);
-			Self::deposit_event(Event::RevealStarted {
-				request: id,
-				deadline,
-			});
 		}
 		Self::put_round(id, request.state, round);
 		Ok(())
+	}
+
+	/// Begins the reveal of a round in which everybody who is left has committed.
+	pub(crate) fn begin_reveal(
+		now: BlockNumberFor<T>,
+		id: RequestId,
+		request: &mut RequestOf<T>,
+		round: &mut RoundOf<T>,
+	) {
+		if round.close_commitments(now) {
+			Self::reveal_begun(now, id, request, round);
+		}
+	}
+
+	fn reveal_begun(
+		now: BlockNumberFor<T>,
+		id: RequestId,
+		request: &mut RequestOf<T>,
+		round: &mut RoundOf<T>,
+	) {
+		Self::schedule(now, T::RevealBlocks::get(), id, request);
+		round.deadline = request.deadline;
+		Self::reveals_due(now, round.members.iter().map(|m| &m.who));
+		Self::deposit_event(Event::RevealStarted {
+			request: id,
+			deadline: request.deadline,
+		});
 	}
 
 	/// The commitment that this evidence opens, if it is due from this validator and opens it.
@@ -112,8 +134,9 @@ impl<T: Config> Pallet<T> {
 		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
 		// A juror measures under the disputed challenge too, where there is one.
 		let twice = request.state == RequestState::Disputed && Rounds::<T>::contains_key(id);
+		let policy = model.spec.policy.for_output(request.course.unanswerable);
 		ensure!(
-			evidence.is_of(model.spec.policy.class) && evidence.prior.is_some() == twice,
+			evidence.is_of(policy.class) && evidence.prior.is_some() == twice,
 			Error::<T>::WrongEvidence
 		);
 		Ok(commitment)
@@ -132,6 +155,7 @@ impl<T: Config> Pallet<T> {
 			.reveal(validator, evidence.clone(), commitment)
 			.map_err(Error::<T>::from)?;
 		Self::put_round(id, request.state, round);
+		Self::revealed(validator);
 		Self::deposit_event(Event::EvidenceRevealed {
 			request: id,
 			member: validator.clone(),
@@ -146,16 +170,29 @@ impl<T: Config> Pallet<T> {
 
 	/// Settles the request, or calls a jury, if every member's evidence and the output are there.
 	pub(crate) fn conclude(id: RequestId) -> Result<Outcome, DispatchError> {
-		let (mut request, round) = Self::measured(id)?;
-		let (Some(revealed), Some(output)) = (round.complete(), Outputs::<T>::get(id)) else {
+		let (request, round) = Self::measured(id)?;
+		if round.complete().is_none() {
+			return Ok(Outcome::Open);
+		}
+		let Some(output) = Outputs::<T>::get(id) else {
 			return Ok(Outcome::Open);
 		};
+		Self::conclude_with(id, request, &round, output)
+	}
+
+	/// The same with what was shown by those who are left in the round.
+	pub(crate) fn conclude_with(
+		id: RequestId,
+		mut request: RequestOf<T>,
+		round: &RoundOf<T>,
+		output: Output,
+	) -> Result<Outcome, DispatchError> {
 		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
-		let policy = &model.spec.policy;
+		let policy = model.spec.policy.for_output(request.course.unanswerable);
 		let executor = request.executor.clone().ok_or(Error::<T>::NotDue)?;
 		let mut verifiers = Vec::new();
 		let (mut own, mut others) = (None, Vec::new());
-		for (who, evidence) in revealed {
+		for (who, evidence) in round.revealed() {
 			if *who == executor {
 				own = Some(evidence.clone());
 			} else {
@@ -163,30 +200,110 @@ impl<T: Config> Pallet<T> {
 				others.push(evidence.clone());
 			}
 		}
-		let own = own.ok_or(Error::<T>::NotDue)?;
 		let outcome = Outcome::Compared {
 			members: round.members.len() as u32,
 			output: output.encoded_size() as u32,
 		};
-		let mut comparison = compare(policy, &own, &others);
-		// Where the output is the evidence, the executor's evidence is what its output gives, and the runtime can see that.
+		let mut comparison = compare(&policy, own.as_ref(), &others);
+		if request.verifiers == 0 {
+			// A chain with a single validator: nobody checks.
+			comparison.answer = AnswerJudgement::Right;
+		}
+		// Where the output is the evidence, it is what the verifiers measured that it has to be.
 		if let Output::Tensors(tensors) = &output {
-			let expected = Evidence::of_tensors(tensors, &round.challenge, policy);
-			if expected.as_ref() != Ok(&own) {
+			let expected = Evidence::of_tensors(tensors, &round.challenge, &policy);
+			let same = match (&expected, &own) {
+				(Ok(expected), Some(own)) => expected == own,
+				(Ok(expected), None) => others.first().is_some_and(|other| {
+					let both = [&expected.fingerprint, &other.fingerprint];
+					judge(&policy, &both)
+						.iter()
+						.all(|j| *j == Judgement::Accept)
+				}),
+				(Err(_), _) => false,
+			};
+			if !same {
 				comparison.answer = AnswerJudgement::Wrong;
 			}
 		}
+		let payees = Payees {
+			executor: own.is_some().then(|| executor.clone()),
+			verifiers,
+			jurors: Vec::new(),
+		};
 		if comparison.agrees() {
-			let payees = Payees {
-				executor: Some(executor),
-				shares: verifiers.len() as u32,
-				verifiers,
-				jurors: Vec::new(),
-			};
-			Self::settle(id, &mut request, &output, payees);
-		} else {
-			Self::dispute(id, request, None);
+			if request.course.short {
+				// Nothing is wrong with it, and fewer have checked it than were asked for.
+				Self::expire(id, request, ExpiryReason::TooFewVerifiers);
+			} else {
+				Self::settle(id, &mut request, &output, payees);
+			}
+			return Ok(outcome);
+		}
+		match comparison.lone(&policy) {
+			// The executor's own measurement differs, and its answer does not: it is drawn no more until it shows that it does not.
+			Some(0) if !matches!(output, Output::Tensors(_)) => {
+				Self::bar(&executor, request.model);
+				let payees = Payees {
+					executor: None,
+					..payees
+				};
+				Self::settle(id, &mut request, &output, payees);
+			}
+			Some(place) if place > 0 && !request.course.replaced => {
+				let lone = payees.verifiers.get(place - 1).cloned();
+				if let Some(lone) = lone {
+					Self::replace_lone(id, request, round, &lone);
+				}
+			}
+			_ => Self::dispute(id, request, None),
 		}
 		Ok(outcome)
+	}
+
+	/// A machine whose bits nobody shares, and that finds the answer right as everybody does: another measures in its place, under
+	/// another challenge, because this one's evidence is on chain.
+	fn replace_lone(
+		id: RequestId,
+		mut request: RequestOf<T>,
+		round: &RoundOf<T>,
+		lone: &T::AccountId,
+	) {
+		Self::bar(lone, request.model);
+		request.course.replaced = true;
+		// A request that has turned away as many as it may is judged by a jury.
+		if request.excluded.try_push(lone.clone()).is_err() {
+			return Self::dispute(id, request, None);
+		}
+		Self::deposit_event(Event::VerifierReplaced {
+			request: id,
+			verifier: lone.clone(),
+		});
+		Self::measure_again(id, request, round);
+	}
+
+	/// Has another committee measure a text that is on chain, under another challenge.
+	pub(crate) fn measure_again(id: RequestId, mut request: RequestOf<T>, round: &RoundOf<T>) {
+		let now = frame_system::Pallet::<T>::block_number();
+		for member in &round.members {
+			if request.executor.as_ref() != Some(&member.who) {
+				Self::unassign(&member.who, id);
+			}
+		}
+		Rounds::<T>::remove(id);
+		if request.output_commitment.is_some() {
+			// What was shown of a committed output can be copied: no second round would prove anything.
+			return Self::dispute(id, request, None);
+		}
+		Self::queue_later_draw(id, &mut request);
+		Self::wait_for_draw(now, id, &mut request);
+		Requests::<T>::insert(id, request);
+	}
+
+	/// Has the request looked at when its draw should long be done.
+	pub(crate) fn wait_for_draw(now: BlockNumberFor<T>, id: RequestId, request: &mut RequestOf<T>) {
+		let blocks = request.draw.map_or(0, |draw| draw.blocks);
+		let patience = T::DrawPatience::get().saturating_add(u32::from(blocks).into());
+		Self::schedule(now, patience, id, request);
 	}
 }

@@ -10,61 +10,55 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	features::{round::Phase, settle::Payees},
+	features::{offence::OffenceKind, round::Phase, settle::Payees},
 	Callbacks, Config, Deadlines, Event, ExpiryReason, Inputs, Juries, Outputs, Pallet, Prune,
-	PruneRange, RequestOf, Requests, Rounds,
+	PruneRange, RequestOf, Requests, RoundOf, Rounds,
 };
 
 impl<T: Config> Pallet<T> {
-	/// Has the request looked at when `blocks` have passed, or a little later where that block is full, and no more at its former
-	/// deadline. [`crate::Request::deadline`] is the last block in which a statement is in time.
+	/// Has the request looked at when `blocks` have passed, or a little later where that block is full.
+	/// [`crate::Request::deadline`] is the last block in which a statement is in time. Its former place stays and is passed over.
 	pub(crate) fn schedule(
 		now: BlockNumberFor<T>,
 		blocks: BlockNumberFor<T>,
 		id: RequestId,
 		request: &mut RequestOf<T>,
 	) {
-		Self::unschedule(id, request.deadline);
-		let wanted = now.saturating_add(blocks.max(One::one()));
-		// Each open request stands once in all blocks together, and these have room for one more than can be open.
-		let places = T::MaxOpen::get() / T::MaxPerBlock::get().max(1) + 1;
-		let found = (0..places)
-			.map(|extra| wanted.saturating_add(extra.into()))
-			.find(|last| Deadlines::<T>::try_append(last.saturating_add(One::one()), id).is_ok());
-		if found.is_none() {
-			log::error!(target: crate::LOG_TARGET, "no place for the deadline of request {id}");
+		let mut deadline = now.saturating_add(blocks.max(One::one()));
+		// Every place is in one block and is taken out when that has come: room is found.
+		while Deadlines::<T>::try_append(deadline.saturating_add(One::one()), id).is_err() {
+			deadline.saturating_inc();
 		}
-		request.deadline = found.unwrap_or(wanted);
+		request.deadline = deadline;
 	}
 
-	/// Has the request no more looked at when this deadline has passed.
-	pub(crate) fn unschedule(id: RequestId, deadline: BlockNumberFor<T>) {
-		Deadlines::<T>::mutate_exists(deadline.saturating_add(One::one()), |list| {
-			if let Some(l) = list {
-				l.retain(|other| *other != id);
-				if l.is_empty() {
-					*list = None;
-				}
-			}
-		});
-	}
-
-	/// Looks at the requests whose last block has passed. Gives the number of those without a jury, and of those with one.
-	pub(crate) fn process_deadlines(now: BlockNumberFor<T>) -> (u32, u32) {
+	/// Looks at the requests whose last block has passed. Returns how many were late without a jury, how many with one, and how many
+	/// were passed over.
+	pub(crate) fn process_deadlines(now: BlockNumberFor<T>) -> (u32, u32, u32) {
 		let due = Deadlines::<T>::take(now);
-		let mut juries = 0;
+		let (mut late, mut juries) = (0, 0);
 		for id in &due {
-			if let Some(request) = Requests::<T>::get(id) {
-				juries += u32::from(request.state == RequestState::Disputed);
+			let request = Requests::<T>::get(id).filter(|request| {
+				!request.state.is_settled() && request.deadline.saturating_add(One::one()) == now
+			});
+			if let Some(request) = request {
+				if request.state == RequestState::Disputed {
+					juries += 1;
+				} else {
+					late += 1;
+				}
 				Self::late(now, *id, request);
 			}
 		}
-		((due.len() as u32).saturating_sub(juries), juries)
+		(
+			late,
+			juries,
+			(due.len() as u32).saturating_sub(late + juries),
+		)
 	}
 
 	fn late(now: BlockNumberFor<T>, id: RequestId, mut request: RequestOf<T>) {
-		let round = Rounds::<T>::get(id);
-		match (request.state, round) {
+		match (request.state, Rounds::<T>::get(id)) {
 			(RequestState::Assigned, _) => {
 				if let Some(executor) = &request.executor {
 					Self::strike(id, executor, request.model);
@@ -75,68 +69,15 @@ impl<T: Config> Pallet<T> {
 			(RequestState::Provisional, None) if request.appealable_until.is_some() => {
 				Self::accept_unchecked(id, request)
 			}
-			(RequestState::Provisional, Some(round)) if round.missing() == 0 => {
-				let absent = round.absent();
-				let revealing = round.phase == Phase::Reveal;
-				// Members wait for finality before they reveal: where nobody did, it is finality that is late, and nobody to blame.
-				let stalled = revealing && absent.len() == round.members.len();
-				for member in absent.iter().filter(|_| !stalled) {
-					if revealing {
-						Self::withheld(id, member);
-					} else {
-						Self::strike(id, member, request.model);
-					}
-				}
-				let hidden = revealing && !stalled && !Outputs::<T>::contains_key(id);
-				if let Some(executor) = request.executor.as_ref().filter(|_| hidden) {
-					if !absent.contains(executor) {
-						Self::withheld(id, executor);
-					}
-				}
-				// Evidence of a committed output shows it, or part of it: whoever were drawn now could copy, as executor
-				// or as verifier.
-				if revealing && request.output_commitment.is_some() {
-					return Self::expire(id, request, ExpiryReason::RevealMissing);
-				}
-				let executor_absent = request
-					.executor
-					.as_ref()
-					.is_some_and(|e| absent.contains(e));
-				if executor_absent {
-					return Self::replace_executor(now, id, request);
-				}
-				let excluded = absent
-					.iter()
-					.all(|a| request.excluded.try_push(a.clone()).is_ok());
-				if !excluded {
-					return Self::expire(id, request, ExpiryReason::TooFewVerifiers);
-				}
-				match round.phase {
-					Phase::Commit => {
-						let mut round = round;
-						for verifier in absent {
-							round.remove(&verifier);
-							Self::unassign(&verifier, id);
-							Self::deposit_event(Event::VerifierReplaced {
-								request: id,
-								verifier,
-							});
-						}
-						Rounds::<T>::insert(id, round);
-					}
-					Phase::Reveal => {
-						// Evidence of this challenge is on chain: a new round asks another question.
-						for member in &round.members {
-							if request.executor.as_ref() != Some(&member.who) {
-								Self::unassign(&member.who, id);
-							}
-						}
-						Rounds::<T>::remove(id);
-					}
-				}
-				Self::schedule(now, T::DrawPatience::get(), id, &mut request);
+			(RequestState::Provisional, Some(round)) if round.missing() == 0 => match round.phase {
+				Phase::Commit => Self::late_commit(now, id, request, round),
+				Phase::Reveal => Self::late_reveal(now, id, request, round),
+			},
+			// It waits for verifiers. Those who are there measure: that others left must not save a liar.
+			(RequestState::Provisional, _) if !request.course.short => {
+				request.course.short = true;
+				Self::wait_for_draw(now, id, &mut request);
 				Requests::<T>::insert(id, request);
-				Self::queue_draw(id);
 			}
 			(RequestState::Provisional, _) => {
 				Self::expire(id, request, ExpiryReason::TooFewVerifiers)
@@ -145,20 +86,135 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Takes the request from its executor, with whatever was built on its answer, and has another drawn.
+	/// Members have not committed: verifiers are replaced, and the executor is measured without. What it posted is judged, whatever
+	/// it does now.
+	fn late_commit(
+		now: BlockNumberFor<T>,
+		id: RequestId,
+		mut request: RequestOf<T>,
+		mut round: RoundOf<T>,
+	) {
+		for member in round.absent() {
+			Self::strike(id, &member, request.model);
+			Self::unassign(&member, id);
+			if request.executor.as_ref() == Some(&member) {
+				round.leave_out(&member);
+				request.course.executor_silent = true;
+				Self::deposit_event(Event::ExecutorSilent {
+					request: id,
+					executor: member,
+				});
+				continue;
+			}
+			round.remove(&member);
+			if request.excluded.try_push(member.clone()).is_err() {
+				request.course.short = true;
+			}
+			Self::deposit_event(Event::VerifierReplaced {
+				request: id,
+				verifier: member,
+			});
+		}
+		if round.size == 0 {
+			return Self::expire(id, request, ExpiryReason::NoExecutor);
+		}
+		if round.missing() > 0 {
+			Self::queue_later_draw(id, &mut request);
+			Self::wait_for_draw(now, id, &mut request);
+		} else {
+			Self::begin_reveal(now, id, &mut request, &mut round);
+		}
+		Rounds::<T>::insert(id, round);
+		Requests::<T>::insert(id, request);
+	}
+
+	/// Members have not shown their evidence. There is more time once; then what was shown counts, and is never thrown away.
+	fn late_reveal(
+		now: BlockNumberFor<T>,
+		id: RequestId,
+		mut request: RequestOf<T>,
+		mut round: RoundOf<T>,
+	) {
+		if !round.extended {
+			round.extended = true;
+			Self::schedule(now, T::RevealBlocks::get(), id, &mut request);
+			round.deadline = request.deadline;
+			Rounds::<T>::insert(id, round);
+			Requests::<T>::insert(id, request);
+			return;
+		}
+		let Some(executor) = request.executor.clone() else {
+			return Self::expire(id, request, ExpiryReason::NoExecutor);
+		};
+		let stalled = Self::is_stalled();
+		let output = Outputs::<T>::get(id);
+		let absent = round.leave_out_absent();
+		for member in &absent {
+			Self::unassign(member, id);
+			// An output that is not shown costs more than evidence that is not, below.
+			let hides = *member == executor && output.is_none();
+			if !stalled && !hides {
+				Self::withheld(id, member);
+			}
+		}
+		let Some(output) = output else {
+			if !stalled {
+				Self::offend(id, &executor, OffenceKind::FraudulentResult);
+				Self::stop_serving(&executor, request.model);
+				let verifiers: Vec<_> = round
+					.revealed()
+					.map(|(who, _)| who.clone())
+					.filter(|who| *who != executor)
+					.collect();
+				Self::pay_measurements(id, &request, request.max_output_units, &verifiers);
+			}
+			Rounds::<T>::insert(id, &round);
+			return Self::expire(id, request, ExpiryReason::RevealMissing);
+		};
+		request.course.executor_silent |= absent.contains(&executor);
+		let Some(model) = Models::<T>::get(request.model) else {
+			return Self::expire(id, request, ExpiryReason::NoExecutor);
+		};
+		let policy = model.spec.policy.for_output(request.course.unanswerable);
+		let verdicts: Vec<_> = round
+			.revealed()
+			.filter(|(who, _)| **who != executor)
+			.map(|(_, evidence)| evidence.verdict.within(&policy.accept))
+			.collect();
+		let missing = absent.iter().any(|who| *who != executor);
+		if verdicts.contains(&false) {
+			Rounds::<T>::insert(id, &round);
+			return Self::dispute(id, request, None);
+		}
+		// What was shown of a committed output can be copied: nobody can measure in place of who is missing.
+		let committed = request.output_commitment.is_some();
+		if verdicts.is_empty() && (committed || request.verifiers == 0) {
+			Rounds::<T>::insert(id, &round);
+			return Self::expire(id, request, ExpiryReason::RevealMissing);
+		}
+		if !missing || committed {
+			Rounds::<T>::insert(id, &round);
+			let concluded = Self::conclude_with(id, request.clone(), &round, output);
+			if let Err(e) = concluded {
+				log::error!(target: crate::LOG_TARGET, "request {id}: no outcome: {e:?}");
+				Self::expire(id, request, ExpiryReason::RevealMissing);
+			}
+			return;
+		}
+		for member in absent.into_iter().filter(|who| *who != executor) {
+			if request.excluded.try_push(member).is_err() {
+				request.course.short = true;
+			}
+		}
+		Self::measure_again(id, request, &round);
+	}
+
+	/// Takes the request from an executor that has not answered, and has another drawn.
 	fn replace_executor(now: BlockNumberFor<T>, id: RequestId, mut request: RequestOf<T>) {
 		let Some(executor) = request.executor.take() else {
 			return;
 		};
 		Self::unassign(&executor, id);
-		if let Some(round) = Rounds::<T>::take(id) {
-			for member in &round.members {
-				Self::unassign(&member.who, id);
-			}
-		}
-		Outputs::<T>::remove(id);
-		request.output_commitment = None;
-		request.provisional_at = None;
 		request.state = RequestState::Requested;
 		let excluded = request.excluded.try_push(executor.clone()).is_ok();
 		Self::deposit_event(Event::ExecutorReplaced {
@@ -169,8 +225,8 @@ impl<T: Config> Pallet<T> {
 			Some(model) if excluded => {
 				let patience = Self::draw_patience(&model.spec.time, request.max_output_units);
 				Self::schedule(now, patience, id, &mut request);
+				Self::queue_draw(id, &mut request, now.saturating_add(One::one()), 1);
 				Requests::<T>::insert(id, request);
-				Self::queue_draw(id);
 			}
 			_ => Self::expire(id, request, ExpiryReason::NoExecutor),
 		}
@@ -185,13 +241,12 @@ impl<T: Config> Pallet<T> {
 		let payees = Payees {
 			executor: Some(executor),
 			verifiers: Vec::new(),
-			shares: 0,
 			jurors: Vec::new(),
 		};
 		Self::settle(id, &mut request, &output, payees);
 	}
 
-	fn expire(id: RequestId, mut request: RequestOf<T>, reason: ExpiryReason) {
+	pub(crate) fn expire(id: RequestId, mut request: RequestOf<T>, reason: ExpiryReason) {
 		let refunded = Self::close(id, &mut request, RequestState::Expired);
 		Self::deposit_event(Event::RequestExpired {
 			request: id,
@@ -225,7 +280,11 @@ impl<T: Config> Pallet<T> {
 			looked_at += 1;
 			Prune::<T>::remove(first);
 			PruneRange::<T>::put((first + 1, end));
-			if request.is_some_and(|r| r.callback) && Callbacks::<T>::get().contains(&id) {
+			// One that is looked at again is not forgotten meanwhile, nor one of which somebody is still to be told.
+			let kept = request.is_some_and(|r| {
+				!r.state.is_settled() || (r.callback && Callbacks::<T>::get().contains(&id))
+			});
+			if kept {
 				Self::queue_prune(id);
 			} else {
 				Self::forget(id);
@@ -235,7 +294,9 @@ impl<T: Config> Pallet<T> {
 	}
 
 	fn forget(id: RequestId) {
-		Requests::<T>::remove(id);
+		if let Some(request) = Requests::<T>::take(id) {
+			pallet_model_registry::Pallet::<T>::request_closed(request.model);
+		}
 		Inputs::<T>::remove(id);
 		Outputs::<T>::remove(id);
 		Rounds::<T>::remove(id);

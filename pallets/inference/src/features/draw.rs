@@ -1,31 +1,51 @@
-//! Drawing executors, verifiers and challenges.
+//! Drawing executors, verifiers, jurors and challenges.
 //!
-//! ## Which block's VRF
+//! ## Which blocks' randomness
 //!
 //! `pallet-babe` stores the VRF output of the block that is being executed in its `on_finalize`. `ParentBlockRandomness` reads it:
 //! from a call or `on_initialize` of block *n* that is the output of *n* − 1, from an `on_finalize` after Babe's that of *n*.
-//! An event of block *n* is drawn here in `on_finalize` of *n* + 1 or later, so with the output of a block *strictly after* the
-//! event, which whoever wrote block *n* cannot know unless the next block is its own. The parent hash is mixed in: it is the
-//! hash of the block with the answer or of one built on it, so a fork that parts before the draw asks another question.
+//! [`Beacon`] keeps those of the last blocks.
 //!
-//! A block without VRF output draws nothing; its draws wait for the next that has one.
+//! An executor is drawn with that of one block after the request. Who checks must not be known to whoever answers, and a party
+//! knows its own outputs of a whole epoch: it would wait for a time at which it owns all the blocks that draw. Therefore
+//! verifiers are drawn with the outputs of several blocks in a row, in windows that are fixed together with the executor
+//! ([`Windows`]), and so many of them that a third of the slots owns one of the windows in at most one of [`Config::DrawOdds`]
+//! answers ([`draw_blocks`]). Nothing that an author can vary enters a draw of members. The parent hash enters the challenge: a
+//! fork that parts before the draw asks another question.
+//!
+//! A block without VRF output does not count: a draw waits until enough have one.
 
 use alloc::vec::Vec;
 use codec::Encode;
 use consilience_primitives::{model::TimeLimit, request::Assurance, view::RequestState, RequestId};
 use pallet_model_registry::{Models, Serving};
 use polkadot_sdk::{
-	frame_support::traits::Randomness,
+	frame_support::{pallet_prelude::Weight, traits::Randomness},
 	frame_system::{self, pallet_prelude::BlockNumberFor},
 	sp_core::H256,
 	sp_crypto_hashing::blake2_256,
-	sp_runtime::traits::{Get, Saturating},
+	sp_runtime::traits::{Bounded, Get, One, Saturating, UniqueSaturatedInto},
 };
 
 use crate::{
-	features::round::Round, Assignments, Config, Event, Keys, Pallet, PendingDraw, PendingDraws,
-	RequestOf, Requests, Role, Rounds,
+	features::{load::Roster, round::Round},
+	Beacon, Config, Draw, Draws, Event, Keys, Loads, Pallet, RequestOf, Requests, Role, Rounds,
+	WeightInfo, Windows, MAX_DRAW_BLOCKS,
 };
+
+/// Blocks in a row that one of `windows` in a time has to hold so that a third of the slots owns all of one of them in at most one of
+/// `odds` cases: the smallest *k* with windows × 3⁻ᵏ ≤ 1 ÷ odds, where windows of *k* blocks follow one another in `time`.
+pub fn draw_blocks(time: u32, odds: u32) -> u8 {
+	let mut own = 1u64;
+	for blocks in 1..MAX_DRAW_BLOCKS {
+		own = own.saturating_mul(3);
+		let windows = u64::from(time / blocks) + 1;
+		if windows.saturating_mul(odds.into()) <= own {
+			return blocks as u8;
+		}
+	}
+	MAX_DRAW_BLOCKS as u8
+}
 
 /// Chooses an index by weight; `None` where all weights are zero.
 fn weighted(random: &H256, weights: &[u32]) -> Option<usize> {
@@ -41,13 +61,14 @@ fn weighted(random: &H256, weights: &[u32]) -> Option<usize> {
 	})
 }
 
-/// Draws at most so many candidates by weight, each once.
+/// Draws at most so many candidates, each as likely as any other and each once.
 pub(crate) fn draw_distinct<AccountId>(
 	seed: &H256,
 	label: impl Encode,
-	(mut candidates, mut weights): (Vec<AccountId>, Vec<u32>),
+	mut candidates: Vec<AccountId>,
 	most: u32,
 ) -> Vec<AccountId> {
+	let mut weights = alloc::vec![1; candidates.len()];
 	let mut drawn = Vec::new();
 	for i in 0..most {
 		let pick = H256((seed, &label, i).using_encoded(blake2_256));
@@ -55,9 +76,25 @@ pub(crate) fn draw_distinct<AccountId>(
 			break;
 		};
 		drawn.push(candidates.swap_remove(index));
-		weights.swap_remove(index);
+		weights.pop();
 	}
 	drawn
+}
+
+/// Weights by expected completion: who would be ready in half the time is twice as likely, and nobody more than twice as likely
+/// as the one in the middle.
+fn by_completion(loads: &[u32], work: u32) -> Vec<u32> {
+	let weights: Vec<_> = loads
+		.iter()
+		.map(|load| u32::MAX / load.saturating_add(work).max(1) / 1_024)
+		.map(|weight| weight.max(1))
+		.collect();
+	let mut sorted = weights.clone();
+	sorted.sort_unstable();
+	let most = sorted
+		.get(sorted.len() / 2)
+		.map_or(1, |middle| middle.saturating_mul(2));
+	weights.into_iter().map(|w| w.min(most)).collect()
 }
 
 impl<T: Config> Pallet<T> {
@@ -66,111 +103,200 @@ impl<T: Config> Pallet<T> {
 		T::DrawPatience::get().saturating_add(time.answer_blocks(output_units).into())
 	}
 
+	/// Whether the session has a single validator: a developer's chain, whose answers nobody can check.
+	pub fn is_solo() -> bool {
+		Keys::<T>::decode_len() == Some(1)
+	}
+
 	/// Validators of the session that serve the request's model.
-	pub(crate) fn serving(request: &RequestOf<T>) -> impl Iterator<Item = T::AccountId> {
-		let keys = Keys::<T>::get();
+	pub(crate) fn serving(
+		request: &RequestOf<T>,
+		roster: &Roster<T::AccountId>,
+	) -> Vec<(T::AccountId, u32)> {
+		Self::serving_since(request, roster, BlockNumberFor::<T>::max_value())
+	}
+
+	/// Those of them who did so when the request was made: who comes for one request is too late for it.
+	fn serving_before(
+		request: &RequestOf<T>,
+		roster: &Roster<T::AccountId>,
+	) -> Vec<(T::AccountId, u32)> {
+		Self::serving_since(request, roster, request.requested_at)
+	}
+
+	fn serving_since(
+		request: &RequestOf<T>,
+		roster: &Roster<T::AccountId>,
+		latest: BlockNumberFor<T>,
+	) -> Vec<(T::AccountId, u32)> {
 		Serving::<T>::get(request.model)
 			.into_iter()
-			.filter(move |v| keys.iter().any(|(k, _)| k == v))
+			.filter(|(_, since)| *since <= latest)
+			.filter_map(|(who, _)| roster.index(&who).map(|index| (who, index)))
+			.collect()
 	}
 
-	/// Those who serve the request's model, have capacity for the role, and may be drawn; with their free capacity.
-	///
-	/// A validator is executor in no more requests than leave room for all of their verifiers, were they spread evenly. Verifying
-	/// waits for nothing, so that this room always becomes free again; without it, executors alone could fill all capacity and wait
-	/// for verifiers for ever.
-	///
-	/// Jurors have places of their own, so that a busy network has juries too, and lateness excludes nobody from them.
-	pub(crate) fn candidates(
+	/// Those who can be drawn to check, whatever they have to do: a load that changed the set would let who floods honest validators
+	/// choose it.
+	fn checkers(
 		request: &RequestOf<T>,
-		role: Role,
+		roster: &Roster<T::AccountId>,
 		members: &[T::AccountId],
-	) -> (Vec<T::AccountId>, Vec<u32>) {
-		let committee = u32::from(request.verifiers).saturating_add(1);
-		let executions = (T::MaxLoad::get() / committee).max(1);
-		Self::serving(request)
-			.filter(|v| {
-				(role == Role::Juror || !request.excluded.contains(v)) && !members.contains(v)
-			})
-			.filter_map(|v| {
-				let duties = Assignments::<T>::get(&v);
-				let of = |role| duties.iter().filter(|(_, r)| *r == role).count() as u32;
-				let (executing, judging) = (of(Role::Executor), of(Role::Juror));
-				let load = (duties.len() as u32).saturating_sub(judging);
-				let free = match role {
-					Role::Juror => T::MaxJuries::get().saturating_sub(judging).min(1),
-					_ => T::MaxLoad::get().saturating_sub(load),
-				};
-				let room = free > 0 && (role != Role::Executor || executing < executions);
-				room.then_some((v, free))
-			})
-			.unzip()
+	) -> Vec<T::AccountId> {
+		Self::serving_before(request, roster)
+			.into_iter()
+			.map(|(who, _)| who)
+			.filter(|who| !request.excluded.contains(who) && !members.contains(who))
+			.collect()
 	}
 
-	/// Adds a request to a validator's duties. It was drawn among those with capacity.
-	pub(crate) fn assign(validator: &T::AccountId, id: RequestId, role: Role) {
-		Assignments::<T>::mutate(validator, |list| {
-			if list.try_push((id, role)).is_err() {
-				log::error!(target: crate::LOG_TARGET, "a validator without capacity was drawn");
-			}
-		});
+	/// Has a request drawn for with the randomness of `blocks` blocks from `from` on.
+	pub(crate) fn queue_draw(
+		id: RequestId,
+		request: &mut RequestOf<T>,
+		from: BlockNumberFor<T>,
+		blocks: u8,
+	) {
+		let last = from.saturating_add(u32::from(blocks.saturating_sub(1)).into());
+		let at = Self::place_draw(id, last);
+		request.draw = Some(Draw { at, from, blocks });
 	}
 
-	/// Takes a request from a validator's duties.
-	pub(crate) fn unassign(validator: &T::AccountId, id: RequestId) {
-		Assignments::<T>::mutate_exists(validator, |list| {
-			if let Some(l) = list {
-				l.retain(|(r, _)| *r != id);
-				if l.is_empty() {
-					*list = None;
+	/// Has a request drawn for with randomness that nobody can know now, and that a third of the slots rarely owns.
+	pub(crate) fn queue_later_draw(id: RequestId, request: &mut RequestOf<T>) {
+		let now = frame_system::Pallet::<T>::block_number();
+		let blocks = if Self::is_solo() {
+			1
+		} else {
+			draw_blocks(0, T::DrawOdds::get())
+		};
+		Self::queue_draw(id, request, now.saturating_add(One::one()), blocks);
+	}
+
+	/// The first block from `wanted` on that has room for a draw.
+	fn place_draw(id: RequestId, wanted: BlockNumberFor<T>) -> BlockNumberFor<T> {
+		let mut at = wanted;
+		// Every entry is in one block, and an entry is taken out when its block has come: room is found.
+		while Draws::<T>::try_append(at, id).is_err() {
+			at.saturating_inc();
+		}
+		at
+	}
+
+	/// Keeps this block's randomness.
+	fn remember_randomness(now: BlockNumberFor<T>) {
+		if let (Some(random), _) = T::Randomness::random(b"consilience/draw") {
+			Beacon::<T>::mutate(|beacon| {
+				if beacon.is_full() {
+					beacon.remove(0);
 				}
-			}
-		});
+				// There is room now.
+				let _ = beacon.try_push((now, random));
+			});
+		}
 	}
 
-	/// Draws for the requests whose event is in an earlier block, at most [`Config::MaxPerBlock`] of them.
+	/// The seed of a draw, once there is randomness of as many blocks as it mixes.
+	fn seed(id: RequestId, draw: &Draw<BlockNumberFor<T>>) -> Option<H256> {
+		let beacon = Beacon::<T>::get();
+		let first = beacon.len().checked_sub(draw.blocks.into())?;
+		let mixed = &beacon[first..];
+		mixed
+			.iter()
+			.all(|(at, _)| *at >= draw.from)
+			.then(|| H256((b"consilience/draw", id, mixed).using_encoded(blake2_256)))
+	}
+
+	/// What the draws at the end of this block weigh: each by what it draws.
+	pub(crate) fn weigh_draws(now: BlockNumberFor<T>) -> Weight {
+		let read = T::DbWeight::get().reads(1);
+		Draws::<T>::get(now).into_iter().fold(read, |sum, id| {
+			let state = Requests::<T>::get(id)
+				.filter(|request| request.draw.is_some_and(|draw| draw.at == now))
+				.map(|request| request.state);
+			sum.saturating_add(match state {
+				Some(RequestState::Requested) => <T as Config>::WeightInfo::draw_executor(),
+				Some(RequestState::Disputed) => <T as Config>::WeightInfo::draw_jury(),
+				Some(_) => <T as Config>::WeightInfo::draw_verifiers(),
+				None => read,
+			})
+		})
+	}
+
+	/// Draws for the requests whose block it is.
 	pub(crate) fn process_draws(now: BlockNumberFor<T>) {
-		let pending = PendingDraws::<T>::get();
-		if pending.is_empty() {
+		Self::remember_randomness(now);
+		let due = Draws::<T>::take(now);
+		if due.is_empty() {
 			return;
 		}
-		let (Some(random), _) = T::Randomness::random(b"consilience/draw") else {
-			return;
-		};
-		let parent = frame_system::Pallet::<T>::parent_hash();
-		let (mut left, mut failed, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
-		let mut drawn = 0;
-		for entry in pending {
-			if entry.since >= now {
-				fresh.push(entry);
+		let roster = Self::roster();
+		let mut failed = Vec::new();
+		for id in due {
+			let Some(mut request) = Requests::<T>::get(id) else {
 				continue;
-			}
-			if drawn >= T::MaxPerBlock::get() {
-				left.push(entry);
+			};
+			// What was settled, or is drawn for in another block, is nothing to this one.
+			let Some(draw) = request.draw.filter(|draw| draw.at == now) else {
 				continue;
-			}
-			drawn += 1;
-			let seed = H256((random, parent, entry.request).using_encoded(blake2_256));
-			if !Self::draw(now, entry.request, seed) {
-				failed.push(entry);
+			};
+			request.draw = None;
+			let drawn = Self::seed(id, &draw)
+				.is_some_and(|seed| Self::draw(now, id, &mut request, seed, &roster));
+			if !drawn {
+				failed.push((id, draw));
 			}
 		}
-		// Those that could not be drawn go behind those that were not tried, so that they do not keep the others waiting, and before
-		// those that came later, who would take what becomes free.
-		left.append(&mut failed);
-		left.append(&mut fresh);
-		PendingDraws::<T>::put(polkadot_sdk::frame_support::BoundedVec::truncate_from(left));
+		if failed.is_empty() {
+			return;
+		}
+		// They go before those that came later, who would take what becomes free.
+		let next = now.saturating_add(One::one());
+		let later = Draws::<T>::take(next);
+		// Half of a block is left to the others, however many can't be drawn for.
+		let front = (T::MaxDraws::get() as usize).div_ceil(2);
+		for (place, (id, draw)) in failed.into_iter().enumerate() {
+			let wanted = if place < front {
+				next
+			} else {
+				next.saturating_add(One::one())
+			};
+			let at = Self::place_draw(id, wanted);
+			Requests::<T>::mutate(id, |request| {
+				if let Some(request) = request {
+					request.draw = Some(Draw { at, ..draw });
+				}
+			});
+		}
+		for id in later {
+			let at = Self::place_draw(id, next);
+			if at != next {
+				Requests::<T>::mutate(id, |request| {
+					if let Some(draw) = request.as_mut().and_then(|r| r.draw.as_mut()) {
+						if draw.at == next {
+							draw.at = at;
+						}
+					}
+				});
+			}
+		}
 	}
 
-	/// Draws for one request. `false` if it has to go on waiting.
-	pub(crate) fn draw(now: BlockNumberFor<T>, id: RequestId, seed: H256) -> bool {
-		let Some(mut request) = Requests::<T>::get(id) else {
-			return true;
-		};
+	/// Draws for one request. `false` if it has to go on waiting; nothing is changed then.
+	pub(crate) fn draw(
+		now: BlockNumberFor<T>,
+		id: RequestId,
+		request: &mut RequestOf<T>,
+		seed: H256,
+		roster: &Roster<T::AccountId>,
+	) -> bool {
 		match request.state {
-			RequestState::Requested => Self::draw_executor(now, id, &mut request, seed),
-			RequestState::Provisional => Self::draw_verifiers(now, id, &mut request, seed),
-			RequestState::Disputed => Self::draw_jury(now, id, &mut request, seed),
+			RequestState::Requested => Self::draw_executor(now, id, request, seed, roster),
+			RequestState::Provisional => Self::draw_verifiers(now, id, request, seed, roster),
+			RequestState::Disputed => Self::draw_jury(now, id, request, seed, roster),
+			RequestState::Final | RequestState::Unanswerable => {
+				Self::draw_audit(now, id, request, seed, roster)
+			}
 			_ => true,
 		}
 	}
@@ -180,21 +306,37 @@ impl<T: Config> Pallet<T> {
 		id: RequestId,
 		request: &mut RequestOf<T>,
 		seed: H256,
+		roster: &Roster<T::AccountId>,
 	) -> bool {
 		let Some(model) = Models::<T>::get(request.model) else {
 			return true;
 		};
+		let candidates: Vec<_> = Self::serving_before(request, roster)
+			.into_iter()
+			.filter(|(who, _)| !request.excluded.contains(who))
+			.collect();
 		// An executor whose answer nobody could check would work for nothing.
-		let (could_check, _) = Self::candidates(request, Role::Verifier, &[]);
-		if could_check.len() <= usize::from(request.verifiers) {
+		if candidates.len() <= usize::from(request.verifiers) {
 			return false;
 		}
-		let (candidates, free) = Self::candidates(request, Role::Executor, &[]);
+		let loads = Loads::<T>::get();
+		let load = |index: u32| loads.get(index as usize).copied().unwrap_or_default();
+		let (able, able_loads): (Vec<_>, Vec<_>) = candidates
+			.into_iter()
+			.map(|(who, index)| (who, load(index)))
+			// What is more than anybody's capacity is done by who has nothing else to do.
+			.filter(|(_, load)| {
+				*load == 0 || load.saturating_add(request.work) <= T::MaxLoad::get()
+			})
+			.unzip();
 		let pick = H256((seed, b"executor").using_encoded(blake2_256));
-		let Some(executor) = weighted(&pick, &free).and_then(|i| candidates.get(i)) else {
+		let weights = by_completion(&able_loads, request.work);
+		let Some(place) = weighted(&pick, &weights) else {
 			return false;
 		};
-		let blocks = model.spec.time.answer_blocks(request.max_output_units);
+		let executor = able[place].clone();
+		let answer = model.spec.time.answer_blocks(request.max_output_units);
+		let blocks = answer.saturating_add(able_loads[place] / 1_000);
 		Self::schedule(now, blocks.into(), id, request);
 		request.state = RequestState::Assigned;
 		request.executor = Some(executor.clone());
@@ -202,14 +344,41 @@ impl<T: Config> Pallet<T> {
 			.seed
 			.or_else(|| Some(H256((seed, b"sampling").using_encoded(blake2_256))));
 		request.assigned_at = Some(now);
-		Self::assign(executor, id, Role::Executor);
+		let window = if request.verifiers == 0 {
+			1
+		} else {
+			draw_blocks(blocks, T::DrawOdds::get())
+		};
+		request.windows = Some(Windows {
+			// An answer can be in the next block at the earliest.
+			first: now.saturating_add(2u32.into()),
+			blocks: window,
+		});
+		let work = Self::work_of(request, Role::Executor);
+		Self::unreserve(request, work);
+		Self::assign(&executor, id, Role::Executor, work);
 		Requests::<T>::insert(id, &*request);
 		Self::deposit_event(Event::ExecutorDrawn {
 			request: id,
-			executor: executor.clone(),
+			executor,
 			deadline: request.deadline,
 		});
 		true
+	}
+
+	/// The window in which an answer of this block is drawn for: its first block, and its length.
+	pub(crate) fn window(
+		request: &RequestOf<T>,
+		answered: BlockNumberFor<T>,
+	) -> (BlockNumberFor<T>, u8) {
+		let next = answered.saturating_add(One::one());
+		let Some(windows) = request.windows else {
+			return (next, 1);
+		};
+		let length: u32 = windows.blocks.into();
+		let passed: u32 = next.saturating_sub(windows.first).unique_saturated_into();
+		let skipped = passed.div_ceil(length).saturating_mul(length);
+		(windows.first.saturating_add(skipped.into()), windows.blocks)
 	}
 
 	/// Draws the verifiers that a round is short of: all of them and the challenge, or replacements.
@@ -218,6 +387,7 @@ impl<T: Config> Pallet<T> {
 		id: RequestId,
 		request: &mut RequestOf<T>,
 		seed: H256,
+		roster: &Roster<T::AccountId>,
 	) -> bool {
 		let (Some(model), Some(executor)) =
 			(Models::<T>::get(request.model), request.executor.clone())
@@ -225,12 +395,16 @@ impl<T: Config> Pallet<T> {
 			return true;
 		};
 		let round = Rounds::<T>::get(id);
-		if let (Assurance::Sampled(p), None) = (request.assurance, &round) {
+		if let (Assurance::Sampled(p), None, false) =
+			(request.assurance, &round, request.course.drawn)
+		{
 			let roll = H256((seed, b"sampled").using_encoded(blake2_256));
 			let roll = u64::from_le_bytes(roll.0[..8].try_into().expect("8 of 32 bytes; qed"));
 			if roll % 1_000 >= u64::from(p) {
 				Self::schedule(now, T::AppealBlocks::get(), id, request);
 				request.appealable_until = Some(request.deadline);
+				let reserved = request.reserved;
+				Self::unreserve(request, reserved);
 				Requests::<T>::insert(id, &*request);
 				Self::deposit_event(Event::NotChecked {
 					request: id,
@@ -246,50 +420,64 @@ impl<T: Config> Pallet<T> {
 			),
 			None => (Vec::from([executor.clone()]), u32::from(request.verifiers)),
 		};
-		let candidates = Self::candidates(request, Role::Verifier, &present);
+		// An executor that was left out of its round is no verifier of itself.
+		let mut barred = present.clone();
+		barred.push(executor.clone());
+		let candidates = Self::checkers(request, roster, &barred);
 		let drawn = draw_distinct(&seed, b"verifier", candidates, wanted);
-		if (drawn.len() as u32) < wanted {
+		let there = present.iter().filter(|who| **who != executor).count() + drawn.len();
+		let enough = drawn.len() as u32 == wanted || (request.course.short && there > 0);
+		if !enough {
 			return false;
 		}
-		// A measurement takes no longer than the answer did.
-		let blocks = model.spec.time.answer_blocks(request.max_output_units);
+		request.course.drawn = true;
+		// A measurement takes no longer than the answer did, and waits for what the busiest of them has to do.
+		let loads = Loads::<T>::get();
+		let busiest = drawn
+			.iter()
+			.filter_map(|who| roster.index(who))
+			.filter_map(|index| loads.get(index as usize).copied())
+			.max()
+			.unwrap_or_default();
+		let blocks = model
+			.spec
+			.time
+			.answer_blocks(request.max_output_units)
+			.saturating_add(busiest / 1_000);
 		Self::schedule(now, blocks.into(), id, request);
 		let deadline = request.deadline;
+		let work = Self::work_of(request, Role::Verifier);
 		for verifier in &drawn {
-			Self::assign(verifier, id, Role::Verifier);
+			Self::unreserve(request, work);
+			Self::assign(verifier, id, Role::Verifier, work);
 		}
-		let round = match round {
+		let mut round = match round {
 			Some(mut r) => {
 				r.fill(drawn.iter().cloned(), deadline);
 				r
 			}
 			None => {
-				let challenge = H256((seed, b"challenge").using_encoded(blake2_256));
-				let members = core::iter::once(executor).chain(drawn.iter().cloned());
+				let parent = frame_system::Pallet::<T>::parent_hash();
+				let challenge = H256((seed, b"challenge", parent).using_encoded(blake2_256));
+				let executor = (!request.course.executor_silent).then_some(executor);
+				let members = executor.into_iter().chain(drawn.iter().cloned());
 				Round::new(challenge, members, deadline)
 			}
 		};
-		Requests::<T>::insert(id, &*request);
+		if request.course.short {
+			round.make_do();
+		}
+		let challenge = round.challenge;
 		Self::deposit_event(Event::CommitteeDrawn {
 			request: id,
 			verifiers: drawn,
-			challenge: round.challenge,
+			challenge,
 			deadline,
 		});
+		Self::begin_reveal(now, id, request, &mut round);
 		Rounds::<T>::insert(id, round);
+		Requests::<T>::insert(id, &*request);
 		true
-	}
-
-	/// Has a request drawn for again, with randomness of a later block than this one.
-	pub(crate) fn queue_draw(id: RequestId) {
-		let since = frame_system::Pallet::<T>::block_number();
-		PendingDraws::<T>::mutate(|list| {
-			list.retain(|e| e.request != id);
-			// At most one entry for every open request, and as many places.
-			if list.try_push(PendingDraw { request: id, since }).is_err() {
-				log::error!(target: crate::LOG_TARGET, "no place to draw for request {id}");
-			}
-		});
 	}
 }
 
@@ -309,5 +497,32 @@ mod tests {
 		assert!((4_750..=5_250).contains(&hits[2]), "{hits:?}");
 		assert_eq!(weighted(&H256::zero(), &[0, 0]), None);
 		assert_eq!(weighted(&H256::zero(), &[]), None);
+	}
+
+	#[test]
+	fn a_third_of_the_slots_owns_a_window_in_one_of_a_thousand_answers() {
+		for time in [0, 5, 20, 100, 1_200] {
+			let blocks = draw_blocks(time, 1_000);
+			let windows = time / u32::from(blocks) + 1;
+			assert!(
+				windows * 1_000 <= 3u32.pow(blocks.into()),
+				"{time}: {blocks}"
+			);
+			let fewer = u32::from(blocks) - 1;
+			assert!(
+				(time / fewer + 1) * 1_000 > 3u32.pow(fewer),
+				"{time}: {blocks} are more than needed"
+			);
+		}
+		assert_eq!(draw_blocks(0, 1_000), 7);
+		assert_eq!((draw_blocks(4, 1), draw_blocks(4, 0)), (2, 1));
+	}
+
+	#[test]
+	fn nobody_is_drawn_more_than_twice_as_often_as_the_one_in_the_middle() {
+		let weights = by_completion(&[0, 1_000, 1_000, 7_000], 100);
+		assert_eq!(weights[0], 2 * weights[1]);
+		assert!(weights[3] < weights[1] / 4);
+		assert_eq!(by_completion(&[], 1), Vec::<u32>::new());
 	}
 }

@@ -10,9 +10,9 @@
 use alloc::vec::Vec;
 use codec::Encode;
 use consilience_primitives::{
-	comparison::{judge_dispute, AnswerJudgement, Disputed, Finding, Judgement},
-	evidence::Evidence,
-	model::NumericClass,
+	comparison::{compare, judge, judge_dispute, AnswerJudgement, Disputed, Finding, Judgement},
+	evidence::{Evidence, Fingerprint},
+	model::VerificationPolicy,
 	request::Output,
 	view::RequestState,
 	RequestId,
@@ -23,8 +23,8 @@ use polkadot_sdk::{
 		ensure,
 		pallet_prelude::DispatchResult,
 		traits::{
-			fungible::{Mutate, MutateHold},
-			tokens::{Fortitude, Precision, Preservation, Restriction},
+			fungible::MutateHold,
+			tokens::{Fortitude, Precision, Restriction},
 		},
 	},
 	frame_system::{self, pallet_prelude::BlockNumberFor},
@@ -32,20 +32,21 @@ use polkadot_sdk::{
 	sp_crypto_hashing::blake2_256,
 	sp_runtime::{
 		traits::{Get, Saturating, Zero},
-		DispatchError,
+		DispatchError, Perbill,
 	},
 };
 
 use crate::{
 	features::{
 		draw::draw_distinct,
+		load::Roster,
 		offence::OffenceKind,
 		report::Outcome,
 		round::{Phase, Progress, Round},
 		settle::Payees,
 	},
-	Appeal, BalanceOf, Config, Error, Event, HoldReason, Juries, Jury, JuryOf, Keys, Outputs,
-	Pallet, Parameters, RequestOf, Requests, Role, RoundOf, Rounds,
+	Appeal, BalanceOf, Config, Error, Event, HoldReason, Juries, Jury, JuryOf, Outputs, Pallet,
+	Parameters, RequestOf, Requests, Role, RoundOf, Rounds, Sitting,
 };
 
 /// What a jury found, with the disputed round's members and the jurors by name.
@@ -56,7 +57,8 @@ struct Found<AccountId> {
 }
 
 impl<T: Config> Pallet<T> {
-	/// Calls a jury. The committee's members have nothing more to do.
+	/// Calls a jury. The committee's members have nothing more to do. A settled request is opened again: what was paid stays paid
+	/// until the jury has spoken.
 	pub(crate) fn dispute(
 		id: RequestId,
 		mut request: RequestOf<T>,
@@ -66,18 +68,21 @@ impl<T: Config> Pallet<T> {
 		for who in Self::parties(id, &request) {
 			Self::unassign(&who, id);
 		}
+		let reserved = request.reserved;
+		Self::unreserve(&mut request, reserved);
 		request.state = RequestState::Disputed;
 		request.appealable_until = None;
-		Self::schedule(now, T::DrawPatience::get(), id, &mut request);
-		Requests::<T>::insert(id, request);
 		Juries::<T>::insert(
 			id,
 			Jury {
 				round: None,
 				appeal,
+				audit: false,
 			},
 		);
-		Self::queue_draw(id);
+		Self::queue_later_draw(id, &mut request);
+		Self::wait_for_draw(now, id, &mut request);
+		Requests::<T>::insert(id, request);
 		Self::deposit_event(Event::RequestDisputed { request: id });
 	}
 
@@ -106,23 +111,38 @@ impl<T: Config> Pallet<T> {
 
 	/// Whether those who serve the model would make up a jury, had they all a seat free.
 	fn is_possible(request: &RequestOf<T>, parties: &[T::AccountId]) -> bool {
-		Self::is_jury(&Self::serving(request).collect::<Vec<_>>(), parties)
+		let serving = Self::serving(request, &Self::roster());
+		Self::is_jury(serving.iter().map(|(who, _)| who), parties)
 	}
 
-	/// Appeals against an answer that was not drawn for a check.
+	/// What an appeal against this request puts at stake: it pays the largest jury, and is not small.
+	pub fn appeal_bond(request: &RequestOf<T>) -> BalanceOf<T> {
+		let units = request.input_units.saturating_add(request.max_output_units);
+		let each = Parameters::<T>::get().measurement.of(units);
+		T::AppealBond::get().max(each.saturating_mul(T::MaxJurors::get().into()))
+	}
+
+	/// Appeals against an answer that is not checked, or that is settled.
 	pub(crate) fn do_appeal(who: T::AccountId, id: RequestId) -> DispatchResult {
 		let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
-		let open = request.state == RequestState::Provisional && request.appealable_until.is_some();
-		ensure!(open, Error::<T>::NotAppealable);
-		let may = request.requester == who || Keys::<T>::get().iter().any(|(v, _)| *v == who);
-		ensure!(may, Error::<T>::MayNotAppeal);
-		let (jurors, _) = Self::candidates(&request, Role::Juror, &[]);
+		let unchecked =
+			request.state == RequestState::Provisional && request.appealable_until.is_some();
+		let settled = matches!(
+			request.state,
+			RequestState::Final | RequestState::Unanswerable
+		);
+		// One jury judges an answer, and one only.
+		ensure!(
+			(unchecked || settled) && !Juries::<T>::contains_key(id),
+			Error::<T>::NotAppealable
+		);
+		let parties = Self::parties(id, &request);
 		// Otherwise the requester of a small network would always get its money back.
 		ensure!(
-			Self::is_jury(&jurors, &Self::parties(id, &request)),
+			Self::is_possible(&request, &parties),
 			Error::<T>::JuryTooSmall
 		);
-		let bond = T::AppealBond::get();
+		let bond = Self::appeal_bond(&request);
 		T::Currency::hold(&HoldReason::Appeal.into(), &who, bond)?;
 		Self::deposit_event(Event::Appealed {
 			request: id,
@@ -133,37 +153,182 @@ impl<T: Config> Pallet<T> {
 		Ok(())
 	}
 
-	/// Draws the jury: all who serve the model and have a seat free, or as many of them as fit. Where too few have one now, it waits.
+	/// Decides by chance whether a settled answer is measured again, and draws who does: others than those who measured it. It blames
+	/// nobody; where they do not agree with the answer, a jury is called.
+	pub(crate) fn draw_audit(
+		now: BlockNumberFor<T>,
+		id: RequestId,
+		request: &mut RequestOf<T>,
+		seed: H256,
+		roster: &Roster<T::AccountId>,
+	) -> bool {
+		let roll = H256((seed, b"audit").using_encoded(blake2_256));
+		let roll = u32::from_le_bytes(roll.0[..4].try_into().expect("4 of 32 bytes; qed"));
+		let share = Parameters::<T>::get().audit_share.deconstruct();
+		let model = Models::<T>::get(request.model);
+		let drawn = match &model {
+			Some(_) if roll % Perbill::one().deconstruct() < share => {
+				let parties = Self::parties(id, request);
+				let others = Self::serving(request, roster)
+					.into_iter()
+					.map(|(who, _)| who)
+					.filter(|who| !parties.contains(who))
+					.collect();
+				draw_distinct(&seed, b"auditor", others, request.verifiers.into())
+			}
+			_ => Vec::new(),
+		};
+		let Some(model) = model.filter(|_| !drawn.is_empty()) else {
+			// `draw` is empty now.
+			Requests::<T>::insert(id, &*request);
+			return true;
+		};
+		let parent = frame_system::Pallet::<T>::parent_hash();
+		let challenge = H256((seed, b"challenge", parent).using_encoded(blake2_256));
+		let blocks = model.spec.time.answer_blocks(request.max_output_units);
+		Self::schedule(now, blocks.saturating_mul(2).into(), id, request);
+		let work = Self::work_of(request, Role::Juror);
+		for auditor in &drawn {
+			Self::assign(auditor, id, Role::Juror, work);
+		}
+		request.state = RequestState::Disputed;
+		let round = Round::new(challenge, drawn.iter().cloned(), request.deadline);
+		Sitting::<T>::mutate(|n| n.saturating_inc());
+		Juries::<T>::insert(
+			id,
+			Jury {
+				round: Some(round),
+				appeal: None,
+				audit: true,
+			},
+		);
+		Requests::<T>::insert(id, &*request);
+		Self::deposit_event(Event::AuditDrawn {
+			request: id,
+			auditors: drawn,
+			challenge,
+			deadline: request.deadline,
+		});
+		true
+	}
+
+	/// Those who were asked to measure a settled answer again have, or time is up.
+	fn conclude_audit(
+		id: RequestId,
+		request: RequestOf<T>,
+		jury: JuryOf<T>,
+	) -> Result<Outcome, DispatchError> {
+		let Some(round) = &jury.round else {
+			return Err(Error::<T>::NotDue.into());
+		};
+		let output = Outputs::<T>::get(id).ok_or(Error::<T>::NotDue)?;
+		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
+		let policy = model.spec.policy.for_output(request.course.unanswerable);
+		let (who, evidence): (Vec<_>, Vec<_>) = round
+			.revealed()
+			.map(|(who, evidence)| (who.clone(), evidence.clone()))
+			.unzip();
+		let outcome = Outcome::Judged {
+			jurors: who.len() as u32,
+			output: output.encoded_size() as u32,
+		};
+		let same = match Self::shown_output(&output, &round.challenge, &policy)? {
+			Some(shown) => {
+				let all: Vec<_> = evidence
+					.iter()
+					.map(|e| &e.fingerprint)
+					.chain([&shown])
+					.collect();
+				judge(&policy, &all).iter().all(|j| *j == Judgement::Accept)
+			}
+			None => compare(&policy, None, &evidence).agrees(),
+		};
+		Self::leave_seats(id, round);
+		// Nobody there to measure is no reason to doubt.
+		if same || evidence.is_empty() {
+			Self::pay_measurements(id, &request, output.units(), &who);
+			Juries::<T>::remove(id);
+			Self::stands(id, request);
+		} else {
+			Self::dispute(id, request, None);
+		}
+		Ok(outcome)
+	}
+
+	/// A settled answer that was looked at again stays what it was.
+	fn stands(id: RequestId, mut request: RequestOf<T>) {
+		request.state = if request.course.unanswerable {
+			RequestState::Unanswerable
+		} else {
+			RequestState::Final
+		};
+		Requests::<T>::insert(id, request);
+		Self::deposit_event(Event::AnswerStands { request: id });
+	}
+
+	/// The members of a jury's or an audit's round have nothing more to do.
+	pub(crate) fn leave_seats(id: RequestId, round: &RoundOf<T>) {
+		for member in &round.members {
+			Self::unassign(&member.who, id);
+		}
+		Sitting::<T>::mutate(|n| *n = n.saturating_sub(1));
+	}
+
+	/// What an output that is the evidence itself comes to under a challenge.
+	fn shown_output(
+		output: &Output,
+		challenge: &H256,
+		policy: &VerificationPolicy,
+	) -> Result<Option<Fingerprint>, DispatchError> {
+		match output {
+			Output::Tensors(tensors) => Evidence::of_tensors(tensors, challenge, policy)
+				.map(|e| Some(e.fingerprint))
+				.map_err(|_| Error::<T>::MalformedOutput.into()),
+			Output::Text { .. } | Output::Unanswerable(_) => Ok(None),
+		}
+	}
+
+	/// Draws the jury: all who serve the model, or as many of them as fit, each as likely as any other. While as many juries sit as
+	/// may, it waits.
 	pub(crate) fn draw_jury(
 		now: BlockNumberFor<T>,
 		id: RequestId,
 		request: &mut RequestOf<T>,
 		seed: H256,
+		roster: &Roster<T::AccountId>,
 	) -> bool {
 		let (Some(model), Some(mut jury)) = (Models::<T>::get(request.model), Juries::<T>::get(id))
 		else {
 			return true;
 		};
 		let parties = Self::parties(id, request);
-		let candidates = Self::candidates(request, Role::Juror, &[]);
+		let candidates: Vec<_> = Self::serving(request, roster)
+			.into_iter()
+			.map(|(who, _)| who)
+			.collect();
 		let drawn = draw_distinct(&seed, b"juror", candidates, T::MaxJurors::get());
 		if !Self::is_jury(&drawn, &parties) {
-			if Self::is_possible(request, &parties) {
-				return false;
-			}
 			Self::undecided(id, request.clone());
 			return true;
 		}
-		let blocks = model.spec.time.answer_blocks(request.max_output_units);
-		// It measures twice.
-		Self::schedule(now, blocks.saturating_mul(2).into(), id, request);
-		for juror in &drawn {
-			Self::assign(juror, id, Role::Juror);
+		if Sitting::<T>::get() >= T::MaxJuries::get() {
+			return false;
 		}
-		let challenge = H256((seed, b"jury").using_encoded(blake2_256));
+		let blocks = model.spec.time.answer_blocks(request.max_output_units);
+		// It measures twice, and whoever has much to do still has the time.
+		let busy = T::MaxLoad::get() / 1_000;
+		let blocks = blocks.saturating_mul(2).saturating_add(busy);
+		Self::schedule(now, blocks.into(), id, request);
+		let work = Self::work_of(request, Role::Juror);
+		for juror in &drawn {
+			Self::assign(juror, id, Role::Juror, work);
+		}
+		let parent = frame_system::Pallet::<T>::parent_hash();
+		let challenge = H256((seed, b"jury", parent).using_encoded(blake2_256));
 		let deadline = request.deadline;
 		Requests::<T>::insert(id, &*request);
 		jury.round = Some(Round::new(challenge, drawn.iter().cloned(), deadline));
+		Sitting::<T>::mutate(|n| n.saturating_inc());
 		Juries::<T>::insert(id, jury);
 		Self::deposit_event(Event::JuryDrawn {
 			request: id,
@@ -183,18 +348,24 @@ impl<T: Config> Pallet<T> {
 			// The seats are taken, or no block had randomness. Every jury ends, and whoever waits longest is drawn first: more
 			// disputes than seats must not save a liar.
 			if Self::is_possible(&request, &parties) {
-				Self::schedule(now, T::DrawPatience::get(), id, &mut request);
+				Self::wait_for_draw(now, id, &mut request);
 				Requests::<T>::insert(id, &request);
 				return;
 			}
 			return Self::undecided(id, request);
 		};
 		let phase = round.phase;
-		let asked = round.members.len();
-		let absent = round.leave_out_absent();
-		// Where nobody revealed, finality is late, and nobody to blame.
-		let stalled = phase == Phase::Reveal && absent.len() == asked;
-		for absent in absent {
+		if phase == Phase::Reveal && !round.extended {
+			round.extended = true;
+			Self::schedule(now, T::RevealBlocks::get(), id, &mut request);
+			round.deadline = request.deadline;
+			Juries::<T>::insert(id, jury);
+			Requests::<T>::insert(id, &request);
+			return;
+		}
+		// It is the network that is late, and nobody to blame.
+		let stalled = phase == Phase::Reveal && Self::is_stalled();
+		for absent in round.leave_out_absent() {
 			Self::unassign(&absent, id);
 			match phase {
 				Phase::Commit => Self::strike(id, &absent, request.model),
@@ -202,20 +373,26 @@ impl<T: Config> Pallet<T> {
 				Phase::Reveal => Self::withheld(id, &absent),
 			}
 		}
-		let enough = Self::is_jury(round.members.iter().map(|m| &m.who), &parties);
+		let audit = jury.audit;
+		let enough = if audit {
+			!round.members.is_empty()
+		} else {
+			Self::is_jury(round.members.iter().map(|m| &m.who), &parties)
+		};
 		if enough && phase == Phase::Commit {
 			Self::schedule(now, T::RevealBlocks::get(), id, &mut request);
 			round.deadline = request.deadline;
+			Self::reveals_due(now, round.members.iter().map(|m| &m.who));
 			Self::deposit_event(Event::RevealStarted {
 				request: id,
 				deadline: request.deadline,
 			});
 		}
-		Juries::<T>::insert(id, jury);
+		Juries::<T>::insert(id, &jury);
 		Requests::<T>::insert(id, &request);
-		if !enough {
+		if !enough && !audit {
 			Self::undecided(id, request);
-		} else if phase == Phase::Reveal {
+		} else if phase == Phase::Reveal || !enough {
 			if let Err(e) = Self::conclude_jury(id) {
 				log::error!(target: crate::LOG_TARGET, "request {id}: no verdict: {e:?}");
 				Self::undecided(id, request);
@@ -239,6 +416,12 @@ impl<T: Config> Pallet<T> {
 		};
 		if let Some(appeal) = &jury.appeal {
 			Self::return_bond(id, appeal);
+		}
+		if let Some(round) = &jury.round {
+			Self::leave_seats(id, round);
+		}
+		if request.settled_at.is_some() {
+			return Self::stands(id, request);
 		}
 		let round = Rounds::<T>::get(id);
 		let names = |round: Option<RoundOf<T>>| {
@@ -268,6 +451,12 @@ impl<T: Config> Pallet<T> {
 	pub(crate) fn conclude_jury(id: RequestId) -> Result<Outcome, DispatchError> {
 		let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
 		let jury = Juries::<T>::get(id).ok_or(Error::<T>::NotDue)?;
+		if jury.audit {
+			return match jury.round.as_ref().map(|r| r.complete().is_some()) {
+				Some(true) => Self::conclude_audit(id, request, jury),
+				_ => Ok(Outcome::Open),
+			};
+		}
 		let Some(revealed) = jury.round.as_ref().and_then(|r| r.complete()) else {
 			return Ok(Outcome::Open);
 		};
@@ -289,7 +478,7 @@ impl<T: Config> Pallet<T> {
 		output: &Output,
 	) -> Result<Found<T::AccountId>, DispatchError> {
 		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
-		let policy = &model.spec.policy;
+		let policy = &model.spec.policy.for_output(request.course.unanswerable);
 		let place = |who: &T::AccountId| revealed.iter().position(|(j, _)| *j == who);
 		let executor = request.executor.as_ref().ok_or(Error::<T>::NotDue)?;
 		let round = Rounds::<T>::get(id);
@@ -315,14 +504,7 @@ impl<T: Config> Pallet<T> {
 			.collect();
 		// Where the output is the evidence, it is the output that is judged.
 		let challenge = jury.round.as_ref().map(|r| r.challenge).unwrap_or_default();
-		let shown = match output {
-			Output::Tensors(tensors) => Some(
-				Evidence::of_tensors(tensors, &challenge, policy)
-					.map_err(|_| Error::<T>::MalformedOutput)?
-					.fingerprint,
-			),
-			Output::Text { .. } | Output::Unanswerable(_) => None,
-		};
+		let shown = Self::shown_output(output, &challenge, policy)?;
 		let jurors: Vec<_> = revealed.iter().map(|(_, e)| *e).collect();
 		let finding = judge_dispute(
 			policy,
@@ -354,8 +536,6 @@ impl<T: Config> Pallet<T> {
 			verifiers,
 			jurors,
 		} = found;
-		let exact = Models::<T>::get(request.model)
-			.is_some_and(|m| m.spec.policy.class == NumericClass::Exact);
 		let decided = finding.answer != AnswerJudgement::Undecided;
 		let mut blamed = 0;
 		let of_verifiers: Vec<_> = verifiers.into_iter().zip(finding.verifiers).collect();
@@ -368,10 +548,9 @@ impl<T: Config> Pallet<T> {
 		for (who, judgement, wrote) in
 			core::iter::once((&executor, finding.executor, true)).chain(others)
 		{
-			// Other bits than most have: a machine that differs is drawn no more until it shows that it does not.
-			let differs = exact && decided && judgement == Judgement::Grey;
-			if judgement == Judgement::Fraud || differs {
-				Self::stop_serving(who, request.model);
+			// Other bits than most have, or a verdict that says nothing: drawn no more for a while.
+			if judgement == Judgement::Fraud || (decided && judgement == Judgement::Grey) {
+				Self::bar(who, request.model);
 			}
 			if judgement == Judgement::Fraud && !seen.contains(&who) {
 				let kind = if wrote && finding.answer == AnswerJudgement::Wrong {
@@ -394,23 +573,44 @@ impl<T: Config> Pallet<T> {
 			.into_iter()
 			.filter(|j| !seen.contains(&j))
 			.collect();
-		if finding.answer == AnswerJudgement::Right {
-			if let Some(appeal) = &jury.appeal {
-				Self::take_bond(id, appeal, &paid_jurors);
+		if let Some(round) = &jury.round {
+			Self::leave_seats(id, round);
+		}
+		let right = finding.answer == AnswerJudgement::Right;
+		match &jury.appeal {
+			Some(appeal) if right => Self::take_bond(id, &request, appeal, &paid_jurors),
+			Some(appeal) => Self::return_bond(id, appeal),
+			None => (),
+		}
+		if request.settled_at.is_some() {
+			match finding.answer {
+				AnswerJudgement::Wrong => {
+					Self::pay_measurements(id, &request, output.units(), &paid_jurors);
+					Self::overturn(id, request, &jury, blamed > 0);
+				}
+				_ => Self::stands(id, request),
 			}
+			return;
+		}
+		if right {
 			let payees = Payees {
 				executor: (finding.executor == Judgement::Accept).then_some(executor),
 				verifiers: accepted(&of_verifiers),
-				shares: of_verifiers.len() as u32,
-				jurors: paid_jurors,
+				jurors: if jury.appeal.is_some() {
+					Vec::new()
+				} else {
+					paid_jurors
+				},
 			};
 			Self::settle(id, &mut request, &output, payees);
 			return;
 		}
-		if let Some(appeal) = &jury.appeal {
-			Self::return_bond(id, appeal);
-		}
 		let refunded = Self::close(id, &mut request, RequestState::Rejected);
+		let paid = accepted(&of_verifiers)
+			.into_iter()
+			.filter(|v| !paid_jurors.contains(v))
+			.chain(paid_jurors.iter().cloned())
+			.collect::<Vec<_>>();
 		Self::deposit_event(Event::RequestRejected {
 			request: id,
 			answer: finding.answer,
@@ -419,40 +619,37 @@ impl<T: Config> Pallet<T> {
 			jurors: of_jurors,
 			refunded,
 		});
-		// Slashes go to the treasury; the jury that brought them about is paid from it.
+		// Whoever found it out is paid what a measurement is worth, whatever was asked for the answer: the loser's stake pays that
+		// back.
 		if blamed > 0 {
-			Self::reward_jurors(id, &request, &output, &paid_jurors);
+			Self::pay_measurements(id, &request, output.units(), &paid);
+			if let Some(appeal) = &jury.appeal {
+				Self::reward_appeal(id, appeal);
+			}
 		}
 	}
 
-	/// Pays each juror a verifier's share out of the treasury, while it has so much.
-	fn reward_jurors(
-		id: RequestId,
-		request: &RequestOf<T>,
-		output: &Output,
-		jurors: &[T::AccountId],
-	) {
-		let cost = Self::cost(request, output);
-		let share = Parameters::<T>::get().verifier_share.mul_floor(cost);
-		let each = share / u32::from(request.verifiers.max(1)).into();
-		if each.is_zero() {
-			return;
+	/// A settled answer was false. Its requester is compensated as far as the fund goes, into which the slash flows.
+	fn overturn(id: RequestId, mut request: RequestOf<T>, jury: &JuryOf<T>, blamed: bool) {
+		let compensated = Self::from_fund(id, &request.requester, request.paid);
+		if let Some(appeal) = jury.appeal.as_ref().filter(|_| blamed) {
+			Self::reward_appeal(id, appeal);
 		}
-		for juror in jurors {
-			let paid =
-				T::Currency::transfer(&T::Treasury::get(), juror, each, Preservation::Preserve);
-			match paid {
-				Ok(amount) => Self::deposit_event(Event::JurorRewarded {
-					request: id,
-					juror: juror.clone(),
-					amount,
-				}),
-				Err(e) => {
-					log::warn!(target: crate::LOG_TARGET, "request {id}: juror not paid: {e:?}");
-					return;
-				}
-			}
+		request.state = RequestState::Overturned;
+		let callback = request.callback;
+		Requests::<T>::insert(id, request);
+		if callback {
+			Self::queue_callback(id);
 		}
+		Self::deposit_event(Event::AnswerOverturned {
+			request: id,
+			compensated,
+		});
+	}
+
+	/// Who was right to appeal wins its bond again, as far as the fund goes.
+	fn reward_appeal(id: RequestId, appeal: &Appeal<T::AccountId, BalanceOf<T>>) {
+		Self::from_fund(id, &appeal.who, appeal.bond);
 	}
 
 	fn return_bond(id: RequestId, appeal: &Appeal<T::AccountId, BalanceOf<T>>) {
@@ -467,47 +664,55 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Divides a lost bond among the jurors; what division leaves over is the treasury's.
+	/// Pays the jurors of an appeal that was lost what their measurements are worth out of its bond, and burns the rest: nobody gains
+	/// by calling a jury.
 	fn take_bond(
 		id: RequestId,
+		request: &RequestOf<T>,
 		appeal: &Appeal<T::AccountId, BalanceOf<T>>,
 		jurors: &[T::AccountId],
 	) {
-		// Nothing arrives where the receiver's account cannot be, because the amount is below the existential deposit.
-		let give = |who: &T::AccountId, amount: BalanceOf<T>| {
+		let reason = HoldReason::Appeal.into();
+		let units = request.input_units.saturating_add(request.max_output_units);
+		let each = Parameters::<T>::get()
+			.measurement
+			.of(units)
+			.min(appeal.bond / (jurors.len() as u32).max(1).into());
+		let mut left = appeal.bond;
+		for juror in jurors.iter().filter(|_| !each.is_zero()) {
+			// Nothing arrives where the receiver's account cannot be, because the amount is below the existential deposit.
 			let given = T::Currency::transfer_on_hold(
-				&HoldReason::Appeal.into(),
+				&reason,
 				&appeal.who,
-				who,
-				amount,
+				juror,
+				each,
 				Precision::Exact,
 				Restriction::Free,
 				Fortitude::Force,
 			);
-			given.unwrap_or_else(|e| {
-				log::warn!(target: crate::LOG_TARGET, "request {id}: bond not paid out: {e:?}");
-				Zero::zero()
-			})
-		};
-		let each = appeal.bond / (jurors.len() as u32).max(1).into();
-		let mut left = appeal.bond;
-		for juror in jurors.iter().filter(|_| !each.is_zero()) {
-			let amount = give(juror, each);
-			left.saturating_reduce(amount);
-			if !amount.is_zero() {
-				Self::deposit_event(Event::JurorRewarded {
-					request: id,
-					juror: juror.clone(),
-					amount,
-				});
+			match given {
+				Ok(amount) => {
+					left.saturating_reduce(amount);
+					Self::deposit_event(Event::MeasurementPaid {
+						request: id,
+						who: juror.clone(),
+						amount,
+					});
+				}
+				Err(e) => {
+					log::warn!(target: crate::LOG_TARGET, "request {id}: bond not paid out: {e:?}")
+				}
 			}
 		}
-		if !left.is_zero() {
-			left.saturating_reduce(give(&T::Treasury::get(), left));
-		}
-		if !left.is_zero() {
-			let who = appeal.who.clone();
-			Self::return_bond(id, &Appeal { who, bond: left });
+		let burned = T::Currency::burn_held(
+			&reason,
+			&appeal.who,
+			left,
+			Precision::BestEffort,
+			Fortitude::Force,
+		);
+		if let Err(e) = burned {
+			log::error!(target: crate::LOG_TARGET, "request {id}: bond not burned: {e:?}");
 		}
 		Self::deposit_event(Event::AppealLost {
 			request: id,

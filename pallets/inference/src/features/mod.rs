@@ -1,11 +1,14 @@
 //! A request's life, a file for each step.
 
 pub mod answer;
+pub mod bar;
 pub mod callback;
 pub mod compare;
 pub mod deadline;
 pub mod draw;
+pub mod finality;
 pub mod jury;
+pub mod load;
 pub mod offence;
 pub mod report;
 pub mod request;

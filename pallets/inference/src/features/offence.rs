@@ -179,7 +179,7 @@ impl<T: Config> Pallet<T> {
 
 	/// Has a validator drawn no more for a model.
 	pub(crate) fn stop_serving(validator: &T::AccountId, model: consilience_primitives::ModelId) {
-		if pallet_model_registry::Serving::<T>::get(model).contains(validator) {
+		if pallet_model_registry::Pallet::<T>::is_serving(validator, model) {
 			if let Err(e) = pallet_model_registry::Pallet::<T>::withdraw(validator, model) {
 				log::error!(target: crate::LOG_TARGET, "serving of {model:?} is out of step: {e:?}");
 			}

@@ -141,7 +141,10 @@ impl<T: Config> Pallet<T> {
 	pub fn check_statement(validator: &T::AccountId, statement: &Statement) -> DispatchResult {
 		match statement {
 			Statement::Serve { model, evidence } => {
-				ensure!(!Self::is_disabled(validator), Error::<T>::NotDue);
+				ensure!(
+					!Self::is_disabled(validator) && !Self::is_barred(validator, *model),
+					Error::<T>::NotDue
+				);
 				pallet_model_registry::Pallet::<T>::can_serve(validator, *model, evidence)
 			}
 			Statement::Withdraw { model } => {

@@ -11,14 +11,14 @@ use polkadot_sdk::{
 	frame_support::{ensure, pallet_prelude::DispatchResult, traits::fungible::MutateHold},
 	frame_system,
 	sp_runtime::{
-		traits::{CheckedAdd, Get, Zero},
+		traits::{CheckedAdd, CheckedMul, Get, One, Saturating, Zero},
 		DispatchError,
 	},
 };
 
 use crate::{
-	BalanceOf, Config, Error, Event, HoldReason, Inputs, NextRequest, Open, OpenOf, Pallet,
-	PendingDraw, PendingDraws, Request, Requests,
+	BalanceOf, Config, Course, Error, Event, HoldReason, Inputs, NextRequest, Open, OpenOf, Pallet,
+	Parameters, Request, Requests, Reserved,
 };
 
 impl<T: Config> From<QuoteError> for Error<T> {
@@ -28,6 +28,8 @@ impl<T: Config> From<QuoteError> for Error<T> {
 			QuoteError::ModelNotActive => Self::ModelNotActive,
 			QuoteError::BadAssurance => Self::BadAssurance,
 			QuoteError::Overflow => Self::PriceOverflow,
+			QuoteError::TooFewServe => Self::TooFewServe,
+			QuoteError::NoCapacity => Self::NoCapacity,
 			QuoteError::Input(e) => match e {
 				InputError::WrongTask => Self::WrongTask,
 				InputError::NotUtf8 => Self::NotUtf8,
@@ -44,11 +46,18 @@ impl<T: Config> From<QuoteError> for Error<T> {
 	}
 }
 
-/// A model together with what must be held for the longest answer.
-type Quoted<T> = (
-	ModelDetails<<T as frame_system::Config>::AccountId, BalanceOf<T>>,
-	BalanceOf<T>,
-);
+/// What a request comes to.
+struct Quoted<T: Config> {
+	model: ModelDetails<T::AccountId, BalanceOf<T>>,
+	/// Verifiers of its round.
+	verifiers: u8,
+	/// Work of the longest answer, in thousandths of a block.
+	work: u32,
+	/// What it pays for juries.
+	premium: BalanceOf<T>,
+	/// What must be held for the longest answer, tip not counted.
+	whole: BalanceOf<T>,
+}
 
 impl<T: Config> Pallet<T> {
 	/// What must be held at least for the longest answer, tip not counted, or why the request would be refused.
@@ -57,29 +66,68 @@ impl<T: Config> Pallet<T> {
 		input: &Input,
 		assurance: Assurance,
 	) -> Result<BalanceOf<T>, QuoteError> {
-		Self::examine(model, input, assurance).map(|(_, price)| price)
+		Self::examine(None, model, input, assurance).map(|quoted| quoted.whole)
 	}
 
 	fn examine(
-		model: ModelId,
+		who: Option<&T::AccountId>,
+		id: ModelId,
 		input: &Input,
 		assurance: Assurance,
 	) -> Result<Quoted<T>, QuoteError> {
-		let details = Models::<T>::get(model).ok_or(QuoteError::UnknownModel)?;
-		if details.status != ModelStatus::Active {
+		let model = Models::<T>::get(id).ok_or(QuoteError::UnknownModel)?;
+		if model.status != ModelStatus::Active {
 			return Err(QuoteError::ModelNotActive);
 		}
-		let spec = &details.spec;
+		let spec = &model.spec;
 		input.validate(spec).map_err(QuoteError::Input)?;
 		if !assurance.is_admitted(spec.task, &spec.policy, T::MaxVerifiers::get()) {
 			return Err(QuoteError::BadAssurance);
 		}
-		let price = details
+		let mut verifiers = assurance.verifiers(&spec.policy);
+		if Self::is_solo() {
+			// Nobody is there to check: a developer's chain.
+			verifiers = 0;
+		} else {
+			let roster = Self::roster();
+			let serving = pallet_model_registry::Serving::<T>::get(id);
+			let there = serving
+				.iter()
+				.filter(|(who, _)| roster.index(who).is_some())
+				.count();
+			if there <= usize::from(verifiers) {
+				return Err(QuoteError::TooFewServe);
+			}
+		}
+		let (units_in, units_out) = (input.units(), input.max_output_units(&spec.limits));
+		let work = spec.time.work(units_out);
+		if !Self::has_capacity(who, id, Self::whole_work(work, verifiers)) {
+			return Err(QuoteError::NoCapacity);
+		}
+		let price = model
 			.price
-			.of(input.units(), input.max_output_units(&spec.limits))
+			.of(units_in, units_out)
 			.ok_or(QuoteError::Overflow)?;
-		// What is held at least, however cheap the model: open requests are not free.
-		Ok((details, price.max(T::MinEscrow::get())))
+		let parameters = Parameters::<T>::get();
+		let units = units_in.saturating_add(units_out);
+		let checks = Self::verifier_pay(&parameters, price, units)
+			.checked_mul(&u32::from(verifiers).into())
+			.ok_or(QuoteError::Overflow)?;
+		let premium = parameters
+			.premium_share
+			.mul_ceil(parameters.measurement.of(units));
+		let whole = price
+			.checked_add(&checks)
+			.and_then(|sum| sum.checked_add(&premium))
+			.ok_or(QuoteError::Overflow)?;
+		Ok(Quoted {
+			model,
+			verifiers,
+			work,
+			premium,
+			// What is held at least, however cheap the model: open requests are not free.
+			whole: whole.max(T::MinEscrow::get()),
+		})
 	}
 
 	/// Takes a request of `requester`, holds the fee limit, and has an executor drawn.
@@ -104,15 +152,23 @@ impl<T: Config> Pallet<T> {
 		tip: BalanceOf<T>,
 		callback: bool,
 	) -> Result<RequestId, DispatchError> {
-		let (details, price) = Self::examine(model, &input, assurance).map_err(Error::<T>::from)?;
-		let worst = price.checked_add(&tip).ok_or(Error::<T>::PriceOverflow)?;
+		let quoted =
+			Self::examine(Some(&requester), model, &input, assurance).map_err(Error::<T>::from)?;
+		let Quoted {
+			model: details,
+			verifiers,
+			work,
+			premium,
+			whole,
+		} = quoted;
+		let worst = whole.checked_add(&tip).ok_or(Error::<T>::PriceOverflow)?;
 		ensure!(fee_limit >= worst, Error::<T>::FeeLimitTooLow);
 		ensure!(
 			Open::<T>::get() < T::MaxOpen::get(),
 			Error::<T>::TooManyOpen
 		);
 		ensure!(
-			OpenOf::<T>::get(&requester) < T::MaxOpenPerAccount::get(),
+			OpenOf::<T>::get(&requester).requests < T::MaxOpenPerAccount::get(),
 			Error::<T>::TooManyOpenOfAccount
 		);
 		T::Currency::hold(&HoldReason::Escrow.into(), &requester, fee_limit)?;
@@ -125,20 +181,27 @@ impl<T: Config> Pallet<T> {
 		});
 		let max_output_units = input.max_output_units(&details.spec.limits);
 		let patience = Self::draw_patience(&details.spec.time, max_output_units);
+		let reserved = Self::whole_work(work, verifiers);
 		let mut request = Request {
 			requester: requester.clone(),
 			model,
 			assurance,
-			verifiers: assurance.verifiers(&details.spec.policy),
+			verifiers,
 			state: RequestState::Requested,
 			escrow: fee_limit,
 			tip,
 			price: details.price,
+			premium,
 			input_units: input.units(),
 			max_output_units,
+			work,
+			reserved,
 			seed: None,
 			executor: None,
 			excluded: List::new(),
+			windows: None,
+			draw: None,
+			course: Course::default(),
 			output_commitment: None,
 			callback,
 			deadline: now,
@@ -151,15 +214,15 @@ impl<T: Config> Pallet<T> {
 			refunded: Zero::zero(),
 		};
 		Self::schedule(now, patience, id, &mut request);
+		Self::queue_draw(id, &mut request, now.saturating_add(One::one()), 1);
 		Requests::<T>::insert(id, request);
 		Inputs::<T>::insert(id, input);
-		PendingDraws::<T>::try_append(PendingDraw {
-			request: id,
-			since: now,
-		})
-		.map_err(|_| Error::<T>::TooManyOpen)?;
+		Reserved::<T>::mutate(|all| all.saturating_accrue(reserved.into()));
 		Open::<T>::mutate(|n| *n += 1);
-		OpenOf::<T>::mutate(&requester, |n| *n += 1);
+		OpenOf::<T>::mutate(&requester, |open| {
+			open.requests += 1;
+			open.work.saturating_accrue(reserved.into());
+		});
 		pallet_model_registry::Pallet::<T>::request_opened(model);
 		Self::deposit_event(Event::RequestSubmitted {
 			request: id,

@@ -91,6 +91,8 @@ pub struct Round<AccountId, BlockNumber, Evidence> {
 	pub phase: Phase,
 	/// Last block of the phase.
 	pub deadline: BlockNumber,
+	/// Whether the reveal was given more time already, which happens once.
+	pub extended: bool,
 }
 
 impl<AccountId: PartialEq + Clone, BlockNumber: Copy, Evidence>
@@ -116,6 +118,7 @@ impl<AccountId: PartialEq + Clone, BlockNumber: Copy, Evidence>
 			members: List::truncate_from(members),
 			phase: Phase::Commit,
 			deadline,
+			extended: false,
 		}
 	}
 
@@ -158,10 +161,12 @@ impl<AccountId: PartialEq + Clone, BlockNumber: Copy, Evidence>
 		Ok(self.close_commitments(reveal_deadline))
 	}
 
-	/// Begins the reveal if every member that the round needs has committed.
-	fn close_commitments(&mut self, reveal_deadline: BlockNumber) -> bool {
+	/// Begins the reveal if every member that the round needs has committed, and there is one.
+	pub fn close_commitments(&mut self, reveal_deadline: BlockNumber) -> bool {
 		let committed = |m: &Member<_, _>| matches!(m.progress, Progress::Committed(_));
-		let all = self.members.len() as u32 == self.size && self.members.iter().all(committed);
+		let all = self.size > 0
+			&& self.members.len() as u32 == self.size
+			&& self.members.iter().all(committed);
 		if all && self.phase == Phase::Commit {
 			self.phase = Phase::Reveal;
 			self.deadline = reveal_deadline;
@@ -227,6 +232,28 @@ impl<AccountId: PartialEq + Clone, BlockNumber: Copy, Evidence>
 		self.size = self.members.len() as u32;
 		self.phase = Phase::Reveal;
 		absent
+	}
+
+	/// Goes on without a member, whatever it has done: the round needs one less.
+	pub fn leave_out(&mut self, who: &AccountId) {
+		let before = self.members.len();
+		self.members.retain(|m| m.who != *who);
+		self.size = self
+			.size
+			.saturating_sub((before - self.members.len()) as u32);
+	}
+
+	/// Goes on with the members that it has.
+	pub fn make_do(&mut self) {
+		self.size = self.members.len() as u32;
+	}
+
+	/// Evidence that was shown so far, in the order of the members.
+	pub fn revealed(&self) -> impl Iterator<Item = (&AccountId, &Evidence)> {
+		self.members.iter().filter_map(|m| match &m.progress {
+			Progress::Revealed(e) => Some((&m.who, e)),
+			_ => None,
+		})
 	}
 
 	/// Members that the round is short of.

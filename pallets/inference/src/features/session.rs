@@ -7,18 +7,34 @@ use polkadot_sdk::{
 	sp_runtime::BoundToRuntimeAppPublic,
 };
 
-use crate::{Config, Keys, LastReport, Pallet, Session, Strikes};
+use crate::{
+	Assignments, Config, Indices, Keys, LastReport, Loads, Pallet, Reveals, Session, Strikes,
+};
 
 impl<T: Config> BoundToRuntimeAppPublic for Pallet<T> {
 	type Public = InferenceId;
 }
 
 impl<T: Config> Pallet<T> {
+	/// Sets the session's validators, with the duties that they have already.
 	fn set_keys(keys: Vec<(T::AccountId, InferenceId)>) {
+		for (who, _) in Keys::<T>::get() {
+			Indices::<T>::remove(who);
+		}
+		let mut loads = Vec::new();
+		for (index, (who, _)) in (0..).zip(&keys) {
+			Indices::<T>::insert(who, index);
+			let load = Assignments::<T>::iter_prefix_values(who)
+				.fold(0u32, |sum, assignment| sum.saturating_add(assignment.work));
+			loads.push(load);
+		}
+		Loads::<T>::put(WeakBoundedVec::force_from(loads, Some("loads")));
 		Keys::<T>::put(WeakBoundedVec::force_from(
 			keys,
 			Some("inference session keys"),
 		));
+		// Places of another session say nothing of this one.
+		Reveals::<T>::kill();
 	}
 }
 
@@ -37,6 +53,7 @@ impl<T: Config> OneSessionHandler<T::AccountId> for Pallet<T> {
 		I: Iterator<Item = (&'a T::AccountId, InferenceId)> + 'a,
 	{
 		Self::forgive_strikes();
+		Self::forget_bars();
 		let next: Vec<_> = validators.map(|(v, k)| (v.clone(), k)).collect();
 		let last = Keys::<T>::get();
 		if last[..] == next[..] {

@@ -4,16 +4,16 @@ use alloc::vec::Vec;
 use consilience_primitives::{request::Output, view::RequestState, RequestId};
 use polkadot_sdk::{
 	frame_support::traits::{
-		fungible::MutateHold,
-		tokens::{Fortitude, Precision, Restriction},
+		fungible::{Inspect, Mutate, MutateHold},
+		tokens::{Fortitude, Precision, Preservation, Restriction},
 	},
 	frame_system,
 	sp_runtime::traits::{Get, Saturating, Zero},
 };
 
 use crate::{
-	BalanceOf, Config, Event, HoldReason, Juries, Open, OpenOf, Pallet, Parameters, PendingDraws,
-	RequestOf, Requests, Rounds,
+	features::draw::draw_blocks, BalanceOf, Config, Event, HoldReason, Juries, Open, OpenOf,
+	OpenOfAccount, Pallet, Parameters, ParametersOf, RequestOf, Requests, Rounds,
 };
 
 /// Who is paid out of an escrow.
@@ -22,26 +22,34 @@ pub(crate) struct Payees<AccountId> {
 	pub(crate) executor: Option<AccountId>,
 	/// Verifiers whose work was good.
 	pub(crate) verifiers: Vec<AccountId>,
-	/// Verifiers that the verifiers' share is divided among.
-	pub(crate) shares: u32,
-	/// Jurors whose work was good.
+	/// Jurors whose work was good, where the case pays them.
 	pub(crate) jurors: Vec<AccountId>,
 }
 
 impl<T: Config> Pallet<T> {
-	/// What the answer costs, tip included.
-	pub(crate) fn cost(request: &RequestOf<T>, output: &Output) -> BalanceOf<T> {
+	/// The model's price of so many output units.
+	fn price_of(request: &RequestOf<T>, output_units: u32) -> BalanceOf<T> {
 		// The escrow covers the longest answer, and longer ones are refused.
 		request
 			.price
-			.of(request.input_units, output.units())
-			.map(|p| p.saturating_add(request.tip))
+			.of(request.input_units, output_units)
 			.unwrap_or(request.escrow)
-			.min(request.escrow)
 	}
 
-	/// Pays those named and the treasury out of the escrow, and returns the rest. Without verifiers their share is returned too:
-	/// nobody checked. What a jury is paid comes out of what would else be the treasury's.
+	/// What each verifier is paid: a part of the price, and never less than a measurement is worth.
+	pub(crate) fn verifier_pay(
+		parameters: &ParametersOf<T>,
+		price: BalanceOf<T>,
+		units: u32,
+	) -> BalanceOf<T> {
+		parameters
+			.verifier_share
+			.mul_floor(price)
+			.max(parameters.measurement.of(units))
+	}
+
+	/// Pays those named, the treasury and the jury fund out of the escrow, and returns the rest. A jury is paid by its case: the premium, and
+	/// what members who did not do their part would have got.
 	pub(crate) fn settle(
 		id: RequestId,
 		request: &mut RequestOf<T>,
@@ -49,51 +57,90 @@ impl<T: Config> Pallet<T> {
 		payees: Payees<T::AccountId>,
 	) {
 		let parameters = Parameters::<T>::get();
-		let whole = Self::cost(request, output);
-		let share = parameters.verifier_share.mul_floor(whole);
-		let cost = match payees.shares {
-			0 => whole.saturating_sub(share),
-			_ => whole,
-		};
-		let each = share / payees.shares.max(1).into();
-		let mut paid = BalanceOf::<T>::zero();
+		let units = request.input_units.saturating_add(output.units());
+		let price = Self::price_of(request, output.units());
+		let each = Self::verifier_pay(&parameters, price, units);
+		let to_treasury = parameters.treasury_share.mul_floor(price);
 		if let Some(executor) = &payees.executor {
-			let amount = parameters.executor_share.mul_floor(whole);
-			paid.saturating_accrue(Self::pay(id, request, executor, amount));
+			let amount = price
+				.saturating_sub(to_treasury)
+				.saturating_add(request.tip);
+			Self::pay(id, request, executor, amount);
 		}
+		Self::pay(id, request, &T::Treasury::get(), to_treasury);
 		for verifier in &payees.verifiers {
-			paid.saturating_accrue(Self::pay(id, request, verifier, each));
+			Self::pay(id, request, verifier, each);
 		}
-		let each = cost.saturating_sub(paid) / (payees.jurors.len() as u32).max(1).into();
-		for juror in &payees.jurors {
-			paid.saturating_accrue(Self::pay(id, request, juror, each));
+		// What the case has for whoever judged it. An executor that is not paid leaves its price.
+		let mut pot = request.premium;
+		if payees.executor.is_none() {
+			pot.saturating_accrue(price.saturating_sub(to_treasury));
 		}
-		// What could not be paid out, and what division left over, is the treasury's.
-		let rest = cost.saturating_sub(paid);
-		paid.saturating_accrue(Self::pay(id, request, &T::Treasury::get(), rest));
-		request.paid = paid;
-		let executor = request.executor.clone();
-		let refunded = Self::close(id, request, RequestState::Final);
-		if let Some(executor) = executor {
-			Self::deposit_event(Event::RequestFinal {
+		if !payees.jurors.is_empty() {
+			let unpaid = u32::from(request.verifiers).saturating_sub(payees.verifiers.len() as u32);
+			pot.saturating_accrue(each.saturating_mul(unpaid.into()));
+			let worth = parameters
+				.measurement
+				.of(units)
+				.min(pot / (payees.jurors.len() as u32).into());
+			for juror in &payees.jurors {
+				let paid = Self::pay(id, request, juror, worth);
+				pot.saturating_reduce(paid);
+			}
+		}
+		Self::pay(id, request, &T::JuryFund::get(), pot);
+		let state = match output {
+			Output::Unanswerable(_) => RequestState::Unanswerable,
+			Output::Text { .. } | Output::Tensors(_) => RequestState::Final,
+		};
+		let (executor, paid) = (request.executor.clone(), request.paid);
+		let refunded = Self::close(id, request, state);
+		Self::queue_audit(id, request);
+		match (executor, output) {
+			(Some(executor), Output::Unanswerable(code)) => {
+				Self::deposit_event(Event::RequestUnanswerable {
+					request: id,
+					code: *code,
+					executor,
+					verifiers: payees.verifiers,
+					jurors: payees.jurors,
+					paid,
+					refunded,
+				})
+			}
+			(Some(executor), _) => Self::deposit_event(Event::RequestFinal {
 				request: id,
 				executor,
 				verifiers: payees.verifiers,
 				jurors: payees.jurors,
 				paid,
 				refunded,
-			});
+			}),
+			(None, _) => (),
 		}
 	}
 
-	/// Pays out of the escrow. Gives what arrived: nothing where the receiver's account cannot be, because the amount is below
-	/// the existential deposit.
+	/// Has chance decide, much later, whether a settled answer is measured again.
+	fn queue_audit(id: RequestId, request: &mut RequestOf<T>) {
+		// Where a jury has measured, nothing more can be found.
+		if request.verifiers == 0 || Juries::<T>::contains_key(id) {
+			return;
+		}
+		let now = frame_system::Pallet::<T>::block_number();
+		let from = now.saturating_add(T::AuditDelay::get());
+		Self::queue_draw(id, request, from, draw_blocks(0, T::DrawOdds::get()));
+		Requests::<T>::insert(id, &*request);
+	}
+
+	/// Pays out of the escrow, as far as it goes. Gives what arrived: nothing where the receiver's account cannot be, because the
+	/// amount is below the existential deposit.
 	fn pay(
 		id: RequestId,
-		request: &RequestOf<T>,
+		request: &mut RequestOf<T>,
 		who: &T::AccountId,
 		amount: BalanceOf<T>,
 	) -> BalanceOf<T> {
+		let amount = amount.min(request.escrow.saturating_sub(request.paid));
 		if amount.is_zero() {
 			return amount;
 		}
@@ -108,6 +155,7 @@ impl<T: Config> Pallet<T> {
 		);
 		match paid {
 			Ok(paid) => {
+				request.paid.saturating_accrue(paid);
 				Self::deposit_event(Event::Paid {
 					request: id,
 					who: who.clone(),
@@ -117,6 +165,49 @@ impl<T: Config> Pallet<T> {
 			}
 			Err(e) => {
 				log::warn!(target: crate::LOG_TARGET, "request {id}: {amount:?} not paid: {e:?}");
+				Zero::zero()
+			}
+		}
+	}
+
+	/// Pays what a measurement is worth to each of these out of the jury fund, while it has so much.
+	pub(crate) fn pay_measurements(
+		id: RequestId,
+		request: &RequestOf<T>,
+		output_units: u32,
+		who: &[T::AccountId],
+	) {
+		let units = request.input_units.saturating_add(output_units);
+		let each = Parameters::<T>::get().measurement.of(units);
+		for member in who {
+			Self::from_fund(id, member, each);
+		}
+	}
+
+	/// Pays out of the jury fund, as far as it goes. Gives what arrived.
+	pub(crate) fn from_fund(
+		id: RequestId,
+		who: &T::AccountId,
+		amount: BalanceOf<T>,
+	) -> BalanceOf<T> {
+		let fund = T::JuryFund::get();
+		let there =
+			T::Currency::reducible_balance(&fund, Preservation::Preserve, Fortitude::Polite);
+		let amount = amount.min(there);
+		if amount.is_zero() {
+			return amount;
+		}
+		match T::Currency::transfer(&fund, who, amount, Preservation::Preserve) {
+			Ok(amount) => {
+				Self::deposit_event(Event::MeasurementPaid {
+					request: id,
+					who: who.clone(),
+					amount,
+				});
+				amount
+			}
+			Err(e) => {
+				log::warn!(target: crate::LOG_TARGET, "request {id}: the fund has not paid: {e:?}");
 				Zero::zero()
 			}
 		}
@@ -141,24 +232,26 @@ impl<T: Config> Pallet<T> {
 			Zero::zero()
 		});
 		request.state = state;
+		request.draw = None;
+		let reserved = request.reserved;
+		Self::unreserve(request, reserved);
 		request.settled_at = Some(frame_system::Pallet::<T>::block_number());
 		if let Some(executor) = &request.executor {
 			Self::unassign(executor, id);
 		}
-		let jury = Juries::<T>::get(id).and_then(|j| j.round);
-		for round in Rounds::<T>::get(id).into_iter().chain(jury) {
-			round
-				.members
-				.iter()
-				.for_each(|m| Self::unassign(&m.who, id));
+		if let Some(round) = Rounds::<T>::get(id) {
+			let members = round.members.iter();
+			members.for_each(|m| Self::unassign(&m.who, id));
 		}
-		Self::unschedule(id, request.deadline);
-		PendingDraws::<T>::mutate(|list| list.retain(|e| e.request != id));
 		Open::<T>::mutate(|n| *n = n.saturating_sub(1));
-		OpenOf::<T>::mutate_exists(&request.requester, |n| {
-			*n = n.and_then(|n| n.checked_sub(1)).filter(|n| *n > 0);
+		let whole = Self::whole_work(request.work, request.verifiers);
+		OpenOf::<T>::mutate_exists(&request.requester, |open| {
+			*open = open.take().and_then(|o| {
+				let requests = o.requests.checked_sub(1).filter(|n| *n > 0)?;
+				let work = o.work.saturating_sub(whole.into());
+				Some(OpenOfAccount { requests, work })
+			});
 		});
-		pallet_model_registry::Pallet::<T>::request_closed(request.model);
 		Requests::<T>::insert(id, &*request);
 		if request.callback {
 			Self::queue_callback(id);

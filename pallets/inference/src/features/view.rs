@@ -75,9 +75,8 @@ impl<T: Config> Pallet<T> {
 		let keys = Keys::<T>::get();
 		let index = keys.iter().position(|(_, k)| k == key)?;
 		let (validator, _) = keys.get(index)?;
-		let mut duties: Vec<_> = Assignments::<T>::get(validator)
-			.into_iter()
-			.filter_map(|(id, _)| Self::duty(validator, id))
+		let mut duties: Vec<_> = Assignments::<T>::iter_key_prefix(validator)
+			.filter_map(|id| Self::duty(validator, id))
 			.collect();
 		duties.sort_by_key(|d| d.deadline);
 		Some(Duties {
@@ -106,15 +105,15 @@ impl<T: Config> Pallet<T> {
 					RequestState::Disputed => Juries::<T>::get(id)?.round?,
 					_ => Rounds::<T>::get(id)?,
 				};
-				match (round.phase, &round.member(validator)?.progress) {
-					(Phase::Commit, Progress::Measuring) => DutyKind::Commit,
-					(Phase::Reveal, Progress::Committed(_)) => DutyKind::Reveal,
-					// Evidence and output may come in two reports.
-					(Phase::Reveal, Progress::Revealed(_))
-						if is_executor && !Outputs::<T>::contains_key(id) =>
-					{
-						DutyKind::Reveal
-					}
+				let hidden = request.state == RequestState::Provisional
+					&& is_executor && request.output_commitment.is_some()
+					&& !Outputs::<T>::contains_key(id);
+				let progress = round.member(validator).map(|m| &m.progress);
+				match (round.phase, progress) {
+					(Phase::Commit, Some(Progress::Measuring)) => DutyKind::Commit,
+					(Phase::Reveal, Some(Progress::Committed(_))) => DutyKind::Reveal,
+					// Evidence and output may come in two reports, and an executor that was late with the one still shows the other.
+					(Phase::Reveal, _) if hidden => DutyKind::RevealOutput,
 					_ => return None,
 				}
 			}
@@ -154,8 +153,8 @@ impl<T: Config> Pallet<T> {
 	#[cfg(any(feature = "std", feature = "try-runtime"))]
 	pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
 		use crate::{
-			Callbacks, Deadlines, HoldReason, OffenceQueue, OffenceRange, Open, OpenOf, Parameters,
-			PendingDraws, Prune, PruneRange, Role,
+			Callbacks, Deadlines, Draws, HoldReason, Indices, Loads, OffenceQueue, OffenceRange,
+			Open, OpenOf, OpenOfAccount, Parameters, Prune, PruneRange, Reserved, Role, Sitting,
 		};
 		use alloc::collections::{BTreeMap, BTreeSet};
 		use polkadot_sdk::{
@@ -166,16 +165,14 @@ impl<T: Config> Pallet<T> {
 			sp_runtime::traits::{One, Saturating, Zero},
 		};
 
-		let mut held = BTreeMap::<T::AccountId, (BalanceOf<T>, u32)>::new();
+		let mut held = BTreeMap::<T::AccountId, (BalanceOf<T>, OpenOfAccount)>::new();
 		let mut bonds = BTreeMap::new();
 		let mut by_model = BTreeMap::new();
 		let mut assigned = BTreeSet::new();
-		let pending: BTreeSet<_> = PendingDraws::<T>::get().iter().map(|e| e.request).collect();
-		ensure!(
-			pending.len() == PendingDraws::<T>::get().len(),
-			"a request waits for two draws"
-		);
-		let scheduled: Vec<_> = Deadlines::<T>::iter()
+		let draws: BTreeSet<_> = Draws::<T>::iter()
+			.flat_map(|(at, ids)| ids.into_iter().map(move |id| (at, id)))
+			.collect();
+		let looked_at: BTreeSet<_> = Deadlines::<T>::iter()
 			.flat_map(|(at, ids)| ids.into_iter().map(move |id| (at, id)))
 			.collect();
 		let (first, end) = PruneRange::<T>::get();
@@ -189,46 +186,67 @@ impl<T: Config> Pallet<T> {
 		for id in &waiting {
 			let request = Requests::<T>::get(id).ok_or("a callback for a forgotten request")?;
 			ensure!(
-				request.callback && request.state.is_settled(),
+				request.callback && request.settled_at.is_some(),
 				"a callback that nobody asked for, or too early"
 			);
 		}
-		let (mut open, mut to_be_told) = (0u32, waiting.len() as u32);
+		let (mut open, mut to_be_told, mut reserved, mut sitting) =
+			(0u32, waiting.len() as u32, 0u64, 0u32);
 		for (id, request) in Requests::<T>::iter() {
 			ensure!(Inputs::<T>::contains_key(id), "a request without input");
+			*by_model.entry(request.model).or_insert(0u32) += 1;
 			let round = Rounds::<T>::get(id);
-			if request.state.is_settled() {
+			let waits = request.draw.is_some();
+			ensure!(
+				request
+					.draw
+					.is_none_or(|draw| draws.contains(&(draw.at, id))),
+				"a request waits for a draw that never comes"
+			);
+			// A request that was settled once has its money, whatever is measured now.
+			if request.settled_at.is_some() {
 				ensure!(
 					request.paid.saturating_add(request.refunded) == request.escrow,
 					"money in is not paid plus refunded"
 				);
 				ensure!(
-					request.state == RequestState::Final || request.paid.is_zero(),
-					"money was paid for a request that is not final"
+					matches!(
+						request.state,
+						RequestState::Final
+							| RequestState::Unanswerable
+							| RequestState::Overturned
+							| RequestState::Disputed
+					) || request.paid.is_zero(),
+					"money was paid for a request that came to nothing"
 				);
 				ensure!(
 					prunable.contains(&id),
 					"a settled request is never forgotten"
 				);
-				ensure!(!pending.contains(&id), "a settled request waits for a draw");
+				ensure!(request.reserved == 0, "a settled request keeps capacity");
 				settled += 1;
-				continue;
+				if request.state != RequestState::Disputed {
+					ensure!(request.state.is_settled(), "a settled request goes on");
+					continue;
+				}
+			} else {
+				open += 1;
+				reserved += u64::from(request.reserved);
+				to_be_told += u32::from(request.callback);
+				let entry = held
+					.entry(request.requester.clone())
+					.or_insert((Zero::zero(), OpenOfAccount::default()));
+				entry.0 = entry.0.saturating_add(request.escrow);
+				entry.1.requests += 1;
+				entry.1.work += u64::from(Self::whole_work(request.work, request.verifiers));
 			}
-			open += 1;
-			to_be_told += u32::from(request.callback);
-			let entry = held
-				.entry(request.requester.clone())
-				.or_insert((Zero::zero(), 0));
-			entry.0 = entry.0.saturating_add(request.escrow);
-			entry.1 += 1;
-			*by_model.entry(request.model).or_insert(0u32) += 1;
 			ensure!(
-				scheduled.contains(&(request.deadline.saturating_add(One::one()), id)),
+				looked_at.contains(&(request.deadline.saturating_add(One::one()), id)),
 				"an open request is never looked at"
 			);
 			match request.state {
 				RequestState::Requested => {
-					ensure!(pending.contains(&id), "a request waits for no executor");
+					ensure!(waits, "a request waits for no executor");
 					ensure!(request.executor.is_none(), "an executor too early");
 					ensure!(round.is_none(), "a round too early");
 				}
@@ -239,9 +257,10 @@ impl<T: Config> Pallet<T> {
 				RequestState::Disputed => {
 					let jury = Juries::<T>::get(id).ok_or("a dispute without a jury")?;
 					ensure!(
-						jury.round.is_none() == pending.contains(&id),
+						jury.round.is_none() == waits,
 						"a jury is to be drawn or not, wrongly"
 					);
+					sitting += u32::from(jury.round.is_some());
 					if let Some(appeal) = &jury.appeal {
 						let sum = bonds
 							.entry(appeal.who.clone())
@@ -249,7 +268,7 @@ impl<T: Config> Pallet<T> {
 						sum.saturating_accrue(appeal.bond);
 					}
 					for member in jury.round.into_iter().flat_map(|r| r.members) {
-						assigned.insert((member.who, (id, Role::Juror)));
+						assigned.insert((member.who, id, Role::Juror));
 					}
 					continue;
 				}
@@ -257,29 +276,24 @@ impl<T: Config> Pallet<T> {
 					ensure!(request.executor.is_some(), "an answer by nobody");
 					let short = request.appealable_until.is_none()
 						&& round.as_ref().is_none_or(|r| r.missing() > 0);
-					ensure!(
-						short == pending.contains(&id),
-						"a draw is due or not, wrongly"
-					);
+					ensure!(short == waits, "a draw is due or not, wrongly");
 				}
 			}
 			let members = round.iter().flat_map(|r| &r.members).map(|m| &m.who);
-			for who in members.chain(&request.executor) {
-				let role = if request.executor.as_ref() == Some(who) {
-					Role::Executor
-				} else {
-					Role::Verifier
-				};
-				assigned.insert((who.clone(), (id, role)));
+			for who in members {
+				if request.executor.as_ref() != Some(who) {
+					assigned.insert((who.clone(), id, Role::Verifier));
+				}
+			}
+			if let Some(executor) = &request.executor {
+				if !request.course.executor_silent {
+					assigned.insert((executor.clone(), id, Role::Executor));
+				}
 			}
 		}
 		ensure!(
 			to_be_told <= T::MaxOpen::get(),
 			"the queue of callbacks could overflow"
-		);
-		ensure!(
-			scheduled.len() as u32 == open,
-			"a request is looked at twice, or a settled one"
 		);
 		ensure!(
 			settled == prunable.len(),
@@ -288,6 +302,14 @@ impl<T: Config> Pallet<T> {
 		ensure!(
 			Open::<T>::get() == open,
 			"the number of open requests is wrong"
+		);
+		ensure!(
+			Reserved::<T>::get() == reserved,
+			"the capacity that is promised is wrong"
+		);
+		ensure!(
+			Sitting::<T>::get() == sitting,
+			"the number of juries that sit is wrong"
 		);
 		for (who, n) in OpenOf::<T>::iter() {
 			ensure!(
@@ -316,7 +338,7 @@ impl<T: Config> Pallet<T> {
 		);
 		ensure!(
 			Parameters::<T>::get().is_valid(),
-			"shares add up to more than the price"
+			"the parameters are no valid ones"
 		);
 		for (model, details) in Models::<T>::iter() {
 			ensure!(
@@ -324,13 +346,32 @@ impl<T: Config> Pallet<T> {
 				"a model's open requests"
 			);
 		}
-		let stored: BTreeSet<_> = Assignments::<T>::iter()
-			.flat_map(|(who, ids)| ids.into_iter().map(move |id| (who.clone(), id)))
-			.collect();
+		let mut loads = BTreeMap::<T::AccountId, u32>::new();
+		let mut stored = BTreeSet::new();
+		for (who, id, assignment) in Assignments::<T>::iter() {
+			*loads.entry(who.clone()).or_default() += assignment.work;
+			stored.insert((who, id, assignment.role));
+		}
 		ensure!(
 			stored == assigned,
 			"assignments do not follow from the requests"
 		);
+		let keys = Keys::<T>::get();
+		let table = Loads::<T>::get();
+		ensure!(
+			table.len() == keys.len() && Indices::<T>::iter().count() == keys.len(),
+			"the table of loads is not the session's"
+		);
+		for (index, (who, _)) in keys.iter().enumerate() {
+			ensure!(
+				Indices::<T>::get(who) == Some(index as u32),
+				"a validator's place is wrong"
+			);
+			ensure!(
+				table.get(index).copied() == Some(loads.get(who).copied().unwrap_or_default()),
+				"a validator's load is not that of its duties"
+			);
+		}
 		for id in Outputs::<T>::iter_keys()
 			.chain(Rounds::<T>::iter_keys())
 			.chain(Juries::<T>::iter_keys())

@@ -272,6 +272,8 @@ fn a_deprecated_model_finishes_what_is_open_and_goes() {
 			assert!(ModelRegistry::remove(owner(), id(TEXT)).is_err());
 			let end = ends(request, money, &format!("{to:?}"));
 			assert_eq!(end, RequestState::Final, "{to:?}");
+			// It stays while its answers can be looked at again.
+			blocks(25);
 			assert_ok!(ModelRegistry::remove(owner(), id(TEXT)));
 			check();
 		});

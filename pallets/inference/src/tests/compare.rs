@@ -30,7 +30,7 @@ fn a_committee_that_does_not_agree_calls_a_jury_and_blames_nobody_itself() {
 		let request = drawn(TEXT);
 		let liar = verifiers(request)[0];
 		for _ in 0..2 {
-			work_block(&[(liar, Habit::Lying)]);
+			work_block(&[(liar, Habit::Slandering)]);
 		}
 		assert_eq!(state(request), RequestState::Disputed);
 		assert!(events().contains(&Event::RequestDisputed { request }));

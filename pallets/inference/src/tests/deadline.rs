@@ -1,4 +1,9 @@
-use consilience_primitives::{report::Statement, request::Output, view::RequestState};
+use consilience_primitives::{
+	report::Statement,
+	request::{Assurance, Output},
+	view::RequestState,
+};
+use polkadot_sdk::frame_support::assert_ok;
 
 use crate::{
 	features::offence::FREE_STRIKES, mock::*, Event, ExpiryReason, OffenceKind, Requests, Strikes,
@@ -73,6 +78,227 @@ fn a_silent_verifier_is_replaced() {
 }
 
 #[test]
+fn that_verifiers_left_saves_no_liar() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let liar = executor(request);
+		work(liar, Habit::Vouching);
+		// All but one of those who could check it leave before it is drawn for; enough stay for a jury elsewhere.
+		let staying: Vec<_> = VALIDATORS
+			.into_iter()
+			.filter(|v| *v != liar)
+			.take(1)
+			.collect();
+		for v in VALIDATORS {
+			if v != liar && !staying.contains(&v) {
+				assert_ok!(ModelRegistry::withdraw(&v, id(TEXT)));
+			}
+		}
+		blocks(8);
+		assert_eq!(verifiers(request), staying, "those who are there measure");
+		settle_within(request, 30, &[(liar, Habit::Vouching)]);
+		// One is no jury: everything is returned.
+		assert_eq!(state(request), RequestState::Rejected);
+	});
+}
+
+#[test]
+fn what_fewer_have_checked_than_were_asked_for_is_not_final() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		work(executor(request), Habit::Honest);
+		for v in VALIDATORS
+			.into_iter()
+			.filter(|v| *v != executor(request))
+			.skip(1)
+		{
+			assert_ok!(ModelRegistry::withdraw(&v, id(TEXT)));
+		}
+		settle_within(request, 40, &[]);
+		assert_eq!(state(request), RequestState::Expired);
+	});
+}
+
+#[test]
+fn an_executor_that_is_silent_once_it_sees_who_checks_it_is_judged_all_the_same() {
+	run(|| {
+		for model in [TEXT, TENSOR] {
+			let request = ask(model, ALICE);
+			blocks(2);
+			let liar = executor(request);
+			let lie = if model == TEXT {
+				Habit::Vouching
+			} else {
+				Habit::Lying
+			};
+			work(liar, lie);
+			blocks(2);
+			settle_within(request, 60, &[(liar, Habit::Silent)]);
+			blocks(4);
+			let offences: Vec<_> = reported().iter().map(|o| (o.offender.0, o.kind)).collect();
+			assert_eq!(offences, [(liar, OffenceKind::FraudulentResult)]);
+			let end = state(request);
+			let expected = if model == TEXT {
+				RequestState::Rejected
+			} else {
+				// Nobody has seen its output.
+				RequestState::Expired
+			};
+			assert_eq!(end, expected);
+		}
+	});
+}
+
+#[test]
+fn a_right_answer_of_an_executor_that_goes_silent_is_final_and_its_verifiers_are_paid() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let silent = executor(request);
+		work(silent, Habit::Honest);
+		blocks(2);
+		let before = verifiers(request)
+			.iter()
+			.map(|v| Balances::free_balance(v))
+			.collect::<Vec<_>>();
+		let own = Balances::free_balance(silent);
+		settle_within(request, 30, &[(silent, Habit::Silent)]);
+		assert_eq!(state(request), RequestState::Final);
+		assert!(events().contains(&Event::ExecutorSilent {
+			request,
+			executor: silent
+		}));
+		for (v, before) in verifiers(request).iter().zip(before) {
+			assert_eq!(Balances::free_balance(v), before + 47);
+		}
+		assert_eq!(Balances::free_balance(silent), own);
+	});
+}
+
+#[test]
+fn a_sampled_answer_that_is_drawn_for_a_check_is_checked_whatever_its_executor_does() {
+	run(|| {
+		admit_sampling();
+		let mut caught = 0;
+		for _ in 0..20 {
+			let request = Inference::do_request(
+				ALICE,
+				id(TEXT),
+				text("hi", 4),
+				Assurance::Sampled(500),
+				1_000,
+				0,
+			)
+			.unwrap();
+			blocks(2);
+			let liar = executor(request);
+			work(liar, Habit::Vouching);
+			blocks(2);
+			let checked = !verifiers(request).is_empty();
+			settle_within(request, 40, &[(liar, Habit::Silent)]);
+			blocks(4);
+			let end = state(request);
+			assert_eq!(end == RequestState::Rejected, checked, "{end:?}");
+			let found = reported();
+			let blamed = found
+				.iter()
+				.any(|o| (o.offender.0, o.kind) == (liar, OffenceKind::FraudulentResult));
+			assert_eq!(blamed, checked);
+			caught += u32::from(checked);
+			set_session(&VALIDATORS[1..]);
+			set_session(&VALIDATORS);
+			for v in VALIDATORS {
+				let _ = ModelRegistry::serve(&v, id(TEXT), &digest(7));
+			}
+			next_block();
+		}
+		assert!((2..=18).contains(&caught), "{caught}");
+	});
+}
+
+#[test]
+fn a_verdict_on_chain_is_not_thrown_away_by_whoever_withholds_after_it() {
+	run(|| {
+		for model in [TEXT, TENSOR] {
+			let request = ask(model, ALICE);
+			blocks(2);
+			let liar = executor(request);
+			let lie = if model == TEXT {
+				Habit::Vouching
+			} else {
+				Habit::Lying
+			};
+			work(liar, lie);
+			blocks(2);
+			let accomplice = verifiers(request)[0];
+			settle_within(
+				request,
+				60,
+				&[(liar, lie), (accomplice, Habit::Withholding)],
+			);
+			blocks(4);
+			assert_eq!(state(request), RequestState::Rejected);
+			let found: Vec<_> = reported().iter().map(|o| (o.offender.0, o.kind)).collect();
+			assert!(
+				found.contains(&(liar, OffenceKind::FraudulentResult)),
+				"{found:?}"
+			);
+			assert!(
+				found.contains(&(accomplice, OffenceKind::WithheldReveal)),
+				"{found:?}"
+			);
+			let _ = ModelRegistry::serve(&liar, id(model), &digest(7));
+		}
+	});
+}
+
+#[test]
+fn whoever_reveals_early_makes_nobody_a_withholder() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		work(executor(request), Habit::Honest);
+		blocks(2);
+		let early = verifiers(request)[0];
+		// Finality stands still: everybody but one waits for it.
+		let odd: Vec<_> = VALIDATORS
+			.into_iter()
+			.filter(|v| *v != early)
+			.map(|v| (v, Habit::Withholding))
+			.collect();
+		for _ in 0..12 {
+			work_block(&odd);
+		}
+		blocks(4);
+		assert!(reported().is_empty());
+		// It comes back, and the request with it.
+		settle_within(request, 40, &[]);
+		assert_eq!(state(request), RequestState::Final);
+	});
+}
+
+#[test]
+fn a_reveal_in_the_time_that_is_given_once_more_counts() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		work(executor(request), Habit::Honest);
+		blocks(2);
+		work_block(&[]);
+		let challenge = Inference::request_view(request).unwrap().challenge;
+		blocks(5);
+		settle_within(request, 2, &[]);
+		assert_eq!(state(request), RequestState::Final);
+		assert_eq!(
+			Inference::request_view(request).unwrap().challenge,
+			challenge
+		);
+	});
+}
+
+#[test]
 fn too_few_verifiers_left_expires() {
 	run(|| {
 		let request = ask(TEXT, ALICE);
@@ -113,21 +339,26 @@ fn a_verifier_that_withholds_its_reveal_is_left_out_of_a_new_round() {
 }
 
 #[test]
-fn withholding_after_a_tensor_is_shown_expires() {
+fn after_a_tensor_is_shown_those_who_have_measured_it_decide() {
 	run(|| {
-		// Whoever is drawn next could copy what stands on chain.
+		// Whoever is drawn next could copy what stands on chain, and who withholds has nothing to say against it.
 		let request = ask(TENSOR, ALICE);
 		blocks(2);
 		work(executor(request), Habit::Honest);
 		blocks(2);
 		let silent = verifiers(request)[0];
 		settle_within(request, 20, &[(silent, Habit::Withholding)]);
-		assert_eq!(state(request), RequestState::Expired);
+		assert_eq!(state(request), RequestState::Final);
+		assert_eq!(verifiers(request).len(), 1);
+		assert!(events().contains(&Event::RevealMissing {
+			request,
+			member: silent
+		}));
 	});
 }
 
 #[test]
-fn an_executor_that_shows_a_tensor_and_withholds_its_evidence_gains_no_copier() {
+fn an_executor_that_shows_a_tensor_and_withholds_its_evidence_is_not_paid() {
 	run(|| {
 		let request = ask(TENSOR, ALICE);
 		blocks(2);
@@ -143,8 +374,10 @@ fn an_executor_that_shows_a_tensor_and_withholds_its_evidence_gains_no_copier() 
 			salt,
 		};
 		report(liar, vec![shown]).unwrap();
+		let before = Balances::free_balance(liar);
 		settle_within(request, 20, &[(liar, Habit::Withholding)]);
-		assert_eq!(state(request), RequestState::Expired);
+		assert_eq!(state(request), RequestState::Final);
+		assert_eq!(Balances::free_balance(liar), before);
 		blocks(2);
 		let offences: Vec<_> = reported().iter().map(|o| (o.offender.0, o.kind)).collect();
 		assert_eq!(offences, [(liar, OffenceKind::WithheldReveal)]);
@@ -223,14 +456,16 @@ fn a_disabled_validator_is_drawn_no_more_and_cannot_come_back_in_the_session() {
 }
 
 #[test]
-fn an_executor_that_withholds_is_replaced() {
+fn an_executor_that_withholds_its_evidence_is_judged_and_not_paid() {
 	run(|| {
 		let request = ask(TEXT, ALICE);
 		blocks(2);
 		let silent = executor(request);
+		let before = Balances::free_balance(silent);
 		settle_within(request, 30, &[(silent, Habit::Withholding)]);
 		assert_eq!(state(request), RequestState::Final);
-		assert_ne!(executor(request), silent);
+		assert_eq!(executor(request), silent);
+		assert_eq!(Balances::free_balance(silent), before);
 	});
 }
 

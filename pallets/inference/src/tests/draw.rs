@@ -1,8 +1,15 @@
 use std::collections::BTreeSet;
 
-use consilience_primitives::{request::Assurance, view::RequestState};
+use consilience_primitives::{
+	request::Assurance,
+	view::{QuoteError, RequestState},
+};
+use polkadot_sdk::{
+	frame_support::{assert_noop, assert_ok},
+	sp_core::H256,
+};
 
-use crate::{mock::*, Assignments, Role};
+use crate::{mock::*, Assignments, Error, Requests, Role};
 
 #[test]
 fn never_with_the_randomness_of_the_events_own_block() {
@@ -91,12 +98,13 @@ fn nobody_gets_more_than_its_capacity_and_a_flood_is_worked_off() {
 		for who in [ALICE, BOB] {
 			asked.extend((0..6).map(|_| ask(TEXT, who)));
 		}
+		// An executor's 400 thousandths of a block, and 100 for each of two verifiers.
+		assert_eq!(crate::Reserved::<Test>::get(), 12 * 600);
 		for _ in 0..20 {
 			for v in VALIDATORS {
-				let duties = Assignments::<Test>::get(v);
-				assert!(duties.len() <= 4);
-				// Room for two verifiers beside each executor.
-				assert!(duties.iter().filter(|(_, r)| *r == Role::Executor).count() <= 1);
+				let duties = Assignments::<Test>::iter_prefix_values(v);
+				let executing = duties.filter(|a| a.role == Role::Executor);
+				assert!(executing.map(|a| a.work).sum::<u32>() <= MaxLoad::get());
 			}
 			work_block(&[]);
 			check();
@@ -105,6 +113,129 @@ fn nobody_gets_more_than_its_capacity_and_a_flood_is_worked_off() {
 			assert_eq!(state(request), RequestState::Final);
 		}
 	});
+}
+
+#[test]
+fn what_cannot_be_done_in_time_is_refused_and_nobody_has_it_all() {
+	run(|| {
+		// Seven that take two executions each at a time, or eleven requests with their verifiers.
+		MaxLoad::set(1_000);
+		for _ in 0..5 {
+			ask(TEXT, ALICE);
+		}
+		let refused = |who| {
+			assert_noop!(
+				Inference::do_request(
+					who,
+					id(TEXT),
+					text("hi", 4),
+					Assurance::Committee(2),
+					1_000,
+					0
+				),
+				Error::<Test>::NoCapacity
+			);
+		};
+		refused(ALICE);
+		for _ in 0..5 {
+			ask(TEXT, BOB);
+		}
+		refused(BOB);
+		assert_eq!(
+			Inference::quote(id(TEXT), &text("hi", 4), Assurance::Committee(2)).is_ok(),
+			true,
+			"there is room for one"
+		);
+		refused(ALICE);
+		ask(TEXT, OWNER);
+		assert_eq!(
+			Inference::quote(id(TEXT), &text("hi", 4), Assurance::Committee(2)),
+			Err(QuoteError::NoCapacity)
+		);
+		for request in 0..11 {
+			settle_within(request, 20, &[]);
+			assert_eq!(
+				state(request),
+				RequestState::Final,
+				"what was taken is answered"
+			);
+		}
+		MaxLoad::set(4_000);
+	});
+}
+
+#[test]
+fn a_request_that_is_more_than_anybody_takes_at_a_time_is_done_by_who_has_nothing_else() {
+	run(|| {
+		MaxLoad::set(100);
+		let request = ask(TEXT, ALICE);
+		settle_within(request, 8, &[]);
+		assert_eq!(state(request), RequestState::Final);
+		MaxLoad::set(4_000);
+	});
+}
+
+#[test]
+fn whoever_comes_for_one_request_is_too_late_for_it() {
+	run(|| {
+		for v in &VALIDATORS[..4] {
+			assert_ok!(ModelRegistry::withdraw(v, id(TEXT)));
+		}
+		let request = ask(TEXT, ALICE);
+		next_block();
+		for v in &VALIDATORS[..4] {
+			assert_ok!(ModelRegistry::serve(v, id(TEXT), &digest(7)));
+		}
+		settle_within(request, 8, &[]);
+		let mut members = verifiers(request);
+		members.push(executor(request));
+		members.sort_unstable();
+		assert_eq!(members, VALIDATORS[4..]);
+	});
+}
+
+#[test]
+fn verifiers_are_drawn_with_the_randomness_of_several_blocks_after_the_answer_in_fixed_windows() {
+	run(|| {
+		DrawOdds::set(1_000);
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let windows = Requests::<Test>::get(request).unwrap().windows.unwrap();
+		let assigned = System::block_number() - 1;
+		assert_eq!((windows.first, windows.blocks), (assigned + 2, 7));
+		// The executor waits for a better time: it gets the next window, and no other.
+		blocks(3);
+		let answered = System::block_number();
+		work(executor(request), Habit::Honest);
+		while verifiers(request).is_empty() {
+			next_block();
+		}
+		let last = System::block_number() - 1;
+		assert_eq!(last, windows.first + 13);
+		assert!(last >= answered + 7, "no block before the answer counts");
+		DrawOdds::set(0);
+	});
+}
+
+#[test]
+fn what_an_author_can_vary_changes_the_challenge_and_not_who_is_drawn() {
+	let drawn = |parent: u8| {
+		let mut found = None;
+		externalities().execute_with(|| {
+			let request = ask(TEXT, ALICE);
+			blocks(2);
+			work(executor(request), Habit::Honest);
+			next_block();
+			System::set_parent_hash(H256::repeat_byte(parent));
+			next_block();
+			let view = Inference::request_view(request).unwrap();
+			found = Some((view.executor, view.verifiers, view.challenge));
+		});
+		found.unwrap()
+	};
+	let (one, other) = (drawn(1), drawn(2));
+	assert_eq!((one.0, &one.1), (other.0, &other.1));
+	assert_ne!(one.2, other.2);
 }
 
 #[test]

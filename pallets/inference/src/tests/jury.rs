@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use consilience_primitives::{
-	comparison::AnswerJudgement, request::Assurance, view::RequestState, RequestId,
+	comparison::AnswerJudgement, model::Price, report::Statement, request::Assurance,
+	view::RequestState, RequestId,
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
@@ -41,21 +42,43 @@ fn a_wrong_answer_is_rejected_refunded_and_slashed() {
 			"all who serve the model, the parties too"
 		);
 		assert_eq!(offences(), [(liar, FraudulentResult)]);
-		assert!(!pallet_model_registry::Serving::<Test>::get(id(TEXT)).contains(&liar));
+		assert!(!ModelRegistry::is_serving(&liar, id(TEXT)));
 	});
 }
 
 #[test]
-fn the_jury_of_a_slashed_liar_is_paid_by_the_treasury() {
+fn the_jury_of_a_slashed_liar_is_paid_what_a_measurement_is_worth_whatever_was_asked() {
 	run(|| {
 		let money = total();
-		let request = committee(TEXT, Habit::Vouching);
+		// An owner's own price and a large tip, on which its own validators would be paid.
+		let dear = Price {
+			per_request: 100_000,
+			..price()
+		};
+		assert_ok!(ModelRegistry::set_price(
+			RuntimeOrigin::signed(OWNER),
+			id(TEXT),
+			dear
+		));
+		let request = Inference::do_request(
+			ALICE,
+			id(TEXT),
+			text("hi", 4),
+			Assurance::Committee(2),
+			300_000,
+			50_000,
+		)
+		.unwrap();
+		blocks(2);
+		work(executor(request), Habit::Vouching);
+		blocks(2);
 		let liar = executor(request);
 		let honest = VALIDATORS.into_iter().find(|v| *v != liar).unwrap();
 		let (before, of_liar) = (Balances::free_balance(honest), Balances::free_balance(liar));
 		settle_within(request, 10, &[(liar, Habit::Vouching)]);
-		// A verifier's share: 30 % of 100 + 34 + 20, divided by two.
-		assert_eq!(Balances::free_balance(honest) - before, 23);
+		// 10, and 1 for each of 34 units in and 2 out.
+		assert_eq!(Balances::free_balance(honest) - before, 46);
+		assert_eq!(Balances::free_balance(TREASURY), 1_000, "no treasury in it");
 		assert_eq!(Balances::free_balance(liar), of_liar);
 		assert_eq!(total(), money);
 	});
@@ -80,7 +103,7 @@ fn two_liars_of_a_committee_do_not_get_a_wrong_answer_through() {
 }
 
 #[test]
-fn a_verifier_that_invents_evidence_is_found_and_everybody_else_paid() {
+fn a_verifier_that_is_alone_with_its_bits_is_replaced_not_paid_and_not_slashed() {
 	run(|| {
 		let request = committee(TEXT, Habit::Honest);
 		let (writer, liar, honest) = (
@@ -94,13 +117,25 @@ fn a_verifier_that_invents_evidence_is_found_and_everybody_else_paid() {
 		let view = Inference::request_view(request).unwrap();
 		assert_eq!(view.paid + view.refunded, 1_000);
 		let after = [writer, liar, honest].map(Balances::free_balance);
-		// 164: the executor 98, each verifier 24; what is left is divided among the six honest jurors.
-		assert_eq!(view.paid, 164);
-		let rest = (164 - 98 - 24) / 6;
-		assert_eq!(after[0] - before[0], 98 + rest);
+		// Alone with its bits, and finding the answer right: another measures in its place, and there is no jury.
+		assert!(view.jurors.is_empty());
 		assert_eq!(after[1], before[1]);
-		assert_eq!(after[2] - before[2], 24 + rest);
-		assert_eq!(offences(), [(liar, FraudulentEvidence)]);
+		assert!(after[0] > before[0]);
+		assert!(view.verifiers.contains(&honest) || after[2] == before[2]);
+		assert!(!view.verifiers.contains(&liar));
+		assert!(!ModelRegistry::is_serving(&liar, id(TEXT)));
+		assert!(offences().is_empty(), "bits are not slashed");
+		let serve = Statement::Serve {
+			model: id(TEXT),
+			evidence: digest(7),
+		};
+		assert!(
+			report(liar, vec![serve.clone()]).is_err(),
+			"not in this session"
+		);
+		set_session(&VALIDATORS[..6]);
+		set_session(&VALIDATORS);
+		assert!(report(liar, vec![serve]).is_ok());
 	});
 }
 
@@ -159,11 +194,11 @@ fn a_jury_that_is_too_small_blames_nobody() {
 #[test]
 fn more_disputes_than_seats_save_no_liar() {
 	run(|| {
-		MaxLoad::set(60);
-		MaxAssignments::set(60 + MaxJuries::get());
+		MaxLoad::set(40_000);
 		MaxOpen::set(36);
 		MaxOpenPerAccount::set(36);
 		MaxPerBlock::set(36);
+		MaxDraws::set(36);
 		let requests: Vec<_> = (0..36).map(|_| ask(TEXT, ALICE)).collect();
 		blocks(2);
 		// One of seven answers five of them, at least.
@@ -321,8 +356,8 @@ fn an_unchecked_answer_is_final_after_the_time_for_appeals_and_costs_less() {
 			next_block();
 		}
 		assert_eq!(state(request), RequestState::Final);
-		// 164 without the verifiers' 30 %, rounded down.
-		assert_eq!(Inference::request_view(request).unwrap().paid, 164 - 49);
+		// The price and the premium, and nothing for verifiers.
+		assert_eq!(Inference::request_view(request).unwrap().paid, 164 + 24);
 	});
 }
 
@@ -333,10 +368,6 @@ fn an_appeal_against_a_wrong_answer_is_won() {
 		let before = Balances::free_balance(ALICE);
 		let request = sampled(0, Habit::Vouching);
 		let liar = executor(request);
-		assert_noop!(
-			Inference::appeal(RuntimeOrigin::signed(BOB), request),
-			Error::<Test>::MayNotAppeal
-		);
 		assert_ok!(Inference::appeal(RuntimeOrigin::signed(ALICE), request));
 		assert_eq!(Balances::free_balance(ALICE), before - 1_000 - 500);
 		assert_noop!(
@@ -346,7 +377,9 @@ fn an_appeal_against_a_wrong_answer_is_won() {
 		next_block();
 		settle_within(request, 10, &[(liar, Habit::Vouching)]);
 		assert_eq!(state(request), RequestState::Rejected);
-		assert_eq!(Balances::free_balance(ALICE), before);
+		// Everything is back, and she wins her bond again, as far as the fund goes: it has paid the jury, and keeps what it must.
+		let won = Balances::free_balance(ALICE) - before;
+		assert!(won > 0 && won <= 500, "{won}");
 		assert_eq!(offences(), [(liar, FraudulentResult)]);
 	});
 }
@@ -366,19 +399,15 @@ fn an_appeal_against_a_right_answer_costs_the_bond() {
 		next_block();
 		settle_within(request, 10, &[]);
 		assert_eq!(state(request), RequestState::Final);
-		// A seventh of the bond comes back: the appellant is a juror too; and a seventh of what is the treasury's else.
-		let rest = (164 - 49 - 98) / 7;
-		assert_eq!(
-			before - Balances::free_balance(appellant),
-			500 - 500 / 7 - rest
-		);
+		// The appellant is a juror too, and is paid for one measurement: 10, and 1 for each of 34 units in and at most 4 out.
+		assert_eq!(before - Balances::free_balance(appellant), 500 - 48);
 		assert!(events().contains(&Event::AppealLost {
 			request,
 			who: appellant,
 			bond: 500
 		}));
 		assert!(offences().is_empty());
-		assert_eq!(total(), money);
+		assert_eq!(total(), money - (500 - 7 * 48), "the rest is burned");
 	});
 }
 

@@ -1,6 +1,7 @@
 //! Behaviour of the pallet, a file for each step of a request's life, and random sequences over all of them.
 
 mod answer;
+mod audit;
 mod callback;
 mod changes;
 mod compare;
@@ -13,5 +14,7 @@ mod request;
 mod round;
 mod settle;
 mod simulation;
+mod solo;
 mod throughput;
+mod unanswerable;
 mod view;

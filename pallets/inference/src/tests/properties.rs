@@ -60,6 +60,8 @@ enum Action {
 		without: Option<usize>,
 	},
 	Randomness(bool),
+	/// Blocks that a draw mixes, by the odds.
+	Odds(u32),
 	Deaf(bool),
 	Idle(bool),
 	/// Register a model that was removed, and have everybody serve it.
@@ -92,6 +94,7 @@ fn habit() -> impl Strategy<Value = Habit> {
 		1 => Just(Habit::Lying),
 		1 => Just(Habit::Vouching),
 		1 => Just(Habit::Slandering),
+		1 => Just(Habit::Refusing),
 	]
 }
 
@@ -125,6 +128,7 @@ fn action() -> impl Strategy<Value = Action> {
 		1 => (0u8..=100, 0u8..=100).prop_map(|(executor, verifier)| Action::Govern { executor, verifier }),
 		1 => prop::option::of(0usize..7).prop_map(|without| Action::Session { without }),
 		1 => prop::bool::weighted(0.8).prop_map(Action::Randomness),
+		1 => prop_oneof![4 => Just(0u32), 1 => 1u32..1_000].prop_map(Action::Odds),
 		1 => any::<bool>().prop_map(Action::Deaf),
 		1 => any::<bool>().prop_map(Action::Idle),
 		8 => Just(Action::Block),
@@ -143,10 +147,13 @@ fn act(action: Action) {
 			tip,
 			callback,
 		} => {
-			let input = if model == TEXT {
-				text("hi", 4)
-			} else {
-				tensor_input(&[1, 2])
+			// Some of what is asked nobody can answer.
+			let poisoned = tip % 5 == 0;
+			let input = match (model, poisoned) {
+				(TEXT, false) => text("hi", 4),
+				(TEXT, true) => text("poison", 4),
+				(_, false) => tensor_input(&[1, 2]),
+				(_, true) => tensor_input(POISON),
 			};
 			let assurance = match sampled {
 				Some(p) => Assurance::Sampled(p),
@@ -219,6 +226,7 @@ fn act(action: Action) {
 			set_session(&validators);
 		}
 		Action::Randomness(on) => set_vrf(on),
+		Action::Odds(odds) => DrawOdds::set(odds),
 		Action::Deaf(deaf) => set_deaf(deaf),
 		Action::Idle(idle) => set_idle(if idle { Weight::MAX } else { Weight::zero() }),
 		Action::Register { model } => {
@@ -264,8 +272,9 @@ fn act(action: Action) {
 		}
 		Action::Govern { executor, verifier } => {
 			let parameters = ProtocolParameters {
-				executor_share: Perbill::from_percent(executor.into()),
+				treasury_share: Perbill::from_percent(executor.into()),
 				verifier_share: Perbill::from_percent(verifier.into()),
+				audit_share: Perbill::from_percent(executor.into()),
 				..crate::Parameters::<Test>::get()
 			};
 			let _ = Inference::set_parameters(RuntimeOrigin::root(), parameters);
@@ -311,12 +320,13 @@ fn check_sequence(actions: Vec<Action>) {
 			act(action);
 			ModelRegistry::do_try_state().unwrap();
 			Inference::do_try_state().unwrap();
-			assert_eq!(total(), money);
+			assert_eq!(total() + burned(), money);
 		}
 		// Left alone, everything is settled, every escrow released, and everything forgotten.
 		set_vrf(true);
 		set_idle(Weight::MAX);
-		blocks(150);
+		DrawOdds::set(0);
+		blocks(200);
 		check();
 		for who in [ALICE, BOB] {
 			assert_eq!(
@@ -332,7 +342,7 @@ fn check_sequence(actions: Vec<Action>) {
 		assert_eq!(Juries::<Test>::iter().count(), 0);
 		let (first, end) = OffenceRange::<Test>::get();
 		assert_eq!(first, end, "staking has heard of everything");
-		assert_eq!(total(), money);
+		assert_eq!(total() + burned(), money);
 	});
 }
 

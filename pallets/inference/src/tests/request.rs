@@ -78,6 +78,12 @@ fn bad_input_is_refused_each_with_its_reason() {
 			ask_with(text("hi", 4), 6, 1_000),
 			refused(Error::BadAssurance)
 		);
+		set_session(&VALIDATORS[..4]);
+		assert_eq!(
+			ask_with(text("hi", 4), 4, 1_000),
+			refused(Error::TooFewServe)
+		);
+		set_session(&VALIDATORS);
 		assert_eq!(
 			Balances::balance_on_hold(&HoldReason::Escrow.into(), &ALICE),
 			0
@@ -110,8 +116,11 @@ fn tensors_must_suit_the_signature() {
 fn the_fee_limit_covers_the_worst_case() {
 	run(|| {
 		let quote = Inference::quote(id(TEXT), &text("hi", 4), Assurance::Committee(2)).unwrap();
-		// 100 a request, 2 bytes and two times 16 units around the message, 4 tokens at 10.
-		assert_eq!(quote, 100 + 34 + 40);
+		// 100 a request, 2 bytes and two times 16 units around the message, 4 tokens at 10; two verifiers at the worth of a measurement,
+		// and half of one for juries.
+		assert_eq!(quote, 100 + 34 + 40 + 2 * 48 + 24);
+		let fifteen = Inference::quote(id(TEXT), &text("hi", 4), Assurance::Committee(5));
+		assert_eq!(fifteen, Ok(quote + 3 * 48), "checking is paid by the head");
 		assert_eq!(
 			ask_with(text("hi", 4), 2, quote - 1),
 			refused(Error::FeeLimitTooLow)

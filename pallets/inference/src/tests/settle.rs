@@ -1,5 +1,5 @@
 use consilience_primitives::{request::Assurance, view::RequestState};
-use polkadot_sdk::frame_support::assert_ok;
+use polkadot_sdk::{frame_support::assert_ok, sp_runtime::Perbill};
 
 use crate::{mock::*, Event};
 
@@ -24,20 +24,23 @@ fn requesters_loss_is_what_was_paid_to_the_unit() {
 		settle_within(request, 6, &[]);
 		let view = Inference::request_view(request).unwrap();
 		assert_eq!(view.state, RequestState::Final);
-		// 100 a request, 34 input units, 3 tokens of at most 4, and the tip.
-		let cost = 100 + 34 + 30 + 7;
+		// 100 a request, 34 input units, 3 tokens of at most 4; each verifier what a measurement is worth, which is more than 20 % of
+		// that; half a measurement of the longest answer for juries; and the tip.
+		let (price, check, premium) = (100 + 34 + 30, 10 + 34 + 3, (10 + 34 + 4) / 2);
+		let cost = price + 2 * check + premium + 7;
 		assert_eq!((view.paid, view.refunded), (cost, 1_000 - cost));
 		assert_eq!(alice - Balances::free_balance(ALICE), cost);
 		let earned = |v: u64| {
 			let i = VALIDATORS.iter().position(|o| *o == v).unwrap();
 			Balances::free_balance(v) - before[i]
 		};
-		// 60 % and 30 % rounded down, the verifiers' share divided, the rest to the treasury.
-		assert_eq!(earned(view.executor.unwrap()), 102);
+		// A tenth of the price, rounded down, is the treasury's.
+		assert_eq!(earned(view.executor.unwrap()), price - 16 + 7);
 		for v in &view.verifiers {
-			assert_eq!(earned(*v), 25);
+			assert_eq!(earned(*v), check);
 		}
-		assert_eq!(Balances::free_balance(TREASURY) - treasury, cost - 102 - 50);
+		assert_eq!(Balances::free_balance(TREASURY) - treasury, 16);
+		assert_eq!(Balances::free_balance(FUND), 1_000 + premium);
 		assert_eq!(total(), money);
 	});
 }
@@ -56,7 +59,7 @@ fn a_price_change_does_not_touch_open_requests() {
 		settle_within(request, 6, &[]);
 		assert_eq!(
 			Inference::request_view(request).unwrap().paid,
-			100 + 34 + 30
+			100 + 34 + 30 + 2 * 47 + 24
 		);
 	});
 }
@@ -76,6 +79,11 @@ fn a_model_is_not_removed_under_an_open_request() {
 			RequestState::Final,
 			"open requests are finished"
 		);
+		assert!(
+			ModelRegistry::remove(RuntimeOrigin::signed(OWNER), id(TEXT)).is_err(),
+			"settled answers can be looked at again"
+		);
+		blocks(25);
 		assert_ok!(ModelRegistry::remove(
 			RuntimeOrigin::signed(OWNER),
 			id(TEXT)
@@ -84,9 +92,14 @@ fn a_model_is_not_removed_under_an_open_request() {
 }
 
 #[test]
-fn a_share_that_cannot_be_received_is_the_treasurys() {
+fn a_share_that_cannot_be_received_goes_back() {
 	run(|| {
-		// An account that does not exist cannot receive less than the existential deposit of 10.
+		// An account that does not exist cannot receive less than the existential deposit.
+		let mut parameters = crate::Parameters::<Test>::get();
+		parameters.measurement.base = 0;
+		parameters.measurement.per_unit = 0;
+		parameters.verifier_share = Perbill::from_percent(5);
+		crate::Parameters::<Test>::put(parameters);
 		let request = ask(TEXT, ALICE);
 		blocks(2);
 		work(executor(request), Habit::Honest);
@@ -100,7 +113,9 @@ fn a_share_that_cannot_be_received_is_the_treasurys() {
 		));
 		settle_within(request, 4, &[]);
 		let view = Inference::request_view(request).unwrap();
-		assert_eq!(view.paid, 164, "nothing is lost");
+		// 164, and 5 % of that for one verifier of two.
+		assert_eq!(view.paid, 164 + 8);
+		assert_eq!(view.paid + view.refunded, 1_000, "nothing is lost");
 		let paid: u64 = events()
 			.iter()
 			.map(|e| match e {
@@ -108,6 +123,6 @@ fn a_share_that_cannot_be_received_is_the_treasurys() {
 				_ => 0,
 			})
 			.sum();
-		assert_eq!(paid, 164);
+		assert_eq!(paid, 164 + 8);
 	});
 }

@@ -17,11 +17,11 @@ const OPEN: u32 = 56;
 #[test]
 #[ignore = "a benchmark"]
 fn settled_requests_per_second_of_block_execution() {
-	MaxLoad::set(1_024);
-	MaxAssignments::set(1_026);
+	MaxLoad::set(1_000_000);
 	MaxOpen::set(4 * OPEN);
 	MaxOpenPerAccount::set(4 * OPEN);
-	MaxPerBlock::set(4 * OPEN);
+	MaxPerBlock::set(16 * OPEN);
+	MaxDraws::set(4 * OPEN);
 	externalities().execute_with(|| {
 		let (mut executing, mut settled, mut blocks) = (Duration::ZERO, 0u32, 0u32);
 		let mut timed = |work: &mut dyn FnMut()| {

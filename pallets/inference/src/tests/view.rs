@@ -90,7 +90,7 @@ fn the_executor_of_a_hidden_output_commits_to_it_and_then_shows_it() {
 		.unwrap();
 		assert_eq!(
 			due(executor)[0].1,
-			DutyKind::Reveal,
+			DutyKind::RevealOutput,
 			"the output is still to be shown"
 		);
 		next_block();

@@ -82,7 +82,7 @@ impl<T: Config> Pallet<T> {
 		);
 		ensure!(details.open_requests == 0, Error::<T>::RequestsOpen);
 		Self::release_deposit(&owner, details.deposit)?;
-		for validator in Serving::<T>::take(model) {
+		for (validator, _) in Serving::<T>::take(model) {
 			Self::forget_served(&validator, model);
 			Self::deposit_event(Event::ServingStopped { model, validator });
 		}

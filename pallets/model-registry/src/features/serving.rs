@@ -8,6 +8,7 @@ use consilience_primitives::{
 };
 use polkadot_sdk::{
 	frame_support::{ensure, pallet_prelude::DispatchResult},
+	frame_system,
 	sp_runtime::{traits::Get, DispatchError},
 };
 
@@ -26,7 +27,10 @@ impl<T: Config> Pallet<T> {
 			Error::<T>::AlreadyDeprecated
 		);
 		let (serving, served) = (Serving::<T>::get(model), ServedBy::<T>::get(validator));
-		ensure!(!serving.contains(validator), Error::<T>::AlreadyServing);
+		ensure!(
+			!serving.iter().any(|(who, _)| who == validator),
+			Error::<T>::AlreadyServing
+		);
 		ensure!(
 			(serving.len() as u32) < T::MaxServing::get(),
 			Error::<T>::TooManyServing
@@ -51,11 +55,18 @@ impl<T: Config> Pallet<T> {
 		Ok(())
 	}
 
+	/// Whether `validator` serves `model`.
+	pub fn is_serving(validator: &T::AccountId, model: ModelId) -> bool {
+		Serving::<T>::get(model)
+			.iter()
+			.any(|(who, _)| who == validator)
+	}
+
 	/// Adds `validator` to those who serve `model`; with enough of them it takes requests.
 	pub fn serve(validator: &T::AccountId, model: ModelId, evidence: &Evidence) -> DispatchResult {
 		Self::can_serve(validator, model, evidence)?;
 		let serving = Serving::<T>::try_mutate(model, |list| {
-			list.try_push(validator.clone())
+			list.try_push((validator.clone(), frame_system::Pallet::<T>::block_number()))
 				.map_err(|_| Error::<T>::TooManyServing)?;
 			Ok::<_, DispatchError>(list.len() as u32)
 		})?;
@@ -76,7 +87,7 @@ impl<T: Config> Pallet<T> {
 			let serving = list.as_mut().ok_or(Error::<T>::NotServing)?;
 			let index = serving
 				.iter()
-				.position(|v| v == validator)
+				.position(|(v, _)| v == validator)
 				.ok_or(Error::<T>::NotServing)?;
 			serving.remove(index);
 			let left = serving.len() as u32;
@@ -124,7 +135,7 @@ impl<T: Config> Pallet<T> {
 		});
 	}
 
-	/// A request for the model was settled.
+	/// A request for the model was settled and can be looked at no more.
 	pub fn request_closed(model: ModelId) {
 		Models::<T>::mutate(model, |details| {
 			if let Some(d) = details {

@@ -37,7 +37,10 @@ impl<T: Config> Pallet<T> {
 			spec: details.spec,
 			price: details.price,
 			status: details.status,
-			serving: Serving::<T>::get(id).into_inner(),
+			serving: Serving::<T>::get(id)
+				.into_iter()
+				.map(|(who, _)| who)
+				.collect(),
 		}
 	}
 
@@ -64,7 +67,7 @@ impl<T: Config> Pallet<T> {
 					|| enough == (details.status == ModelStatus::Active),
 				"a model's status does not follow from who serves it"
 			);
-			for validator in &serving {
+			for (validator, _) in &serving {
 				ensure!(
 					ServedBy::<T>::get(validator).contains(&id),
 					"a validator serves a model that is not in its list"
@@ -84,7 +87,7 @@ impl<T: Config> Pallet<T> {
 			ensure!(!list.is_empty(), "an empty list of served models is stored");
 			for id in list {
 				ensure!(
-					Serving::<T>::get(id).contains(&validator),
+					Self::is_serving(&validator, id),
 					"a validator's list names a model that it does not serve"
 				);
 			}

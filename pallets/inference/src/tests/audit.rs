@@ -1,0 +1,256 @@
+//! Settled answers stay open to proof: appeals and random measurement again.
+
+use consilience_primitives::{view::RequestState, RequestId};
+use polkadot_sdk::{
+	frame_support::{assert_noop, assert_ok, traits::fungible::InspectHold},
+	sp_runtime::Perbill,
+};
+
+use crate::{
+	mock::*, Error, Event, HoldReason, OffenceKind, Parameters, RequestInference, Settled,
+};
+
+/// An answer that a whole committee has lied into finality.
+fn captured(model: u8) -> (RequestId, [u64; 3]) {
+	let request = ask(model, ALICE);
+	blocks(2);
+	let lie = if model == TEXT {
+		Habit::Vouching
+	} else {
+		Habit::Lying
+	};
+	work(executor(request), lie);
+	blocks(2);
+	let party = [
+		executor(request),
+		verifiers(request)[0],
+		verifiers(request)[1],
+	];
+	settle_within(request, 6, &party.map(|v| (v, lie)));
+	assert_eq!(state(request), RequestState::Final);
+	(request, party)
+}
+
+fn end(request: RequestId, odd: &[(u64, Habit)]) {
+	for _ in 0..30 {
+		work_block(odd);
+		if matches!(
+			state(request),
+			RequestState::Final | RequestState::Overturned
+		) {
+			return;
+		}
+	}
+	panic!("still {:?}", state(request));
+}
+
+#[test]
+fn an_appeal_overturns_a_false_answer_that_was_final_and_everybody_who_vouched_pays() {
+	run(|| {
+		Balances::force_set_balance(RuntimeOrigin::root(), FUND, 10_000).unwrap();
+		for model in [TEXT, TENSOR] {
+			let (request, party) = captured(model);
+			let lie = if model == TEXT {
+				Habit::Vouching
+			} else {
+				Habit::Lying
+			};
+			let paid = Inference::request_view(request).unwrap().paid;
+			let (alice, bob) = (Balances::free_balance(ALICE), Balances::free_balance(BOB));
+			assert_ok!(Inference::appeal(RuntimeOrigin::signed(BOB), request));
+			assert_noop!(
+				Inference::appeal(RuntimeOrigin::signed(BOB), request),
+				Error::<Test>::NotAppealable
+			);
+			end(request, &party.map(|v| (v, lie)));
+			assert_eq!(state(request), RequestState::Overturned);
+			assert_eq!(Balances::free_balance(ALICE) - alice, paid, "compensated");
+			blocks(6);
+			let found: Vec<_> = reported().iter().map(|o| (o.offender.0, o.kind)).collect();
+			let won = Balances::free_balance(BOB) - bob;
+			if model == TENSOR {
+				// Several that share bits could be machines of another kind: they are kept away and not slashed, and nobody is rewarded.
+				assert_eq!((won, found.len()), (0, 0));
+				assert!(party
+					.iter()
+					.all(|v| !ModelRegistry::is_serving(v, id(TENSOR))));
+			} else {
+				assert_eq!(won, 500, "the appellant is rewarded");
+				assert!(
+					found.contains(&(party[0], OffenceKind::FraudulentResult)),
+					"{found:?}"
+				);
+				for v in &party[1..] {
+					assert!(
+						found.contains(&(*v, OffenceKind::FraudulentEvidence)),
+						"{found:?}"
+					);
+				}
+			}
+			assert!(
+				found.iter().all(|(who, _)| party.contains(who)),
+				"{found:?}"
+			);
+			for v in party {
+				let _ = ModelRegistry::serve(&v, id(model), &digest(7));
+			}
+			next_block();
+		}
+	});
+}
+
+#[test]
+fn an_appeal_against_a_right_answer_that_is_final_pays_the_jury_and_burns_the_rest() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		settle_within(request, 6, &[]);
+		let before = Balances::free_balance(BOB);
+		assert_ok!(Inference::appeal(RuntimeOrigin::signed(BOB), request));
+		end(request, &[]);
+		assert_eq!(state(request), RequestState::Final);
+		assert_eq!(before - Balances::free_balance(BOB), 500);
+		assert_eq!(burned(), 500 - 7 * 48);
+		assert!(reported().is_empty());
+		assert_noop!(
+			Inference::appeal(RuntimeOrigin::signed(ALICE), request),
+			Error::<Test>::NotAppealable
+		);
+		assert_eq!(
+			Balances::balance_on_hold(&HoldReason::Appeal.into(), &BOB),
+			0
+		);
+	});
+}
+
+#[test]
+fn after_retention_nothing_can_be_appealed_against() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		settle_within(request, 6, &[]);
+		blocks(25);
+		assert_noop!(
+			Inference::appeal(RuntimeOrigin::signed(BOB), request),
+			Error::<Test>::UnknownRequest
+		);
+	});
+}
+
+fn audit_all() {
+	Parameters::<Test>::mutate(|p| p.audit_share = Perbill::one());
+}
+
+#[test]
+fn an_answer_that_a_captured_committee_made_final_is_measured_again_by_others_and_overturned() {
+	run(|| {
+		audit_all();
+		Balances::force_set_balance(RuntimeOrigin::root(), FUND, 10_000).unwrap();
+		for model in [TEXT, TENSOR] {
+			let (request, party) = captured(model);
+			let lie = if model == TEXT {
+				Habit::Vouching
+			} else {
+				Habit::Lying
+			};
+			let odd = party.map(|v| (v, lie));
+			for _ in 0..30 {
+				work_block(&odd);
+			}
+			assert!(
+				events().iter().any(
+					|e| matches!(e, Event::AnswerOverturned { request: r, .. } if *r == request)
+				),
+				"{:?}",
+				events().iter().rev().take(12).collect::<Vec<_>>()
+			);
+			let found: Vec<_> = reported().iter().map(|o| (o.offender.0, o.kind)).collect();
+			// As above: tensors with shared bits are not slashed.
+			assert_eq!(
+				found.contains(&(party[0], OffenceKind::FraudulentResult)),
+				model == TEXT,
+				"{found:?}"
+			);
+			for v in party {
+				let _ = ModelRegistry::serve(&v, id(model), &digest(7));
+			}
+			next_block();
+		}
+	});
+}
+
+#[test]
+fn auditors_are_others_than_those_who_measured_and_are_paid_by_the_fund() {
+	run(|| {
+		audit_all();
+		let request = ask(TEXT, ALICE);
+		settle_within(request, 6, &[]);
+		let fund = Balances::free_balance(FUND);
+		for _ in 0..12 {
+			work_block(&[]);
+		}
+		let auditors = events().into_iter().find_map(|e| match e {
+			Event::AuditDrawn { auditors, .. } => Some(auditors),
+			_ => None,
+		});
+		let auditors = auditors.unwrap();
+		assert_eq!(auditors.len(), 2);
+		for who in &auditors {
+			assert!(!verifiers(request).contains(who) && executor(request) != *who);
+		}
+		assert!(events().contains(&Event::AnswerStands { request }));
+		assert_eq!(state(request), RequestState::Final);
+		assert_eq!(fund - Balances::free_balance(FUND), 2 * 47);
+		assert!(reported().is_empty());
+	});
+}
+
+#[test]
+fn an_audit_is_rare_if_its_share_is() {
+	run(|| {
+		Parameters::<Test>::mutate(|p| p.audit_share = Perbill::from_percent(20));
+		for _ in 0..60 {
+			let request = ask(TEXT, ALICE);
+			settle_within(request, 8, &[]);
+			for _ in 0..10 {
+				work_block(&[]);
+			}
+		}
+		let drawn = events()
+			.iter()
+			.filter(|e| matches!(e, Event::AuditDrawn { .. }))
+			.count();
+		// 12 expected; five standard deviations are 15.
+		assert!((1..=27).contains(&drawn), "{drawn}");
+	});
+}
+
+#[test]
+fn another_pallet_is_told_that_its_answer_was_overturned() {
+	run(|| {
+		Balances::force_set_balance(RuntimeOrigin::root(), FUND, 10_000).unwrap();
+		let request = Inference::request_inference(
+			ALICE,
+			id(TEXT),
+			text("hi", 4),
+			consilience_primitives::request::Assurance::Committee(2),
+			1_000,
+			0,
+		)
+		.unwrap();
+		blocks(2);
+		work(executor(request), Habit::Vouching);
+		blocks(2);
+		let party = [
+			executor(request),
+			verifiers(request)[0],
+			verifiers(request)[1],
+		];
+		let odd = party.map(|v| (v, Habit::Vouching));
+		settle_within(request, 6, &odd);
+		blocks(2);
+		assert!(matches!(told()[..], [(0, Settled::Final(_))]));
+		assert_ok!(Inference::appeal(RuntimeOrigin::signed(BOB), request));
+		end(request, &odd);
+		blocks(2);
+		assert_eq!(told(), [(0, Settled::Overturned)]);
+	});
+}
