@@ -13,6 +13,8 @@ use sp_runtime::Perbill;
 
 /// What a development account starts with.
 const ENDOWMENT: Balance = 10_000_000 * UNIT;
+/// What the jury fund begins with.
+const JURY_FUND: Balance = 1_000 * UNIT;
 /// What a validator of a development network has at stake.
 const STAKE: Balance = 1_000_000 * UNIT;
 
@@ -45,7 +47,10 @@ fn stash(validator: Sr25519Keyring) -> AccountId {
 }
 
 fn genesis(validators: &[Sr25519Keyring]) -> Value {
-	let endowed = Sr25519Keyring::well_known().map(|account| (account.to_account_id(), ENDOWMENT));
+	let endowed = Sr25519Keyring::well_known()
+		.map(|account| (account.to_account_id(), ENDOWMENT))
+		// It pays before the first slash has flowed into it.
+		.chain([(crate::configs::inference::JuryFundAccount::get(), JURY_FUND)]);
 	build_struct_json_patch!(RuntimeGenesisConfig {
 		balances: BalancesConfig {
 			balances: endowed.collect::<Vec<_>>()

@@ -168,6 +168,7 @@ fn settled(event: &RequestEvent) -> Option<RequestId> {
 	match event {
 		RequestEvent::RequestFinal { request, .. }
 		| RequestEvent::RequestRejected { request, .. }
+		| RequestEvent::RequestUnanswerable { request, .. }
 		| RequestEvent::RequestExpired { request, .. } => Some(*request),
 		_ => None,
 	}

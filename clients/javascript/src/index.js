@@ -29,7 +29,7 @@ export async function models(api) {
 					perInputUnit: model.price.perInputUnit.toBigInt(),
 					perOutputUnit: model.price.perOutputUnit.toBigInt(),
 				},
-				serving: serving.map((account) => account.toString()),
+				serving: serving.map(([account]) => account.toString()),
 			}
 		})
 	)

@@ -85,6 +85,15 @@ pub(crate) fn quote(error: QuoteError, model: &super::chain::Model) -> String {
 			spec.policy.min_sampling,
 		),
 		QuoteError::Overflow => "the price is more than all the money there is".into(),
+		QuoteError::TooFewServe => format!(
+			"--verifiers: {} validators serve model {name}; one answers, so that at most {} can check",
+			model.serving.len(),
+			model.serving.len().saturating_sub(1)
+		),
+		QuoteError::NoCapacity => format!(
+			"those who serve model {name} have more to do already than they can do in time: try again in a minute, or ask for a \
+			 shorter answer or fewer verifiers"
+		),
 		QuoteError::Input(e) => match e {
 			InputError::WrongTask => format!(
 				"model {name} does {:?}: use {}",

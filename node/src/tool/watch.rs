@@ -108,6 +108,9 @@ fn describe(request: &Request) -> String {
 			csl(request.refunded)
 		),
 		RequestState::Cancelled => format!("cancelled: {} returned", csl(request.refunded)),
+		RequestState::Overturned => {
+			"overturned: the answer was found false after it was final".into()
+		}
 		RequestState::Unanswerable => format!(
 			"unanswerable: {}; {} paid for finding that out, {} returned",
 			request

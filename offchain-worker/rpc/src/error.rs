@@ -25,6 +25,10 @@ pub mod code {
 	pub const REFUSED: i32 = 7009;
 	/// The method is unsafe and called from outside.
 	pub const UNSAFE: i32 = 7010;
+	/// More verifiers than serve the model.
+	pub const TOO_FEW_SERVE: i32 = 7011;
+	/// No capacity in time.
+	pub const NO_CAPACITY: i32 = 7012;
 }
 
 /// Why a call failed.
@@ -49,6 +53,12 @@ pub enum RpcError {
 	/// Too few or too many verifiers.
 	#[error("fewer verifiers than the model's policy asks for, or more than the chain allows")]
 	Assurance,
+	/// More verifiers than serve the model beside an executor.
+	#[error("more verifiers than validators that serve the model beside the one that answers: ask for fewer")]
+	TooFewServe,
+	/// No capacity in time.
+	#[error("those who serve the model have more to do already than they can do in time: try again later, or ask for a shorter answer")]
+	NoCapacity,
 	/// A price does not fit.
 	#[error("the price does not fit the chain's balance type")]
 	Overflow,
@@ -74,6 +84,8 @@ impl RpcError {
 			Self::ModelNotActive => code::MODEL_NOT_ACTIVE,
 			Self::Assurance => code::ASSURANCE,
 			Self::Overflow => code::OVERFLOW,
+			Self::TooFewServe => code::TOO_FEW_SERVE,
+			Self::NoCapacity => code::NO_CAPACITY,
 			Self::NoWorker => code::NO_WORKER,
 			Self::Refused(_) => code::REFUSED,
 			Self::Unsafe => code::UNSAFE,
@@ -88,6 +100,8 @@ impl RpcError {
 			QuoteError::Input(e) => Self::Input(describe(e).into()),
 			QuoteError::BadAssurance => Self::Assurance,
 			QuoteError::Overflow => Self::Overflow,
+			QuoteError::TooFewServe => Self::TooFewServe,
+			QuoteError::NoCapacity => Self::NoCapacity,
 		}
 	}
 }

@@ -82,6 +82,22 @@ pub(crate) fn step(
 			})),
 		});
 	}
+	if duty.kind == DutyKind::RevealOutput {
+		return Ok(match journal.get(&output_key)? {
+			Some(Entry {
+				value: Value::Output(output),
+				salt,
+				..
+			}) => Step::Say(vec![Statement::RevealOutput {
+				request,
+				output,
+				salt,
+			}]),
+			_ => Step::Stuck(
+				"the journal does not hold the output that was committed to: was it removed?",
+			),
+		});
+	}
 	let Some(challenge) = work.challenge else {
 		return Ok(Step::Stuck("a round without a challenge"));
 	};

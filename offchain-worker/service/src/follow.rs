@@ -82,6 +82,11 @@ struct Validator {
 	duties: Duties<AccountId, BlockNumber>,
 }
 
+/// Whether a duty is to show what was committed to, which waits for finality.
+fn shows(kind: DutyKind) -> bool {
+	matches!(kind, DutyKind::Reveal | DutyKind::RevealOutput)
+}
+
 /// A report that was given to the pool.
 struct Outstanding {
 	report: Report<BlockNumber>,
@@ -552,7 +557,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			.and_then(|duties| {
 				let duties = duties.into_iter().flat_map(|d| d.duties);
 				duties
-					.filter(|d| d.kind == DutyKind::Reveal)
+					.filter(|d| shows(d.kind))
 					.filter_map(|d| {
 						let work = self.chain.work(finalized.hash, d.request).transpose()?;
 						Some(work.map(|work| (d.request, work.challenge)))
@@ -583,7 +588,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		}
 		let reveals = |v: &Validator| {
 			let mut duties = v.duties.duties.iter();
-			duties.any(|d| d.kind == DutyKind::Reveal)
+			duties.any(|d| shows(d.kind))
 		};
 		let closed = if self.validator.as_ref().is_some_and(reveals) {
 			self.closed()
@@ -605,7 +610,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			let seed = work.challenge.unwrap_or(work.seed);
 			// What is shown on one fork could be committed to on another that has the same challenge. Where the commitments' end
 			// is final there is no other.
-			if duty.kind == DutyKind::Reveal && closed.get(&duty.request) != Some(&work.challenge) {
+			if shows(duty.kind) && closed.get(&duty.request) != Some(&work.challenge) {
 				self.withheld = true;
 				continue;
 			}

@@ -11,14 +11,21 @@ use frame_support::{
 	parameter_types,
 	traits::{ConstU128, ConstU32, ConstU64, ConstU8},
 };
-use pallet_inference::ProtocolParameters;
-use sp_runtime::Perbill;
+use pallet_inference::{Measurement, ProtocolParameters};
+use sp_runtime::{traits::AccountIdConversion, Perbill};
 
 parameter_types! {
-	pub const DefaultParameters: ProtocolParameters = ProtocolParameters {
+	/// Pays for measurements that no requester pays: of juries that found a lie, and of answers that are measured again.
+	pub JuryFundAccount: AccountId = frame_support::PalletId(*b"csl/jury").into_account_truncating();
+	pub const DefaultParameters: ProtocolParameters<Balance> = ProtocolParameters {
+		treasury_share: Perbill::from_percent(10),
 		// The executor generates, which costs several times what a verifier's one pass costs.
-		executor_share: Perbill::from_percent(60),
-		verifier_share: Perbill::from_percent(30),
+		verifier_share: Perbill::from_percent(20),
+		// Whatever an owner asks for its model, and whoever it is: a hundredth of what the demo's models cost for a request.
+		measurement: Measurement { base: MILLI / 10, per_unit: MICRO },
+		// An audit is two measurements, so that one in fifty costs a twenty-fifth of one; the rest is for juries.
+		audit_share: Perbill::from_percent(2),
+		premium_share: Perbill::from_percent(10),
 		// More than all that a validator can earn in the week for which stake stays bonded: see docs/threat-model.md.
 		result_slash: Perbill::from_percent(10),
 		evidence_slash: Perbill::from_percent(10),
@@ -28,13 +35,26 @@ parameter_types! {
 	};
 }
 
+/// An executor and the two verifiers of a committee that can say who is wrong; on a developer's chain with one validator, that one,
+/// whose answers nobody checks.
+pub struct MinServing;
+
+impl frame_support::traits::Get<u32> for MinServing {
+	fn get() -> u32 {
+		if Inference::is_solo() {
+			1
+		} else {
+			3
+		}
+	}
+}
+
 impl pallet_model_registry::Config for Runtime {
 	type Currency = Balances;
 	type RuntimeHoldReason = RuntimeHoldReason;
 	type DepositBase = ConstU128<{ 10 * UNIT }>;
 	type DepositPerByte = ConstU128<{ 10 * MILLI }>;
-	// An executor and the two verifiers of a committee that can say who is wrong.
-	type MinServing = ConstU32<3>;
+	type MinServing = MinServing;
 	type MaxServing = ConstU32<64>;
 	type MaxServed = ConstU32<16>;
 	type MaxModels = ConstU32<1_024>;
@@ -45,15 +65,18 @@ impl pallet_inference::Config for Runtime {
 	// Read in `Inference`'s `on_finalize`, after Babe's, this is the present block's VRF output.
 	type Randomness = pallet_babe::ParentBlockRandomness<Runtime>;
 	type Treasury = TreasuryAccount;
+	type JuryFund = JuryFundAccount;
 	type AdminOrigin = frame_system::EnsureRoot<AccountId>;
 	type DefaultParameters = DefaultParameters;
 	type ValidatorSet = Historical;
 	type DisabledValidators = Session;
 	type ReportOffence = Offences;
 	type MaxValidators = MaxAuthorities;
-	type MaxLoad = ConstU32<8>;
-	type MaxJuries = ConstU32<4>;
-	type MaxAssignments = ConstU32<12>;
+	// Ten blocks of one machine's work: less than the time that a model gives for an answer beside its own work.
+	type MaxLoad = ConstU32<10_000>;
+	type MaxJuries = ConstU32<32>;
+	// A third of the slots owns all blocks that draw in one of a thousand answers.
+	type DrawOdds = ConstU32<1_000>;
 	type MaxJurors = ConstU32<32>;
 	type MaxNominators = MaxNominators;
 	// Two liars could win a smaller one.
@@ -61,13 +84,17 @@ impl pallet_inference::Config for Runtime {
 	type AppealBond = ConstU128<{ 10 * UNIT }>;
 	// Five minutes.
 	type AppealBlocks = ConstU32<100>;
+	// Long enough that nobody knows the slots that decide; short beside the day for which answers are kept.
+	type AuditDelay = ConstU32<{ 30 * MINUTES }>;
 	type MinEscrow = ConstU128<{ MILLI }>;
 	type MaxVerifiers = ConstU8<{ consilience_primitives::model::MAX_VERIFIERS }>;
-	type MaxOpen = ConstU32<1_024>;
-	type MaxOpenPerAccount = ConstU32<64>;
-	type MaxPerBlock = ConstU32<64>;
+	type MaxOpen = ConstU32<4_096>;
+	type MaxOpenPerAccount = ConstU32<1_024>;
+	type MaxPerBlock = ConstU32<1_024>;
+	type MaxDraws = ConstU32<256>;
 	type DrawPatience = ConstU32<20>;
-	type RevealBlocks = ConstU32<20>;
+	// And as many once more: a third of the authors can't keep a reveal out of so many blocks.
+	type RevealBlocks = ConstU32<12>;
 	type Retention = ConstU32<DAYS>;
 	type ReportLongevity = ConstU32<8>;
 	// Before ordinary transactions, behind operational ones.

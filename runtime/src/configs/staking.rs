@@ -2,7 +2,7 @@
 //! `docs/adr/0001-pallet-staking.md`.
 
 use crate::{
-	configs::{consensus::MaxAuthorities, governance::TreasuryAccount},
+	configs::{consensus::MaxAuthorities, governance::TreasuryAccount, inference::JuryFundAccount},
 	*,
 };
 use frame_election_provider_support::{
@@ -75,7 +75,8 @@ impl pallet_staking::Config for Runtime {
 	type NominationsQuota = pallet_staking::FixedNominationsQuota<16>;
 	type HistoryDepth = ConstU32<84>;
 	type RewardRemainder = ResolveToTreasury;
-	type Slash = ResolveToTreasury;
+	// Who lies pays those who find it out.
+	type Slash = ResolveTo<JuryFundAccount, Balances>;
 	type Reward = ();
 	type SessionsPerEra = ConstU32<SESSIONS_PER_ERA>;
 	type BondingDuration = ConstU32<BONDING_DURATION>;
@@ -97,7 +98,7 @@ impl pallet_staking::Config for Runtime {
 	type WeightInfo = pallet_staking::weights::SubstrateWeight<Runtime>;
 }
 
-/// Puts what is left of rewards, and slashes, into the treasury.
+/// Puts what is left of rewards into the treasury.
 pub type ResolveToTreasury = ResolveTo<TreasuryAccount, Balances>;
 
 impl pallet_offences::Config for Runtime {

@@ -59,9 +59,13 @@ pub(super) fn round_key(request: RequestId) -> Vec<u8> {
 	place(b"Rounds", &request.encode())
 }
 
-/// Where it stands in storage what a validator is drawn for.
-pub(super) fn assignments_key(validator: &AccountId) -> Vec<u8> {
-	place(b"Assignments", &validator.encode())
+/// Where it stands in storage what a validator is drawn for in a request.
+pub(super) fn assignment_key(validator: &AccountId, request: RequestId) -> Vec<u8> {
+	let request = request.encode();
+	let mut key = place(b"Assignments", &validator.encode());
+	key.extend(twox_64(&request));
+	key.extend(request);
+	key
 }
 
 /// A chain of which a liar hides something, or to which it says something else.
@@ -97,9 +101,9 @@ impl<C: Chain> LyingChain<C> {
 
 	/// Whether it is a request's executor. On another fork it may not be.
 	fn executes(&self, at: H256, own: &AccountId, request: RequestId) -> bool {
-		(self.liar.storage)(at, &assignments_key(own))
-			.and_then(|bytes| Vec::<(RequestId, Role)>::decode(&mut &bytes[..]).ok())
-			.is_some_and(|drawn| drawn.contains(&(request, Role::Executor)))
+		(self.liar.storage)(at, &assignment_key(own, request))
+			.and_then(|bytes| Role::decode(&mut &bytes[..]).ok())
+			.is_some_and(|role| role == Role::Executor)
 	}
 
 	fn does(&self, at: H256, own: &AccountId, request: RequestId, kind: DutyKind) -> bool {
@@ -107,7 +111,7 @@ impl<C: Chain> LyingChain<C> {
 		match self.liar.lie {
 			Some(Lie::SilentExecutor) => !answers,
 			Some(Lie::SilentVerifier) => self.executes(at, own, request),
-			Some(Lie::WithholdReveal) => kind != DutyKind::Reveal,
+			Some(Lie::WithholdReveal) => !matches!(kind, DutyKind::Reveal | DutyKind::RevealOutput),
 			Some(Lie::CrashAfterAnswer) => {
 				if !answers && self.executes(at, own, request) {
 					(self.liar.crash)();

@@ -14,7 +14,7 @@ use consilience_primitives::{
 };
 
 use super::{
-	chain::{assignments_key, round_key, Progress, Role, Round},
+	chain::{assignment_key, round_key, Progress, Role, Round},
 	*,
 };
 use crate::chain::AccountId;
@@ -40,8 +40,9 @@ fn lying(lie: Lie) -> (Bench, Arc<Mutex<Stored>>, Arc<AtomicUsize>) {
 			if key == round_key(1) {
 				return stored.round.as_ref().map(Encode::encode);
 			}
-			assert_eq!(key, assignments_key(&validator()));
-			Some(vec![(stored.executes, Role::Executor)].encode())
+			// The role, and the work that it is.
+			(key == assignment_key(&validator(), stored.executes))
+				.then(|| (Role::Executor, 1u32).encode())
 		}),
 		crash: Arc::new(move || {
 			crashed.fetch_add(1, Ordering::SeqCst);
