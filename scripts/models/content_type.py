@@ -48,7 +48,7 @@ def build(name, sources, folder):
             },
             "numerics": card.numerics("fp32", card.opset(os.path.join(folder, "model.onnx")), exact=False),
             "limits": {"max_input_units": length, "max_output_units": len(labels)},
-            "time": {"base_blocks": 20, "output_units_per_block": 256},
+            "time": {"base_blocks": 20, "output_units_per_block": 25600},
             "policy": POLICY,
             "price": {
                 "per_request": card.CSL // 100,

@@ -51,7 +51,7 @@ def build(name, sources, folder):
             },
             "numerics": card.numerics("int8", card.opset(os.path.join(folder, "model.onnx")), exact=False),
             "limits": {"max_input_units": 4096, "max_output_units": DIMENSIONS},
-            "time": {"base_blocks": 20, "output_units_per_block": 384},
+            "time": {"base_blocks": 20, "output_units_per_block": 38400},
             "policy": POLICY,
             "price": {
                 "per_request": card.CSL // 100,

@@ -70,7 +70,7 @@ def build(name, sources, folder):
             "numerics": card.numerics(element_type, 17, exact),
             # A byte of text is at most one token: prompt and answer fit the context with room for the template.
             "limits": {"max_input_units": 1408, "max_output_units": 512},
-            "time": {"base_blocks": 20, "output_units_per_block": 4},
+            "time": {"base_blocks": 20, "output_units_per_block": 30},
             "policy": policy,
             "price": {
                 "per_request": card.CSL // 100,

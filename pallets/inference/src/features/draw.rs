@@ -350,8 +350,10 @@ impl<T: Config> Pallet<T> {
 			draw_blocks(blocks, T::DrawOdds::get())
 		};
 		request.windows = Some(Windows {
-			// An answer can be in the next block at the earliest.
-			first: now.saturating_add(2u32.into()),
+			// An answer can be in the next block at the earliest, and is when its work is done.
+			first: now
+				.saturating_add(2u32.into())
+				.saturating_add((request.work.saturating_add(500) / 1_000).into()),
 			blocks: window,
 		});
 		let work = Self::work_of(request, Role::Executor);
