@@ -36,7 +36,10 @@ extern crate alloc;
 
 pub use features::{
 	callback::{Final, OnSettled, RequestInference, Settled},
-	offence::{IdentificationTuple, InferenceOffence, OffenceKind, PendingOffence},
+	offence::{
+		IdentificationTuple, InferenceOffence, OffenceKind, OffenceSlot, PendingOffence,
+		StakeHistory,
+	},
 };
 pub use pallet::*;
 pub use types::*;
@@ -77,7 +80,7 @@ use polkadot_sdk::{
 	frame_system::{offchain::CreateAuthorizedTransaction, pallet_prelude::*},
 	sp_core::H256,
 	sp_runtime::{transaction_validity::TransactionPriority, Perbill},
-	sp_staking::offence::ReportOffence,
+	sp_staking::{offence::ReportOffence, SessionIndex},
 };
 
 /// Target of this pallet's log lines.
@@ -134,6 +137,14 @@ pub mod pallet {
 			IdentificationTuple<Self>,
 			InferenceOffence<IdentificationTuple<Self>>,
 		>;
+
+		/// What is remembered of sessions that are over, and of stake that answers for deeds in them.
+		type StakeHistory: StakeHistory<Self::AccountId>;
+
+		/// Sessions, after the present one, in which a validator that is found to have lied is drawn for nothing: as long as what it
+		/// would be disabled for.
+		#[pallet::constant]
+		type SuspensionSessions: Get<SessionIndex>;
 
 		/// Most validators in a session.
 		#[pallet::constant]
@@ -269,6 +280,26 @@ pub mod pallet {
 	/// The first place of [`OffenceQueue`], and the place after its last.
 	#[pallet::storage]
 	pub type OffenceRange<T> = StorageValue<_, (u64, u64), ValueQuery>;
+
+	/// Whether the offence that is being handed over is an absence. Never in storage between blocks.
+	#[pallet::storage]
+	pub type ReportingAbsence<T> = StorageValue<_, bool, ValueQuery>;
+
+	/// Validators that are drawn for nothing because they were found to have lied, each with the last session of that. A list,
+	/// because it is nearly always empty and looked into at every draw.
+	#[pallet::storage]
+	pub type Suspended<T: Config> =
+		StorageValue<_, WeakBoundedVec<(T::AccountId, SessionIndex), T::MaxValidators>, ValueQuery>;
+
+	/// A validator's wrong verdicts of sessions up to this one are one deed, and it was reported. Accounts of validators cost a
+	/// stake: a fast hasher will do.
+	#[pallet::storage]
+	pub type CountedVerdicts<T: Config> = StorageMap<_, Twox64Concat, T::AccountId, SessionIndex>;
+
+	/// [`CountedVerdicts`] by session, to be forgotten when no stake answers for it any more.
+	#[pallet::storage]
+	pub type CountedVerdictsUntil<T: Config> =
+		StorageDoubleMap<_, Twox64Concat, SessionIndex, Twox64Concat, T::AccountId, ()>;
 
 	/// Requests that wait for a draw, the oldest first.
 	#[pallet::storage]
@@ -431,13 +462,21 @@ pub mod pallet {
 			juror: T::AccountId,
 			amount: BalanceOf<T>,
 		},
-		/// A validator is reported to staking.
+		/// A validator did what costs stake: this part of it, by itself. Nothing, where it is one deed with one that was reported
+		/// before; otherwise staking hears of it.
 		OffenceReported {
 			request: RequestId,
 			offender: T::AccountId,
 			kind: OffenceKind,
 			fraction: Perbill,
 		},
+		/// A validator was found to have lied, and is drawn for nothing up to the end of this session.
+		ValidatorSuspended {
+			validator: T::AccountId,
+			until: SessionIndex,
+		},
+		/// A validator may serve again.
+		SuspensionEnded { validator: T::AccountId },
 		/// Governance changed the parameters.
 		ParametersChanged { parameters: ProtocolParameters },
 		/// The answer is final, and those named are paid: the round agreed, a jury found it right, or nobody appealed.
@@ -550,6 +589,10 @@ pub mod pallet {
 		JuryTooSmall,
 		/// The shares add up to more than the price.
 		BadParameters,
+		/// The validator was found to have lied and may not serve for now.
+		Suspended,
+		/// The validator is not suspended.
+		NotSuspended,
 	}
 
 	#[pallet::hooks]
@@ -567,12 +610,7 @@ pub mod pallet {
 			let late_jury = <T as Config>::WeightInfo::late_jury().saturating_add(
 				<T as Config>::WeightInfo::read_output(MAX_TENSORS * MAX_TENSOR_BYTES),
 			);
-			// Staking reads and writes three values for each nominator behind the offender.
-			let nominators = T::DbWeight::get()
-				.reads_writes(3, 3)
-				.saturating_add(Weight::from_parts(30_000_000, 0))
-				.saturating_mul(T::MaxNominators::get().into());
-			let offence = <T as Config>::WeightInfo::offence().saturating_add(nominators);
+			let offence = Self::offence_weight();
 			<T as Config>::WeightInfo::hooks()
 				.saturating_add(<T as Config>::WeightInfo::late().saturating_mul(late.into()))
 				.saturating_add(late_jury.saturating_mul(late_juries.into()))
@@ -706,6 +744,18 @@ pub mod pallet {
 			ensure!(parameters.is_valid(), Error::<T>::BadParameters);
 			Parameters::<T>::put(parameters);
 			Self::deposit_event(Event::ParametersChanged { parameters });
+			Ok(())
+		}
+
+		/// Lets a validator serve again that was suspended wrongly. What it was reported for stays with staking, where a slash is
+		/// cancelled by itself.
+		///
+		/// - **Origin**: [`Config::AdminOrigin`]. - **Errors**: `NotSuspended`. **Emits** `SuspensionEnded`.
+		#[pallet::call_index(8)]
+		#[pallet::weight(<T as Config>::WeightInfo::lift_suspension())]
+		pub fn lift_suspension(origin: OriginFor<T>, validator: T::AccountId) -> DispatchResult {
+			T::AdminOrigin::ensure_origin(origin)?;
+			ensure!(Self::end_suspension(&validator), Error::<T>::NotSuspended);
 			Ok(())
 		}
 	}

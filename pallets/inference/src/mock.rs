@@ -37,7 +37,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	Event, InferenceOffence, OffenceKind, OnSettled, ProtocolParameters, Requests, Settled,
+	Event, InferenceOffence, OffenceSlot, OnSettled, ProtocolParameters, Requests, Settled,
+	StakeHistory,
 };
 
 pub(crate) type Extrinsic = frame_system::mocking::MockUncheckedExtrinsic<Test>;
@@ -84,6 +85,7 @@ parameter_types! {
 		absence_slash: Perbill::from_parts(1_000_000),
 	};
 	pub const MaxValidators: u32 = 64;
+	pub const SuspensionSessions: u32 = 2;
 	pub static MaxLoad: u32 = 4;
 	pub const MaxJuries: u32 = 2;
 	pub static MaxAssignments: u32 = 6;
@@ -187,6 +189,9 @@ impl OnSettled<u64> for Told {
 thread_local! {
 	static DISABLED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 	static REPORTED: RefCell<Vec<Reported>> = const { RefCell::new(Vec::new()) };
+	static CHARGED: RefCell<Vec<(u64, Perbill)>> = const { RefCell::new(Vec::new()) };
+	static ABSENCES: RefCell<Vec<bool>> = const { RefCell::new(Vec::new()) };
+	static SESSION: Cell<u32> = const { Cell::new(0) };
 }
 
 type Reported = InferenceOffence<(u64, ())>;
@@ -194,6 +199,11 @@ type Reported = InferenceOffence<(u64, ())>;
 /// Offences that staking has heard of since this was last called.
 pub(crate) fn reported() -> Vec<Reported> {
 	REPORTED.take()
+}
+
+/// Whether each of the offences heard of was an absence, as far as staking could see.
+pub(crate) fn reported_as_absence() -> Vec<bool> {
+	ABSENCES.take()
 }
 
 /// Has validators with these places disabled.
@@ -212,7 +222,7 @@ impl ValidatorSet<u64> for Validators {
 	type ValidatorIdOf = ConvertInto;
 
 	fn session_index() -> u32 {
-		crate::Session::<Test>::get()
+		SESSION.get()
 	}
 
 	fn validators() -> Vec<u64> {
@@ -234,6 +244,31 @@ impl ValidatorSetWithIdentification<u64> for Validators {
 	type IdentificationOf = Identified;
 }
 
+/// Sessions for which stake answers.
+pub(crate) const BONDING: u32 = 10;
+
+impl StakeHistory<u64> for Validators {
+	fn validators(_session: u32) -> u32 {
+		VALIDATORS.len() as u32
+	}
+
+	/// One time without end, in which only the largest fraction counts.
+	fn charged(validator: &u64, _session: u32) -> Perbill {
+		CHARGED.with_borrow(|c| {
+			let of_validator = c.iter().filter(|(v, _)| v == validator);
+			of_validator.map(|(_, f)| *f).max().unwrap_or_default()
+		})
+	}
+
+	fn bonding() -> u32 {
+		BONDING
+	}
+
+	fn weight() -> Weight {
+		UNIT
+	}
+}
+
 impl DisabledValidators for Validators {
 	fn is_disabled(index: u32) -> bool {
 		DISABLED.with_borrow(|d| d.contains(&index))
@@ -249,11 +284,13 @@ pub struct Offences;
 
 impl ReportOffence<u64, (u64, ()), Reported> for Offences {
 	fn report_offence(_reporters: Vec<u64>, offence: Reported) -> Result<(), OffenceError> {
+		CHARGED.with_borrow_mut(|c| c.push((offence.offender.0, offence.fraction)));
+		ABSENCES.with_borrow_mut(|a| a.push(Inference::is_reporting_absence()));
 		REPORTED.with_borrow_mut(|r| r.push(offence));
 		Ok(())
 	}
 
-	fn is_known_offence(offenders: &[(u64, ())], slot: &(RequestId, OffenceKind)) -> bool {
+	fn is_known_offence(offenders: &[(u64, ())], slot: &OffenceSlot) -> bool {
 		REPORTED.with_borrow(|r| {
 			r.iter()
 				.any(|o| o.slot() == *slot && offenders.contains(&o.offender))
@@ -269,6 +306,8 @@ impl crate::Config for Test {
 	type ValidatorSet = Validators;
 	type DisabledValidators = Validators;
 	type ReportOffence = Offences;
+	type StakeHistory = Validators;
+	type SuspensionSessions = SuspensionSessions;
 	type MaxValidators = MaxValidators;
 	type MaxLoad = MaxLoad;
 	type MaxJuries = MaxJuries;
@@ -382,6 +421,10 @@ impl crate::WeightInfo for Units {
 		UNIT
 	}
 
+	fn lift_suspension() -> Weight {
+		UNIT
+	}
+
 	fn offence() -> Weight {
 		UNIT
 	}
@@ -435,6 +478,7 @@ fn keys(validators: &[u64]) -> Vec<(u64, InferenceId)> {
 }
 
 pub(crate) fn set_session(validators: &[u64]) {
+	SESSION.set(SESSION.get() + 1);
 	let keys = keys(validators);
 	let iter = || keys.iter().map(|(v, k)| (v, k.clone()));
 	<Inference as OneSessionHandler<u64>>::on_new_session(
@@ -540,6 +584,9 @@ pub(crate) fn externalities() -> sp_io::TestExternalities {
 		set_deaf(false);
 		disable(&[]);
 		reported();
+		CHARGED.take();
+		reported_as_absence();
+		SESSION.set(0);
 		set_idle(Weight::MAX);
 		told();
 		System::set_block_number(1);

@@ -4,6 +4,7 @@ use crate::{
 	configs::{
 		consensus::{MaxAuthorities, MaxNominators},
 		governance::TreasuryAccount,
+		staking::{PastStake, SESSIONS_PER_ERA},
 	},
 	*,
 };
@@ -13,6 +14,9 @@ use frame_support::{
 };
 use pallet_inference::ProtocolParameters;
 use sp_runtime::Perbill;
+
+/// Blocks for which a settled request stays readable.
+pub const RETENTION: BlockNumber = DAYS;
 
 parameter_types! {
 	pub const DefaultParameters: ProtocolParameters = ProtocolParameters {
@@ -49,7 +53,11 @@ impl pallet_inference::Config for Runtime {
 	type DefaultParameters = DefaultParameters;
 	type ValidatorSet = Historical;
 	type DisabledValidators = Session;
-	type ReportOffence = Offences;
+	// Offences of sessions for which no stake answers any more are not taken.
+	type ReportOffence = pallet_staking::FilterHistoricalOffences<Staking, Offences>;
+	type StakeHistory = PastStake;
+	// An era.
+	type SuspensionSessions = ConstU32<SESSIONS_PER_ERA>;
 	type MaxValidators = MaxAuthorities;
 	type MaxLoad = ConstU32<8>;
 	type MaxJuries = ConstU32<4>;
@@ -68,7 +76,7 @@ impl pallet_inference::Config for Runtime {
 	type MaxPerBlock = ConstU32<64>;
 	type DrawPatience = ConstU32<20>;
 	type RevealBlocks = ConstU32<20>;
-	type Retention = ConstU32<DAYS>;
+	type Retention = ConstU32<RETENTION>;
 	type ReportLongevity = ConstU32<8>;
 	// Before ordinary transactions, behind operational ones.
 	type ReportPriority = ConstU64<{ u64::MAX / 2 }>;

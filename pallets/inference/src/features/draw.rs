@@ -15,7 +15,7 @@ use codec::Encode;
 use consilience_primitives::{model::TimeLimit, request::Assurance, view::RequestState, RequestId};
 use pallet_model_registry::{Models, Serving};
 use polkadot_sdk::{
-	frame_support::traits::Randomness,
+	frame_support::traits::{Randomness, ValidatorSet},
 	frame_system::{self, pallet_prelude::BlockNumberFor},
 	sp_core::H256,
 	sp_crypto_hashing::blake2_256,
@@ -90,7 +90,9 @@ impl<T: Config> Pallet<T> {
 		let executions = (T::MaxLoad::get() / committee).max(1);
 		Self::serving(request)
 			.filter(|v| {
-				(role == Role::Juror || !request.excluded.contains(v)) && !members.contains(v)
+				(role == Role::Juror || !request.excluded.contains(v))
+					&& !members.contains(v)
+					&& !Self::is_suspended(v)
 			})
 			.filter_map(|v| {
 				let duties = Assignments::<T>::get(&v);
@@ -202,6 +204,7 @@ impl<T: Config> Pallet<T> {
 			.seed
 			.or_else(|| Some(H256((seed, b"sampling").using_encoded(blake2_256))));
 		request.assigned_at = Some(now);
+		request.assigned_in = Some(T::ValidatorSet::session_index());
 		Self::assign(executor, id, Role::Executor);
 		Requests::<T>::insert(id, &*request);
 		Self::deposit_event(Event::ExecutorDrawn {
@@ -255,18 +258,19 @@ impl<T: Config> Pallet<T> {
 		let blocks = model.spec.time.answer_blocks(request.max_output_units);
 		Self::schedule(now, blocks.into(), id, request);
 		let deadline = request.deadline;
+		let session = T::ValidatorSet::session_index();
 		for verifier in &drawn {
 			Self::assign(verifier, id, Role::Verifier);
 		}
 		let round = match round {
 			Some(mut r) => {
-				r.fill(drawn.iter().cloned(), deadline);
+				r.fill(session, drawn.iter().cloned(), deadline);
 				r
 			}
 			None => {
 				let challenge = H256((seed, b"challenge").using_encoded(blake2_256));
 				let members = core::iter::once(executor).chain(drawn.iter().cloned());
-				Round::new(challenge, members, deadline)
+				Round::new(challenge, session, members, deadline)
 			}
 		};
 		Requests::<T>::insert(id, &*request);

@@ -25,6 +25,7 @@ use polkadot_sdk::{
 		traits::{
 			fungible::{Mutate, MutateHold},
 			tokens::{Fortitude, Precision, Preservation, Restriction},
+			ValidatorSet,
 		},
 	},
 	frame_system::{self, pallet_prelude::BlockNumberFor},
@@ -163,7 +164,9 @@ impl<T: Config> Pallet<T> {
 		let challenge = H256((seed, b"jury").using_encoded(blake2_256));
 		let deadline = request.deadline;
 		Requests::<T>::insert(id, &*request);
-		jury.round = Some(Round::new(challenge, drawn.iter().cloned(), deadline));
+		let session = T::ValidatorSet::session_index();
+		let jurors = drawn.iter().cloned();
+		jury.round = Some(Round::new(challenge, session, jurors, deadline));
 		Juries::<T>::insert(id, jury);
 		Self::deposit_event(Event::JuryDrawn {
 			request: id,

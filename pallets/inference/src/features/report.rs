@@ -142,6 +142,7 @@ impl<T: Config> Pallet<T> {
 		match statement {
 			Statement::Serve { model, evidence } => {
 				ensure!(!Self::is_disabled(validator), Error::<T>::NotDue);
+				ensure!(!Self::is_suspended(validator), Error::<T>::Suspended);
 				pallet_model_registry::Pallet::<T>::can_serve(validator, *model, evidence)
 			}
 			Statement::Withdraw { model } => {

@@ -37,6 +37,7 @@ impl<T: Config> OneSessionHandler<T::AccountId> for Pallet<T> {
 		I: Iterator<Item = (&'a T::AccountId, InferenceId)> + 'a,
 	{
 		Self::forgive_strikes();
+		Self::forgive_lies();
 		let next: Vec<_> = validators.map(|(v, k)| (v.clone(), k)).collect();
 		let last = Keys::<T>::get();
 		if last[..] == next[..] {
