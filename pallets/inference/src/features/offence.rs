@@ -22,7 +22,7 @@ use polkadot_sdk::{
 	},
 	frame_system,
 	sp_runtime::{
-		traits::{Convert, Get, Saturating, Zero},
+		traits::{Convert, Get, Saturating},
 		Perbill,
 	},
 	sp_staking::{
