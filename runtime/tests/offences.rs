@@ -92,13 +92,16 @@ impl Chain {
 
 	/// Has staking hear of every offence.
 	fn reported(&mut self) {
-		while {
-			let (first, end) = OffenceRange::<Runtime>::get();
-			first < end
-		} {
+		while queued() > 0 {
 			self.next(1);
 		}
 	}
+}
+
+/// Offences of which staking has not heard yet.
+fn queued() -> u64 {
+	let (first, end) = OffenceRange::<Runtime>::get();
+	end - first
 }
 
 fn active_era() -> EraIndex {
@@ -469,9 +472,7 @@ fn a_deed_for_which_no_stake_answers_is_not_reported() {
 		assert_eq!(HISTORY_DEPTH, BONDING_DURATION + 1);
 		chain.era(BONDING_DURATION + 2);
 		offend(1, &liar, FraudulentResult, deed);
-		while OffenceRange::<Runtime>::get() == (0, 1) {
-			chain.next(1);
-		}
+		chain.reported();
 		near(pending(&liar), 0);
 		assert_eq!(pallet_offences::Reports::<Runtime>::iter().count(), 0);
 	});

@@ -5,6 +5,7 @@
 //! juries of as many jurors as there can be; all other places of the queues taken, and blocks full where a deadline is looked for.
 
 use alloc::{vec, vec::Vec};
+use codec::Encode;
 use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
 	evidence::{output_commitment, Evidence, Fingerprint, Salt, Verdict, MAX_VALUES},
