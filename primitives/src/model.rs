@@ -153,6 +153,10 @@ pub struct TimeLimit {
 	pub output_units_per_block: u32,
 }
 
+/// Most blocks that a model may give for its longest answer: an hour at three seconds a block. A model that were slower could have a
+/// lie found only when no stake answers for it any more.
+pub const MAX_ANSWER_BLOCKS: u32 = 1_200;
+
 impl TimeLimit {
 	/// Blocks that an executor has for so many output units.
 	pub fn answer_blocks(&self, output_units: u32) -> u32 {
@@ -321,8 +325,8 @@ impl ModelSpec {
 			|| self.limits.max_output_units == 0
 			|| self.limits.max_output_units > most
 			|| self.time.base_blocks == 0
-			|| self.time.base_blocks > 1_200
 			|| self.time.output_units_per_block == 0
+			|| self.time.answer_blocks(self.limits.max_output_units) > MAX_ANSWER_BLOCKS
 		{
 			return Err(SpecError::BadLimits);
 		}

@@ -5,6 +5,7 @@
 //! juries of as many jurors as there can be; all other places of the queues taken, and blocks full where a deadline is looked for.
 
 use alloc::{vec, vec::Vec};
+use codec::Encode;
 use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
 	evidence::{output_commitment, Evidence, Fingerprint, Salt, Verdict, MAX_VALUES},
@@ -891,6 +892,22 @@ mod benchmarks {
 		Ok(())
 	}
 
+	/// Of one of as many as can be suspended.
+	#[benchmark]
+	fn lift_suspension() -> Result<(), BenchmarkError> {
+		let origin =
+			T::AdminOrigin::try_successful_origin().map_err(|_| BenchmarkError::Weightless)?;
+		for n in 0..T::MaxValidators::get() {
+			let validator = account("validator", n, 0);
+			Pallet::<T>::offend(OTHERS, &validator, OffenceKind::FraudulentEvidence);
+		}
+		let last: T::AccountId = account("validator", T::MaxValidators::get() - 1, 0);
+		#[extrinsic_call]
+		_(origin as T::RuntimeOrigin, last.clone());
+		assert!(!Pallet::<T>::is_suspended(&last));
+		Ok(())
+	}
+
 	/// Against a validator of the genesis session, which is disabled, and serves as many models as it can. Nominators behind it are
 	/// counted by themselves.
 	#[benchmark]
@@ -916,9 +933,10 @@ mod benchmarks {
 				id.clone(),
 			)
 			.ok_or("no identification")?;
+		let offender = (id.clone(), full.clone()).encode();
 		assert!(T::ReportOffence::is_known_offence(
 			&[(id, full)],
-			&(OTHERS, kind)
+			&(OTHERS, kind, T::ValidatorSet::session_index(), offender)
 		));
 		Ok(())
 	}

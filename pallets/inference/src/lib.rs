@@ -36,7 +36,10 @@ extern crate alloc;
 
 pub use features::{
 	callback::{Final, OnSettled, RequestInference, Settled},
-	offence::{IdentificationTuple, InferenceOffence, OffenceKind, PendingOffence},
+	offence::{
+		IdentificationTuple, InferenceOffence, OffenceKind, OffenceSlot, PendingOffence,
+		StakeHistory,
+	},
 };
 pub use pallet::*;
 pub use types::*;
@@ -77,7 +80,7 @@ use polkadot_sdk::{
 	frame_system::{offchain::CreateAuthorizedTransaction, pallet_prelude::*},
 	sp_core::H256,
 	sp_runtime::{transaction_validity::TransactionPriority, Perbill},
-	sp_staking::offence::ReportOffence,
+	sp_staking::{offence::ReportOffence, SessionIndex},
 };
 
 /// Target of this pallet's log lines.
@@ -138,6 +141,14 @@ pub mod pallet {
 			IdentificationTuple<Self>,
 			InferenceOffence<IdentificationTuple<Self>>,
 		>;
+
+		/// What is remembered of sessions that are over, and of stake that answers for deeds in them.
+		type StakeHistory: StakeHistory<Self::AccountId>;
+
+		/// Sessions, after the present one, in which a validator that is found to have lied is drawn for nothing: as long as what it
+		/// would be disabled for.
+		#[pallet::constant]
+		type SuspensionSessions: Get<SessionIndex>;
 
 		/// Most validators in a session.
 		#[pallet::constant]
@@ -282,6 +293,26 @@ pub mod pallet {
 	/// The first place of [`OffenceQueue`], and the place after its last.
 	#[pallet::storage]
 	pub type OffenceRange<T> = StorageValue<_, (u64, u64), ValueQuery>;
+
+	/// Whether the offence that is being handed over is an absence. Never in storage between blocks.
+	#[pallet::storage]
+	pub type ReportingAbsence<T> = StorageValue<_, bool, ValueQuery>;
+
+	/// Validators that are drawn for nothing because they were found to have lied, each with the last session of that. A list,
+	/// because it is nearly always empty and looked into at every draw.
+	#[pallet::storage]
+	pub type Suspended<T: Config> =
+		StorageValue<_, WeakBoundedVec<(T::AccountId, SessionIndex), T::MaxValidators>, ValueQuery>;
+
+	/// A validator's wrong verdicts of sessions up to this one are one deed, and it was reported. Accounts of validators cost a
+	/// stake: a fast hasher will do.
+	#[pallet::storage]
+	pub type CountedVerdicts<T: Config> = StorageMap<_, Twox64Concat, T::AccountId, SessionIndex>;
+
+	/// [`CountedVerdicts`] by session, to be forgotten when no stake answers for it any more.
+	#[pallet::storage]
+	pub type CountedVerdictsUntil<T: Config> =
+		StorageDoubleMap<_, Twox64Concat, SessionIndex, Twox64Concat, T::AccountId, ()>;
 
 	/// Requests to draw for at the end of a block. What is not [`Request::draw`]n for in it any more is passed over.
 	#[pallet::storage]
@@ -497,13 +528,21 @@ pub mod pallet {
 			who: T::AccountId,
 			amount: BalanceOf<T>,
 		},
-		/// A validator is reported to staking.
+		/// A validator did what costs stake: this part of it, by itself. Nothing, where it is one deed with one that was reported
+		/// before; otherwise staking hears of it.
 		OffenceReported {
 			request: RequestId,
 			offender: T::AccountId,
 			kind: OffenceKind,
 			fraction: Perbill,
 		},
+		/// A validator was found to have lied, and is drawn for nothing up to the end of this session.
+		ValidatorSuspended {
+			validator: T::AccountId,
+			until: SessionIndex,
+		},
+		/// A validator may serve again.
+		SuspensionEnded { validator: T::AccountId },
 		/// Governance changed the parameters.
 		ParametersChanged { parameters: ParametersOf<T> },
 		/// The answer is final, and those named are paid: the round agreed, a jury found it right, or nobody appealed.
@@ -628,6 +667,10 @@ pub mod pallet {
 		JuryTooSmall,
 		/// A share is more than the whole, or absence costs more than withholding, or withholding more than a false answer.
 		BadParameters,
+		/// The validator was found to have lied and may not serve for now.
+		Suspended,
+		/// The validator is not suspended.
+		NotSuspended,
 	}
 
 	#[pallet::hooks]
@@ -640,12 +683,7 @@ pub mod pallet {
 			let late_jury = <T as Config>::WeightInfo::late_jury().saturating_add(
 				<T as Config>::WeightInfo::read_output(MAX_TENSORS * MAX_TENSOR_BYTES),
 			);
-			// Staking reads and writes three values for each nominator behind the offender.
-			let nominators = T::DbWeight::get()
-				.reads_writes(3, 3)
-				.saturating_add(Weight::from_parts(30_000_000, 0))
-				.saturating_mul(T::MaxNominators::get().into());
-			let offence = <T as Config>::WeightInfo::offence().saturating_add(nominators);
+			let offence = Self::offence_weight();
 			<T as Config>::WeightInfo::hooks()
 				.saturating_add(<T as Config>::WeightInfo::late().saturating_mul(late.into()))
 				.saturating_add(late_jury.saturating_mul(late_juries.into()))
@@ -781,6 +819,18 @@ pub mod pallet {
 			ensure!(parameters.is_valid(), Error::<T>::BadParameters);
 			Parameters::<T>::put(parameters);
 			Self::deposit_event(Event::ParametersChanged { parameters });
+			Ok(())
+		}
+
+		/// Lets a validator serve again that was suspended wrongly. What it was reported for stays with staking, where a slash is
+		/// cancelled by itself.
+		///
+		/// - **Origin**: [`Config::AdminOrigin`]. - **Errors**: `NotSuspended`. **Emits** `SuspensionEnded`.
+		#[pallet::call_index(8)]
+		#[pallet::weight(<T as Config>::WeightInfo::lift_suspension())]
+		pub fn lift_suspension(origin: OriginFor<T>, validator: T::AccountId) -> DispatchResult {
+			T::AdminOrigin::ensure_origin(origin)?;
+			ensure!(Self::end_suspension(&validator), Error::<T>::NotSuspended);
 			Ok(())
 		}
 	}

@@ -39,8 +39,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	Event, InferenceOffence, Measurement, OffenceKind, OnSettled, ProtocolParameters, Requests,
-	Settled,
+	Event, InferenceOffence, Measurement, OffenceSlot, OnSettled, ProtocolParameters, Requests,
+	Settled, StakeHistory,
 };
 
 pub(crate) type Extrinsic = frame_system::mocking::MockUncheckedExtrinsic<Test>;
@@ -94,6 +94,7 @@ parameter_types! {
 		absence_slash: Perbill::from_parts(1_000_000),
 	};
 	pub const MaxValidators: u32 = 64;
+	pub const SuspensionSessions: u32 = 2;
 	pub static MaxLoad: u32 = 4_000;
 	pub const MaxJuries: u32 = 2;
 	/// One block draws.
@@ -200,6 +201,9 @@ impl OnSettled<u64> for Told {
 thread_local! {
 	static DISABLED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 	static REPORTED: RefCell<Vec<Reported>> = const { RefCell::new(Vec::new()) };
+	static CHARGED: RefCell<Vec<(u64, Perbill)>> = const { RefCell::new(Vec::new()) };
+	static ABSENCES: RefCell<Vec<bool>> = const { RefCell::new(Vec::new()) };
+	static SESSION: Cell<u32> = const { Cell::new(0) };
 }
 
 type Reported = InferenceOffence<(u64, ())>;
@@ -207,6 +211,11 @@ type Reported = InferenceOffence<(u64, ())>;
 /// Offences that staking has heard of since this was last called.
 pub(crate) fn reported() -> Vec<Reported> {
 	REPORTED.take()
+}
+
+/// Whether each of the offences heard of was an absence, as far as staking could see.
+pub(crate) fn reported_as_absence() -> Vec<bool> {
+	ABSENCES.take()
 }
 
 /// Has validators with these places disabled.
@@ -225,7 +234,7 @@ impl ValidatorSet<u64> for Validators {
 	type ValidatorIdOf = ConvertInto;
 
 	fn session_index() -> u32 {
-		crate::Session::<Test>::get()
+		SESSION.get()
 	}
 
 	fn validators() -> Vec<u64> {
@@ -247,6 +256,31 @@ impl ValidatorSetWithIdentification<u64> for Validators {
 	type IdentificationOf = Identified;
 }
 
+/// Sessions for which stake answers.
+pub(crate) const BONDING: u32 = 10;
+
+impl StakeHistory<u64> for Validators {
+	fn validators(_session: u32) -> u32 {
+		VALIDATORS.len() as u32
+	}
+
+	/// One time without end, in which only the largest fraction counts.
+	fn charged(validator: &u64, _session: u32) -> Perbill {
+		CHARGED.with_borrow(|c| {
+			let of_validator = c.iter().filter(|(v, _)| v == validator);
+			of_validator.map(|(_, f)| *f).max().unwrap_or_default()
+		})
+	}
+
+	fn bonding() -> u32 {
+		BONDING
+	}
+
+	fn weight() -> Weight {
+		UNIT
+	}
+}
+
 impl DisabledValidators for Validators {
 	fn is_disabled(index: u32) -> bool {
 		DISABLED.with_borrow(|d| d.contains(&index))
@@ -262,11 +296,13 @@ pub struct Offences;
 
 impl ReportOffence<u64, (u64, ()), Reported> for Offences {
 	fn report_offence(_reporters: Vec<u64>, offence: Reported) -> Result<(), OffenceError> {
+		CHARGED.with_borrow_mut(|c| c.push((offence.offender.0, offence.fraction)));
+		ABSENCES.with_borrow_mut(|a| a.push(Inference::is_reporting_absence()));
 		REPORTED.with_borrow_mut(|r| r.push(offence));
 		Ok(())
 	}
 
-	fn is_known_offence(offenders: &[(u64, ())], slot: &(RequestId, OffenceKind)) -> bool {
+	fn is_known_offence(offenders: &[(u64, ())], slot: &OffenceSlot) -> bool {
 		REPORTED.with_borrow(|r| {
 			r.iter()
 				.any(|o| o.slot() == *slot && offenders.contains(&o.offender))
@@ -283,6 +319,8 @@ impl crate::Config for Test {
 	type ValidatorSet = Validators;
 	type DisabledValidators = Validators;
 	type ReportOffence = Offences;
+	type StakeHistory = Validators;
+	type SuspensionSessions = SuspensionSessions;
 	type MaxValidators = MaxValidators;
 	type MaxLoad = MaxLoad;
 	type MaxJuries = MaxJuries;
@@ -398,6 +436,10 @@ impl crate::WeightInfo for Units {
 		UNIT
 	}
 
+	fn lift_suspension() -> Weight {
+		UNIT
+	}
+
 	fn offence() -> Weight {
 		UNIT
 	}
@@ -452,6 +494,7 @@ fn keys(validators: &[u64]) -> Vec<(u64, InferenceId)> {
 }
 
 pub(crate) fn set_session(validators: &[u64]) {
+	SESSION.set(SESSION.get() + 1);
 	let keys = keys(validators);
 	let iter = || keys.iter().map(|(v, k)| (v, k.clone()));
 	<Inference as OneSessionHandler<u64>>::on_new_session(
@@ -473,7 +516,7 @@ pub(crate) fn spec(task: Task) -> ModelSpec {
 		},
 		time: TimeLimit {
 			base_blocks: 3,
-			output_units_per_block: 10,
+			output_units_per_block: if task == Task::Tensor { 100 } else { 10 },
 		},
 		policy: VerificationPolicy {
 			class: NumericClass::Exact,
@@ -558,6 +601,9 @@ pub(crate) fn externalities() -> sp_io::TestExternalities {
 		set_deaf(false);
 		disable(&[]);
 		reported();
+		CHARGED.take();
+		reported_as_absence();
+		SESSION.set(0);
 		set_idle(Weight::MAX);
 		told();
 		System::set_block_number(1);
@@ -765,6 +811,7 @@ pub(crate) fn classify() {
 			..model.spec.policy
 		};
 		model.spec.limits.max_output_units = CLASSES;
+		model.spec.time.output_units_per_block = 10 * CLASSES;
 		model.spec.reference.fingerprint = Fingerprint::Values {
 			tag: 0,
 			values: Default::default(),

@@ -90,6 +90,8 @@ pub struct Request<AccountId, BlockNumber, Balance> {
 	pub requested_at: BlockNumber,
 	/// Block at whose end the present executor was drawn.
 	pub assigned_at: Option<BlockNumber>,
+	/// Session in which the present executor was drawn: its answer is a deed of this session.
+	pub assigned_in: Option<SessionIndex>,
 	/// Block of the answer or of the commitment to it.
 	pub provisional_at: Option<BlockNumber>,
 	/// Last block for an appeal, where the answer was not drawn for a check.
@@ -316,7 +318,7 @@ pub struct ProtocolParameters<Balance> {
 	pub evidence_slash: Perbill,
 	/// Part of the stake that it costs to commit and not reveal.
 	pub withheld_slash: Perbill,
-	/// Part of the stake that the first absence beyond the free ones costs; the next costs twice as much, and so on.
+	/// Part of the stake that each absence beyond the free ones costs.
 	pub absence_slash: Perbill,
 }
 

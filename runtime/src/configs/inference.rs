@@ -4,6 +4,7 @@ use crate::{
 	configs::{
 		consensus::{MaxAuthorities, MaxNominators},
 		governance::TreasuryAccount,
+		staking::{PastStake, SESSIONS_PER_ERA},
 	},
 	*,
 };
@@ -13,6 +14,9 @@ use frame_support::{
 };
 use pallet_inference::{Measurement, ProtocolParameters};
 use sp_runtime::{traits::AccountIdConversion, Perbill};
+
+/// Blocks for which a settled request stays readable.
+pub const RETENTION: BlockNumber = DAYS;
 
 parameter_types! {
 	/// Pays for measurements that no requester pays: of juries that found a lie, and of answers that are measured again.
@@ -70,7 +74,11 @@ impl pallet_inference::Config for Runtime {
 	type DefaultParameters = DefaultParameters;
 	type ValidatorSet = Historical;
 	type DisabledValidators = Session;
-	type ReportOffence = Offences;
+	// Offences of sessions for which no stake answers any more are not taken.
+	type ReportOffence = pallet_staking::FilterHistoricalOffences<Staking, Offences>;
+	type StakeHistory = PastStake;
+	// An era.
+	type SuspensionSessions = ConstU32<SESSIONS_PER_ERA>;
 	type MaxValidators = MaxAuthorities;
 	// Ten blocks of one machine's work: less than the time that a model gives for an answer beside its own work.
 	type MaxLoad = ConstU32<10_000>;
@@ -95,7 +103,7 @@ impl pallet_inference::Config for Runtime {
 	type DrawPatience = ConstU32<20>;
 	// And as many once more: a third of the authors can't keep a reveal out of so many blocks.
 	type RevealBlocks = ConstU32<12>;
-	type Retention = ConstU32<DAYS>;
+	type Retention = ConstU32<RETENTION>;
 	type ReportLongevity = ConstU32<8>;
 	// Before ordinary transactions, behind operational ones.
 	type ReportPriority = ConstU64<{ u64::MAX / 2 }>;

@@ -2,25 +2,65 @@
 //! `docs/adr/0001-pallet-staking.md`.
 
 use crate::{
-	configs::{consensus::MaxAuthorities, governance::TreasuryAccount, inference::JuryFundAccount},
+	configs::{
+		consensus::{MaxAuthorities, MaxNominators},
+		governance::TreasuryAccount,
+		inference::JuryFundAccount,
+	},
 	*,
 };
+use consilience_primitives::model::MAX_ANSWER_BLOCKS;
+use core::ops::Range;
 use frame_election_provider_support::{
 	bounds::{ElectionBounds, ElectionBoundsBuilder},
 	onchain, SequentialPhragmen,
 };
+use frame_support::weights::Weight;
 use frame_support::{
 	parameter_types,
 	traits::{tokens::imbalance::ResolveTo, ConstBool, ConstU32, Nothing},
 };
 use frame_system::EnsureRoot;
 use sp_runtime::{curve::PiecewiseLinear, Perbill};
-use sp_staking::currency_to_vote::U128CurrencyToVote;
+use sp_staking::{currency_to_vote::U128CurrencyToVote, EraIndex, SessionIndex};
 
 /// Sessions in an era: six, which is an hour.
 pub const SESSIONS_PER_ERA: u32 = 6;
 /// Eras for which stake stays bonded after it was withdrawn, and can still be slashed: a week.
 pub const BONDING_DURATION: u32 = 7 * 24;
+/// Eras from the end of a deed's era to its slash: four days. Staking applies only slashes that it hears of before that, so a deed has
+/// to be found in this time too, and a day has to be left in which governance can undo the slash.
+pub const SLASH_DEFER_DURATION: u32 = 4 * 24;
+/// Eras for which it is known who stood behind a validator. A deed of an era of which that is forgotten costs nothing; the era that
+/// is planned next counts among them.
+pub const HISTORY_DEPTH: u32 = BONDING_DURATION + 1;
+
+/// Blocks of an era.
+const ERA: BlockNumber = SESSIONS_PER_ERA * EPOCH_DURATION_IN_SLOTS as BlockNumber;
+/// Blocks that are allowed from the first deed in a request to its settlement, and again for a jury after that.
+const JUDGED_WITHIN: BlockNumber = DAYS;
+
+// Of the slowest model: the answer, a round that begins anew for each validator that a request may turn away, and a jury, which has
+// twice the time. What is left is for draws, reveals, and juries that wait for one another.
+const _: () = assert!(
+	(pallet_inference::MAX_EXCLUDED + 4) * MAX_ANSWER_BLOCKS < JUDGED_WITHIN,
+	"a request can take longer than is allowed for it"
+);
+
+// Whoever lies is found and slashed before its stake is free. A request is judged, stays open to proof for the retention time, and is
+// judged again; then governance has a day.
+const _: () = assert!(
+	2 * JUDGED_WITHIN + configs::inference::RETENTION + DAYS <= SLASH_DEFER_DURATION * ERA,
+	"a deed can be found too late for staking to slash for it, or for governance to undo the slash"
+);
+const _: () = assert!(
+	SLASH_DEFER_DURATION + 2 < BONDING_DURATION,
+	"stake is free before it is slashed"
+);
+const _: () = assert!(
+	HISTORY_DEPTH > BONDING_DURATION,
+	"who stood behind a validator is forgotten while stake is bonded"
+);
 
 pallet_staking_reward_curve::build! {
 	const REWARD_CURVE: PiecewiseLinear<'static> = curve!(
@@ -48,7 +88,7 @@ impl onchain::Config for OnChainSeqPhragmen {
 	type Solver = SequentialPhragmen<AccountId, Perbill>;
 	type DataProvider = Staking;
 	type MaxWinnersPerPage = MaxAuthorities;
-	type MaxBackersPerWinner = ConstU32<2_000>;
+	type MaxBackersPerWinner = MaxNominators;
 	type Sort = ConstBool<true>;
 	type Bounds = Bounds;
 	type WeightInfo = frame_election_provider_support::weights::SubstrateWeight<Runtime>;
@@ -73,15 +113,14 @@ impl pallet_staking::Config for Runtime {
 	type ElectionProvider = onchain::OnChainExecution<OnChainSeqPhragmen>;
 	type GenesisElectionProvider = Self::ElectionProvider;
 	type NominationsQuota = pallet_staking::FixedNominationsQuota<16>;
-	type HistoryDepth = ConstU32<84>;
+	type HistoryDepth = ConstU32<HISTORY_DEPTH>;
 	type RewardRemainder = ResolveToTreasury;
 	// Who lies pays those who find it out.
 	type Slash = ResolveTo<JuryFundAccount, Balances>;
 	type Reward = ();
 	type SessionsPerEra = ConstU32<SESSIONS_PER_ERA>;
 	type BondingDuration = ConstU32<BONDING_DURATION>;
-	/// A day in which governance can undo a slash.
-	type SlashDeferDuration = ConstU32<24>;
+	type SlashDeferDuration = ConstU32<SLASH_DEFER_DURATION>;
 	type AdminOrigin = EnsureRoot<AccountId>;
 	type SessionInterface = Self;
 	type EraPayout = pallet_staking::ConvertCurve<RewardCurve>;
@@ -105,4 +144,72 @@ impl pallet_offences::Config for Runtime {
 	type RuntimeEvent = RuntimeEvent;
 	type IdentificationTuple = pallet_session::historical::IdentificationTuple<Self>;
 	type OnOffenceHandler = Staking;
+}
+
+/// What staking and sessions remember of the past.
+pub struct PastStake;
+
+impl PastStake {
+	/// The era of a session, as staking finds it for an offence.
+	fn era_of(session: SessionIndex) -> Option<EraIndex> {
+		let active = pallet_staking::ActiveEra::<Runtime>::get()?.index;
+		let begun = pallet_staking::ErasStartSessionIndex::<Runtime>::get(active)?;
+		if session >= begun {
+			return Some(active);
+		}
+		let eras = pallet_staking::BondedEras::<Runtime>::get();
+		let of_session = eras.iter().rev().find(|(_, start)| *start <= session);
+		of_session.map(|(era, _)| *era)
+	}
+
+	/// The eras of a span that a slash has ended, if this era is of one: the most that is asked for in any of them is all that
+	/// staking takes.
+	fn ended_span(validator: &AccountId, era: EraIndex) -> Option<Range<EraIndex>> {
+		let spans = pallet_staking::SlashingSpans::<Runtime>::get(validator)?;
+		let mut start = spans.last_start;
+		for length in &spans.prior {
+			let end = start;
+			start = start.saturating_sub(*length);
+			if (start..end).contains(&era) {
+				return Some(start..end);
+			}
+		}
+		None
+	}
+}
+
+impl pallet_inference::StakeHistory<AccountId> for PastStake {
+	fn validators(session: SessionIndex) -> u32 {
+		Historical::historical_root(session).map_or_else(
+			|| Session::validators().len() as u32,
+			|(_, validators)| validators,
+		)
+	}
+
+	fn charged(validator: &AccountId, session: SessionIndex) -> Perbill {
+		let Some(era) = Self::era_of(session) else {
+			return Perbill::zero();
+		};
+		// A span that goes on was never charged: the first slash ends it.
+		let span = Self::ended_span(validator, era).unwrap_or(era..era + 1);
+		let first = span
+			.start
+			.max(span.end.saturating_sub(BONDING_DURATION + 1));
+		(first..span.end)
+			.filter_map(|era| pallet_staking::ValidatorSlashInEra::<Runtime>::get(era, validator))
+			.map(|(fraction, _)| fraction)
+			.max()
+			.unwrap_or_default()
+	}
+
+	fn bonding() -> SessionIndex {
+		BONDING_DURATION * SESSIONS_PER_ERA
+	}
+
+	fn weight() -> Weight {
+		// Counted by hand: the eras and the session's validators, the spans, and the eras of the longest of them.
+		let reads = 5 + u64::from(BONDING_DURATION) + 1;
+		<Runtime as frame_system::Config>::DbWeight::get().reads(reads)
+			+ Weight::from_parts(200_000_000, 100_000)
+	}
 }

@@ -5,8 +5,8 @@
 
 use codec::Encode;
 use consilience_runtime::{
-	genesis_config_presets::get_preset, Executive, Hash, Header, RuntimeCall, RuntimeGenesisConfig,
-	System, UncheckedExtrinsic, MILLISECS_PER_BLOCK,
+	genesis_config_presets::get_preset, Executive, Hash, Header, Runtime, RuntimeCall,
+	RuntimeGenesisConfig, System, UncheckedExtrinsic, MILLISECS_PER_BLOCK,
 };
 use polkadot_sdk::*;
 use serde_json::Value;
@@ -44,10 +44,10 @@ pub fn chain(preset: &str) -> TestExternalities {
 	chain
 }
 
-/// Executes an empty block in this slot and gives its hash.
+/// Executes an empty block in this slot and gives its hash. The last of the validators writes it.
 pub fn block(number: u32, parent: Hash, slot: u64) -> Hash {
 	let digest = PreDigest::SecondaryPlain(SecondaryPlainPreDigest {
-		authority_index: 0,
+		authority_index: pallet_babe::Authorities::<Runtime>::decode_len().unwrap_or(1) as u32 - 1,
 		slot: slot.into(),
 	});
 	let header = Header::new(

@@ -132,6 +132,8 @@ impl<T: Config> Pallet<T> {
 			output_commitment(output, id, validator, salt) == commitment,
 			Error::<T>::CommitmentMismatch
 		);
+		// Members have measured an output: that there is none can't be what they measured.
+		ensure!(output.unanswerable().is_none(), Error::<T>::MalformedOutput);
 		Self::check_output(&request, output)
 	}
 

@@ -20,7 +20,10 @@ use codec::Encode;
 use consilience_primitives::{model::TimeLimit, request::Assurance, view::RequestState, RequestId};
 use pallet_model_registry::{Models, Serving};
 use polkadot_sdk::{
-	frame_support::{pallet_prelude::Weight, traits::Randomness},
+	frame_support::{
+		pallet_prelude::Weight,
+		traits::{Randomness, ValidatorSet},
+	},
 	frame_system::{self, pallet_prelude::BlockNumberFor},
 	sp_core::H256,
 	sp_crypto_hashing::blake2_256,
@@ -30,7 +33,7 @@ use polkadot_sdk::{
 use crate::{
 	features::{load::Roster, round::Round},
 	Beacon, Config, Draw, Draws, Event, Keys, Loads, Pallet, RequestOf, Requests, Role, Rounds,
-	WeightInfo, Windows, MAX_DRAW_BLOCKS,
+	Suspended, WeightInfo, Windows, MAX_DRAW_BLOCKS,
 };
 
 /// Blocks in a row that one of `windows` in a time has to hold so that a third of the slots owns all of one of them in at most one of
@@ -129,9 +132,10 @@ impl<T: Config> Pallet<T> {
 		roster: &Roster<T::AccountId>,
 		latest: BlockNumberFor<T>,
 	) -> Vec<(T::AccountId, u32)> {
+		let suspended = Suspended::<T>::get();
 		Serving::<T>::get(request.model)
 			.into_iter()
-			.filter(|(_, since)| *since <= latest)
+			.filter(|(who, since)| *since <= latest && !suspended.iter().any(|(s, _)| s == who))
 			.filter_map(|(who, _)| roster.index(&who).map(|index| (who, index)))
 			.collect()
 	}
@@ -344,6 +348,7 @@ impl<T: Config> Pallet<T> {
 			.seed
 			.or_else(|| Some(H256((seed, b"sampling").using_encoded(blake2_256))));
 		request.assigned_at = Some(now);
+		request.assigned_in = Some(T::ValidatorSet::session_index());
 		let window = if request.verifiers == 0 {
 			1
 		} else {
@@ -453,9 +458,10 @@ impl<T: Config> Pallet<T> {
 			Self::unreserve(request, work);
 			Self::assign(verifier, id, Role::Verifier, work);
 		}
+		let session = T::ValidatorSet::session_index();
 		let mut round = match round {
 			Some(mut r) => {
-				r.fill(drawn.iter().cloned(), deadline);
+				r.fill(session, drawn.iter().cloned(), deadline);
 				r
 			}
 			None => {
@@ -463,7 +469,7 @@ impl<T: Config> Pallet<T> {
 				let challenge = H256((seed, b"challenge", parent).using_encoded(blake2_256));
 				let executor = (!request.course.executor_silent).then_some(executor);
 				let members = executor.into_iter().chain(drawn.iter().cloned());
-				Round::new(challenge, members, deadline)
+				Round::new(challenge, session, members, deadline)
 			}
 		};
 		if request.course.short {

@@ -25,6 +25,7 @@ use polkadot_sdk::{
 		traits::{
 			fungible::MutateHold,
 			tokens::{Fortitude, Precision, Restriction},
+			ValidatorSet,
 		},
 	},
 	frame_system::{self, pallet_prelude::BlockNumberFor},
@@ -192,7 +193,12 @@ impl<T: Config> Pallet<T> {
 			Self::assign(auditor, id, Role::Juror, work);
 		}
 		request.state = RequestState::Disputed;
-		let round = Round::new(challenge, drawn.iter().cloned(), request.deadline);
+		let round = Round::new(
+			challenge,
+			T::ValidatorSet::session_index(),
+			drawn.iter().cloned(),
+			request.deadline,
+		);
 		Sitting::<T>::mutate(|n| n.saturating_inc());
 		Juries::<T>::insert(
 			id,
@@ -327,7 +333,12 @@ impl<T: Config> Pallet<T> {
 		let challenge = H256((seed, b"jury", parent).using_encoded(blake2_256));
 		let deadline = request.deadline;
 		Requests::<T>::insert(id, &*request);
-		jury.round = Some(Round::new(challenge, drawn.iter().cloned(), deadline));
+		jury.round = Some(Round::new(
+			challenge,
+			T::ValidatorSet::session_index(),
+			drawn.iter().cloned(),
+			deadline,
+		));
 		Sitting::<T>::mutate(|n| n.saturating_inc());
 		Juries::<T>::insert(id, jury);
 		Self::deposit_event(Event::JuryDrawn {

@@ -2,15 +2,27 @@
 //!
 //! A settlement only puts an offence into a queue; at most [`PER_BLOCK`] of them are handed to staking in a block, so that no
 //! report weighs what slashing weighs. Honest rounding is never among them: see `consilience_primitives::comparison`.
+//!
+//! - **The deed decides.** An offence is of the session in which the offender was drawn, when it was a validator with stake behind
+//!   it. Whoever is chilled, unbonds or is not elected again is reported all the same.
+//! - **Deeds add up.** Staking applies the largest fraction that it hears of for a time; so it hears of the sum of what it has heard
+//!   of for that time already and of what this deed costs ([`StakeHistory::charged`]).
+//! - **No accidental ruin.** Whoever is found to have lied is drawn for nothing from that moment on, for
+//!   [`Config::SuspensionSessions`]. Its wrong verdicts from before that are one deed; false answers count each.
+//! - **Absence costs and does not disable**: [`Pallet::is_reporting_absence`] tells whoever decides that.
 
 use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use consilience_primitives::RequestId;
 use polkadot_sdk::{
-	frame_support::traits::{ValidatorSet, ValidatorSetWithIdentification},
+	frame_support::{
+		traits::{ValidatorSet, ValidatorSetWithIdentification},
+		weights::Weight,
+		WeakBoundedVec,
+	},
 	frame_system,
 	sp_runtime::{
-		traits::{Convert, Saturating},
+		traits::{Convert, Get, Saturating},
 		Perbill,
 	},
 	sp_staking::{
@@ -20,16 +32,52 @@ use polkadot_sdk::{
 };
 use scale_info::TypeInfo;
 
-use crate::{Config, Event, OffenceQueue, OffenceRange, Pallet, Parameters, Strikes};
+use crate::{
+	Config, CountedVerdicts, CountedVerdictsUntil, Event, Juries, OffenceQueue, OffenceRange,
+	Pallet, Parameters, ReportingAbsence, Requests, Rounds, Strikes, Suspended, WeightInfo,
+};
 
-/// Offences handed to staking in a block.
-pub const PER_BLOCK: u32 = 4;
+/// Offences handed to staking in a block. One can weigh a fifth of a block, when as many nominators as there may be stand behind
+/// the offender.
+pub const PER_BLOCK: u32 = 1;
 
 /// Absences that cost nothing. They are halved in every session.
 pub const FREE_STRIKES: u32 = 3;
 
-/// Most by which repeated absence is multiplied.
-const MOST_GROWTH: u32 = 10;
+/// What is remembered of past sessions: `sp_staking` and the session traits tell of the present one only.
+pub trait StakeHistory<AccountId> {
+	/// Number of validators in a session.
+	fn validators(session: SessionIndex) -> u32;
+
+	/// The largest part of a validator's stake that was asked for already, for deeds of which only the largest is applied together
+	/// with one of this session. Asking for more than that costs the difference.
+	fn charged(validator: &AccountId, session: SessionIndex) -> Perbill;
+
+	/// Sessions after a deed for which stake answers for it.
+	fn bonding() -> SessionIndex;
+
+	/// What the other functions weigh together.
+	fn weight() -> Weight;
+}
+
+/// Remembers nothing: every session has no validators, and nobody was charged.
+impl<AccountId> StakeHistory<AccountId> for () {
+	fn validators(_session: SessionIndex) -> u32 {
+		0
+	}
+
+	fn charged(_validator: &AccountId, _session: SessionIndex) -> Perbill {
+		Perbill::zero()
+	}
+
+	fn bonding() -> SessionIndex {
+		0
+	}
+
+	fn weight() -> Weight {
+		Weight::zero()
+	}
+}
 
 /// What a validator did.
 #[derive(
@@ -57,6 +105,13 @@ pub enum OffenceKind {
 	Absence,
 }
 
+impl OffenceKind {
+	/// Whether it is a lie, and not silence.
+	pub fn is_fraud(self) -> bool {
+		matches!(self, Self::FraudulentResult | Self::FraudulentEvidence)
+	}
+}
+
 /// An offence that staking is to hear of.
 #[derive(
 	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
@@ -70,7 +125,7 @@ pub struct PendingOffence<AccountId> {
 	pub kind: OffenceKind,
 	/// When: stake of this session answers for it.
 	pub session: SessionIndex,
-	/// Part of the stake that it costs.
+	/// Part of the stake that this deed costs by itself.
 	pub fraction: Perbill,
 }
 
@@ -82,12 +137,16 @@ pub type IdentificationTuple<T> = (
 	>>::Identification,
 );
 
+/// What makes two reports one: request, kind and session of the deed, and the offender as it is encoded. Without the offender
+/// `pallet-offences` would take a second one of the same slot for a reason to report the first again.
+pub type OffenceSlot = (RequestId, OffenceKind, SessionIndex, Vec<u8>);
+
 /// An offence of one validator in one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferenceOffence<Offender> {
-	/// When.
+	/// When it was done.
 	pub session_index: SessionIndex,
-	/// Validators of the session.
+	/// Validators of that session.
 	pub validator_set_count: u32,
 	/// Where.
 	pub request: RequestId,
@@ -95,14 +154,13 @@ pub struct InferenceOffence<Offender> {
 	pub kind: OffenceKind,
 	/// Who.
 	pub offender: Offender,
-	/// Part of the stake that it costs.
+	/// Part of the stake that it costs together with what was charged before.
 	pub fraction: Perbill,
 }
 
-impl<Offender: Clone> Offence<Offender> for InferenceOffence<Offender> {
+impl<Offender: Clone + Encode> Offence<Offender> for InferenceOffence<Offender> {
 	const ID: Kind = *b"inference:lie   ";
-	/// One request and kind: an offence is reported once.
-	type Slot = (RequestId, OffenceKind);
+	type Slot = OffenceSlot;
 
 	fn offenders(&self) -> Vec<Offender> {
 		Vec::from([self.offender.clone()])
@@ -117,7 +175,8 @@ impl<Offender: Clone> Offence<Offender> for InferenceOffence<Offender> {
 	}
 
 	fn slot(&self) -> Self::Slot {
-		(self.request, self.kind)
+		let offender = self.offender.encode();
+		(self.request, self.kind, self.session_index, offender)
 	}
 
 	fn slash_fraction(&self, _offenders: u32) -> Perbill {
@@ -126,30 +185,49 @@ impl<Offender: Clone> Offence<Offender> for InferenceOffence<Offender> {
 }
 
 impl<T: Config> Pallet<T> {
-	/// Has staking hear of an offence in one of the next blocks.
+	/// Has staking hear of an offence in one of the next blocks. It was done in the session in which the offender was drawn for the
+	/// request.
 	pub(crate) fn offend(request: RequestId, offender: &T::AccountId, kind: OffenceKind) {
+		let session = Self::session_of_deed(request, offender);
+		Self::offend_at(request, offender, kind, session);
+	}
+
+	/// Has staking hear of an offence of a past session in one of the next blocks.
+	pub fn offend_at(
+		request: RequestId,
+		offender: &T::AccountId,
+		kind: OffenceKind,
+		session: SessionIndex,
+	) {
 		let parameters = Parameters::<T>::get();
+		let same_deed = kind == OffenceKind::FraudulentEvidence
+			&& CountedVerdicts::<T>::get(offender).is_some_and(|until| session <= until);
 		let fraction = match kind {
+			_ if same_deed => Perbill::zero(),
 			OffenceKind::FraudulentResult => parameters.result_slash,
 			OffenceKind::FraudulentEvidence => parameters.evidence_slash,
 			OffenceKind::WithheldReveal => parameters.withheld_slash,
-			OffenceKind::Absence => {
-				let beyond = Strikes::<T>::get(offender).saturating_sub(FREE_STRIKES);
-				let first = parameters.absence_slash.deconstruct();
-				Perbill::from_parts(first.saturating_mul(beyond.min(MOST_GROWTH)))
+			OffenceKind::Absence => parameters.absence_slash,
+		};
+		if kind.is_fraud() && !same_deed {
+			let until = Self::suspend(offender);
+			if kind == OffenceKind::FraudulentEvidence {
+				Self::count_verdicts(offender, until);
 			}
-		};
-		let offence = PendingOffence {
-			request,
-			offender: offender.clone(),
-			kind,
-			session: T::ValidatorSet::session_index(),
-			fraction,
-		};
-		OffenceRange::<T>::mutate(|(_, end)| {
-			OffenceQueue::<T>::insert(*end, offence);
-			*end += 1;
-		});
+		}
+		if !same_deed {
+			let offence = PendingOffence {
+				request,
+				offender: offender.clone(),
+				kind,
+				session,
+				fraction,
+			};
+			OffenceRange::<T>::mutate(|(_, end)| {
+				OffenceQueue::<T>::insert(*end, offence);
+				*end += 1;
+			});
+		}
 		Self::deposit_event(Event::OffenceReported {
 			request,
 			offender: offender.clone(),
@@ -158,8 +236,106 @@ impl<T: Config> Pallet<T> {
 		});
 	}
 
+	/// The session in which a validator was drawn for a request: as its executor, for its round or for its jury. The present one
+	/// where it was not.
+	fn session_of_deed(request: RequestId, who: &T::AccountId) -> SessionIndex {
+		let executor = || {
+			Requests::<T>::get(request)
+				.filter(|r| r.executor.as_ref() == Some(who))
+				.and_then(|r| r.assigned_in)
+		};
+		let member = || Rounds::<T>::get(request)?.member(who).map(|m| m.session);
+		let juror = || {
+			let round = Juries::<T>::get(request)?.round?;
+			round.member(who).map(|m| m.session)
+		};
+		executor()
+			.or_else(member)
+			.or_else(juror)
+			.unwrap_or_else(T::ValidatorSet::session_index)
+	}
+
+	/// Has a validator drawn for nothing for a while. Gives the last session of that.
+	fn suspend(validator: &T::AccountId) -> SessionIndex {
+		Suspended::<T>::mutate(|list| {
+			if let Some((_, until)) = list.iter().find(|(v, _)| v == validator) {
+				return *until;
+			}
+			let until =
+				T::ValidatorSet::session_index().saturating_add(T::SuspensionSessions::get());
+			// At most the validators of two eras: of the present, and those drawn in the last.
+			let mut all = core::mem::take(list).into_inner();
+			all.push((validator.clone(), until));
+			*list = WeakBoundedVec::force_from(all, Some("suspended validators"));
+			Self::deposit_event(Event::ValidatorSuspended {
+				validator: validator.clone(),
+				until,
+			});
+			until
+		})
+	}
+
+	/// Whether a validator is drawn for nothing, and may not begin to serve, because it was found to have lied.
+	pub fn is_suspended(validator: &T::AccountId) -> bool {
+		Suspended::<T>::get().iter().any(|(v, _)| v == validator)
+	}
+
+	/// Lets a validator serve again, because it was suspended wrongly. Whether it was.
+	pub fn end_suspension(validator: &T::AccountId) -> bool {
+		let ended = Suspended::<T>::mutate(|list| {
+			let before = list.len();
+			list.retain(|(v, _)| v != validator);
+			list.len() < before
+		});
+		if ended {
+			if let Some(until) = CountedVerdicts::<T>::take(validator) {
+				CountedVerdictsUntil::<T>::remove(until, validator);
+			}
+			Self::deposit_event(Event::SuspensionEnded {
+				validator: validator.clone(),
+			});
+		}
+		ended
+	}
+
+	/// Notes that wrong verdicts of sessions up to this one are one deed, and were counted.
+	fn count_verdicts(validator: &T::AccountId, until: SessionIndex) {
+		if let Some(last) = CountedVerdicts::<T>::get(validator) {
+			CountedVerdictsUntil::<T>::remove(last, validator);
+		}
+		CountedVerdicts::<T>::insert(validator, until);
+		CountedVerdictsUntil::<T>::insert(until, validator, ());
+	}
+
+	/// A session begins: ends suspensions whose time is over, and forgets verdicts for which no stake answers any more.
+	pub(crate) fn forgive_lies() {
+		let now = T::ValidatorSet::session_index();
+		let over: Vec<_> = Suspended::<T>::get()
+			.into_iter()
+			.filter(|(_, until)| *until < now)
+			.collect();
+		if !over.is_empty() {
+			Suspended::<T>::mutate(|list| list.retain(|(_, until)| *until >= now));
+		}
+		for (validator, _) in over {
+			Self::deposit_event(Event::SuspensionEnded { validator });
+		}
+		let Some(old) = now.checked_sub(T::StakeHistory::bonding().saturating_add(1)) else {
+			return;
+		};
+		// As many as were found to have lied within one session.
+		for (validator, ()) in CountedVerdictsUntil::<T>::drain_prefix(old) {
+			CountedVerdicts::<T>::remove(validator);
+		}
+	}
+
+	/// Whether the offence that is being reported is an absence, for which nobody is to be disabled.
+	pub fn is_reporting_absence() -> bool {
+		ReportingAbsence::<T>::get()
+	}
+
 	/// Notes an absence. From the third in a short time on the validator is not drawn for the model any more until it announces
-	/// itself again, and beyond that each costs more than the one before.
+	/// itself again, and each beyond that costs stake.
 	pub(crate) fn strike(
 		request: RequestId,
 		validator: &T::AccountId,
@@ -215,6 +391,9 @@ impl<T: Config> Pallet<T> {
 
 	fn hand_over(offence: PendingOffence<T::AccountId>) {
 		type Set<T> = <T as Config>::ValidatorSet;
+		if offence.kind.is_fraud() {
+			pallet_model_registry::Pallet::<T>::withdraw_all(&offence.offender);
+		}
 		let identified = <Set<T> as ValidatorSet<T::AccountId>>::ValidatorIdOf::convert(
 			offence.offender.clone(),
 		)
@@ -225,19 +404,100 @@ impl<T: Config> Pallet<T> {
 			.map(|full| (id, full))
 		});
 		let Some(offender) = identified else {
-			log::warn!(target: crate::LOG_TARGET, "{:?} is no validator any more", offence.offender);
+			log::error!(target: crate::LOG_TARGET, "{:?} cannot be identified", offence.offender);
 			return;
+		};
+		let charged = T::StakeHistory::charged(&offence.offender, offence.session);
+		let fraction = if offence.fraction.is_zero() {
+			offence.fraction
+		} else {
+			charged.saturating_add(offence.fraction)
 		};
 		let report = InferenceOffence {
 			session_index: offence.session,
-			validator_set_count: T::ValidatorSet::validators().len() as u32,
+			validator_set_count: T::StakeHistory::validators(offence.session),
 			request: offence.request,
 			kind: offence.kind,
 			offender,
-			fraction: offence.fraction,
+			fraction,
 		};
+		let absence = offence.kind == OffenceKind::Absence;
+		if absence {
+			ReportingAbsence::<T>::put(true);
+		}
 		if let Err(e) = T::ReportOffence::report_offence(Vec::new(), report) {
 			log::warn!(target: crate::LOG_TARGET, "request {}: {e:?}", offence.request);
 		}
+		if absence {
+			ReportingAbsence::<T>::kill();
+		}
+	}
+
+	/// What handing over an offence weighs, with as many nominators behind the offender as there may be.
+	pub(crate) fn offence_weight() -> Weight {
+		// Staking reads and writes three values for each nominator behind the offender.
+		let nominators = T::DbWeight::get()
+			.reads_writes(3, 3)
+			.saturating_add(Weight::from_parts(30_000_000, 0))
+			.saturating_mul(T::MaxNominators::get().into());
+		<T as Config>::WeightInfo::offence()
+			.saturating_add(T::StakeHistory::weight())
+			.saturating_add(nominators)
+	}
+
+	/// Checks that the queue has no gap, and that what is remembered of lies has an end.
+	#[cfg(any(feature = "std", feature = "try-runtime"))]
+	pub(crate) fn try_state_of_offences() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+		use polkadot_sdk::frame_support::ensure;
+
+		let now = T::ValidatorSet::session_index();
+		let (first, end) = OffenceRange::<T>::get();
+		ensure!(
+			first <= end
+				&& (first..end).all(OffenceQueue::<T>::contains_key)
+				&& OffenceQueue::<T>::iter_keys().count() as u64 == end - first,
+			"the queue of offences has a gap, or something outside"
+		);
+		ensure!(
+			OffenceQueue::<T>::iter_values()
+				.all(|o| o.session <= now && now - o.session <= T::StakeHistory::bonding()),
+			"an offence of a session for which no stake answers"
+		);
+		ensure!(
+			!ReportingAbsence::<T>::get(),
+			"an absence is being reported for ever"
+		);
+		let suspended = Suspended::<T>::get();
+		ensure!(
+			suspended.len() as u32 <= T::MaxValidators::get().saturating_mul(2),
+			"more are suspended than can have lied"
+		);
+		for (place, (validator, until)) in suspended.iter().enumerate() {
+			ensure!(
+				*until >= now && until - now <= T::SuspensionSessions::get(),
+				"a suspension does not end"
+			);
+			ensure!(
+				suspended.iter().position(|(v, _)| v == validator) == Some(place),
+				"a validator is suspended twice"
+			);
+		}
+		let forgotten = now.saturating_sub(T::StakeHistory::bonding());
+		for (validator, until) in CountedVerdicts::<T>::iter() {
+			ensure!(
+				until >= forgotten && until <= now.saturating_add(T::SuspensionSessions::get()),
+				"verdicts are remembered for ever"
+			);
+			ensure!(
+				CountedVerdictsUntil::<T>::contains_key(until, validator),
+				"verdicts that are never forgotten"
+			);
+		}
+		ensure!(
+			CountedVerdictsUntil::<T>::iter_keys().count()
+				== CountedVerdicts::<T>::iter_keys().count(),
+			"verdicts are to be forgotten of which nothing is remembered"
+		);
+		Ok(())
 	}
 }

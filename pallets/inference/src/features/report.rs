@@ -145,6 +145,7 @@ impl<T: Config> Pallet<T> {
 					!Self::is_disabled(validator) && !Self::is_barred(validator, *model),
 					Error::<T>::NotDue
 				);
+				ensure!(!Self::is_suspended(validator), Error::<T>::Suspended);
 				pallet_model_registry::Pallet::<T>::can_serve(validator, *model, evidence)
 			}
 			Statement::Withdraw { model } => {

@@ -207,6 +207,7 @@ impl<T: Config> Pallet<T> {
 			deadline: now,
 			requested_at: now,
 			assigned_at: None,
+			assigned_in: None,
 			provisional_at: None,
 			appealable_until: None,
 			settled_at: None,

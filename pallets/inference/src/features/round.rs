@@ -14,7 +14,7 @@
 use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use consilience_primitives::List;
-use polkadot_sdk::sp_core::H256;
+use polkadot_sdk::{sp_core::H256, sp_staking::SessionIndex};
 use scale_info::TypeInfo;
 
 use crate::types::MAX_MEMBERS;
@@ -39,6 +39,8 @@ pub enum Progress<Evidence> {
 pub struct Member<AccountId, Evidence> {
 	/// Who.
 	pub who: AccountId,
+	/// Session in which it was drawn: what it says is a deed of this session.
+	pub session: SessionIndex,
 	/// What it has done.
 	pub progress: Progress<Evidence>,
 }
@@ -98,9 +100,10 @@ pub struct Round<AccountId, BlockNumber, Evidence> {
 impl<AccountId: PartialEq + Clone, BlockNumber: Copy, Evidence>
 	Round<AccountId, BlockNumber, Evidence>
 {
-	/// A round of these members. Takes the first [`MAX_MEMBERS`] of them.
+	/// A round of these members, drawn in this session. Takes the first [`MAX_MEMBERS`] of them.
 	pub fn new(
 		challenge: H256,
+		session: SessionIndex,
 		members: impl IntoIterator<Item = AccountId>,
 		deadline: BlockNumber,
 	) -> Self {
@@ -109,6 +112,7 @@ impl<AccountId: PartialEq + Clone, BlockNumber: Copy, Evidence>
 			.take(MAX_MEMBERS as usize)
 			.map(|who| Member {
 				who,
+				session,
 				progress: Progress::Measuring,
 			})
 			.collect();
@@ -268,13 +272,19 @@ impl<AccountId: PartialEq + Clone, BlockNumber: Copy, Evidence>
 		}
 	}
 
-	/// Adds members in place of those who were removed, and sets a new deadline.
-	pub fn fill(&mut self, who: impl IntoIterator<Item = AccountId>, deadline: BlockNumber) {
+	/// Adds members, drawn in this session, in place of those who were removed, and sets a new deadline.
+	pub fn fill(
+		&mut self,
+		session: SessionIndex,
+		who: impl IntoIterator<Item = AccountId>,
+		deadline: BlockNumber,
+	) {
 		for who in who {
 			if self.missing() > 0 && self.member(&who).is_none() {
 				// `size` is at most the bound, and the round is short of members.
 				let _ = self.members.try_push(Member {
 					who,
+					session,
 					progress: Progress::Measuring,
 				});
 			}

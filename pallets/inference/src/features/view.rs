@@ -165,6 +165,7 @@ impl<T: Config> Pallet<T> {
 			sp_runtime::traits::{One, Saturating, Zero},
 		};
 
+		Self::try_state_of_offences()?;
 		let mut held = BTreeMap::<T::AccountId, (BalanceOf<T>, OpenOfAccount)>::new();
 		let mut bonds = BTreeMap::new();
 		let mut by_model = BTreeMap::new();

@@ -8,6 +8,7 @@ mod compare;
 mod deadline;
 mod draw;
 mod jury;
+mod offence;
 mod properties;
 mod report;
 mod request;

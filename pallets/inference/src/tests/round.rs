@@ -9,7 +9,7 @@ fn h(n: u8) -> H256 {
 }
 
 fn round(members: &[u8]) -> Round<u8, u32, &'static str> {
-	Round::new(h(0), members.iter().copied(), 10)
+	Round::new(h(0), 1, members.iter().copied(), 10)
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn late_members_are_replaced_before_anybody_reveals() {
 	r.remove(&3);
 	assert_eq!((r.missing(), r.phase), (1, Phase::Commit));
 	assert_eq!(r.reveal(&1, "a", h(1)), Err(RoundError::WrongPhase));
-	r.fill([1, 4, 5], 30);
+	r.fill(2, [1, 4, 5], 30);
 	assert_eq!(
 		(r.missing(), r.deadline),
 		(0, 30),

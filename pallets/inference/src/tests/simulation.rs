@@ -31,6 +31,7 @@ fn simulate(party: &[u64]) -> Rates {
 		// Who was caught comes back at once: the worst case.
 		let _ = crate::Barred::<Test>::clear(u32::MAX, None);
 		for v in VALIDATORS {
+			Inference::end_suspension(&v);
 			let serve = Statement::Serve {
 				model: id(TEXT),
 				evidence: digest(7),

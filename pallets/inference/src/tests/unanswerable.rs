@@ -93,6 +93,42 @@ fn a_verifier_that_agrees_with_a_false_claim_pays_too() {
 }
 
 #[test]
+fn what_was_committed_to_as_an_output_is_not_shown_as_a_claim_that_there_is_none() {
+	use consilience_primitives::{evidence::output_commitment, report::Statement, request::Output};
+	run(|| {
+		let request = ask(TENSOR, ALICE);
+		blocks(2);
+		let liar = executor(request);
+		let output = Output::Unanswerable(Unanswerable::NotFinite);
+		let commitment = output_commitment(&output, request, &liar, &salt(liar));
+		report(
+			liar,
+			vec![Statement::CommitOutput {
+				request,
+				commitment,
+			}],
+		)
+		.unwrap();
+		blocks(2);
+		work_block(&[]);
+		let shown = Statement::RevealOutput {
+			request,
+			output,
+			salt: salt(liar),
+		};
+		assert!(report(liar, vec![shown]).is_err());
+		settle_within(request, 30, &[(liar, Habit::Silent)]);
+		assert_eq!(state(request), RequestState::Expired);
+		blocks(4);
+		let found: Vec<_> = reported().iter().map(|o| (o.offender.0, o.kind)).collect();
+		assert!(
+			found.contains(&(liar, OffenceKind::FraudulentResult)),
+			"{found:?}"
+		);
+	});
+}
+
+#[test]
 fn whoever_answers_what_cannot_be_answered_is_found() {
 	run(|| {
 		let request = poisoned(TEXT);
