@@ -70,11 +70,6 @@ pub(crate) struct Blaming {
 }
 
 impl Blaming {
-	/// Whether the task is at work.
-	pub(crate) fn runs(&self, task: &Task) -> bool {
-		self.running.contains_key(task)
-	}
-
 	/// Jobs at work.
 	pub(crate) fn jobs(&self) -> usize {
 		let job = |t: &&Task| matches!(t, Task::Job(_));

@@ -6,7 +6,6 @@ use codec::Encode;
 use consilience_engine::EngineError;
 use consilience_primitives::{
 	evidence::{output_commitment, Evidence},
-	model::NumericClass,
 	report::{Duty, DutyKind, Statement, Work},
 	request::{Input, Output, Unanswerable},
 	ModelId,

@@ -357,6 +357,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				},
 			}
 			self.start_jobs();
+			self.metrics.waiting(self.ready);
 			self.speak().await;
 		}
 	}

@@ -730,6 +730,17 @@ impl Bench {
 		.expect("the worker never gets there")
 	}
 
+	/// Returns when the engine has been called so often.
+	pub(crate) async fn called(&self, times: usize) {
+		timeout(PATIENCE, async {
+			while self.engine.calls() < times {
+				tokio::task::yield_now().await;
+			}
+		})
+		.await
+		.expect("they begin");
+	}
+
 	pub(crate) async fn serve(&self) -> Result<ServingState, String> {
 		self.serve_model(manifest().id()).await
 	}
