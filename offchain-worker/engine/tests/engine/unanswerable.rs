@@ -159,15 +159,18 @@ fn a_graph_of_tensors_refuses_an_index_and_may_mean_nan() {
 	let rows = [[1.0, 2.0], [f32::NAN, f32::INFINITY]];
 	let graph = gather(&rows, "x", &["n"], "y", &["n", "d"]);
 	std::fs::write(to.path().join("table.onnx"), graph).unwrap();
-	let spec = |name: &str, datatype, rank| NamedSpec {
+	let spec = |name: &str, datatype, shape: &[Option<u32>]| NamedSpec {
 		name: name.into(),
 		datatype,
-		shape: vec![None; rank],
+		shape: shape.to_vec(),
 	};
 	let manifest = |most| {
-		let inputs = vec![spec("x", DataType::Int64, 1)];
-		let mut manifest =
-			fixtures::tensors("table.onnx", inputs, vec![spec("y", DataType::Fp32, 2)]);
+		let inputs = vec![spec("x", DataType::Int64, &[None])];
+		let mut manifest = fixtures::tensors(
+			"table.onnx",
+			inputs,
+			vec![spec("y", DataType::Fp32, &[None, Some(2)])],
+		);
 		manifest.limits.max_output_units = most;
 		manifest
 	};

@@ -11,7 +11,7 @@ use std::{
 	path::{Path, PathBuf},
 	sync::{
 		atomic::{AtomicUsize, Ordering},
-		Arc, Mutex,
+		Arc, LazyLock, Mutex,
 	},
 	time::{Duration, Instant},
 };
@@ -56,7 +56,9 @@ pub(crate) fn validator() -> AccountId {
 }
 
 pub(crate) fn pair() -> InferencePair {
-	InferencePair::from_string("//Alice", None).unwrap()
+	static PAIR: LazyLock<InferencePair> =
+		LazyLock::new(|| InferencePair::from_string("//Alice", None).unwrap());
+	PAIR.clone()
 }
 
 /// A block on the one before it.
@@ -388,7 +390,8 @@ impl Runner for FakeEngine {
 	async fn ready(&self) {}
 
 	async fn load(&self, folder: &Path) -> Result<ModelId, EngineError> {
-		Ok(named(folder.to_str().unwrap()).id())
+		let is_bad = folder == Path::new("bad");
+		Ok(if is_bad { bad() } else { good() })
 	}
 
 	async fn unload(&self, model: ModelId) -> Result<(), EngineError> {
@@ -454,8 +457,14 @@ pub(crate) fn manifest() -> Manifest {
 	named("tiny")
 }
 
+pub(crate) fn good() -> ModelId {
+	static ID: LazyLock<ModelId> = LazyLock::new(|| manifest().id());
+	*ID
+}
+
 pub(crate) fn bad() -> ModelId {
-	named("bad").id()
+	static ID: LazyLock<ModelId> = LazyLock::new(|| named("bad").id());
+	*ID
 }
 
 pub(crate) fn named(name: &str) -> Manifest {
@@ -526,7 +535,7 @@ pub(crate) struct FakeLibrary;
 
 impl Library for FakeLibrary {
 	fn list(&self) -> Vec<ModelId> {
-		vec![manifest().id(), bad()]
+		vec![good(), bad()]
 	}
 
 	fn verified(&self, model: ModelId) -> Result<LocalModel, String> {
@@ -644,7 +653,7 @@ impl Bench {
 	}
 
 	pub(crate) fn due(&self, duties: &[(RequestId, DutyKind)]) {
-		let model = manifest().id();
+		let model = good();
 		let duties: Vec<_> = duties.iter().map(|(r, k)| (*r, model, *k)).collect();
 		self.due_for(&duties);
 	}
