@@ -225,8 +225,11 @@ async fn a_block_with_hundreds_of_duties_costs_a_call_for_each_that_is_new() {
 			break;
 		}
 		// What was said is in a block now.
-		let due = &mut bench.state().due.duties;
-		due.retain(|d| !said.contains(&d.request));
+		bench
+			.state()
+			.due
+			.duties
+			.retain(|d| !said.contains(&d.request));
 		number += 1;
 		bench.block(number);
 	}
