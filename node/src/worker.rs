@@ -1,6 +1,6 @@
 //! Starts the validator's worker, which has the engine process do what is due.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use consilience_engine::Provider;
 use consilience_primitives::ModelId;
@@ -12,6 +12,10 @@ use crate::{
 	service::{FullClient, FullPool},
 	tool::model_provider,
 };
+
+/// Models that are no language models and have duties at the same time, so that none waits for another's threads. Those of more
+/// share them.
+const GRAPHS: usize = 4;
 
 /// How the validator's worker runs.
 #[derive(Debug, Clone, clap::Args)]
@@ -56,8 +60,8 @@ pub(crate) struct WorkerParams {
 	#[arg(long, value_name = "BYTES")]
 	engine_models_bytes: Option<u64>,
 
-	/// Jobs that the engine does at a time. Answers that one model writes at a time share its runs, so eight cost little more
-	/// than one.
+	/// Answers of language models that the engine writes at a time, and as many that it measures. Those of one model share its
+	/// runs, so eight cost little more than one. Other models have eight inputs each in the engine, which runs one after another.
 	#[arg(long, value_name = "COUNT", default_value_t = 8)]
 	engine_jobs: usize,
 
@@ -84,6 +88,15 @@ impl WorkerParams {
 			})
 	}
 
+	/// Bounds of the worker's work.
+	fn limits(&self) -> Limits {
+		Limits {
+			jobs: self.engine_jobs,
+			block: Duration::from_millis(consilience_runtime::MILLISECS_PER_BLOCK),
+			..Default::default()
+		}
+	}
+
 	/// Arguments of the engine's process.
 	fn engine_arguments(&self) -> Vec<String> {
 		let mut arguments = vec![
@@ -92,7 +105,7 @@ impl WorkerParams {
 			"--provider".into(),
 			self.engine_provider.to_string(),
 			"--workers".into(),
-			self.engine_jobs.to_string(),
+			self.limits().most(GRAPHS).to_string(),
 		];
 		for (model, provider) in &self.engine_model_provider {
 			arguments.extend(["--model-provider".into(), format!("{model:?}={provider}")]);
@@ -142,10 +155,7 @@ pub(crate) fn start(
 			chain_folder: config.base_path.config_dir(config.chain_spec.id()),
 			store: consilience_worker::store_folder(config.base_path.path()),
 			serve: params.served(),
-			limits: Limits {
-				jobs: params.engine_jobs,
-				..Default::default()
-			},
+			limits: params.limits(),
 			engine: EngineOptions {
 				program,
 				arguments: params.engine_arguments(),

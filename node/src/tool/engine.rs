@@ -48,7 +48,7 @@ pub(crate) struct EngineCommand {
 	#[arg(long)]
 	no_namespaces: bool,
 
-	/// Jobs at a time.
+	/// Most commands that are worked on at a time.
 	#[arg(long, default_value_t = 2)]
 	workers: usize,
 }

@@ -2,11 +2,12 @@
 
 use std::{
 	collections::HashMap,
-	path::Path,
+	path::{Path, PathBuf},
 	sync::{
 		atomic::{AtomicU64, Ordering},
-		Arc, Mutex,
+		Arc, Mutex, MutexGuard,
 	},
+	time::Instant,
 };
 
 use codec::{Decode, Encode};
@@ -22,33 +23,56 @@ use tokio::{
 		unix::{OwnedReadHalf, OwnedWriteHalf},
 		UnixStream,
 	},
-	sync::{oneshot, watch},
+	sync::{mpsc, oneshot, watch},
 };
 
 use crate::{
-	protocol::{Command, Frame, Reply, MAX_FRAME},
+	protocol::{Command, Frame, Order, Reply, MAX_FRAME},
 	EngineError, Part, Provider, Statistics,
 };
 
 /// Who waits for which reply; `None` once the connection is gone.
 type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Reply>>>>>;
 
-/// A connection to an engine process. Clones share it; commands are answered in any order.
+/// A connection to an engine process. Clones share it; commands are answered in any order. A command whose future is dropped is
+/// cancelled there.
 #[derive(Clone)]
 pub struct EngineClient {
-	writer: Arc<tokio::sync::Mutex<OwnedWriteHalf>>,
+	/// Frames for the task that writes. It ends with the last clone, and with it the engine.
+	writer: mpsc::UnboundedSender<Vec<u8>>,
 	waiting: Waiting,
 	next: Arc<AtomicU64>,
 	gone: watch::Receiver<bool>,
+	/// Models that the engine was seen to have, by folder.
+	loaded: Arc<Mutex<HashMap<PathBuf, ModelId>>>,
+	/// Until when this clone's commands are waited for.
+	until: Option<Instant>,
+}
+
+/// A command that is waited for. Dropped before its reply is there, it is cancelled.
+struct Open<'c> {
+	client: &'c EngineClient,
+	id: u64,
+}
+
+impl Drop for Open<'_> {
+	fn drop(&mut self) {
+		let mut waiting = self.client.waiting();
+		if waiting.as_mut().and_then(|w| w.remove(&self.id)).is_some() {
+			// Who asked has gone, and the engine may have.
+			let _ = self.client.send(self.id, Command::Cancel { id: self.id });
+		}
+	}
 }
 
 impl EngineClient {
 	/// Connects to an engine that listens on `socket`.
 	pub async fn connect(socket: &Path) -> std::io::Result<Self> {
-		// The last clone's end closes the writing half, and with it the engine.
-		let (reader, writer) = UnixStream::connect(socket).await?.into_split();
+		let (reader, to) = UnixStream::connect(socket).await?.into_split();
 		let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
 		let (tell, gone) = watch::channel(false);
+		let (writer, frames) = mpsc::unbounded_channel();
+		tokio::spawn(write(to, frames));
 		let shared = waiting.clone();
 		tokio::spawn(async move {
 			let _ = receive(reader, &shared).await;
@@ -58,11 +82,22 @@ impl EngineClient {
 			shared.lock().unwrap_or_else(|e| e.into_inner()).take();
 		});
 		Ok(Self {
-			writer: Arc::new(tokio::sync::Mutex::new(writer)),
+			writer,
 			waiting,
 			next: Arc::default(),
 			gone,
+			loaded: Arc::default(),
+			until: None,
 		})
+	}
+
+	/// The same connection, to ask what nobody waits for after that. Loading is not meant: a model that was asked for too late is
+	/// of use to the next.
+	pub fn until(&self, until: Option<Instant>) -> Self {
+		Self {
+			until,
+			..self.clone()
+		}
 	}
 
 	/// Resolves when the connection is gone.
@@ -72,43 +107,71 @@ impl EngineClient {
 		let _ = gone.wait_for(|g| *g).await;
 	}
 
-	async fn ask(&self, body: Command) -> Result<Reply, EngineError> {
-		let id = self.next.fetch_add(1, Ordering::Relaxed);
-		let (reply, replied) = oneshot::channel();
-		match &mut *self.waiting.lock().unwrap_or_else(|e| e.into_inner()) {
-			Some(waiting) => waiting.insert(id, reply),
-			None => return Err(EngineError::Gone),
+	fn waiting(&self) -> MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<Reply>>>> {
+		self.waiting.lock().unwrap_or_else(|e| e.into_inner())
+	}
+
+	fn loaded(&self) -> MutexGuard<'_, HashMap<PathBuf, ModelId>> {
+		self.loaded.lock().unwrap_or_else(|e| e.into_inner())
+	}
+
+	/// Has a frame written. The engine bounds what it takes on, so that no more wait here than it refuses.
+	fn send(&self, id: u64, command: Command) -> Result<(), EngineError> {
+		let left = |at: Instant| at.saturating_duration_since(Instant::now()).as_millis();
+		let within = match command {
+			Command::Load { .. } | Command::Cancel { .. } => None,
+			_ => self.until.map(|at| left(at).try_into().unwrap_or(u64::MAX)),
 		};
+		let body = Order { command, within };
 		let body = Frame { id, body }.encode();
 		let mut bytes = (body.len() as u32).to_le_bytes().to_vec();
 		bytes.extend(body);
-		self.writer
-			.lock()
-			.await
-			.write_all(&bytes)
-			.await
-			.map_err(|_| EngineError::Gone)?;
+		self.writer.send(bytes).map_err(|_| EngineError::Gone)
+	}
+
+	async fn ask(&self, command: Command) -> Result<Reply, EngineError> {
+		let id = self.next.fetch_add(1, Ordering::Relaxed);
+		let (reply, replied) = oneshot::channel();
+		match &mut *self.waiting() {
+			Some(waiting) => waiting.insert(id, reply),
+			None => return Err(EngineError::Gone),
+		};
+		let _open = Open { client: self, id };
+		self.send(id, command)?;
 		match replied.await.map_err(|_| EngineError::Gone)? {
-			Reply::Failed(e) => Err(e),
+			Reply::Failed(e) => {
+				if let EngineError::NotLoaded(_) | EngineError::Limit(_) = e {
+					// It forgets models of its own accord too: the next load asks.
+					self.loaded().clear();
+				}
+				Err(e)
+			}
 			reply => Ok(reply),
 		}
 	}
 
-	/// Loads the model in a folder.
+	/// Loads the model in a folder, unless the engine is known to have it.
 	pub async fn load(&self, folder: &Path) -> Result<ModelId, EngineError> {
+		if let Some(model) = self.loaded().get(folder) {
+			return Ok(*model);
+		}
 		match self
 			.ask(Command::Load {
 				folder: folder.display().to_string(),
 			})
 			.await?
 		{
-			Reply::Loaded(model) => Ok(model),
+			Reply::Loaded(model) => {
+				self.loaded().insert(folder.into(), model);
+				Ok(model)
+			}
 			other => unexpected(other),
 		}
 	}
 
 	/// Forgets a model.
 	pub async fn unload(&self, model: ModelId) -> Result<(), EngineError> {
+		self.loaded().retain(|_, loaded| *loaded != model);
 		match self.ask(Command::Unload { model }).await? {
 			Reply::Unloaded => Ok(()),
 			other => unexpected(other),
@@ -189,6 +252,15 @@ fn unexpected<T>(reply: Reply) -> Result<T, EngineError> {
 	Err(EngineError::Run(format!(
 		"an answer to another question: {reply:?}"
 	)))
+}
+
+/// Writes frames until nobody has any more, or nobody reads.
+async fn write(mut to: OwnedWriteHalf, mut frames: mpsc::UnboundedReceiver<Vec<u8>>) {
+	while let Some(frame) = frames.recv().await {
+		if to.write_all(&frame).await.is_err() {
+			return;
+		}
+	}
 }
 
 async fn receive(mut reader: OwnedReadHalf, waiting: &Waiting) -> std::io::Result<()> {

@@ -2,6 +2,7 @@
 
 use consilience_primitives::{
 	manifest::Pooling,
+	request::Unanswerable,
 	tensor::{DataType, Tensor},
 	List,
 };
@@ -54,10 +55,15 @@ impl Embedder {
 		graph: &Graph,
 		text: &str,
 	) -> Result<Vec<(String, Raw)>, EngineError> {
+		// What the tokenizer says may quote the text.
+		let refused = |why: &str| EngineError::Unanswerable(Unanswerable::GraphRefused, why.into());
 		let encoding = self
 			.tokenizer
 			.encode(text, true)
-			.map_err(|e| EngineError::Input(format!("the text cannot be tokenized: {e}")))?;
+			.map_err(|_| refused("the model's tokenizer refuses this text"))?;
+		if encoding.is_empty() {
+			return Err(refused("the text has no tokens"));
+		}
 		let named = [
 			("input_ids", encoding.get_ids()),
 			("attention_mask", encoding.get_attention_mask()),
@@ -100,6 +106,13 @@ impl Embedder {
 					.for_each(|v| *v = (f64::from(*v) / length) as f32);
 			}
 		}
+		// A vector is there to be compared with others, which NaN and infinity cannot be.
+		if vector.iter().any(|v| !v.is_finite()) {
+			return Err(EngineError::Unanswerable(
+				Unanswerable::NotFinite,
+				"the vector holds NaN or infinity".into(),
+			));
+		}
 		Ok(Tensor {
 			name: List::truncate_from(b"embedding".to_vec()),
 			datatype: DataType::Fp32,
@@ -110,7 +123,10 @@ impl Embedder {
 				.collect::<Vec<_>>()
 				.try_into()
 				.map_err(|_| {
-					EngineError::Output("the vector is longer than the chain carries".into())
+					EngineError::Unanswerable(
+						Unanswerable::OutputTooLarge,
+						"the vector is longer than the chain carries".into(),
+					)
 				})?,
 		})
 	}

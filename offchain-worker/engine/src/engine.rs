@@ -16,7 +16,7 @@ use consilience_primitives::{
 	evidence::Evidence,
 	manifest::{File, Manifest, ReferenceInput, TaskDetails},
 	model::NumericClass,
-	request::{Input, Message, Output, Prompt, Role, Sampling},
+	request::{Input, Message, Output, Prompt, Role, Sampling, Unanswerable},
 	tensor::Tensor,
 	List, ModelId,
 };
@@ -37,6 +37,7 @@ use crate::{
 		template::Template,
 		LanguageModel,
 	},
+	ticket::Ticket,
 	EngineError, LOG_TARGET,
 };
 
@@ -397,9 +398,11 @@ impl Engine {
 			.ok_or_else(|| EngineError::NotLoaded(format!("{model:?}")))
 	}
 
-	/// A model in memory, brought there if need be.
+	/// A model in memory, brought there if need be, for whoever still waits for it.
 	fn get(&self, model: ModelId) -> Result<InUse<'_>, EngineError> {
-		self.bring(&*self.slot(model)?)
+		let slot = self.slot(model)?;
+		Ticket::current().check()?;
+		self.bring(&slot)
 	}
 
 	/// Who has a model in use does not ask for one: it would wait for itself.
@@ -752,7 +755,34 @@ impl Loaded {
 		})
 	}
 
+	/// The answer, if it is one that the chain takes: see [`Self::check`].
 	fn run(&self, input: &Input, seed: &H256) -> Result<Output, EngineError> {
+		let output = self.compute(input, seed)?;
+		self.check(input, &output)?;
+		Ok(output)
+	}
+
+	/// Holds an output against what the chain will ask of it when it is shown, which may be after it was committed to.
+	fn check(&self, input: &Input, output: &Output) -> Result<(), EngineError> {
+		let (most, units) = (
+			input.max_output_units(&self.manifest.limits),
+			output.units(),
+		);
+		let large = |why| EngineError::Unanswerable(Unanswerable::OutputTooLarge, why);
+		if units > most {
+			return Err(large(format!(
+				"the output has {units} units, and there may be {most}"
+			)));
+		}
+		if !output.fits(self.manifest.task()) {
+			return Err(large("the output is none that the chain carries".into()));
+		}
+		Ok(())
+	}
+
+	/// NaN and infinity in the outputs of a tensor model are values like others, which its graph may well mean: only where a
+	/// task makes something of numbers, tokens or vectors, are they refused.
+	fn compute(&self, input: &Input, seed: &H256) -> Result<Output, EngineError> {
 		match (&self.kind, input) {
 			(Kind::Text(model), _) => model.generate(input, seed),
 			(Kind::Embedding(model, graph), Input::Embedding(text)) => {

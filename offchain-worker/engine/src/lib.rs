@@ -20,6 +20,7 @@ pub mod server;
 mod session;
 pub mod tensor;
 pub mod text;
+mod ticket;
 
 pub use engine::{Engine, EngineConfig, Statistics};
 pub use error::EngineError;

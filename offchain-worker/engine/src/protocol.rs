@@ -62,6 +62,20 @@ pub enum Command {
 	Ping,
 	/// Say what you have done.
 	Stats,
+	/// Nobody waits for the command of this number any more. There is no reply to this; to that one there still is.
+	Cancel {
+		/// The node's number for it.
+		id: u64,
+	},
+}
+
+/// A command, and for how long somebody waits for it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Order {
+	/// What is to be done.
+	pub command: Command,
+	/// Milliseconds from now until nobody waits any more; none where somebody always does.
+	pub within: Option<u64>,
 }
 
 /// A reply of the engine.
@@ -87,7 +101,7 @@ pub enum Reply {
 	Stats(Statistics),
 }
 
-/// A command or reply with the number that joins them.
+/// An order or reply with the number that joins them.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Frame<T> {
 	/// Chosen by the node.

@@ -1,19 +1,19 @@
 //! The engine process: takes commands from one connection, and ends with it.
 //!
 //! Before the first command the process gives up what it does not need ([`crate::isolation`]). A model that takes more memory
-//! than there is fails with [`EngineError::Limit`] and is unloaded. ONNX Runtime cannot be stopped while it loads or runs, so a
-//! command that takes more time than [`TimeLimits`] ends the process: whoever asked for it learns that, and everybody else is
-//! told to ask again, so that a model is not blamed for its neighbour.
+//! than there is fails with [`EngineError::Limit`] and is unloaded.
+//!
+//! A command comes with the time for which somebody waits for it, and may be cancelled before. Then it ends between two of its
+//! steps ([`crate::ticket`]). A run of a graph that takes longer than [`TimeLimits::run`] is asked to end, and whoever had it done
+//! is told [`EngineError::Limit`]. What does not end within [`TimeLimits::grace`] of that ends the process: whoever asked for it
+//! learns that, and everybody else is told to ask again, so that a model is not blamed for its neighbour.
 
 use std::{
-	collections::HashMap,
+	collections::{HashMap, VecDeque},
 	io::{self, BufReader, Read, Write},
 	os::unix::net::{UnixListener, UnixStream},
 	path::Path,
-	sync::{
-		mpsc::{sync_channel, Receiver, TrySendError},
-		Arc, Condvar, Mutex, MutexGuard,
-	},
+	sync::{Arc, Condvar, Mutex, MutexGuard},
 	time::{Duration, Instant},
 };
 
@@ -23,12 +23,16 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use crate::{
 	isolation::{isolate, Isolation},
-	protocol::{Command, Frame, Reply, MAX_FRAME},
+	protocol::{Command, Frame, Order, Reply, MAX_FRAME},
+	ticket::{look, Ticket},
 	Engine, EngineConfig, EngineError, Provider, LOG_TARGET,
 };
 
-/// Commands that wait for a free worker; more are refused. The node bounds what it asks for far below this.
-const QUEUE: usize = 64;
+/// Commands that wait for a free worker, and their bytes; more are refused. The node bounds what it asks for far below this.
+const QUEUE: usize = 512;
+const QUEUE_BYTES: usize = 64 << 20;
+/// How often runs and commands are looked at while there are any.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long a process waits for its node. A node that has ended in between never comes.
 const CONNECT: Timespec = Timespec {
 	tv_sec: 60,
@@ -37,20 +41,23 @@ const CONNECT: Timespec = Timespec {
 /// How long the node may take to read a reply.
 const WRITE: Duration = Duration::from_secs(30);
 
-/// How long commands may take, from when a worker takes them up.
+/// How long things may take that nothing on chain bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeLimits {
 	/// Loading a model.
 	pub load: Duration,
-	/// Any other command. Shorter than the node's own patience, so that it hears of the reason.
-	pub job: Duration,
+	/// One run of a graph: a piece of a text, the next tokens of all answers, or a whole graph of tensors.
+	pub run: Duration,
+	/// What was asked to end, or waits for nobody any more, until it does.
+	pub grace: Duration,
 }
 
 impl Default for TimeLimits {
 	fn default() -> Self {
 		Self {
 			load: Duration::from_secs(300),
-			job: Duration::from_secs(540),
+			run: Duration::from_secs(120),
+			grace: Duration::from_secs(20),
 		}
 	}
 }
@@ -66,7 +73,8 @@ pub struct ServerConfig {
 	pub no_namespaces: bool,
 	/// How long commands may take.
 	pub time: TimeLimits,
-	/// Commands that are worked on at a time; 64 more may wait.
+	/// Most commands that are worked on at a time, at least one; 512 more may wait. Those of one model do not hinder those of
+	/// another, as long as they are fewer. A thread is started for each when it is needed.
 	pub workers: usize,
 }
 
@@ -98,7 +106,7 @@ pub fn serve(socket: &Path, config: ServerConfig) -> io::Result<()> {
 			"no node connected to this engine in time",
 		));
 	}
-	match serve_connection(listener, config, |code| exit(code)) {
+	match serve_connection(listener, config, Some(exit)) {
 		Ok(()) => exit(0),
 		Err(e) => {
 			tracing::error!(target: LOG_TARGET, "the node's connection: {e}");
@@ -107,11 +115,9 @@ pub fn serve(socket: &Path, config: ServerConfig) -> io::Result<()> {
 	}
 }
 
-/// Serves one connection on a socket that is bound, in this process as it is: for tests and tools. Time limits have no force.
+/// Serves one connection on a socket that is bound, in this process as it is: for tests and tools. [`TimeLimits`] have no force.
 pub fn serve_on(listener: UnixListener, config: ServerConfig) -> io::Result<()> {
-	serve_connection(listener, config, |_| {
-		tracing::error!(target: LOG_TARGET, "a command took too long");
-	})
+	serve_connection(listener, config, None)
 }
 
 /// Ends the process at once. Ordinary exit would run ONNX Runtime's destructors beside the threads that may still be inside it.
@@ -123,7 +129,7 @@ fn exit(code: i32) -> ! {
 fn serve_connection(
 	listener: UnixListener,
 	config: ServerConfig,
-	end: impl Fn(i32) + Send + 'static,
+	end: Option<fn(i32) -> !>,
 ) -> io::Result<()> {
 	let (connection, _) = listener.accept()?;
 	connection.set_write_timeout(Some(WRITE))?;
@@ -143,102 +149,180 @@ fn serve_connection(
 	let shared = Arc::new(Shared {
 		engine,
 		writer: Mutex::new(connection.try_clone()?),
-		jobs: Mutex::new(Some(HashMap::new())),
-		begun: Condvar::new(),
+		state: Mutex::default(),
+		available: Condvar::new(),
+		changed: Condvar::new(),
 		time: config.time,
+		workers: config.workers.max(1),
 	});
-	let workers = config.workers.max(1);
-	let (sender, receiver) = sync_channel::<Frame<Command>>(QUEUE);
-	let receiver = Arc::new(Mutex::new(receiver));
-	for n in 0..workers {
-		let (shared, receiver) = (shared.clone(), receiver.clone());
+	if let Some(end) = end {
+		let watched = shared.clone();
 		std::thread::Builder::new()
-			.name(format!("engine-{n}"))
-			.spawn(move || shared.work(&receiver))?;
+			.name("engine-time".into())
+			.spawn(move || {
+				if watched.watch() {
+					end(1);
+				}
+			})?;
 	}
-	let watched = shared.clone();
-	std::thread::Builder::new()
-		.name("engine-time".into())
-		.spawn(move || {
-			if watched.watch() {
-				end(1);
-			}
-		})?;
-	let served = shared.read(BufReader::new(connection), &sender);
+	let served = shared.read(BufReader::new(connection));
 	shared.close();
 	served
 }
 
 /// A command that waits or is worked on.
 struct Job {
-	/// What it is, and until when it may take; none while it waits.
+	ticket: Ticket,
+	/// What it is and since when it is worked on; none while it waits.
 	running: Option<(String, Instant)>,
+	/// Whether it loads a model.
+	loads: bool,
+	/// When it was seen that nobody waits any more.
+	over: Option<Instant>,
 }
 
-/// Commands by the node's number for them; `None` once the connection is closed.
-type Jobs = Option<HashMap<u64, Job>>;
+/// A command that waits.
+struct Waiting {
+	id: u64,
+	command: Command,
+	bytes: usize,
+}
+
+#[derive(Default)]
+struct State {
+	/// Commands by the node's number for them.
+	jobs: HashMap<u64, Job>,
+	waiting: VecDeque<Waiting>,
+	/// Bytes of those that wait.
+	bytes: usize,
+	/// Threads that wait for commands, and all.
+	idle: usize,
+	threads: usize,
+	/// The connection is closed, or the process is to end.
+	closed: bool,
+}
 
 struct Shared {
 	engine: Result<Engine, EngineError>,
 	writer: Mutex<UnixStream>,
-	jobs: Mutex<Jobs>,
-	/// Something began or all ended: the next deadline is another.
-	begun: Condvar,
+	state: Mutex<State>,
+	/// For who carries commands out: one came, or all ended.
+	available: Condvar,
+	/// For who watches: the same.
+	changed: Condvar,
 	time: TimeLimits,
+	workers: usize,
 }
 
 impl Shared {
-	fn jobs(&self) -> MutexGuard<'_, Jobs> {
-		self.jobs.lock().unwrap_or_else(|e| e.into_inner())
+	fn state(&self) -> MutexGuard<'_, State> {
+		self.state.lock().unwrap_or_else(|e| e.into_inner())
 	}
 
 	fn close(&self) {
-		self.jobs().take();
-		self.begun.notify_all();
+		let mut state = self.state();
+		state.closed = true;
+		state.waiting.clear();
+		// Whoever is worked on has nobody to tell.
+		for (_, job) in state.jobs.drain() {
+			job.ticket.cancel();
+		}
+		self.available.notify_all();
+		self.changed.notify_all();
 	}
 
 	/// Reads commands until the connection ends.
-	fn read(
-		&self,
-		mut from: impl Read,
-		sender: &std::sync::mpsc::SyncSender<Frame<Command>>,
-	) -> io::Result<()> {
-		while let Some(frame) = read_frame::<Command>(&mut from)? {
+	fn read(self: &Arc<Self>, mut from: impl Read) -> io::Result<()> {
+		while let Some((frame, bytes)) = read_frame::<Order>(&mut from)? {
+			let Frame { id, body: order } = frame;
 			// A ping is answered at once: it asks whether the process lives, not whether it is idle. For the same reason
 			// reading never waits for a worker.
-			let (id, body) = if frame.body == Command::Ping {
-				(frame.id, Reply::Pong)
-			} else if frame.body == Command::Stats {
-				// Asked most when there is much to do, and told without ONNX Runtime too.
-				let done = self.engine.as_ref().map(Engine::statistics);
-				(frame.id, Reply::Stats(done.unwrap_or_default()))
-			} else {
-				let id = frame.id;
-				if let Some(jobs) = &mut *self.jobs() {
-					jobs.insert(id, Job { running: None });
+			let body = match order.command {
+				Command::Ping => Reply::Pong,
+				Command::Stats => {
+					// Asked most when there is much to do, and told without ONNX Runtime too.
+					let done = self.engine.as_ref().map(Engine::statistics);
+					Reply::Stats(done.unwrap_or_default())
 				}
-				match sender.try_send(frame) {
-					Ok(()) => continue,
-					Err(TrySendError::Full(_)) => {
-						self.finish(id);
-						(id, Reply::Failed(EngineError::Busy))
-					}
-					Err(TrySendError::Disconnected(_)) => break,
+				Command::Cancel { id } => {
+					let Some(reply) = self.cancel(id) else {
+						continue;
+					};
+					write_frame(&self.writer, &Frame { id, body: reply })?;
+					continue;
 				}
+				command => match self.take_on(id, command, order.within, bytes)? {
+					true => continue,
+					false => Reply::Failed(EngineError::Busy),
+				},
 			};
 			write_frame(&self.writer, &Frame { id, body })?;
 		}
 		Ok(())
 	}
 
-	/// Takes commands until there come no more.
-	fn work(&self, commands: &Mutex<Receiver<Frame<Command>>>) {
-		loop {
-			let next = commands.lock().unwrap_or_else(|e| e.into_inner()).recv();
-			let Ok(Frame { id, body }) = next else { return };
-			self.begin(id, &body);
+	/// Ends a command for which nobody waits any more. Its reply, if it had not begun.
+	fn cancel(&self, id: u64) -> Option<Reply> {
+		let mut state = self.state();
+		state.jobs.get(&id)?.ticket.cancel();
+		let place = state.waiting.iter().position(|w| w.id == id)?;
+		if let Some(waiting) = state.waiting.remove(place) {
+			state.bytes -= waiting.bytes;
+		}
+		state.jobs.remove(&id);
+		Some(Reply::Failed(EngineError::Cancelled))
+	}
+
+	/// Puts a command into the queue, if it has room, and sees to it that somebody takes it from there.
+	fn take_on(
+		self: &Arc<Self>,
+		id: u64,
+		command: Command,
+		within: Option<u64>,
+		bytes: usize,
+	) -> io::Result<bool> {
+		let mut state = self.state();
+		if state.waiting.len() >= QUEUE
+			|| (state.bytes + bytes > QUEUE_BYTES && !state.waiting.is_empty())
+		{
+			return Ok(false);
+		}
+		// A time beyond what the clock can tell is none.
+		let deadline = within.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
+		let job = Job {
+			ticket: Ticket::until(deadline),
+			running: None,
+			loads: matches!(command, Command::Load { .. }),
+			over: None,
+		};
+		state.jobs.insert(id, job);
+		state.bytes += bytes;
+		state.waiting.push_back(Waiting { id, command, bytes });
+		if state.idle < state.waiting.len() && state.threads < self.workers {
+			let (shared, n) = (self.clone(), state.threads);
+			let started = std::thread::Builder::new()
+				.name(format!("engine-{n}"))
+				.spawn(move || shared.work());
+			match started {
+				Ok(_) => state.threads += 1,
+				// The others will come to it.
+				Err(e) if state.threads > 0 => {
+					tracing::warn!(target: LOG_TARGET, "no more threads than {n}: {e}");
+				}
+				Err(e) => return Err(e),
+			}
+		}
+		self.available.notify_one();
+		self.changed.notify_all();
+		Ok(true)
+	}
+
+	/// Carries commands out until there come no more.
+	fn work(&self) {
+		while let Some((waiting, ticket)) = self.next() {
+			let Waiting { id, command, .. } = waiting;
 			let body = match &self.engine {
-				Ok(engine) => attempt(engine, body),
+				Ok(engine) => ticket.during(|| attempt(engine, command)),
 				Err(e) => Reply::Failed(e.clone()),
 			};
 			// Whoever is out of the list was answered already, when the process was about to end.
@@ -248,56 +332,85 @@ impl Shared {
 		}
 	}
 
-	fn begin(&self, id: u64, command: &Command) {
-		let limit = match command {
-			Command::Load { .. } => self.time.load,
-			_ => self.time.job,
-		};
-		if let Some(job) = self.jobs().as_mut().and_then(|jobs| jobs.get_mut(&id)) {
-			job.running = Some((describe(command), Instant::now() + limit));
+	/// The next command, when there is one; none when there come no more.
+	fn next(&self) -> Option<(Waiting, Ticket)> {
+		let mut state = self.state();
+		state.idle += 1;
+		loop {
+			if state.closed {
+				return None;
+			}
+			if let Some(next) = state.waiting.pop_front() {
+				state.idle -= 1;
+				state.bytes -= next.bytes;
+				let what = describe(&next.command);
+				let job = state.jobs.get_mut(&next.id)?;
+				job.running = Some((what, Instant::now()));
+				return Some((next, job.ticket.clone()));
+			}
+			state = self
+				.available
+				.wait(state)
+				.unwrap_or_else(|e| e.into_inner());
 		}
-		self.begun.notify_all();
 	}
 
 	/// Whether the command was still open.
 	fn finish(&self, id: u64) -> bool {
-		self.jobs()
-			.as_mut()
-			.is_some_and(|jobs| jobs.remove(&id).is_some())
+		self.state().jobs.remove(&id).is_some()
 	}
 
-	/// Waits until a command has taken too long, and answers everybody then; the process is to be ended. False when the
-	/// connection has ended before.
+	/// Watches over what is worked on until something does not come to an end, and answers everybody then; the process is to be
+	/// ended. False when the connection has ended before.
 	fn watch(&self) -> bool {
-		let mut jobs = self.jobs();
+		let mut state = self.state();
 		loop {
-			let Some(open) = &*jobs else { return false };
+			if state.closed {
+				return false;
+			}
+			if state.jobs.is_empty() {
+				state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+				continue;
+			}
+			let mut late: Vec<u64> = Vec::new();
 			let now = Instant::now();
-			let next = open
-				.values()
-				.filter_map(|job| Some(job.running.as_ref()?.1))
-				.min();
-			match next {
-				None => jobs = self.begun.wait(jobs).unwrap_or_else(|e| e.into_inner()),
-				Some(deadline) if deadline > now => {
-					jobs = self
-						.begun
-						.wait_timeout(jobs, deadline - now)
-						.unwrap_or_else(|e| e.into_inner())
-						.0;
-				}
-				Some(_) => {
-					self.give_up(jobs.take().unwrap_or_default(), now);
-					return true;
+			for (id, job) in &mut state.jobs {
+				let Some((_, since)) = job.running else {
+					continue;
+				};
+				if job.loads {
+					if since + self.time.load <= now {
+						late.push(*id);
+					}
+				} else if job.ticket.is_over() {
+					// Nothing but a run of a graph may take longer than the grace; that is looked at below.
+					let over = *job.over.get_or_insert(now);
+					if over + self.time.run + self.time.grace <= now {
+						late.push(*id);
+					}
 				}
 			}
+			let hangs = !look(self.time.run, self.time.grace);
+			if hangs || !late.is_empty() {
+				let jobs = std::mem::take(&mut state.jobs);
+				state.closed = true;
+				drop(state);
+				self.give_up(jobs, &late);
+				return true;
+			}
+			state = self
+				.changed
+				.wait_timeout(state, LOOK)
+				.unwrap_or_else(|e| e.into_inner())
+				.0;
 		}
 	}
 
-	fn give_up(&self, jobs: HashMap<u64, Job>, now: Instant) {
+	/// Tells everybody that the process ends: whoever is at fault, all that are worked on where that is not known, and the others.
+	fn give_up(&self, jobs: HashMap<u64, Job>, late: &[u64]) {
 		for (id, job) in jobs {
 			let error = match job.running {
-				Some((what, deadline)) if deadline <= now => {
+				Some((what, _)) if late.is_empty() || late.contains(&id) => {
 					let why =
 						format!("{what} took longer than it may, and ended the engine's process");
 					tracing::error!(target: LOG_TARGET, "{why}");
@@ -322,6 +435,7 @@ fn describe(command: &Command) -> String {
 		Command::Reference { model } => format!("the reference inference of {model:?}"),
 		Command::Ping => "a ping".into(),
 		Command::Stats => "statistics".into(),
+		Command::Cancel { id } => format!("cancelling {id}"),
 	}
 }
 
@@ -335,7 +449,8 @@ fn model_of(command: &Command) -> Option<ModelId> {
 		| Command::Unload { .. }
 		| Command::Provider { .. }
 		| Command::Ping
-		| Command::Stats => None,
+		| Command::Stats
+		| Command::Cancel { .. } => None,
 	}
 }
 
@@ -378,14 +493,14 @@ fn execute(engine: &Engine, command: Command) -> Reply {
 		Command::Reference { model } => engine
 			.reference(model)
 			.map(|(output, evidence)| Reply::Reference(output, evidence)),
-		Command::Ping => Ok(Reply::Pong),
+		Command::Ping | Command::Cancel { .. } => Ok(Reply::Pong),
 		Command::Stats => Ok(Reply::Stats(engine.statistics())),
 	};
 	result.unwrap_or_else(Reply::Failed)
 }
 
-/// The next frame; `None` at the end of the connection.
-fn read_frame<T: Decode>(from: &mut impl Read) -> io::Result<Option<Frame<T>>> {
+/// The next frame and its length; `None` at the end of the connection.
+fn read_frame<T: Decode>(from: &mut impl Read) -> io::Result<Option<(Frame<T>, usize)>> {
 	let mut length = [0u8; 4];
 	match from.read_exact(&mut length) {
 		Ok(()) => (),
@@ -402,7 +517,7 @@ fn read_frame<T: Decode>(from: &mut impl Read) -> io::Result<Option<Frame<T>>> {
 	let mut bytes = vec![0u8; length as usize];
 	from.read_exact(&mut bytes)?;
 	Frame::decode(&mut &bytes[..])
-		.map(Some)
+		.map(|frame| Some((frame, bytes.len())))
 		.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
 }
 

@@ -15,7 +15,7 @@ use ort::{
 	AsPointer,
 };
 
-use crate::{library::environment, tensor, EngineError, LOG_TARGET};
+use crate::{library::environment, tensor, ticket::Watched, EngineError, LOG_TARGET};
 
 /// ONNX Runtime's key for the folder of a graph's external data where the graph itself comes from memory.
 const EXTERNAL_DATA: &str = "session.model_external_initializers_file_folder_path";
@@ -373,7 +373,11 @@ impl Graph {
 		take: impl FnOnce(SessionOutputs<'_>) -> Result<R, EngineError>,
 	) -> Result<R, EngineError> {
 		let mut session = self.session.lock().unwrap_or_else(|e| e.into_inner());
-		let outputs = session.run_binding(binding)?;
+		let run = Watched::begin()?;
+		let outputs = session
+			.run_binding_with_options(binding, run.options())
+			.map_err(|e| run.failed(e))?;
+		run.ended();
 		take(outputs)
 	}
 
@@ -385,7 +389,11 @@ impl Graph {
 	) -> Result<R, EngineError> {
 		// A panic in `take` leaves the session as it was: nothing of it is borrowed across runs.
 		let mut session = self.session.lock().unwrap_or_else(|e| e.into_inner());
-		let outputs = session.run(inputs)?;
+		let run = Watched::begin()?;
+		let outputs = session
+			.run_with_options(inputs, run.options())
+			.map_err(|e| run.failed(e))?;
+		run.ended();
 		take(outputs)
 	}
 }

@@ -1,8 +1,8 @@
 //! Tensors of the wire and of ONNX Runtime.
 
 use consilience_primitives::{
+	request::Unanswerable,
 	tensor::{strings, DataType, Tensor, MAX_TENSOR_BYTES},
-	List,
 };
 use half::{bf16, f16};
 use ort::{
@@ -259,9 +259,12 @@ fn bytes(
 	})
 }
 
-/// A tensor of ONNX Runtime as one of the wire.
+/// A tensor of ONNX Runtime as one of the wire. What the wire cannot carry makes its input unanswerable.
 pub fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, EngineError> {
 	let wrong = |what: String| EngineError::Output(format!("{name:?}: {what}"));
+	let large = |what: String| {
+		EngineError::Unanswerable(Unanswerable::OutputTooLarge, format!("{name:?}: {what}"))
+	};
 	let ty = value
 		.dtype()
 		.tensor_type()
@@ -273,7 +276,7 @@ pub fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, EngineError> {
 			.try_fold(1u64, |n, d| n.checked_mul(u64::try_from(*d).ok()?));
 		// No element is smaller than half a byte.
 		if elements.is_none_or(|n| n > u64::from(MAX_TENSOR_BYTES) * 2) {
-			return Err(wrong(format!(
+			return Err(large(format!(
 				"{shape:?} elements are more than the {MAX_TENSOR_BYTES} bytes that the chain carries"
 			)));
 		}
@@ -287,10 +290,15 @@ pub fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, EngineError> {
 			.try_into()
 			.map_err(|_| wrong("the name is longer than 64 bytes".into()))?,
 		datatype: datatype(ty)?,
-		shape: List::try_from(shape.iter().map(|d| *d as u32).collect::<Vec<_>>())
-			.map_err(|_| wrong("more than 8 dimensions".into()))?,
+		shape: shape
+			.iter()
+			.map(|d| u32::try_from(*d))
+			.collect::<Result<Vec<_>, _>>()
+			.map_err(|_| large(format!("{shape:?} has a dimension beyond 32 bits")))?
+			.try_into()
+			.map_err(|_| large("more than 8 dimensions".into()))?,
 		data: data.try_into().map_err(|d: Vec<u8>| {
-			wrong(format!(
+			large(format!(
 				"{} bytes are more than the {MAX_TENSOR_BYTES} that the chain carries",
 				d.len()
 			))

@@ -20,7 +20,7 @@ use std::{
 
 use codec::{Compact, Decode, Encode};
 use consilience_engine::{
-	protocol::{Command, Frame, Reply},
+	protocol::{Command, Frame, Order, Reply},
 	server::{bind, serve_on, ServerConfig},
 	Engine, EngineConfig, EngineError, Part,
 };
@@ -187,11 +187,21 @@ fn command(models: Vec<ModelId>) -> impl Strategy<Value = Command> {
 		1 => "[a-z/.]{0,12}".prop_map(|folder| Command::Load { folder }),
 		1 => Just(Command::Unload { model: H256::zero() }),
 		1 => Just(Command::Ping),
+		1 => (0u64..3).prop_map(|id| Command::Cancel { id }),
 	]
 }
 
-fn framed(id: u64, body: Command) -> Vec<u8> {
-	let frame = Frame { id, body }.encode();
+/// A command for which somebody waits for ever.
+fn order(id: u64, command: Command) -> Vec<u8> {
+	let body = Order {
+		command,
+		within: None,
+	};
+	Frame { id, body }.encode()
+}
+
+fn framed(id: u64, command: Command) -> Vec<u8> {
+	let frame = order(id, command);
 	[&(frame.len() as u32).to_le_bytes()[..], &frame].concat()
 }
 
@@ -258,7 +268,7 @@ fn damaged_frames_are_commands_or_refused() {
 	let damage = || vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..5);
 	fuzz("damaged frames", 200, |config| {
 		proptest!(config, |(command in command(vec![H256::zero()]), damage in damage())| {
-			let mut frame = Frame { id: 1, body: command }.encode();
+			let mut frame = order(1, command);
 			for (at, byte, how) in damage {
 				let at = at.index(frame.len());
 				match how {
@@ -268,9 +278,9 @@ fn damaged_frames_are_commands_or_refused() {
 					_ => (),
 				}
 			}
-			if let Ok(read) = Frame::<Command>::decode(&mut &frame[..]) {
+			if let Ok(read) = Frame::<Order>::decode(&mut &frame[..]) {
 				// What is read is what would be written.
-				prop_assert_eq!(&Frame::<Command>::decode(&mut &read.encode()[..]).unwrap(), &read);
+				prop_assert_eq!(&Frame::<Order>::decode(&mut &read.encode()[..]).unwrap(), &read);
 			}
 			let sent = [&(frame.len() as u32).to_le_bytes()[..], &frame].concat();
 			let (_, replies) = served(&sent);
@@ -331,7 +341,7 @@ fn any_command_is_done_or_refused() {
 					engine.unload(model);
 					Ok(())
 				}
-				Command::Ping => Ok(()),
+				Command::Ping | Command::Cancel { .. } => Ok(()),
 				Command::Stats => {
 					kept(&engine.statistics());
 					Ok(())

@@ -3,15 +3,24 @@
 //! All jobs share one process, so its end says nothing of who ended it. Whoever was at work alone is blamed. Where several were,
 //! all are under suspicion, and each is run again with nothing beside it: the innocent ones succeed, the guilty one is alone when
 //! it happens again. A job that ran out of its time had the process ended by us: those beside it are not suspected.
+//!
+//! An input is blamed before its model. Whoever asks chooses the input, and may ask the same again: it counts once, however many
+//! requests bring it. A model is blamed when several inputs that differ have ended the process and none has succeeded in between,
+//! or when its reference inference has, which nobody but its owner chose.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use consilience_primitives::ModelId;
+use polkadot_sdk::sp_core::H256;
 
 use crate::journal::Key;
 
-/// Ends of the process that a job, or a model without a success in between, is blamed for before it is run no more.
+/// Ends of the process that an input, or a model's reference inference, is blamed for before it is run no more.
 pub(crate) const CRASHES: u32 = 3;
+/// Inputs of a model that have ended the process, each alone, before the model is run no more.
+pub(crate) const INPUTS: usize = 3;
+/// Inputs that are remembered. Each has ended the process, which takes longer than forgetting it does harm.
+const REMEMBERED: usize = 1_024;
 
 /// Something that the engine does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +33,8 @@ pub(crate) enum Task {
 
 struct Running {
 	model: ModelId,
+	/// Hash of what the model is given.
+	input: H256,
 	/// Nothing else was at work since it began.
 	alone: bool,
 	/// The process is being ended for another's sake.
@@ -37,12 +48,12 @@ pub(crate) enum Blame {
 	None,
 	/// It is done again, alone.
 	Suspected,
-	/// It was alone, so many times now: the task itself, and its model since its last success.
+	/// It was alone.
 	Guilty {
-		/// The task.
-		task: u32,
-		/// The model.
-		model: u32,
+		/// So many times now, this input.
+		times: u32,
+		/// Inputs of its model that have been, since one has succeeded.
+		inputs: usize,
 	},
 }
 
@@ -50,17 +61,15 @@ pub(crate) enum Blame {
 #[derive(Default)]
 pub(crate) struct Blaming {
 	running: HashMap<Task, Running>,
-	/// Tasks that are run alone, with the crashes that they are blamed for.
-	suspects: HashMap<Task, u32>,
-	crashes: HashMap<ModelId, u32>,
+	/// Tasks that are run alone.
+	suspects: HashSet<Task>,
+	/// Inputs that have ended the process alone, and how often; the last one last.
+	inputs: VecDeque<(H256, u32)>,
+	/// Inputs that have, by model, since one has succeeded.
+	models: HashMap<ModelId, BTreeSet<H256>>,
 }
 
 impl Blaming {
-	/// Whether the task is at work.
-	pub(crate) fn runs(&self, task: &Task) -> bool {
-		self.running.contains_key(task)
-	}
-
 	/// Jobs at work.
 	pub(crate) fn jobs(&self) -> usize {
 		let job = |t: &&Task| matches!(t, Task::Job(_));
@@ -74,17 +83,30 @@ impl Blaming {
 
 	/// Whether a task is run with nothing beside it.
 	pub(crate) fn is_suspect(&self, task: &Task) -> bool {
-		self.suspects.contains_key(task)
+		self.suspects.contains(task)
+	}
+
+	/// Whether any is.
+	pub(crate) fn suspects(&self) -> bool {
+		!self.suspects.is_empty()
+	}
+
+	/// Whether an input has ended the process so often that it is run no more.
+	pub(crate) fn is_poison(&self, input: &H256) -> bool {
+		let known = self.inputs.iter().find(|(i, _)| i == input);
+		known.is_some_and(|(_, times)| *times >= CRASHES)
 	}
 
 	/// Whether a task may begin now.
 	pub(crate) fn may_begin(&self, task: &Task) -> bool {
-		!self.running.keys().any(|t| self.is_suspect(t))
-			&& (self.running.is_empty() || !self.is_suspect(task))
+		if self.suspects.is_empty() || self.running.is_empty() {
+			return true;
+		}
+		!self.is_suspect(task) && !self.running.keys().any(|t| self.is_suspect(t))
 	}
 
 	/// A task begins.
-	pub(crate) fn begin(&mut self, task: Task, model: ModelId) {
+	pub(crate) fn begin(&mut self, task: Task, model: ModelId, input: H256) {
 		let alone = self.running.is_empty();
 		for other in self.running.values_mut() {
 			other.alone = false;
@@ -93,13 +115,14 @@ impl Blaming {
 			task,
 			Running {
 				model,
+				input,
 				alone,
 				excused: false,
 			},
 		);
 	}
 
-	/// A task ended before the engine did anything.
+	/// A task ended before the engine did anything, or nobody waits for it any more.
 	pub(crate) fn postponed(&mut self, task: &Task) {
 		self.running.remove(task);
 	}
@@ -108,7 +131,8 @@ impl Blaming {
 	pub(crate) fn ended(&mut self, task: &Task) {
 		self.suspects.remove(task);
 		if let Some(running) = self.running.remove(task) {
-			self.crashes.remove(&running.model);
+			self.models.remove(&running.model);
+			self.inputs.retain(|(input, _)| *input != running.input);
 		}
 	}
 
@@ -129,22 +153,32 @@ impl Blaming {
 		if running.excused {
 			return Blame::None;
 		}
-		let alone = self.suspects.entry(task).or_default();
+		self.suspects.insert(task);
 		if !running.alone {
 			return Blame::Suspected;
 		}
-		*alone += 1;
-		let model = self.crashes.entry(running.model).or_default();
-		*model += 1;
+		let place = self.inputs.iter().position(|(i, _)| *i == running.input);
+		let before = place.and_then(|p| self.inputs.remove(p));
+		let times = before.map_or(0, |(_, times)| times).saturating_add(1);
+		self.inputs.push_back((running.input, times));
+		if self.inputs.len() > REMEMBERED {
+			self.inputs.pop_front();
+		}
+		let inputs = self.models.entry(running.model).or_default();
+		if inputs.len() < INPUTS {
+			inputs.insert(running.input);
+		}
 		Blame::Guilty {
-			task: *alone,
-			model: *model,
+			times,
+			inputs: inputs.len(),
 		}
 	}
 
-	/// Forgets a model's crashes.
+	/// Forgets what a model and its inputs are blamed for.
 	pub(crate) fn forgive(&mut self, model: ModelId) {
-		self.crashes.remove(&model);
+		for input in self.models.remove(&model).unwrap_or_default() {
+			self.inputs.retain(|(i, _)| *i != input);
+		}
 		self.suspects.remove(&Task::Check(model));
 	}
 
@@ -152,7 +186,7 @@ impl Blaming {
 	pub(crate) fn retain(&mut self, keep: impl Fn(&Task) -> bool) {
 		let running = &self.running;
 		self.suspects
-			.retain(|task, _| running.contains_key(task) || keep(task));
+			.retain(|task| running.contains_key(task) || keep(task));
 	}
 }
 
@@ -168,7 +202,7 @@ mod tests {
 		let Task::Check(model) = task else {
 			unreachable!("the tests' tasks are checks")
 		};
-		blaming.begin(task, model);
+		blaming.begin(task, model, model);
 	}
 
 	#[test]
@@ -176,7 +210,13 @@ mod tests {
 		let mut blaming = Blaming::default();
 		for n in 1..=CRASHES {
 			begin(&mut blaming, A);
-			assert_eq!(blaming.crashed(A), Blame::Guilty { task: n, model: n });
+			assert_eq!(
+				blaming.crashed(A),
+				Blame::Guilty {
+					times: n,
+					inputs: 1
+				}
+			);
 		}
 	}
 
@@ -193,7 +233,13 @@ mod tests {
 		blaming.ended(&A);
 		begin(&mut blaming, B);
 		assert!(!blaming.may_begin(&A), "the other suspect is at work");
-		assert_eq!(blaming.crashed(B), Blame::Guilty { task: 1, model: 1 });
+		assert_eq!(
+			blaming.crashed(B),
+			Blame::Guilty {
+				times: 1,
+				inputs: 1
+			}
+		);
 		assert!(blaming.is_suspect(&B) && !blaming.is_suspect(&A));
 	}
 
@@ -227,25 +273,97 @@ mod tests {
 		assert_eq!(blaming.crashed(B), Blame::None);
 		assert!(!blaming.is_suspect(&B));
 		begin(&mut blaming, A);
-		assert_eq!(blaming.too_long(A), Blame::Guilty { task: 1, model: 1 });
+		assert_eq!(
+			blaming.too_long(A),
+			Blame::Guilty {
+				times: 1,
+				inputs: 1
+			}
+		);
+	}
+
+	fn job(request: u64) -> Task {
+		Task::Job(Key {
+			request,
+			kind: crate::journal::Kind::Output,
+			seed: Default::default(),
+		})
+	}
+
+	/// A request brings an input of the first model, and ends the process alone.
+	fn crash(blaming: &mut Blaming, request: u64, input: u8) -> Blame {
+		let model = ModelId::repeat_byte(1);
+		blaming.begin(job(request), model, H256::repeat_byte(input));
+		blaming.crashed(job(request))
 	}
 
 	#[test]
-	fn a_success_clears_the_model_and_not_another_job_of_it() {
-		let model = ModelId::repeat_byte(1);
-		let job = |request| {
-			Task::Job(Key {
-				request,
-				kind: crate::journal::Kind::Output,
-				seed: Default::default(),
-			})
-		};
+	fn an_input_is_blamed_whoever_brings_it_and_its_model_only_with_others() {
 		let mut blaming = Blaming::default();
 		for n in 1..=CRASHES {
-			blaming.begin(job(1), model);
-			assert_eq!(blaming.crashed(job(1)), Blame::Guilty { task: n, model: 1 });
-			blaming.begin(job(2), model);
+			assert!(!blaming.is_poison(&H256::repeat_byte(7)));
+			let blame = crash(&mut blaming, n.into(), 7);
+			assert_eq!(
+				blame,
+				Blame::Guilty {
+					times: n,
+					inputs: 1
+				}
+			);
+		}
+		assert!(blaming.is_poison(&H256::repeat_byte(7)));
+		let blame = crash(&mut blaming, 10, 8);
+		assert_eq!(
+			blame,
+			Blame::Guilty {
+				times: 1,
+				inputs: 2
+			}
+		);
+		let blame = crash(&mut blaming, 11, 9);
+		assert_eq!(
+			blame,
+			Blame::Guilty {
+				times: 1,
+				inputs: INPUTS
+			}
+		);
+		blaming.forgive(ModelId::repeat_byte(1));
+		assert!(!blaming.is_poison(&H256::repeat_byte(7)));
+	}
+
+	#[test]
+	fn a_success_clears_the_model_and_not_another_input_of_it() {
+		let model = ModelId::repeat_byte(1);
+		let mut blaming = Blaming::default();
+		for n in 1..=CRASHES {
+			let blame = crash(&mut blaming, 1, 7);
+			assert_eq!(
+				blame,
+				Blame::Guilty {
+					times: n,
+					inputs: 1
+				}
+			);
+			blaming.begin(job(2), model, H256::repeat_byte(8));
 			blaming.ended(&job(2));
 		}
+		assert!(blaming.is_poison(&H256::repeat_byte(7)));
+		blaming.begin(job(1), model, H256::repeat_byte(7));
+		blaming.ended(&job(1));
+		assert!(!blaming.is_poison(&H256::repeat_byte(7)));
+	}
+
+	#[test]
+	fn what_is_remembered_is_bounded() {
+		let mut blaming = Blaming::default();
+		let model = ModelId::repeat_byte(1);
+		for n in 0..2 * REMEMBERED as u64 {
+			let task = job(n);
+			blaming.begin(task, model, H256::from_low_u64_be(n));
+			blaming.crashed(task);
+			blaming.retain(|_| false);
+		}
+		assert_eq!(blaming.inputs.len(), REMEMBERED);
 	}
 }

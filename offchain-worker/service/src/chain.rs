@@ -42,6 +42,8 @@ pub struct Head {
 	pub hash: H256,
 	/// Its number.
 	pub number: BlockNumber,
+	/// Hash of the block before it; only of [`Chain::heads`].
+	pub parent: Option<H256>,
 }
 
 /// Why the chain could not be asked or told something.
@@ -161,6 +163,7 @@ where
 				n.is_new_best.then(|| Head {
 					hash: n.hash,
 					number: *n.header.number(),
+					parent: Some(*n.header.parent_hash()),
 				})
 			})
 			.boxed()
@@ -172,6 +175,7 @@ where
 			.map(|n| Head {
 				hash: n.hash,
 				number: *n.header.number(),
+				parent: None,
 			})
 			.boxed()
 	}
@@ -181,6 +185,7 @@ where
 		Head {
 			hash: info.finalized_hash,
 			number: info.finalized_number,
+			parent: None,
 		}
 	}
 

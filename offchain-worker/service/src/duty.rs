@@ -1,17 +1,17 @@
 //! From a duty to what is said about it, or to what has to be computed first.
 
-use std::time::Duration;
+use std::{future::Future, time::Instant};
 
 use codec::Encode;
 use consilience_engine::EngineError;
 use consilience_primitives::{
 	evidence::{output_commitment, Evidence},
 	report::{Duty, DutyKind, Statement, Work},
-	request::{Input, Output},
+	request::{Input, Output, Unanswerable},
 	ModelId,
 };
-use polkadot_sdk::sp_core::H256;
-use tokio::time::timeout;
+use polkadot_sdk::{sp_core::H256, sp_crypto_hashing::blake2_256};
+use tokio::time::timeout_at;
 
 use crate::{
 	chain::{AccountId, BlockNumber},
@@ -19,18 +19,68 @@ use crate::{
 	runner::{Library, LocalModel, Runner},
 };
 
+/// What takes its turn with what. The answers that one language model writes share its runs, and so do checks; a graph of tensors
+/// takes one input after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Lane {
+	/// Writing an answer.
+	Answer,
+	/// Measuring one.
+	Check,
+	/// A run of this model's graph, of tensors or for an embedding.
+	Graph(ModelId),
+}
+
+/// What of a request's [`Work`] its duties follow from. The rest may be large, and is fetched when it is computed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+	/// Seed of the sampling noise.
+	pub(crate) seed: H256,
+	/// Seed of the challenge.
+	pub(crate) challenge: Option<H256>,
+	/// Whether there is an output on chain.
+	pub(crate) shown: bool,
+	/// Where a job for it waits.
+	pub(crate) lane: Lane,
+	/// Hash of what the model is given.
+	pub(crate) input: H256,
+}
+
+impl Question {
+	pub(crate) fn of(work: &Work) -> Self {
+		// A claim that there is no answer is checked by looking for one.
+		let measured = work
+			.output
+			.as_ref()
+			.is_some_and(|o| o.unanswerable().is_none());
+		Self {
+			seed: work.seed,
+			challenge: work.challenge,
+			shown: work.output.is_some(),
+			lane: match &work.input {
+				Input::TextGeneration { .. } if measured => Lane::Check,
+				Input::TextGeneration { .. } => Lane::Answer,
+				Input::Embedding(_) | Input::Tensor(_) => Lane::Graph(work.model),
+			},
+			input: H256((work.model, &work.input, &work.output).using_encoded(blake2_256)),
+		}
+	}
+}
+
 /// Something to compute.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
 	/// Where the result goes in the journal.
-	pub(crate) key: Key,
-	/// The model.
-	pub(crate) model: ModelId,
-	input: Input,
-	seed: H256,
-	claimed: Option<Output>,
-	/// For jurors: seed of the disputed round's challenge.
-	prior: Option<H256>,
+	key: Key,
+	/// What is asked, and under which challenges.
+	work: Work,
+}
+
+impl Job {
+	/// What there is to compute for this entry of the journal.
+	pub(crate) fn new(key: Key, work: Work) -> Self {
+		Self { key, work }
+	}
 }
 
 /// What a duty asks for now.
@@ -38,8 +88,8 @@ pub(crate) struct Job {
 pub(crate) enum Step {
 	/// Say these, in one report.
 	Say(Vec<Statement>),
-	/// Compute this first.
-	Compute(Box<Job>),
+	/// Compute what goes there first.
+	Compute(Key),
 	/// It cannot be done; why.
 	Stuck(&'static str),
 }
@@ -49,7 +99,7 @@ pub(crate) fn step(
 	journal: &Journal,
 	validator: &AccountId,
 	duty: &Duty<BlockNumber>,
-	work: Work,
+	work: &Question,
 ) -> Result<Step, JournalError> {
 	let request = duty.request;
 	let output_key = Key {
@@ -65,21 +115,18 @@ pub(crate) fn step(
 				salt,
 				..
 			}) => Step::Say(vec![match duty.kind {
-				DutyKind::Answer => Statement::Answer { request, output },
-				_ => Statement::CommitOutput {
-					request,
-					commitment: output_commitment(&output, request, validator, &salt),
-				},
+				// That there is no answer can be copied by nobody who has not looked for it: it is checked by saying what else
+				// was found.
+				DutyKind::CommitOutput if output.unanswerable().is_none() => {
+					Statement::CommitOutput {
+						request,
+						commitment: output_commitment(&output, request, validator, &salt),
+					}
+				}
+				_ => Statement::Answer { request, output },
 			}]),
 			Some(_) => Step::Stuck("the journal holds evidence where an answer should be"),
-			None => Step::Compute(Box::new(Job {
-				key: output_key,
-				model: work.model,
-				input: work.input,
-				seed: work.seed,
-				claimed: None,
-				prior: None,
-			})),
+			None => Step::Compute(output_key),
 		});
 	}
 	if duty.kind == DutyKind::RevealOutput {
@@ -129,7 +176,7 @@ pub(crate) fn step(
 		) => {
 			let mut statements = Vec::new();
 			// Only the executor of a committed output has one that is not on chain.
-			if work.output.is_none() {
+			if !work.shown {
 				if let Some(Entry {
 					value: Value::Output(output),
 					salt,
@@ -151,14 +198,7 @@ pub(crate) fn step(
 			Step::Say(statements)
 		}
 		(Some(_), _) => Step::Stuck("the journal holds an answer where evidence should be"),
-		(None, DutyKind::Commit) => Step::Compute(Box::new(Job {
-			key,
-			model: work.model,
-			input: work.input,
-			seed: work.seed,
-			claimed: work.output,
-			prior: work.prior,
-		})),
+		(None, DutyKind::Commit) => Step::Compute(key),
 		(None, _) => {
 			Step::Stuck("the journal does not hold what was committed to: was it removed?")
 		}
@@ -188,10 +228,10 @@ impl JobError {
 
 	/// Whether the engine may do it later.
 	pub(crate) fn is_busy(&self) -> bool {
-		// A model may be unloaded between its loading and the run.
+		// A model may be unloaded between its loading and the run, and blocks may take longer than they should.
 		matches!(
 			self,
-			Self::Engine(EngineError::Busy | EngineError::NotLoaded(_))
+			Self::Engine(EngineError::Busy | EngineError::NotLoaded(_) | EngineError::Cancelled)
 		)
 	}
 
@@ -214,14 +254,23 @@ impl std::fmt::Display for JobError {
 	}
 }
 
+/// Waits for the engine, but no longer than until then: it bounds what it does itself, and is not of use if it does not answer.
+pub(crate) async fn in_time<T>(
+	until: Instant,
+	work: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, JobError> {
+	match timeout_at(until.into(), work).await {
+		Ok(done) => done.map_err(JobError::Engine),
+		Err(_) => Err(JobError::TooLong),
+	}
+}
+
 /// Brings a model into the engine, once it is clear that no byte of it is another than its manifest says, and has `work` done
-/// there; loading and work take no longer than `limit` together. An engine that is still to start is waited for, and the reading
-/// of files is not counted.
+/// there. An engine that is still to start is waited for.
 pub(crate) async fn on_engine<R: Runner, T>(
 	runner: &R,
 	library: &std::sync::Arc<impl Library>,
 	model: ModelId,
-	limit: Duration,
 	work: impl AsyncFnOnce(&R, LocalModel) -> Result<T, JobError>,
 ) -> Result<T, JobError> {
 	let shared = library.clone();
@@ -230,47 +279,99 @@ pub(crate) async fn on_engine<R: Runner, T>(
 		.map_err(|e| JobError::Library(format!("checking the model's files: {e}")))?
 		.map_err(JobError::Library)?;
 	runner.ready().await;
-	let work = async {
-		let loaded = runner.load(&local.folder).await.map_err(JobError::Engine)?;
-		if loaded != model {
-			return Err(JobError::Library(format!(
-				"{} holds model {loaded:?}",
-				local.folder.display()
-			)));
-		}
-		work(runner, local).await
-	};
-	timeout(limit, work).await.unwrap_or(Err(JobError::TooLong))
+	let loaded = runner.load(&local.folder).await.map_err(JobError::Engine)?;
+	if loaded != model {
+		return Err(JobError::Library(format!(
+			"{} holds model {loaded:?}",
+			local.folder.display()
+		)));
+	}
+	work(runner, local).await
 }
 
-/// Does a job.
+/// What came of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+	/// For the journal.
+	pub(crate) value: Value,
+	/// Why there is no answer, in a code and in words, where the engine found that.
+	pub(crate) unanswerable: Option<(Unanswerable, String)>,
+}
+
+/// What the engine gave, or why nobody can give anything.
+type Tried<T> = Result<T, (Unanswerable, String)>;
+
+/// Tells what cannot be answered from what failed here.
+fn tried<T>(result: Result<T, JobError>) -> Result<Tried<T>, JobError> {
+	match result {
+		Ok(given) => Ok(Ok(given)),
+		Err(JobError::Engine(EngineError::Unanswerable(code, why))) => Ok(Err((code, why))),
+		Err(failed) => Err(failed),
+	}
+}
+
+/// Does a job. It is worked on until then; an engine that does not say so by `latest` is not of use any more.
 pub(crate) async fn perform(
 	job: Job,
 	runner: &impl Runner,
 	library: &std::sync::Arc<impl Library>,
-	limit: Duration,
-) -> Result<Value, JobError> {
-	let model = job.model;
-	on_engine(runner, library, model, limit, async |runner, _| {
-		let done = match job.key.kind {
-			Kind::Output => runner
-				.run(model, job.input, job.seed)
-				.await
-				.map(Value::Output),
-			Kind::Evidence => evidence(job, runner).await.map(Value::Evidence),
+	(until, latest): (Instant, Instant),
+) -> Result<Found, JobError> {
+	let Job { key, work } = job;
+	on_engine(runner, library, work.model, async |runner, local| {
+		let class = local.manifest.policy.class;
+		let Work {
+			model,
+			input,
+			seed,
+			output,
+			prior,
+			..
+		} = work;
+		let run = async |input| tried(in_time(latest, runner.run(model, input, seed, until)).await);
+		let claimed = output.as_ref().and_then(Output::unanswerable);
+		let (value, unanswerable) = match (key.kind, claimed) {
+			(Kind::Output, _) => match run(input).await? {
+				Ok(output) => (Value::Output(output), None),
+				Err((code, why)) => (Value::Output(Output::Unanswerable(code)), Some((code, why))),
+			},
+			(Kind::Evidence, Some(claimed)) => {
+				let found = run(input).await?.err();
+				let code = found.as_ref().map(|(code, _)| *code);
+				let of = |challenge: &H256| Evidence::of_claim(claimed, code, challenge);
+				(Value::Evidence(joined(key.seed, prior, of)), found)
+			}
+			(Kind::Evidence, None) => {
+				let challenges: Vec<H256> = std::iter::once(key.seed).chain(prior).collect();
+				let asked = challenges.len();
+				let measured = runner.measure(model, input, seed, output, challenges, until);
+				match tried(in_time(latest, measured).await)? {
+					Ok(measured) => (Value::Evidence(both(measured, asked)?), None),
+					Err(found) => {
+						let of = |challenge: &H256| Evidence::of_refusal(class, challenge);
+						(Value::Evidence(joined(key.seed, prior, of)), Some(found))
+					}
+				}
+			}
 		};
-		done.map_err(JobError::Engine)
+		Ok(Found {
+			value,
+			unanswerable,
+		})
 	})
 	.await
 }
 
-/// Measures under a round's challenge, and for a juror in the same pass under that of the disputed round.
-async fn evidence(job: Job, runner: &impl Runner) -> Result<Evidence, EngineError> {
-	let challenges: Vec<H256> = std::iter::once(job.key.seed).chain(job.prior).collect();
-	let asked = challenges.len();
-	let measured = runner
-		.measure(job.model, job.input, job.seed, job.claimed, challenges)
-		.await?;
+/// Evidence under a round's challenge, and for a juror under that of the disputed round.
+fn joined(challenge: H256, prior: Option<H256>, of: impl Fn(&H256) -> Evidence) -> Evidence {
+	Evidence {
+		prior: prior.map(|prior| of(&prior).fingerprint),
+		..of(&challenge)
+	}
+}
+
+/// The same of what was measured in one pass.
+fn both(measured: Vec<Evidence>, asked: usize) -> Result<Evidence, JobError> {
 	let given = measured.len();
 	let mut measured = measured.into_iter();
 	match measured.next() {
@@ -278,9 +379,9 @@ async fn evidence(job: Job, runner: &impl Runner) -> Result<Evidence, EngineErro
 			prior: measured.next().map(|e| e.fingerprint),
 			..evidence
 		}),
-		_ => Err(EngineError::Run(format!(
+		_ => Err(JobError::Engine(EngineError::Run(format!(
 			"{given} measurements under {asked} challenges"
-		))),
+		)))),
 	}
 }
 

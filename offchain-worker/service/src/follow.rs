@@ -11,17 +11,20 @@ use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
 	evidence::Evidence,
 	model::ModelSpec,
-	report::{Duties, DutyKind, Report, Statement, MAX_STATEMENTS},
+	report::{Duties, Duty, DutyKind, Report, Statement, MAX_STATEMENTS},
 	List, ModelId, RequestId,
 };
 use futures::{FutureExt, StreamExt};
 use polkadot_sdk::sp_core::H256;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+	sync::{mpsc, oneshot},
+	task::AbortHandle,
+};
 
 use crate::{
-	blame::{Blame, Blaming, Task, CRASHES},
+	blame::{Blame, Blaming, Task, CRASHES, INPUTS},
 	chain::{AccountId, BlockNumber, Chain, ChainError, Head},
-	duty::{label, name, perform, step, Job, JobError, Step},
+	duty::{label, name, perform, step, Found, Job, JobError, Lane, Question, Step},
 	journal::{Journal, Key, Kind, Value},
 	metrics::Metrics,
 	runner::{Library, Runner},
@@ -31,8 +34,12 @@ use crate::{
 
 /// Blocks after which a statement that is still due is said again.
 const SAY_AGAIN: BlockNumber = 3;
-/// Most jobs that wait; the most urgent ones stay.
-const QUEUE: usize = 64;
+/// Tries of a job that fails for another reason than the engine's end, one for a block.
+const TRIES: u32 = 3;
+/// A job whose duty ends in so many blocks does not wait for a place.
+const URGENT: BlockNumber = 4;
+/// Results that wait to be looked at.
+const RESULTS: usize = 256;
 /// Finalised blocks from one pruning of the journal to the next.
 const PRUNE_EVERY: BlockNumber = 16;
 /// Most bytes of a report; what is more goes into the next.
@@ -66,8 +73,8 @@ pub struct Status {
 enum Done {
 	Job {
 		key: Key,
-		model: ModelId,
-		result: Result<Value, JobError>,
+		number: u64,
+		result: Result<Found, JobError>,
 		took: Duration,
 	},
 	Check {
@@ -76,7 +83,7 @@ enum Done {
 	},
 }
 
-/// What is known of this validator at the best block.
+/// What is known of this validator at the best block. Its duties are [`Entry`]s.
 struct Validator {
 	key: InferenceId,
 	duties: Duties<AccountId, BlockNumber>,
@@ -85,6 +92,68 @@ struct Validator {
 /// Whether a duty is to show what was committed to, which waits for finality.
 fn shows(kind: DutyKind) -> bool {
 	matches!(kind, DutyKind::Reveal | DutyKind::RevealOutput)
+}
+
+/// A duty of the best block, and where it stands.
+struct Entry {
+	duty: Duty<BlockNumber>,
+	/// What its request says, if the chain could tell.
+	question: Option<Question>,
+	stage: Stage,
+}
+
+/// Where a duty stands.
+enum Stage {
+	/// It could not be found out, which is tried again at the next block.
+	Unknown,
+	/// This is to be computed.
+	Compute(Key),
+	/// This is to be said.
+	Say(Group),
+	/// It is to be said when the block in which its round's commitments closed is final.
+	Withheld,
+	/// It cannot be done.
+	Stuck,
+}
+
+impl Entry {
+	/// Whether it is the same at the next block, if its duty is. A round or an assignment that is made again has another deadline,
+	/// and there is none for a block at least.
+	fn lasts(&self) -> bool {
+		match self.question {
+			Some(question) if !matches!(self.stage, Stage::Unknown) => {
+				// Of a committed output and its evidence one may be shown before the other.
+				self.duty.kind != DutyKind::Reveal || question.shown
+			}
+			_ => false,
+		}
+	}
+}
+
+/// What is said in one report or not at all.
+struct Group {
+	statements: Vec<Statement>,
+	name: H256,
+	bytes: usize,
+}
+
+impl Group {
+	fn new(statements: Vec<Statement>) -> Self {
+		Self {
+			name: name(&statements),
+			bytes: statements.encoded_size(),
+			statements,
+		}
+	}
+}
+
+/// A job at work.
+struct Running {
+	/// Jobs of one key may follow each other.
+	number: u64,
+	model: ModelId,
+	lane: Lane,
+	task: AbortHandle,
 }
 
 /// A report that was given to the pool.
@@ -113,16 +182,20 @@ pub struct Worker<C, R, L> {
 	/// Whether the node was catching up at the last block.
 	syncing: bool,
 	validator: Option<Validator>,
-	/// Jobs that are due and wait, the most urgent first. Derived from the chain again at every step.
-	waiting: Vec<Job>,
-	/// Journal keys of everything that is due and to be computed.
-	due: HashSet<Key>,
+	/// What is due, the most urgent first. Derived from the chain and the journal again at every block.
+	entries: Vec<Entry>,
+	/// Jobs that could be begun.
+	ready: usize,
 	/// Models to be checked, as the chain describes them.
 	unchecked: Vec<(ModelId, ModelSpec)>,
 	/// What runs, and whose fault a crash is.
 	blaming: Blaming,
-	/// Jobs that failed for a reason that trying again will not mend.
-	failed: HashSet<Key>,
+	/// Jobs at work.
+	running: HashMap<Key, Running>,
+	/// Jobs that were begun so far.
+	begun: u64,
+	/// Jobs that failed here, and how often.
+	failed: HashMap<Key, u32>,
 	/// Jobs for which the engine had no time: they are tried again at the next block.
 	postponed: HashSet<Key>,
 	/// Checks of models for which it had none.
@@ -131,8 +204,8 @@ pub struct Worker<C, R, L> {
 	loaded: BTreeSet<ModelId>,
 	/// Duties that were found to be stuck, so that the log says it once.
 	stuck: HashSet<Key>,
-	/// What there is to say, by duty.
-	say: Vec<Vec<Statement>>,
+	/// What there is to say of the models that are served.
+	say: Vec<Group>,
 	/// Block at which each was last said.
 	said: HashMap<H256, BlockNumber>,
 	/// Reports that may be in the pool or in a block.
@@ -142,24 +215,52 @@ pub struct Worker<C, R, L> {
 	pruned: BlockNumber,
 	/// Whether evidence waits for the block in which its round's commitments closed to be final.
 	withheld: bool,
-	/// Requests whose round takes this validator's evidence at a finalised block, with the challenge; and that block.
-	closed: Option<(H256, HashMap<RequestId, Option<H256>>)>,
+	/// Rounds, by request and challenge, of which a finalised block takes this validator's evidence. That stays true.
+	closed: HashSet<(RequestId, Option<H256>)>,
+	/// The last finalised block that was asked for such.
+	closed_at: Option<H256>,
 }
 
 /// Bounds of the worker's work.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-	/// Jobs that run at a time.
+	/// Answers of language models that are written at a time, and as many that are measured. Those of one model share its runs.
 	pub jobs: usize,
-	/// Longest time that a job may take; the engine is ended after it.
-	pub job: Duration,
+	/// Inputs of each other model that the engine has at a time. It runs one after another, and shall not wait for the next.
+	pub ahead: usize,
+	/// Time between two blocks: a duty's deadline is a block's number.
+	pub block: Duration,
+	/// How long an engine may take beyond a deadline before it is ended. It bounds what it does by itself, in less.
+	pub patience: Duration,
+}
+
+impl Limits {
+	/// Jobs that the engine may have to work on at a time, with so many models that are no language models: what is urgent has
+	/// as many places again.
+	pub const fn most(&self, models: usize) -> usize {
+		2 * (2 * self.jobs + models * self.ahead)
+	}
+
+	const fn places(&self, lane: Lane) -> usize {
+		let places = match lane {
+			Lane::Answer | Lane::Check => self.jobs,
+			Lane::Graph(_) => self.ahead,
+		};
+		if places == 0 {
+			1
+		} else {
+			places
+		}
+	}
 }
 
 impl Default for Limits {
 	fn default() -> Self {
 		Self {
 			jobs: 2,
-			job: Duration::from_secs(600),
+			ahead: 8,
+			block: Duration::from_secs(3),
+			patience: Duration::from_secs(200),
 		}
 	}
 }
@@ -176,8 +277,8 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		limits: Limits,
 		commands: mpsc::Receiver<Command>,
 	) -> Self {
-		// Every job sends once, and jobs are few: the channel never fills.
-		let (done, finished) = mpsc::channel(QUEUE);
+		// Every job sends once, and waits for room.
+		let (done, finished) = mpsc::channel(RESULTS);
 		Self {
 			chain,
 			runner,
@@ -192,11 +293,13 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			head: None,
 			syncing: false,
 			validator: None,
-			waiting: Vec::new(),
-			due: HashSet::new(),
+			entries: Vec::new(),
+			ready: 0,
 			unchecked: Vec::new(),
 			blaming: Blaming::default(),
-			failed: HashSet::new(),
+			running: HashMap::new(),
+			begun: 0,
+			failed: HashMap::new(),
 			postponed: HashSet::new(),
 			postponed_checks: HashSet::new(),
 			loaded: BTreeSet::new(),
@@ -207,7 +310,8 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			reported: None,
 			pruned: 0,
 			withheld: false,
-			closed: None,
+			closed: HashSet::new(),
+			closed_at: None,
 		}
 	}
 
@@ -229,11 +333,17 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					self.on_head(head);
 				},
 				Some(_) = finality.next() => {
-					if !self.withheld {
+					if !self.withheld || self.syncing {
 						continue;
 					}
+					self.reveal();
 				}
-				Some(done) = self.finished.recv() => self.on_done(done),
+				Some(done) = self.finished.recv() => {
+					self.on_done(done);
+					while let Ok(done) = self.finished.try_recv() {
+						self.on_done(done);
+					}
+				}
 				command = self.commands.recv(), if commands_open => match command {
 					Some(Command::Status(reply)) => {
 						// Who asked may have stopped waiting. Nothing changed that would have to be looked at.
@@ -242,20 +352,23 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					}
 					Some(Command::Serve(model, reply)) => {
 						let _ = reply.send(self.want(model));
+						self.review_serving();
 					}
 					Some(Command::Withdraw(model, reply)) => {
 						let _ = reply.send(self.serving.unwant(model));
+						self.review_serving();
 					}
 					None => commands_open = false,
 				},
 			}
-			self.review();
 			self.start_jobs();
+			self.metrics.waiting(self.ready);
 			self.speak().await;
 		}
 	}
 
 	fn on_head(&mut self, head: Head) {
+		let follows = head.parent.is_some() && head.parent == self.head.map(|h| h.hash);
 		self.head = Some(head);
 		self.postponed.clear();
 		let syncing = self.chain.is_major_syncing();
@@ -264,6 +377,10 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				tracing::info!(target: LOG_TARGET, "catching up with the network: no duties until then");
 			}
 			self.syncing = true;
+			self.entries.clear();
+			self.say.clear();
+			self.unchecked.clear();
+			self.withheld = false;
 			return;
 		}
 		self.syncing = false;
@@ -271,7 +388,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		for model in self.postponed_checks.drain() {
 			self.serving.retry(model);
 		}
-		let mut found = None;
+		let (mut found, mut told) = (None, true);
 		for key in self.chain.keys() {
 			match self.chain.duties(head.hash, key.clone()) {
 				Ok(Some(duties)) => {
@@ -280,6 +397,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				}
 				Ok(None) => (),
 				Err(e) => {
+					told = false;
 					tracing::warn!(target: LOG_TARGET, "what is due at #{}: {e}", head.number)
 				}
 			}
@@ -299,6 +417,11 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			.serving(found.as_ref().map_or(0, |v| v.duties.serving.len()));
 		self.note_withdrawals(found.as_ref());
 		self.validator = found;
+		self.refresh(head, follows);
+		if told {
+			self.cancel();
+		}
+		self.review_serving();
 		self.unload();
 		self.prune(head);
 	}
@@ -392,7 +515,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		Status {
 			validator: self.validator.as_ref().map(|v| v.duties.validator.clone()),
 			unavailable: self.runner.unavailable(),
-			waiting: self.waiting.len(),
+			waiting: self.ready,
 			running: self.blaming.jobs(),
 			models: known
 				.into_iter()
@@ -410,10 +533,17 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		match done {
 			Done::Job {
 				key,
-				model,
+				number,
 				result,
 				took,
 			} => {
+				// One that was cancelled says nothing more, and may have been begun again.
+				if self.running.get(&key).is_none_or(|r| r.number != number) {
+					return;
+				}
+				let Some(Running { model, .. }) = self.running.remove(&key) else {
+					return;
+				};
 				let outcome = result.as_ref().map_or_else(|e| e.label(), |_| "done");
 				let kind = if key.kind == Kind::Output {
 					"answer"
@@ -425,23 +555,33 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					return;
 				};
 				match result {
-					Ok(value) => self.keep(key, value, took),
+					Ok(found) => {
+						if let Some((code, why)) = &found.unanswerable {
+							self.metrics.unanswerable(*code);
+							tracing::info!(target: LOG_TARGET, "request {}: unanswerable: {why}", key.request);
+						}
+						self.keep(key, found.value, took);
+					}
 					Err(e) if e.is_busy() => {
 						self.postponed.insert(key);
 					}
 					Err(e) => {
-						tracing::warn!(
-							target: LOG_TARGET,
-							"request {}: {kind}: {e}. Another validator will take its place",
-							key.request
-						);
-						self.failed.insert(key);
+						let times = self.failed.entry(key).or_default();
+						*times = if e.is_crash() { TRIES } else { *times + 1 };
+						let next = if *times >= TRIES {
+							"Another validator will take its place"
+						} else {
+							"It is tried again at the next block"
+						};
+						self.postponed.insert(key);
+						tracing::warn!(target: LOG_TARGET, "request {}: {kind}: {e}. {next}", key.request);
 					}
 				}
 			}
 			Done::Check { model, result } => {
 				let Some(result) = self.accuse(Task::Check(model), model, result) else {
 					self.serving.retry(model);
+					self.review_serving();
 					return;
 				};
 				match result {
@@ -457,6 +597,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 						self.serving.checked(model, Err(e.to_string()));
 					}
 				}
+				self.review_serving();
 			}
 		}
 	}
@@ -494,21 +635,28 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				target: LOG_TARGET,
 				"{model:?}: {error}, with others at work. It is run again alone"
 			),
-			Blame::Guilty {
-				task: by,
-				model: of,
-			} => {
-				tracing::warn!(target: LOG_TARGET, "{model:?}: {error}, alone, {by} of {CRASHES}");
-				if of >= CRASHES {
+			Blame::Guilty { times, inputs } => {
+				tracing::warn!(
+					target: LOG_TARGET,
+					"{model:?}: {error}, alone, {times} of {CRASHES} over this input; {inputs} of {INPUTS} inputs"
+				);
+				let reference = matches!(task, Task::Check(_));
+				if inputs >= INPUTS || (reference && times >= CRASHES) {
+					let over = if reference {
+						format!("{times} times over its reference inference")
+					} else {
+						format!("over {inputs} different inputs")
+					};
 					let why = format!(
-						"the engine went away {CRASHES} times over this model ({error}); it is not run any more. \
+						"the engine went away {over} ({error}); this model is not run any more. \
 						 `consilience model serve` tries again"
 					);
 					tracing::error!(target: LOG_TARGET, "{model:?} is not served: {why}");
 					if let Err(e) = self.serving.quarantine(model, why) {
 						tracing::error!(target: LOG_TARGET, "the quarantine holds until the node's end only: {e}");
 					}
-				} else if by >= CRASHES {
+					self.review_serving();
+				} else if times >= CRASHES {
 					return Some(Err(error));
 				}
 			}
@@ -518,7 +666,8 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 
 	fn keep(&mut self, key: Key, value: Value, took: Duration) {
 		let Some(head) = self.head else { return };
-		if !self.due.contains(&key) {
+		let computes = |entry: &Entry| matches!(&entry.stage, Stage::Compute(k) if *k == key);
+		let Some(place) = self.entries.iter().position(computes) else {
 			tracing::debug!(
 				target: LOG_TARGET,
 				"request {}: {:?} is not due any more",
@@ -526,7 +675,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				key.kind
 			);
 			return;
-		}
+		};
 		match self.journal.keep(&key, value, head.number) {
 			Ok(_) => tracing::info!(
 				target: LOG_TARGET,
@@ -535,147 +684,201 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				key.kind,
 				took.as_secs_f32()
 			),
-			// Nothing is said that could not be said again.
-			Err(e) => tracing::error!(target: LOG_TARGET, "request {}: {e}", key.request),
-		}
-	}
-
-	/// Requests whose round takes this validator's evidence at the last finalised block, with the round's challenge.
-	fn closed(&mut self) -> HashMap<RequestId, Option<H256>> {
-		let finalized = self.chain.finalized();
-		if let Some((at, closed)) = &self.closed {
-			if *at == finalized.hash {
-				return closed.clone();
+			// Nothing is said that could not be said again. It is computed again, at the next block.
+			Err(e) => {
+				tracing::error!(target: LOG_TARGET, "request {}: {e}", key.request);
+				self.postponed.insert(key);
 			}
 		}
+		let entry = &self.entries[place];
+		let (duty, question) = (entry.duty.clone(), entry.question);
+		self.entries[place].stage = self.stage(&duty, question.as_ref());
+	}
+
+	/// Learns of which rounds the last finalised block takes this validator's evidence, as far as it waits to be shown.
+	fn learn_closed(&mut self) {
+		let finalized = self.chain.finalized();
 		let Some(validator) = &self.validator else {
-			return HashMap::new();
+			return;
 		};
+		if self.closed_at == Some(finalized.hash) {
+			return;
+		}
+		let waits: HashSet<_> = self
+			.entries
+			.iter()
+			.filter(|e| matches!(e.stage, Stage::Withheld))
+			.map(|e| e.duty.request)
+			.collect();
 		let found = self
 			.chain
 			.duties(finalized.hash, validator.key.clone())
 			.and_then(|duties| {
 				let duties = duties.into_iter().flat_map(|d| d.duties);
 				duties
-					.filter(|d| shows(d.kind))
+					.filter(|d| shows(d.kind) && waits.contains(&d.request))
 					.filter_map(|d| {
 						let work = self.chain.work(finalized.hash, d.request).transpose()?;
 						Some(work.map(|work| (d.request, work.challenge)))
 					})
-					.collect::<Result<HashMap<_, _>, _>>()
+					.collect::<Result<Vec<_>, _>>()
 			});
 		match found {
 			Ok(found) => {
-				self.closed = Some((finalized.hash, found.clone()));
-				found
+				self.closed.extend(found);
+				self.closed_at = Some(finalized.hash);
 			}
 			Err(e) => {
-				tracing::warn!(target: LOG_TARGET, "what is due at #{}: {e}", finalized.number);
-				HashMap::new()
+				tracing::warn!(target: LOG_TARGET, "what is due at #{}: {e}", finalized.number)
 			}
 		}
 	}
 
-	/// Derives what is to be computed and said from the best block and the journal.
-	fn review(&mut self) {
-		self.waiting.clear();
-		self.due.clear();
-		self.unchecked.clear();
-		self.say.clear();
-		self.withheld = false;
-		if self.syncing {
-			return;
+	/// Has evidence shown that may be now. What is shown on one fork could be committed to on another that has the same challenge;
+	/// where the commitments' end is final there is no other.
+	fn reveal(&mut self) {
+		let waits = |e: &Entry| matches!(e.stage, Stage::Withheld);
+		if self.entries.iter().any(waits) {
+			self.learn_closed();
 		}
-		let reveals = |v: &Validator| {
-			let mut duties = v.duties.duties.iter();
-			duties.any(|d| shows(d.kind))
-		};
-		let closed = if self.validator.as_ref().is_some_and(reveals) {
-			self.closed()
-		} else {
-			HashMap::new()
-		};
-		let (Some(head), Some(validator)) = (self.head, &self.validator) else {
-			return;
-		};
-		for duty in &validator.duties.duties {
-			let work = match self.chain.work(head.hash, duty.request) {
-				Ok(Some(work)) => work,
-				Ok(None) => continue,
-				Err(e) => {
-					tracing::warn!(target: LOG_TARGET, "request {}: {e}", duty.request);
-					continue;
-				}
-			};
-			let seed = work.challenge.unwrap_or(work.seed);
-			// What is shown on one fork could be committed to on another that has the same challenge. Where the commitments' end
-			// is final there is no other.
-			if shows(duty.kind) && closed.get(&duty.request) != Some(&work.challenge) {
-				self.withheld = true;
+		self.withheld = false;
+		for place in 0..self.entries.len() {
+			let entry = &self.entries[place];
+			if !waits(entry) {
 				continue;
 			}
-			match step(&self.journal, &validator.duties.validator, duty, work) {
-				Ok(Step::Say(statements)) => self.say.push(statements),
-				Ok(Step::Compute(job)) => {
-					self.due.insert(job.key);
-					if !self.blaming.runs(&Task::Job(job.key))
-						&& !self.failed.contains(&job.key)
-						&& !self.postponed.contains(&job.key)
-						&& self.serving.refusal(&job.model).is_none()
-					{
-						self.waiting.push(*job);
-					}
-				}
-				Ok(Step::Stuck(why)) => {
-					let key = Key {
-						request: duty.request,
-						kind: Kind::Evidence,
-						seed,
-					};
-					if self.stuck.insert(key) {
-						tracing::error!(
-							target: LOG_TARGET,
-							"request {}: {:?} cannot be done: {why}",
-							duty.request,
-							duty.kind
-						);
-					}
-				}
-				Err(e) => tracing::error!(target: LOG_TARGET, "request {}: {e}", duty.request),
-			}
+			let (duty, question) = (entry.duty.clone(), entry.question);
+			self.entries[place].stage = self.stage(&duty, question.as_ref());
+			self.withheld |= waits(&self.entries[place]);
 		}
-		if self.waiting.len() > QUEUE {
-			tracing::warn!(
-				target: LOG_TARGET,
-				"{} jobs are due; the {QUEUE} most urgent are kept",
-				self.waiting.len()
-			);
-			self.waiting.truncate(QUEUE);
-		}
-		let open: HashSet<_> = validator.duties.duties.iter().map(|d| d.request).collect();
-		self.failed.retain(|key| open.contains(&key.request));
-		self.stuck.retain(|key| open.contains(&key.request));
-		self.review_serving(head);
-		let due: HashSet<_> = self.say.iter().map(|s| name(s)).collect();
-		self.said.retain(|name, _| due.contains(name));
 	}
 
-	fn review_serving(&mut self, head: Head) {
-		let Some(validator) = &self.validator else {
+	/// Looks at what is due at the best block. Of a duty that is what it was at the block before, all is known already.
+	fn refresh(&mut self, head: Head, follows: bool) {
+		let before = std::mem::take(&mut self.entries);
+		let duties = self
+			.validator
+			.as_ref()
+			.map(|v| v.duties.duties.clone())
+			.unwrap_or_default();
+		let mut known: HashMap<RequestId, Entry> = before
+			.into_iter()
+			.filter(|e| follows && e.lasts())
+			.map(|e| (e.duty.request, e))
+			.collect();
+		// What was learnt of the last finalised block was about what waited then.
+		self.closed_at = None;
+		let mut entries = Vec::with_capacity(duties.len());
+		for duty in duties {
+			match known.remove(&duty.request) {
+				Some(entry) if entry.duty == duty => entries.push(entry),
+				_ => entries.extend(self.look(head, duty)),
+			}
+		}
+		self.entries = entries;
+		self.reveal();
+		let open: HashSet<_> = self.entries.iter().map(|e| e.duty.request).collect();
+		self.failed.retain(|key, _| open.contains(&key.request));
+		self.stuck.retain(|key| open.contains(&key.request));
+		self.closed.retain(|(request, _)| open.contains(request));
+	}
+
+	/// Looks at one duty; none if its request is not open.
+	fn look(&mut self, head: Head, duty: Duty<BlockNumber>) -> Option<Entry> {
+		let question = match self.chain.work(head.hash, duty.request) {
+			Ok(work) => Some(Question::of(&work?)),
+			Err(e) => {
+				tracing::warn!(target: LOG_TARGET, "request {}: {e}", duty.request);
+				None
+			}
+		};
+		Some(Entry {
+			stage: self.stage(&duty, question.as_ref()),
+			question,
+			duty,
+		})
+	}
+
+	/// Where a duty stands.
+	fn stage(&mut self, duty: &Duty<BlockNumber>, question: Option<&Question>) -> Stage {
+		let (Some(question), Some(validator)) = (question, &self.validator) else {
+			return Stage::Unknown;
+		};
+		let round = (duty.request, question.challenge);
+		if shows(duty.kind) && !self.closed.contains(&round) {
+			return Stage::Withheld;
+		}
+		match step(&self.journal, &validator.duties.validator, duty, question) {
+			Ok(Step::Say(statements)) => Stage::Say(Group::new(statements)),
+			Ok(Step::Compute(key)) => Stage::Compute(key),
+			Ok(Step::Stuck(why)) => {
+				let key = Key {
+					request: duty.request,
+					kind: Kind::Evidence,
+					seed: question.challenge.unwrap_or(question.seed),
+				};
+				if self.stuck.insert(key) {
+					tracing::error!(
+						target: LOG_TARGET,
+						"request {}: {:?} cannot be done: {why}",
+						duty.request,
+						duty.kind
+					);
+				}
+				Stage::Stuck
+			}
+			Err(e) => {
+				tracing::error!(target: LOG_TARGET, "request {}: {e}", duty.request);
+				Stage::Unknown
+			}
+		}
+	}
+
+	/// Ends jobs for what is not due any more: settled, late, or on a fork that was lost.
+	fn cancel(&mut self) {
+		let due: HashSet<Key> = self
+			.entries
+			.iter()
+			.filter_map(|e| match e.stage {
+				Stage::Compute(key) => Some(key),
+				_ => None,
+			})
+			.collect();
+		let blaming = &mut self.blaming;
+		self.running.retain(|key, job| {
+			let stays = due.contains(key);
+			if !stays {
+				tracing::debug!(target: LOG_TARGET, "request {}: not due any more, cancelled", key.request);
+				// The engine hears of it.
+				job.task.abort();
+				blaming.postponed(&Task::Job(*key));
+			}
+			stays
+		});
+	}
+
+	/// Derives what is to be checked, announced and withdrawn.
+	fn review_serving(&mut self) {
+		self.say.clear();
+		self.unchecked.clear();
+		let (Some(head), Some(validator), false) = (self.head, &self.validator, self.syncing)
+		else {
 			return;
 		};
 		let on_chain = &validator.duties.serving;
 		let wanted = self.serving.wanted(&*self.library);
 		for model in on_chain {
 			if !wanted.contains(model) || self.serving.refusal(model).is_some() {
-				self.say.push(vec![Statement::Withdraw { model: *model }]);
+				let withdraw = Statement::Withdraw { model: *model };
+				self.say.push(Group::new(vec![withdraw]));
 			}
 		}
 		for model in wanted {
 			if !on_chain.contains(&model) {
 				if let Some(evidence) = self.serving.evidence(&model) {
 					let evidence = evidence.clone();
-					self.say.push(vec![Statement::Serve { model, evidence }]);
+					let serve = Statement::Serve { model, evidence };
+					self.say.push(Group::new(vec![serve]));
 					continue;
 				}
 			}
@@ -689,64 +892,142 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				Err(e) => tracing::warn!(target: LOG_TARGET, "{model:?}: {e}"),
 			}
 		}
-		let (due, unchecked) = (&self.due, &self.unchecked);
+		let (entries, unchecked) = (&self.entries, &self.unchecked);
 		let postponed = &self.postponed_checks;
 		self.blaming.retain(|task| match task {
-			Task::Job(key) => due.contains(key),
+			Task::Job(key) => entries
+				.iter()
+				.any(|e| matches!(e.stage, Stage::Compute(due) if due == *key)),
 			Task::Check(model) => {
 				postponed.contains(model) || unchecked.iter().any(|(m, _)| m == model)
 			}
 		});
 	}
 
-	/// Begins what there is room for. A suspect goes first, and waits until nothing else is at work.
-	fn start_jobs(&mut self) {
-		let suspect = |w: &Self, task| w.blaming.is_suspect(&task);
-		let check =
-			(0..self.unchecked.len()).find(|i| suspect(self, Task::Check(self.unchecked[*i].0)));
-		let job = (0..self.waiting.len()).find(|i| suspect(self, Task::Job(self.waiting[*i].key)));
-		match (check, job) {
-			(Some(check), _) => self.start_check(check),
-			(None, Some(job)) => self.start_job(job),
-			(None, None) => {
-				while !self.waiting.is_empty()
-					&& self.blaming.jobs() < self.limits.jobs.max(1)
-					&& self.blaming.may_begin(&Task::Job(self.waiting[0].key))
-				{
-					self.start_job(0);
-				}
-				// Checks have no share of the jobs' places: who has much to do shall still be able to serve another model.
-				if !self.unchecked.is_empty() && !self.blaming.checks() {
-					self.start_check(0);
-				}
+	/// The jobs that could be begun: places of their entries, the most urgent first.
+	fn ready(&mut self) -> Vec<usize> {
+		let mut ready = Vec::new();
+		for (place, entry) in self.entries.iter().enumerate() {
+			let (Stage::Compute(key), Some(question)) = (&entry.stage, &entry.question) else {
+				continue;
+			};
+			if self.running.contains_key(key)
+				|| self.postponed.contains(key)
+				|| self.failed.get(key).is_some_and(|times| *times >= TRIES)
+				|| self.serving.refusal(&entry.duty.model).is_some()
+			{
+				continue;
 			}
+			if self.blaming.is_poison(&question.input) {
+				tracing::warn!(
+					target: LOG_TARGET,
+					"request {}: its input has ended the engine {CRASHES} times and is not run again. Another validator will take its place",
+					key.request
+				);
+				self.failed.insert(*key, TRIES);
+				continue;
+			}
+			ready.push(place);
 		}
-		self.metrics.waiting(self.waiting.len());
+		ready
 	}
 
-	fn start_job(&mut self, index: usize) {
-		if !self.blaming.may_begin(&Task::Job(self.waiting[index].key)) {
+	/// Begins what there is room for. A suspect goes first, and waits until nothing else is at work.
+	fn start_jobs(&mut self) {
+		let ready = self.ready();
+		self.ready = ready.len();
+		if self.blaming.suspects() {
+			let is_suspect = |w: &Self, place: &usize| {
+				let stage = &w.entries[*place].stage;
+				matches!(stage, Stage::Compute(key) if w.blaming.is_suspect(&Task::Job(*key)))
+			};
+			let check = (0..self.unchecked.len())
+				.find(|i| self.blaming.is_suspect(&Task::Check(self.unchecked[*i].0)));
+			let job = ready.iter().copied().find(|place| is_suspect(self, place));
+			match (check, job) {
+				(Some(check), _) => return self.start_check(check),
+				(None, Some(place)) => return self.start_job(place),
+				(None, None) => (),
+			}
+		}
+		let Some(head) = self.head else { return };
+		let mut places: HashMap<Lane, usize> = HashMap::new();
+		for job in self.running.values() {
+			*places.entry(job.lane).or_default() += 1;
+		}
+		for place in ready {
+			let entry = &self.entries[place];
+			let Some(Question { lane, .. }) = entry.question else {
+				continue;
+			};
+			let taken = places.entry(lane).or_default();
+			let left = entry.duty.deadline.saturating_sub(head.number);
+			let most = self.limits.places(lane) * if left <= URGENT { 2 } else { 1 };
+			if *taken >= most {
+				continue;
+			}
+			*taken += 1;
+			self.start_job(place);
+		}
+		// Checks have no share of the jobs' places: who has much to do shall still be able to serve another model.
+		if !self.unchecked.is_empty() && !self.blaming.checks() {
+			self.start_check(0);
+		}
+	}
+
+	fn start_job(&mut self, place: usize) {
+		let entry = &self.entries[place];
+		let (Stage::Compute(key), Some(question), Some(head)) =
+			(&entry.stage, entry.question, self.head)
+		else {
+			return;
+		};
+		let (key, model) = (*key, entry.duty.model);
+		let left = entry.duty.deadline.saturating_sub(head.number);
+		if !self.blaming.may_begin(&Task::Job(key)) {
 			return;
 		}
-		let job = self.waiting.remove(index);
-		self.blaming.begin(Task::Job(job.key), job.model);
-		self.loaded.insert(job.model);
+		let work = match self.chain.work(head.hash, key.request) {
+			Ok(Some(work)) if Question::of(&work) == question => work,
+			// Looked at again at the next block.
+			Ok(_) => return self.entries[place].stage = Stage::Unknown,
+			Err(e) => {
+				tracing::warn!(target: LOG_TARGET, "request {}: {e}", key.request);
+				self.postponed.insert(key);
+				return;
+			}
+		};
+		self.ready = self.ready.saturating_sub(1);
+		self.blaming.begin(Task::Job(key), model, question.input);
+		self.loaded.insert(model);
+		self.begun += 1;
+		let number = self.begun;
 		let (runner, library, done) =
 			(self.runner.clone(), self.library.clone(), self.done.clone());
-		let limit = self.limits.job;
-		tokio::spawn(async move {
-			let (key, model, started) = (job.key, job.model, Instant::now());
-			let result = perform(job, &*runner, &library, limit).await;
+		// What is said about it has to be in a block by then.
+		let until = Instant::now() + self.limits.block * left.saturating_add(1);
+		let latest = until + self.limits.patience;
+		let task = tokio::spawn(async move {
+			let started = Instant::now();
+			let job = Job::new(key, work);
+			let result = perform(job, &*runner, &library, (until, latest)).await;
 			// The worker may have ended.
 			let _ = done
 				.send(Done::Job {
 					key,
-					model,
+					number,
 					result,
 					took: started.elapsed(),
 				})
 				.await;
 		});
+		let running = Running {
+			number,
+			model,
+			lane: question.lane,
+			task: task.abort_handle(),
+		};
+		self.running.insert(key, running);
 	}
 
 	fn start_check(&mut self, index: usize) {
@@ -755,13 +1036,13 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			return;
 		}
 		let (model, spec) = self.unchecked.remove(index);
-		self.blaming.begin(Task::Check(model), model);
+		self.blaming.begin(Task::Check(model), model, model);
 		self.loaded.insert(model);
 		let (runner, library, done) =
 			(self.runner.clone(), self.library.clone(), self.done.clone());
-		let limit = self.limits.job;
+		let patience = self.limits.patience;
 		tokio::spawn(async move {
-			let result = serving::check(model, &spec, &*runner, &library, limit).await;
+			let result = serving::check(model, &spec, &*runner, &library, patience).await;
 			// The worker may have ended.
 			let _ = done.send(Done::Check { model, result }).await;
 		});
@@ -792,17 +1073,24 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		if self.syncing || self.reported == Some(head.hash) {
 			return;
 		}
-		let mut groups: Vec<&Vec<Statement>> = Vec::new();
+		let duties = self.entries.iter().filter_map(|e| match &e.stage {
+			Stage::Say(group) => Some(group),
+			_ => None,
+		});
+		let due: Vec<&Group> = duties.chain(&self.say).collect();
+		let names: HashSet<H256> = due.iter().map(|g| g.name).collect();
+		self.said.retain(|name, _| names.contains(name));
+		let mut groups: Vec<&Group> = Vec::new();
 		let (mut statements, mut bytes) = (0, 0);
-		for group in &self.say {
+		for group in due {
 			let recently = |at: &BlockNumber| {
 				head.number.saturating_sub(*at) < SAY_AGAIN && *at <= head.number
 			};
-			if self.said.get(&name(group)).is_some_and(recently) {
+			if self.said.get(&group.name).is_some_and(recently) {
 				continue;
 			}
-			statements += group.len();
-			bytes += group.encoded_size();
+			statements += group.statements.len();
+			bytes += group.bytes;
 			let first = groups.is_empty();
 			if statements > MAX_STATEMENTS as usize || (bytes > REPORT_BYTES && !first) {
 				break;
@@ -813,13 +1101,13 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			return;
 		}
 		let (chain, duties) = (&self.chain, &validator.duties);
-		let sign = |groups: &[&Vec<Statement>]| {
-			let statements: Vec<_> = groups.iter().flat_map(|g| g.iter().cloned()).collect();
+		let sign = |groups: &[&Group]| {
+			let statements = groups.iter().flat_map(|g| g.statements.iter().cloned());
 			let report = Report {
 				session: duties.session,
 				validator: duties.index,
 				at: head.number,
-				statements: List::truncate_from(statements),
+				statements: List::truncate_from(statements.collect()),
 			};
 			let signature = chain.sign(
 				&validator.key,
@@ -839,15 +1127,13 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		let mut refused = Vec::new();
 		if matches!(outcome, Err(ChainError::Refused(_))) && groups.len() > 1 {
 			// One statement that is not due has the whole report refused: find the others.
-			groups.retain(|group| {
-				let alone = sign(&[*group])
-					.and_then(|(report, signature)| chain.check(head.hash, report, signature));
-				if let Err(e) = &alone {
-					tracing::debug!(target: LOG_TARGET, "{}: {e}", label(&group[0]));
-					refused.push(*group);
-				}
-				alone.is_ok()
-			});
+			let taken = |groups: &[&Group]| {
+				sign(groups)
+					.and_then(|(report, signature)| chain.check(head.hash, report, signature))
+			};
+			let mut good = Vec::new();
+			sift(&groups, &taken, &mut good, &mut refused);
+			groups = good;
 			if !groups.is_empty() {
 				made = sign(&groups);
 				outcome = match &made {
@@ -866,12 +1152,12 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				self.reported = Some(head.hash);
 				let mut names = Vec::new();
 				for group in groups.drain(..) {
-					for statement in group {
+					for statement in &group.statements {
 						self.metrics.statement(label(statement));
 						tracing::debug!(target: LOG_TARGET, "said at #{}: {}", head.number, label(statement));
 					}
-					names.push(name(group));
-					self.said.insert(name(group), head.number);
+					names.push(group.name);
+					self.said.insert(group.name, head.number);
 				}
 				self.outstanding.push(Outstanding {
 					report,
@@ -894,9 +1180,31 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		}
 		// An announcement that is refused, from a validator that is disabled for instance, has no haste.
 		for group in refused {
-			if matches!(group[..], [Statement::Serve { .. }]) {
-				self.said.insert(name(group), head.number);
+			if matches!(group.statements[..], [Statement::Serve { .. }]) {
+				self.said.insert(group.name, head.number);
 			}
+		}
+	}
+}
+
+/// Parts groups of which a report is not taken into those that are taken and those that are not, halving as long as there are any of
+/// both: few are bad in most reports.
+fn sift<'g>(
+	groups: &[&'g Group],
+	taken: &impl Fn(&[&Group]) -> Result<(), ChainError>,
+	good: &mut Vec<&'g Group>,
+	bad: &mut Vec<&'g Group>,
+) {
+	let (first, second) = groups.split_at(groups.len() / 2);
+	for half in [first, second] {
+		match (half, taken(half)) {
+			([], _) => (),
+			(half, Ok(())) => good.extend(half),
+			([group], Err(e)) => {
+				tracing::debug!(target: LOG_TARGET, "{}: {e}", label(&group.statements[0]));
+				bad.push(group);
+			}
+			(half, Err(_)) => sift(half, taken, good, bad),
 		}
 	}
 }

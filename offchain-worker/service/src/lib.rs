@@ -25,8 +25,9 @@
 //! 6. The worker decides nothing that consensus must agree on, and its end, or the engine's, stops neither authoring nor
 //!    finality.
 //!
-//! **Cost.** A block costs one runtime call for each of the node's keys and one for each duty; a job costs what the model costs,
-//! in another process. On disk stand open requests' outputs and evidence.
+//! **Cost.** A block costs one runtime call for each of the node's keys, one for each duty that is new, and one for each job that is
+//! begun; on another fork, one for each duty. A job costs what the model costs, in another process. In memory are names and hashes of
+//! what is due, and the inputs of jobs at work; on disk stand open requests' outputs and evidence.
 
 mod blame;
 pub mod chain;

@@ -1,6 +1,7 @@
 //! Prometheus metrics, named `consilience_*`.
 
 use consilience_engine::{Statistics, TextStatistics};
+use consilience_primitives::request::Unanswerable;
 use polkadot_sdk::substrate_prometheus_endpoint::{
 	register, Counter, CounterVec, Gauge, GaugeVec, HistogramOpts, HistogramVec, Opts,
 	PrometheusError, Registry, F64, U64,
@@ -10,6 +11,7 @@ use polkadot_sdk::substrate_prometheus_endpoint::{
 struct Inner {
 	jobs: CounterVec<U64>,
 	seconds: HistogramVec,
+	unanswerable: CounterVec<U64>,
 	queue: Gauge<U64>,
 	statements: CounterVec<U64>,
 	reports: CounterVec<U64>,
@@ -214,6 +216,11 @@ impl Metrics {
 				)?,
 				registry,
 			)?,
+			unanswerable: counters(
+				"consilience_unanswerable_total",
+				"Inputs that were found to have no answer, as executor or member, by the reason's code",
+				"code",
+			)?,
 			queue: register(
 				Gauge::new(
 					"consilience_jobs_waiting",
@@ -253,6 +260,19 @@ impl Metrics {
 		if let Some(m) = &self.0 {
 			m.jobs.with_label_values(&[outcome]).inc();
 			m.seconds.with_label_values(&[kind]).observe(seconds);
+		}
+	}
+
+	pub(crate) fn unanswerable(&self, code: Unanswerable) {
+		if let Some(m) = &self.0 {
+			let code = match code {
+				Unanswerable::TemplateRefused => "template_refused",
+				Unanswerable::PromptTooLong => "prompt_too_long",
+				Unanswerable::GraphRefused => "graph_refused",
+				Unanswerable::NotFinite => "not_finite",
+				Unanswerable::OutputTooLarge => "output_too_large",
+			};
+			m.unanswerable.with_label_values(&[code]).inc();
 		}
 	}
 

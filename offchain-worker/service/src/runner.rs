@@ -1,6 +1,9 @@
 //! What the worker needs of an engine and of a model store; tests have their own.
 
-use std::path::{Path, PathBuf};
+use std::{
+	path::{Path, PathBuf},
+	time::Instant,
+};
 
 use async_trait::async_trait;
 use consilience_engine::EngineError;
@@ -12,7 +15,8 @@ use consilience_primitives::{
 };
 use polkadot_sdk::sp_core::H256;
 
-/// An engine that may not be there yet, or go away: calls wait for one, and [`EngineError::Gone`] says that it went.
+/// An engine that may not be there yet, or go away: calls wait for one, and [`EngineError::Gone`] says that it went. Work is done
+/// until somebody waits for it no more: when its time is over, or its future is dropped.
 #[async_trait]
 pub trait Runner: Send + Sync + 'static {
 	/// Returns when there is an engine, or when it is clear that there will be none.
@@ -22,7 +26,13 @@ pub trait Runner: Send + Sync + 'static {
 	/// Forgets a model.
 	async fn unload(&self, model: ModelId) -> Result<(), EngineError>;
 	/// Answers an input.
-	async fn run(&self, model: ModelId, input: Input, seed: H256) -> Result<Output, EngineError>;
+	async fn run(
+		&self,
+		model: ModelId,
+		input: Input,
+		seed: H256,
+		until: Instant,
+	) -> Result<Output, EngineError>;
 	/// Measures under each of these challenges, in one pass.
 	async fn measure(
 		&self,
@@ -31,9 +41,14 @@ pub trait Runner: Send + Sync + 'static {
 		seed: H256,
 		claimed: Option<Output>,
 		challenges: Vec<H256>,
+		until: Instant,
 	) -> Result<Vec<Evidence>, EngineError>;
 	/// Runs a model's reference inference.
-	async fn reference(&self, model: ModelId) -> Result<(Output, Evidence), EngineError>;
+	async fn reference(
+		&self,
+		model: ModelId,
+		until: Instant,
+	) -> Result<(Output, Evidence), EngineError>;
 	/// Ends the engine's process: it does not answer in time. Another is started, and calls from now on wait for it.
 	fn restart(&self);
 	/// Why there is no engine and will not be one, if that is so.

@@ -10,7 +10,7 @@
 use std::{
 	collections::{BTreeMap, BTreeSet, HashMap, HashSet},
 	path::PathBuf,
-	time::Duration,
+	time::{Duration, Instant},
 };
 
 use consilience_primitives::{
@@ -22,10 +22,13 @@ use consilience_primitives::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-	duty::{on_engine, JobError},
+	duty::{in_time, on_engine, JobError},
 	runner::{Library, Runner},
 	LOG_TARGET,
 };
+
+/// A machine that needs longer for the reference inference of a model is too slow to serve it.
+const REFERENCE: Duration = Duration::from_secs(600);
 
 /// Where a model stands with this validator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,12 +217,12 @@ pub(crate) async fn check(
 	spec: &ModelSpec,
 	runner: &impl Runner,
 	library: &std::sync::Arc<impl Library>,
-	limit: Duration,
+	patience: Duration,
 ) -> Result<Evidence, JobError> {
 	if let Some(why) = runner.unavailable() {
 		return Err(JobError::Library(why));
 	}
-	on_engine(runner, library, model, limit, async |runner, local| {
+	on_engine(runner, library, model, async |runner, local| {
 		let own = local
 			.manifest
 			.spec()
@@ -229,7 +232,9 @@ pub(crate) async fn check(
 				"what is registered on chain is not what the manifest says: its owner has to register it again".into(),
 			));
 		}
-		let (_, evidence) = runner.reference(model).await.map_err(JobError::Engine)?;
+		let until = Instant::now() + REFERENCE;
+		let reference = in_time(until + patience, runner.reference(model, until));
+		let (_, evidence) = reference.await?;
 		tracing::debug!(target: LOG_TARGET, "{model:?}: reference evidence {evidence:?}");
 		reproduces(spec, &evidence).map_err(JobError::Library)?;
 		Ok(evidence)

@@ -116,8 +116,15 @@ impl Runner for Engine {
 		self.client().await?.unload(model).await
 	}
 
-	async fn run(&self, model: ModelId, input: Input, seed: H256) -> Result<Output, EngineError> {
-		self.client().await?.run(model, input, seed).await
+	async fn run(
+		&self,
+		model: ModelId,
+		input: Input,
+		seed: H256,
+		until: Instant,
+	) -> Result<Output, EngineError> {
+		let client = self.client().await?.until(Some(until));
+		client.run(model, input, seed).await
 	}
 
 	async fn measure(
@@ -127,6 +134,7 @@ impl Runner for Engine {
 		seed: H256,
 		claimed: Option<Output>,
 		challenges: Vec<H256>,
+		until: Instant,
 	) -> Result<Vec<Evidence>, EngineError> {
 		let parts = challenges
 			.into_iter()
@@ -135,14 +143,19 @@ impl Runner for Engine {
 				challenge,
 			})
 			.collect();
-		self.client()
-			.await?
+		let client = self.client().await?.until(Some(until));
+		client
 			.measure_parts(model, input, seed, claimed, parts)
 			.await
 	}
 
-	async fn reference(&self, model: ModelId) -> Result<(Output, Evidence), EngineError> {
-		self.client().await?.reference(model).await
+	async fn reference(
+		&self,
+		model: ModelId,
+		until: Instant,
+	) -> Result<(Output, Evidence), EngineError> {
+		let client = self.client().await?.until(Some(until));
+		client.reference(model).await
 	}
 
 	fn restart(&self) {

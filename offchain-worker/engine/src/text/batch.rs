@@ -11,7 +11,7 @@ use std::{
 use consilience_primitives::{evidence::Evidence, request::FinishReason};
 
 use super::{cache::Cache, generate::Writer, measure::Measurement, prefix::Kept, LanguageModel};
-use crate::{session::Graph, EngineError};
+use crate::{session::Graph, ticket::Ticket, EngineError};
 
 /// Checks that are fed in turns; more wait.
 const CHECKS: usize = 4;
@@ -66,6 +66,8 @@ pub(crate) struct Sequence {
 	pub(crate) most: usize,
 	pub(crate) reader: Reader,
 	pub(crate) arrived: Instant,
+	/// Until when somebody waits.
+	pub(crate) ticket: Ticket,
 	/// Who waits for the outcome.
 	pub(crate) reply: SyncSender<Result<Outcome, EngineError>>,
 }
@@ -286,6 +288,42 @@ impl Batch {
 		}
 	}
 
+	/// Ends texts for which nobody waits any more. Says whether there were such.
+	pub(crate) fn drop_cancelled(&mut self) -> bool {
+		let over = |s: &Sequence| s.ticket.is_over();
+		let ended = &mut self.ended;
+		for waiting in [&mut self.waiting, &mut self.waiting_checks] {
+			for _ in 0..waiting.len() {
+				match waiting.pop_front() {
+					Some(text) if over(&text) => ended.push(text.end(Err(EngineError::Cancelled))),
+					text => waiting.extend(text),
+				}
+			}
+		}
+		for fed in [&mut self.prompts, &mut self.checks] {
+			for _ in 0..fed.len() {
+				match fed.pop_front() {
+					Some(part) if over(&part.sequence) => {
+						ended.push(part.sequence.end(Err(EngineError::Cancelled)));
+					}
+					part => fed.extend(part),
+				}
+			}
+		}
+		for mut group in std::mem::take(&mut self.groups) {
+			match group.drop_cancelled(&self.model, ended) {
+				Ok(()) if group.sequences.is_empty() => (),
+				Ok(()) => self.groups.push(group),
+				Err(e) => {
+					let all = group.sequences.into_iter();
+					ended.extend(all.map(|s| s.end(Err(e.clone()))));
+				}
+			}
+		}
+		self.admit();
+		!self.ended.is_empty()
+	}
+
 	/// Does a piece of work of a kind that there is. A piece of a text is of `chunk` tokens at most.
 	pub(crate) fn step(&mut self, work: Work, chunk: usize) -> Done {
 		let done = match work {
@@ -310,6 +348,7 @@ impl Batch {
 				}
 				Err(e) => {
 					self.kept.clear();
+					let e = e.of_company(group.sequences.len());
 					let all = group.sequences.into_iter();
 					self.ended.extend(all.map(|s| s.end(Err(e.clone()))));
 				}
@@ -493,6 +532,25 @@ impl Prefill {
 }
 
 impl Group {
+	/// Ends answers for which nobody waits any more.
+	fn drop_cancelled(
+		&mut self,
+		model: &LanguageModel,
+		ended: &mut Vec<Ended>,
+	) -> Result<(), EngineError> {
+		// From the last on, so that who takes a place was looked at.
+		for i in (0..self.sequences.len()).rev() {
+			if self.sequences[i].ticket.is_over() {
+				let sequence = self.sequences.swap_remove(i);
+				ended.push(sequence.end(Err(EngineError::Cancelled)));
+				if !self.sequences.is_empty() {
+					model.layout.leave(&mut self.cache, i)?;
+				}
+			}
+		}
+		Ok(())
+	}
+
 	/// Writes the next token of every answer. Gives how many that were; those that are complete have left.
 	fn decode(
 		&mut self,

@@ -2,7 +2,7 @@
 
 use codec::Compact;
 use consilience_primitives::{
-	request::{FinishReason, Output, Sampling},
+	request::{FinishReason, Output, Sampling, Unanswerable},
 	List,
 };
 use polkadot_sdk::sp_core::H256;
@@ -70,7 +70,12 @@ impl LanguageModel {
 		tokens: &[u32],
 		finish: FinishReason,
 	) -> Result<Output, EngineError> {
-		let too_long = || EngineError::Output("the answer is longer than the chain carries".into());
+		let too_long = || {
+			EngineError::Unanswerable(
+				Unanswerable::OutputTooLarge,
+				"the answer is longer than the chain carries".into(),
+			)
+		};
 		Ok(Output::Text {
 			text: self
 				.text(tokens)?

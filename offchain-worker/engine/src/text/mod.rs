@@ -14,7 +14,7 @@ mod schedules;
 pub(crate) mod stop;
 pub(crate) mod template;
 
-use consilience_primitives::request::{Input, Prompt, Sampling};
+use consilience_primitives::request::{Input, Prompt, Sampling, Unanswerable};
 use tokenizers::Tokenizer;
 
 use crate::EngineError;
@@ -53,13 +53,15 @@ impl LanguageModel {
 				(template.render(&messages)?, false)
 			}
 		};
+		// What the tokenizer says may quote the text.
+		let refused = |why: &str| EngineError::Unanswerable(Unanswerable::GraphRefused, why.into());
 		let encoding = self
 			.tokenizer
 			.encode(text, special)
-			.map_err(|e| EngineError::Input(format!("the prompt cannot be tokenized: {e}")))?;
+			.map_err(|_| refused("the model's tokenizer refuses this prompt"))?;
 		let ids = encoding.get_ids().to_vec();
 		if ids.is_empty() {
-			return Err(EngineError::Input("the prompt has no tokens".into()));
+			return Err(refused("the prompt has no tokens"));
 		}
 		Ok(ids)
 	}
@@ -87,12 +89,15 @@ impl LanguageModel {
 		let ids = self.prompt(prompt)?;
 		let wanted = ids.len() + sampling.max_tokens as usize;
 		if wanted > self.context {
-			return Err(EngineError::Input(format!(
-				"{} prompt tokens and max_tokens {} are more than the context of {}",
-				ids.len(),
-				sampling.max_tokens,
-				self.context,
-			)));
+			return Err(EngineError::Unanswerable(
+				Unanswerable::PromptTooLong,
+				format!(
+					"{} prompt tokens and max_tokens {} are more than the context of {}",
+					ids.len(),
+					sampling.max_tokens,
+					self.context,
+				),
+			));
 		}
 		Ok((ids, sampling))
 	}

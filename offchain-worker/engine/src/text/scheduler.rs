@@ -29,7 +29,7 @@ use super::{
 	measure::Part,
 	LanguageModel,
 };
-use crate::{session::Graph, EngineError};
+use crate::{session::Graph, ticket::Ticket, EngineError};
 
 /// Tokens of a piece when nothing else is to be done: bounds the memory of a long text's logits.
 const CHUNK: usize = 128;
@@ -205,6 +205,7 @@ impl Scheduler {
 			most,
 			reader,
 			arrived: Instant::now(),
+			ticket: Ticket::current(),
 			reply,
 		};
 		// Nobody replies where a panic took the text away.
@@ -227,10 +228,21 @@ impl Drop for Scheduler {
 	}
 }
 
+/// Notes how many texts there are.
+fn count_open(batch: &Batch, statistics: &Mutex<TextStatistics>) {
+	let mut statistics = statistics.lock().unwrap_or_else(|e| e.into_inner());
+	statistics.waiting = batch.waiting() as u32;
+	statistics.writing = batch.decoding() as u32;
+}
+
 /// Runs the graph as long as somebody may send texts.
 fn work(mut batch: Batch, texts: &Receiver<Sequence>, statistics: &Mutex<TextStatistics>) {
 	let mut shares = Shares::default();
 	loop {
+		if batch.drop_cancelled() {
+			count_open(&batch, statistics);
+			batch.reply();
+		}
 		let next = shares.next(|work| batch.has(work));
 		if next.is_none() {
 			let Ok(sequence) = texts.recv() else { return };
@@ -258,9 +270,8 @@ fn work(mut batch: Batch, texts: &Receiver<Sequence>, statistics: &Mutex<TextSta
 				Ok(done) => statistics.count(work, &done, took),
 				Err(_) => batch.fail(&EngineError::Run("the engine panicked".into())),
 			}
-			statistics.waiting = batch.waiting() as u32;
-			statistics.writing = batch.decoding() as u32;
 		}
+		count_open(&batch, statistics);
 		// Last, so that who hears of an outcome finds it counted.
 		batch.reply();
 	}

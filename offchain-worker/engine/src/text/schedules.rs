@@ -371,6 +371,7 @@ fn follow(
 				most,
 				reader,
 				arrived: Instant::now(),
+				ticket: Default::default(),
 				reply,
 			},
 		));
@@ -502,6 +503,7 @@ fn add(
 		tokens,
 		reader,
 		arrived: Instant::now(),
+		ticket: Default::default(),
 		reply,
 	});
 	(replied, expected)

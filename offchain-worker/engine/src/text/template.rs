@@ -1,5 +1,6 @@
 //! Chat templates, with the hub's conventions.
 
+use consilience_primitives::request::Unanswerable;
 use minijinja::{context, Environment, Error, ErrorKind};
 
 use crate::EngineError;
@@ -60,7 +61,10 @@ impl Template {
 				})
 			})
 			.map_err(|e| {
-				EngineError::Input(format!("the chat template refuses these messages: {e:#}"))
+				EngineError::Unanswerable(
+					Unanswerable::TemplateRefused,
+					format!("the chat template refuses these messages: {e:#}"),
+				)
 			})
 	}
 }

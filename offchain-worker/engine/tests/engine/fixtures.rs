@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use consilience_engine::{Engine, EngineConfig, Provider};
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint},
-	manifest::{Cache, File, Manifest, Numerics, Reference, ReferenceInput, TaskDetails, VERSION},
+	manifest::{
+		Cache, File, Manifest, Numerics, Pooling, Reference, ReferenceInput, TaskDetails, VERSION,
+	},
 	model::{Bounds, Limits, NumericClass, TimeLimit, VerificationPolicy},
 	tensor::NamedSpec,
 	List, ModelId,
@@ -164,6 +166,25 @@ pub(crate) fn tensors(graph: &str, inputs: Vec<NamedSpec>, outputs: Vec<NamedSpe
 		Provider::Cuda { .. } => NumericClass::Tolerant,
 	};
 	manifest(graph, &[graph], task, class, input)
+}
+
+/// Manifest of a text encoder whose graph `model.onnx` gives token vectors of so many numbers, with the words of the tiny language
+/// models.
+pub(crate) fn encoder(dimensions: u32) -> Manifest {
+	let task = TaskDetails::Embedding {
+		tokenizer: "tokenizer.json".into(),
+		pooling: Pooling::Mean,
+		normalize: true,
+		max_tokens: 16,
+		dimensions,
+		output: "vectors".into(),
+	};
+	let input = ReferenceInput::Text {
+		text: "t1".into(),
+		max_tokens: 0,
+	};
+	let files = ["model.onnx", "tokenizer.json"];
+	manifest("model.onnx", &files, task, NumericClass::Tolerant, input)
 }
 
 /// Loads a tiny language model.

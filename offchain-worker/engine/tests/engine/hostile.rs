@@ -5,14 +5,14 @@ use std::{
 	fs,
 	path::{Path, PathBuf},
 	process::{ExitStatus, Stdio},
-	time::Duration,
+	time::{Duration, Instant},
 };
 
 use consilience_engine::{client::EngineClient, EngineError};
 use consilience_primitives::{
 	manifest::{Manifest, TaskDetails},
 	model::NumericClass::Exact,
-	request::{Input, Message, Prompt, Role, Sampling},
+	request::{Input, Message, Output, Prompt, Role, Sampling, Unanswerable},
 	tensor::{DataType, NamedSpec, Tensor},
 	ModelId,
 };
@@ -223,7 +223,16 @@ impl Process {
 	}
 
 	async fn run(&self, model: ModelId) -> Result<Vec<u8>, EngineError> {
-		use consilience_primitives::request::Output;
+		Self::run_with(&self.client, model).await
+	}
+
+	/// Has a model run for which somebody waits for so many milliseconds.
+	async fn run_within(&self, ms: u64, model: ModelId) -> Result<Vec<u8>, EngineError> {
+		let until = Instant::now() + Duration::from_millis(ms);
+		Self::run_with(&self.client.until(Some(until)), model).await
+	}
+
+	async fn run_with(client: &EngineClient, model: ModelId) -> Result<Vec<u8>, EngineError> {
 		let data: Vec<u8> = [1f32, 2.0, 3.0, 4.0]
 			.iter()
 			.flat_map(|x| x.to_le_bytes())
@@ -235,9 +244,9 @@ impl Process {
 			data: data.try_into().unwrap(),
 		};
 		let input = Input::Tensor(vec![x].try_into().unwrap());
-		match self.client.run(model, input, H256::zero()).await? {
+		match client.run(model, input, H256::zero()).await? {
 			Output::Tensors(tensors) => Ok(tensors[0].data.to_vec()),
-			Output::Text { .. } => panic!("text from a tensor model"),
+			other => panic!("{other:?} from a tensor model"),
 		}
 	}
 
@@ -256,29 +265,51 @@ fn limit(result: Result<impl std::fmt::Debug, EngineError>) -> String {
 }
 
 #[tokio::test]
-async fn a_run_without_end_ends_the_process_and_its_neighbour_is_told_to_ask_again() {
-	let process = Process::start(&["job=1000"]).await;
+async fn a_run_without_end_is_ended_and_its_neighbours_are_not_asked_twice() {
+	let process = Process::start(&["run=500"]).await;
 	let (endless, other) = (
 		process.load("endless").await.unwrap(),
-		process.load("doubling").await.unwrap(),
+		process.load("too_much").await.unwrap(),
 	);
-	// The third waits behind two that never end.
-	let (first, second, third) = tokio::join!(process.run(endless), process.run(endless), async {
-		process.client.ping().await.unwrap();
-		process.client.unload(other).await
-	});
-	// Whichever began first is over its time; the other may have a little left.
-	let mut ends = [first, second];
-	ends.sort_by_key(|end| !matches!(end, Err(EngineError::Limit(_))));
-	let [late, other] = ends;
-	let why = limit(late);
-	assert!(why.contains(&format!("running {endless:?}")), "{why}");
+	// The second waits for the first one's graph, and has its own time then.
+	let (first, second, third) = tokio::join!(
+		process.run(endless),
+		process.run(endless),
+		process.run(other)
+	);
+	for why in [limit(first), limit(second)] {
+		assert!(why.contains("one run of the graph"), "{why}");
+	}
 	assert!(
-		matches!(other, Err(EngineError::Limit(_) | EngineError::Busy)),
-		"{other:?}"
+		matches!(third, Err(EngineError::Unanswerable(..))),
+		"{third:?}"
 	);
-	assert_eq!(third, Err(EngineError::Busy));
-	assert_eq!(process.ended().await.code(), Some(1));
+	// What was forgotten of it comes back.
+	let gone = process.run(endless).await;
+	assert!(matches!(gone, Err(EngineError::NotLoaded(_))), "{gone:?}");
+	let folder = process.folder.path().join("endless");
+	assert_eq!(process.client.load(&folder).await, Ok(endless));
+	process.client.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_run_ends_when_nobody_waits_for_it_any_more() {
+	let process = Process::start(&[]).await;
+	let endless = process.load("endless").await.unwrap();
+	let late = process.run_within(300, endless).await;
+	assert_eq!(late, Err(EngineError::Cancelled));
+	// Whoever goes away without a word says so by it: otherwise the graph would never be free again.
+	tokio::select! {
+		biased;
+		ended = process.run(endless) => panic!("{ended:?} of a run without end"),
+		pong = process.client.ping() => pong.unwrap(),
+	}
+	let late = process.run_within(300, endless).await;
+	assert_eq!(late, Err(EngineError::Cancelled));
+	// It is over before it begins.
+	let late = process.run_within(0, endless).await;
+	assert_eq!(late, Err(EngineError::Cancelled));
+	process.client.ping().await.unwrap();
 }
 
 #[tokio::test]
@@ -322,7 +353,13 @@ async fn memory_without_end_fails_one_job_and_the_process_goes_on() {
 	// An output that is too large for the chain costs nothing else either.
 	let model = process.load("too_much").await.unwrap();
 	let large = process.run(model).await;
-	assert!(matches!(large, Err(EngineError::Output(_))), "{large:?}");
+	assert!(
+		matches!(
+			large,
+			Err(EngineError::Unanswerable(Unanswerable::OutputTooLarge, _))
+		),
+		"{large:?}"
+	);
 	assert_eq!(process.run(model).await, large);
 }
 
@@ -376,7 +413,9 @@ async fn greet(process: &Process, template: &str) -> Result<(), EngineError> {
 			..Default::default()
 		},
 	};
-	let answer = process.client.run(model, input, H256::zero()).await;
+	let until = Instant::now() + Duration::from_millis(500);
+	let client = process.client.until(Some(until));
+	let answer = client.run(model, input, H256::zero()).await;
 	answer.map(|_| ())
 }
 
@@ -384,7 +423,7 @@ async fn greet(process: &Process, template: &str) -> Result<(), EngineError> {
 async fn a_hostile_chat_template_ends_the_process_at_worst() {
 	use std::os::unix::process::ExitStatusExt;
 	let many = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{{ '' }}{% endfor %}{% endfor %}{% endfor %}";
-	let process = Process::start(&["job=1000"]).await;
+	let process = Process::start(&["run=300", "grace=300"]).await;
 	let why = limit(greet(&process, many).await);
 	assert!(why.contains("running"), "{why}");
 	assert_eq!(process.ended().await.code(), Some(1));

@@ -12,3 +12,4 @@ mod memory;
 mod process;
 mod tensors;
 mod text;
+mod unanswerable;

@@ -1,6 +1,6 @@
 //! The engine behind its socket.
 
-use std::{path::PathBuf, thread::JoinHandle};
+use std::{path::PathBuf, thread::JoinHandle, time::Instant};
 
 use consilience_engine::{client::EngineClient, server, EngineConfig, EngineError, Part};
 use consilience_primitives::{
@@ -138,7 +138,9 @@ async fn the_process_ends_with_its_node_and_the_node_learns_of_its_end() {
 	client.ping().await.unwrap();
 	assert!(!server.socket.exists(), "nobody else can connect");
 	drop(client);
-	server.thread.join().unwrap().unwrap();
+	// Not on the thread that closes the connection.
+	let ended = tokio::task::spawn_blocking(|| server.thread.join());
+	ended.await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -167,12 +169,11 @@ async fn too_much_is_refused_and_a_ping_does_not_wait() {
 	let stored = stored();
 	let model = client.load(stored.path()).await.unwrap();
 	let mut jobs = Vec::new();
-	for n in 0..250u8 {
+	for n in 0..2_000u32 {
 		let client = client.clone();
 		jobs.push(tokio::spawn(async move {
-			client
-				.run(model, input("t5 t6"), H256::repeat_byte(n))
-				.await
+			let seed = H256::from_low_u64_be(n.into());
+			client.run(model, input("t5 t6"), seed).await
 		}));
 	}
 	client.ping().await.unwrap();
@@ -184,9 +185,57 @@ async fn too_much_is_refused_and_a_ping_does_not_wait() {
 			Err(other) => panic!("{other}"),
 		}
 	}
-	assert!(done >= 64 && refused > 0, "{done} done, {refused} refused");
+	assert!(done >= 512 && refused > 0, "{done} done, {refused} refused");
 	client
 		.run(model, input("t5 t6"), H256::zero())
 		.await
 		.unwrap();
+}
+
+#[tokio::test]
+async fn texts_end_between_two_tokens_when_nobody_waits_for_them() {
+	let server = start();
+	let client = EngineClient::connect(&server.socket).await.unwrap();
+	let stored = stored();
+	let model = client.load(stored.path()).await.unwrap();
+	let long = |n: u8| {
+		let prompt = Prompt::Text(b"t5 t6".to_vec().try_into().unwrap());
+		let sampling = Sampling {
+			max_tokens: 380,
+			temperature: 2_000,
+			..Default::default()
+		};
+		let input = Input::TextGeneration { prompt, sampling };
+		(input, H256::repeat_byte(n))
+	};
+	let whole = {
+		let engine = fixtures::engine();
+		fixtures::load(&engine, "llama-fp32", Exact);
+		// One that is long indeed.
+		let mut seeds = (0..=u8::MAX).map(&long);
+		seeds
+			.find(|(input, seed)| engine.run(model, input, seed).unwrap().units() > 300)
+			.expect("one in 64 tokens ends a text")
+	};
+	let text = async || client.statistics().await.unwrap().texts[0].1;
+	let writes = async || {
+		while text().await.writing == 0 {}
+	};
+	let (input, seed) = whole.clone();
+	tokio::select! {
+		biased;
+		ended = client.run(model, input, seed) => panic!("{ended:?} before it was seen to be written"),
+		() = writes() => (),
+	}
+	while text().await.writing > 0 {}
+	assert!(text().await.answer_tokens < 300);
+	// One whose time is over from the start is never fed.
+	let (input, seed) = whole;
+	let fed = text().await.prompt_tokens;
+	let late = client.until(Some(Instant::now()));
+	assert_eq!(
+		late.run(model, input, seed).await,
+		Err(EngineError::Cancelled)
+	);
+	assert_eq!(text().await.prompt_tokens, fed);
 }

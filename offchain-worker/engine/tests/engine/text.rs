@@ -336,7 +336,7 @@ fn what_cannot_be_answered_is_refused() {
 	let engine = engine();
 	let model = load(&engine, "llama-fp32", Exact);
 	let refused = |input: &Input| match engine.run(model, input, &seed(1)) {
-		Err(EngineError::Input(why)) => why,
+		Err(EngineError::Input(why) | EngineError::Unanswerable(_, why)) => why,
 		other => panic!("{other:?}"),
 	};
 	let long = refused(&question("t5 t6", warm(CONTEXT - 1)));

@@ -1,7 +1,7 @@
 //! The engine's process for the tests of this crate, and a probe of what such a process may do.
 //!
 //! ```text
-//! engine-process serve SOCKET [memory=BYTES] [load=MILLISECONDS] [job=MILLISECONDS]
+//! engine-process serve SOCKET [memory=BYTES] [load=MILLISECONDS] [run=MILLISECONDS] [grace=MILLISECONDS]
 //! engine-process probe ADDRESS [memory=BYTES] [namespaces=no] [driver=yes] [isolation=no]
 //! ```
 
@@ -57,9 +57,10 @@ fn server(options: &HashMap<String, String>) -> ServerConfig {
 		memory_limit: number(options, "memory"),
 		time: TimeLimits {
 			load: time("load", default.load),
-			job: time("job", default.job),
+			run: time("run", default.run),
+			grace: time("grace", default.grace),
 		},
-		workers: 2,
+		workers: 4,
 		..Default::default()
 	};
 	config.engine.threads = 1;

@@ -4,6 +4,7 @@ use std::{
 	collections::HashMap,
 	path::Path,
 	sync::{Arc, Mutex},
+	time::Instant,
 };
 
 use async_trait::async_trait;
@@ -60,10 +61,16 @@ impl<R: Runner, L: Library> LyingRunner<R, L> {
 	}
 
 	/// The answer to another question: its tokens and its text belong together, so that only a measurement finds it.
-	async fn wrong(&self, model: ModelId, input: Input, seed: H256) -> Result<Output, EngineError> {
-		let right = self.inner.run(model, input.clone(), seed).await?;
+	async fn wrong(
+		&self,
+		model: ModelId,
+		input: Input,
+		seed: H256,
+		until: Instant,
+	) -> Result<Output, EngineError> {
+		let right = self.inner.run(model, input.clone(), seed, until).await?;
 		if let Some(other) = another_question(&input) {
-			let wrong = self.inner.run(model, other, seed).await?;
+			let wrong = self.inner.run(model, other, seed, until).await?;
 			if wrong != right {
 				return Ok(wrong);
 			}
@@ -170,12 +177,18 @@ impl<R: Runner, L: Library> Runner for LyingRunner<R, L> {
 		self.inner.unload(model).await
 	}
 
-	async fn run(&self, model: ModelId, input: Input, seed: H256) -> Result<Output, EngineError> {
+	async fn run(
+		&self,
+		model: ModelId,
+		input: Input,
+		seed: H256,
+		until: Instant,
+	) -> Result<Output, EngineError> {
 		match self.liar.lie {
-			Some(Lie::WrongAnswer | Lie::Collude) => self.wrong(model, input, seed).await,
+			Some(Lie::WrongAnswer | Lie::Collude) => self.wrong(model, input, seed, until).await,
 			Some(Lie::CheapModel | Lie::PrefillAttack) => {
 				let cheap = self.cheap().await?;
-				self.inner.run(cheap, input, seed).await
+				self.inner.run(cheap, input, seed, until).await
 			}
 			Some(Lie::Replay) => {
 				let answers = || self.answers.lock().unwrap_or_else(|e| e.into_inner());
@@ -183,13 +196,13 @@ impl<R: Runner, L: Library> Runner for LyingRunner<R, L> {
 				match old {
 					Some(old) => Ok(old),
 					None => {
-						let output = self.inner.run(model, input, seed).await?;
+						let output = self.inner.run(model, input, seed, until).await?;
 						answers().insert(model, output.clone());
 						Ok(output)
 					}
 				}
 			}
-			_ => self.inner.run(model, input, seed).await,
+			_ => self.inner.run(model, input, seed, until).await,
 		}
 	}
 
@@ -200,6 +213,7 @@ impl<R: Runner, L: Library> Runner for LyingRunner<R, L> {
 		seed: H256,
 		claimed: Option<Output>,
 		challenges: Vec<H256>,
+		until: Instant,
 	) -> Result<Vec<Evidence>, EngineError> {
 		let with = match self.liar.lie {
 			Some(Lie::LazyVerifier | Lie::Copycat) => {
@@ -210,7 +224,7 @@ impl<R: Runner, L: Library> Runner for LyingRunner<R, L> {
 		};
 		let mut measured = self
 			.inner
-			.measure(with, input, seed, claimed, challenges)
+			.measure(with, input, seed, claimed, challenges, until)
 			.await?;
 		// The fingerprint is true, and the answer is right by all means.
 		if let Some(
@@ -224,8 +238,12 @@ impl<R: Runner, L: Library> Runner for LyingRunner<R, L> {
 		Ok(measured)
 	}
 
-	async fn reference(&self, model: ModelId) -> Result<(Output, Evidence), EngineError> {
-		self.inner.reference(model).await
+	async fn reference(
+		&self,
+		model: ModelId,
+		until: Instant,
+	) -> Result<(Output, Evidence), EngineError> {
+		self.inner.reference(model, until).await
 	}
 
 	fn restart(&self) {

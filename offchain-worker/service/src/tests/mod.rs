@@ -4,15 +4,16 @@ mod duties;
 mod engine;
 mod rounds;
 mod serving;
+mod unanswerable;
 
 use std::{
-	collections::{BTreeSet, HashMap},
+	collections::{BTreeSet, HashMap, VecDeque},
 	path::{Path, PathBuf},
 	sync::{
 		atomic::{AtomicUsize, Ordering},
-		Arc, Mutex,
+		Arc, LazyLock, Mutex,
 	},
-	time::Duration,
+	time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -55,13 +56,18 @@ pub(crate) fn validator() -> AccountId {
 }
 
 pub(crate) fn pair() -> InferencePair {
-	InferencePair::from_string("//Alice", None).unwrap()
+	static PAIR: LazyLock<InferencePair> =
+		LazyLock::new(|| InferencePair::from_string("//Alice", None).unwrap());
+	PAIR.clone()
 }
 
+/// A block on the one before it.
 pub(crate) fn head(number: BlockNumber) -> Head {
+	let hash = |number: BlockNumber| H256::from_low_u64_be(number.into());
 	Head {
-		hash: H256::from_low_u64_be(number.into()),
+		hash: hash(number),
 		number,
+		parent: number.checked_sub(1).map(hash),
 	}
 }
 
@@ -87,6 +93,10 @@ pub(crate) struct ChainState {
 	pub(crate) disabled: bool,
 	/// Reports that were refused.
 	pub(crate) refusals: usize,
+	/// Calls of the runtime for duties, and for work.
+	pub(crate) asked: (usize, usize),
+	/// Whether an answer is taken where a commitment to one is due.
+	pub(crate) claims: bool,
 }
 
 pub(crate) struct MockChain {
@@ -163,7 +173,8 @@ impl Chain for MockChain {
 		key: InferenceId,
 	) -> Result<Option<Duties<AccountId, BlockNumber>>, ChainError> {
 		assert_eq!(key, pair().public());
-		let state = self.state.lock().unwrap();
+		let mut state = self.state.lock().unwrap();
+		state.asked.0 += 1;
 		Ok(Some(Duties {
 			validator: validator(),
 			session: 3,
@@ -178,7 +189,8 @@ impl Chain for MockChain {
 	}
 
 	fn work(&self, at: H256, request: RequestId) -> Result<Option<Work>, ChainError> {
-		let state = self.state.lock().unwrap();
+		let mut state = self.state.lock().unwrap();
+		state.asked.1 += 1;
 		Ok(state
 			.blocks
 			.get(&at)
@@ -216,7 +228,10 @@ impl Chain for MockChain {
 			};
 			let mut due = state.blocks[&at].duties.iter();
 			state.refused.contains(&request)
-				|| !due.any(|d| d.request == request && answers(s, d.kind))
+				|| !due.any(|d| {
+					let claim = state.claims && matches!(s, Statement::Answer { .. });
+					d.request == request && (answers(s, d.kind) || claim)
+				})
 		};
 		if report.statements.iter().any(bad) {
 			state.refusals += 1;
@@ -255,6 +270,14 @@ pub(crate) struct FakeEngine {
 	pub(crate) process: watch::Sender<u64>,
 	/// So many of the next jobs are refused for want of time.
 	pub(crate) busy: AtomicUsize,
+	/// What comes of the next jobs instead.
+	pub(crate) errors: Mutex<VecDeque<EngineError>>,
+	/// Inputs whose jobs end the process.
+	pub(crate) poison: Mutex<Vec<Input>>,
+	/// Jobs whose futures were dropped before their end.
+	pub(crate) cancelled: Arc<AtomicUsize>,
+	/// Until when the jobs were waited for, from when they began.
+	pub(crate) patience: Mutex<Vec<Duration>>,
 	/// Largest margin that measurements give.
 	pub(crate) margin: Mutex<u32>,
 	/// Challenges of the measurements, in their order.
@@ -264,19 +287,45 @@ pub(crate) struct FakeEngine {
 }
 
 impl FakeEngine {
-	pub(crate) async fn job(&self, model: ModelId) -> Result<usize, EngineError> {
+	pub(crate) async fn job(
+		&self,
+		model: ModelId,
+		input: Input,
+		until: Instant,
+	) -> Result<usize, EngineError> {
+		struct Cancelled(Arc<AtomicUsize>);
+		impl Drop for Cancelled {
+			fn drop(&mut self) {
+				self.0.fetch_add(1, Ordering::SeqCst);
+			}
+		}
+		let cancelled = Cancelled(self.cancelled.clone());
+		let done = self.tried(model, input, until).await;
+		std::mem::forget(cancelled);
+		done
+	}
+
+	async fn tried(
+		&self,
+		model: ModelId,
+		input: Input,
+		until: Instant,
+	) -> Result<usize, EngineError> {
+		let left = until.saturating_duration_since(Instant::now());
+		self.patience.lock().unwrap().push(left);
 		let n = self.calls.fetch_add(1, Ordering::SeqCst);
 		self.begun.lock().unwrap().push(model);
 		let mut process = self.process.subscribe();
 		tokio::select! {
 			biased;
 			_ = process.changed() => Err(EngineError::Gone),
-			result = self.work(model) => result.map(|()| n),
+			result = self.work(model, input) => result.map(|()| n),
 		}
 	}
 
-	pub(crate) async fn work(&self, model: ModelId) -> Result<(), EngineError> {
-		if self.poisonous.lock().unwrap().contains(&model) {
+	pub(crate) async fn work(&self, model: ModelId, input: Input) -> Result<(), EngineError> {
+		let poison = self.poison.lock().unwrap().contains(&input);
+		if poison || self.poisonous.lock().unwrap().contains(&model) {
 			self.restart();
 			return Err(EngineError::Gone);
 		}
@@ -291,6 +340,9 @@ impl FakeEngine {
 		};
 		if next(&self.busy) {
 			return Err(EngineError::Busy);
+		}
+		if let Some(error) = self.errors.lock().unwrap().pop_front() {
+			return Err(error);
 		}
 		if next(&self.crashes) {
 			self.restart();
@@ -316,6 +368,15 @@ pub(crate) fn output(n: usize) -> Output {
 	}
 }
 
+/// What is asked: of each request something else.
+pub(crate) fn question(request: RequestId) -> Input {
+	let prompt = format!("a{request}").into_bytes();
+	Input::TextGeneration {
+		prompt: Prompt::Text(prompt.try_into().unwrap()),
+		sampling: Sampling::default(),
+	}
+}
+
 pub(crate) fn evidence(n: usize) -> Evidence {
 	Evidence {
 		fingerprint: Fingerprint::Digest([n as u8; 16]),
@@ -329,7 +390,8 @@ impl Runner for FakeEngine {
 	async fn ready(&self) {}
 
 	async fn load(&self, folder: &Path) -> Result<ModelId, EngineError> {
-		Ok(named(folder.to_str().unwrap()).id())
+		let is_bad = folder == Path::new("bad");
+		Ok(if is_bad { bad() } else { good() })
 	}
 
 	async fn unload(&self, model: ModelId) -> Result<(), EngineError> {
@@ -337,20 +399,27 @@ impl Runner for FakeEngine {
 		Ok(())
 	}
 
-	async fn run(&self, model: ModelId, _: Input, _: H256) -> Result<Output, EngineError> {
-		self.job(model).await.map(output)
+	async fn run(
+		&self,
+		model: ModelId,
+		input: Input,
+		_: H256,
+		until: Instant,
+	) -> Result<Output, EngineError> {
+		self.job(model, input, until).await.map(output)
 	}
 
 	async fn measure(
 		&self,
 		model: ModelId,
-		_: Input,
+		input: Input,
 		_: H256,
 		_: Option<Output>,
 		challenges: Vec<H256>,
+		until: Instant,
 	) -> Result<Vec<Evidence>, EngineError> {
 		self.challenges.lock().unwrap().extend(&challenges);
-		let n = self.job(model).await?;
+		let n = self.job(model, input, until).await?;
 		// Another challenge of the same pass gives other evidence.
 		let measured = (0..challenges.len()).map(|i| Evidence {
 			verdict: Verdict {
@@ -362,7 +431,11 @@ impl Runner for FakeEngine {
 		Ok(measured.collect())
 	}
 
-	async fn reference(&self, model: ModelId) -> Result<(Output, Evidence), EngineError> {
+	async fn reference(
+		&self,
+		model: ModelId,
+		_: Instant,
+	) -> Result<(Output, Evidence), EngineError> {
 		if self.poisonous.lock().unwrap().contains(&model) {
 			self.begun.lock().unwrap().push(model);
 			self.restart();
@@ -384,8 +457,14 @@ pub(crate) fn manifest() -> Manifest {
 	named("tiny")
 }
 
+pub(crate) fn good() -> ModelId {
+	static ID: LazyLock<ModelId> = LazyLock::new(|| manifest().id());
+	*ID
+}
+
 pub(crate) fn bad() -> ModelId {
-	named("bad").id()
+	static ID: LazyLock<ModelId> = LazyLock::new(|| named("bad").id());
+	*ID
 }
 
 pub(crate) fn named(name: &str) -> Manifest {
@@ -456,7 +535,7 @@ pub(crate) struct FakeLibrary;
 
 impl Library for FakeLibrary {
 	fn list(&self) -> Vec<ModelId> {
-		vec![manifest().id(), bad()]
+		vec![good(), bad()]
 	}
 
 	fn verified(&self, model: ModelId) -> Result<LocalModel, String> {
@@ -537,6 +616,10 @@ impl Bench {
 			endless: Mutex::default(),
 			process: watch::Sender::new(0),
 			busy: AtomicUsize::new(0),
+			errors: Mutex::default(),
+			poison: Mutex::default(),
+			cancelled: Arc::default(),
+			patience: Mutex::default(),
 			margin: Mutex::default(),
 			challenges: Mutex::default(),
 			unloaded: Mutex::default(),
@@ -570,7 +653,7 @@ impl Bench {
 	}
 
 	pub(crate) fn due(&self, duties: &[(RequestId, DutyKind)]) {
-		let model = manifest().id();
+		let model = good();
 		let duties: Vec<_> = duties.iter().map(|(r, k)| (*r, model, *k)).collect();
 		self.due_for(&duties);
 	}
@@ -592,10 +675,7 @@ impl Bench {
 				*request,
 				Work {
 					model: *model,
-					input: Input::TextGeneration {
-						prompt: Prompt::Text(b"a".to_vec().try_into().unwrap()),
-						sampling: Sampling::default(),
-					},
+					input: question(*request),
 					seed: H256::repeat_byte(1),
 					output: None,
 					challenge: measuring.then(|| H256::repeat_byte(2)),
@@ -657,6 +737,17 @@ impl Bench {
 		})
 		.await
 		.expect("the worker never gets there")
+	}
+
+	/// Returns when the engine has been called so often.
+	pub(crate) async fn called(&self, times: usize) {
+		timeout(PATIENCE, async {
+			while self.engine.calls() < times {
+				tokio::task::yield_now().await;
+			}
+		})
+		.await
+		.expect("they begin");
 	}
 
 	pub(crate) async fn serve(&self) -> Result<ServingState, String> {

@@ -44,6 +44,8 @@ async fn another_challenge_is_another_measurement() {
 	bench.block(1);
 	let first = bench.said().await;
 	bench.state().due.work.get_mut(&5).unwrap().challenge = Some(H256::repeat_byte(3));
+	// A round that is made again has another deadline.
+	bench.state().due.duties[0].deadline += 1;
 	bench.block(2);
 	assert_ne!(bench.said().await, first);
 	assert_eq!(bench.engine.calls(), 2);

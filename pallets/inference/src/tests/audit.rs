@@ -92,6 +92,7 @@ fn an_appeal_overturns_a_false_answer_that_was_final_and_everybody_who_vouched_p
 				"{found:?}"
 			);
 			for v in party {
+				Inference::end_suspension(&v);
 				let _ = ModelRegistry::serve(&v, id(model), &digest(7));
 			}
 			next_block();
@@ -170,6 +171,7 @@ fn an_answer_that_a_captured_committee_made_final_is_measured_again_by_others_an
 				"{found:?}"
 			);
 			for v in party {
+				Inference::end_suspension(&v);
 				let _ = ModelRegistry::serve(&v, id(model), &digest(7));
 			}
 			next_block();
