@@ -32,7 +32,7 @@ mod tests {
 
 	use super::*;
 	use clap::Parser;
-	use consilience_runtime::{opaque::Header, Hash};
+	use consilience_runtime::{Hash, Header};
 	use futures::executor::block_on;
 	use polkadot_sdk::{
 		sp_blockchain::{self, BlockStatus, Info},
