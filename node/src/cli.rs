@@ -6,7 +6,8 @@ use consilience_calibration::CalibrateCommand;
 use polkadot_sdk::*;
 
 use crate::{
-	tool::{EngineCommand, InferCommand, ModelCommand, RequestCommand},
+	finality::FinalityParams,
+	tool::{EngineCommand, InferCommand, ModelCommand, RequestCommand, VerifyCommand},
 	worker::WorkerParams,
 };
 
@@ -27,9 +28,26 @@ pub(crate) struct Cli {
 	#[arg(long, value_name = "DIRECTORY")]
 	pub(crate) runtime_cache: Option<PathBuf>,
 
+	/// How a validator votes on finality.
+	#[command(flatten)]
+	pub(crate) finality: FinalityParams,
+
 	/// How the validator's worker runs.
 	#[command(flatten)]
 	pub(crate) worker: WorkerParams,
+}
+
+impl Cli {
+	/// How the worker runs, what `--dev` adds included.
+	pub(crate) fn worker_params(&self) -> WorkerParams {
+		let shared = &self.run.shared_params;
+		if !shared.is_dev() {
+			return self.worker.clone();
+		}
+		// With it, and no folder named, everything but the models is in a folder that is removed at the end.
+		let temporary = self.run.tmp || shared.base_path.is_none();
+		self.worker.clone().for_development(temporary)
+	}
 }
 
 /// What the binary can do besides running the node.
@@ -46,6 +64,9 @@ pub(crate) enum Subcommand {
 	/// Follow requests.
 	#[command(subcommand)]
 	Request(RequestCommand),
+
+	/// Check an answer on this machine.
+	Verify(VerifyCommand),
 
 	/// Measure how far honest and dishonest answers of a model are apart, and derive its verification policy.
 	Calibrate(CalibrateCommand),

@@ -3,7 +3,8 @@
 use crate::{
 	chain_spec,
 	cli::{Cli, Subcommand},
-	service, tool,
+	service::{self, Options},
+	tool,
 };
 use polkadot_sdk::*;
 use sc_cli::SubstrateCli;
@@ -55,18 +56,19 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 	match &cli.subcommand {
 		None => {
 			let runner = cli.create_runner(&cli.run)?;
-			let (cache, worker) = (cli.runtime_cache, cli.worker);
+			let options = Options {
+				worker: cli.worker_params(),
+				finality: cli.finality,
+				runtime_cache: cli.runtime_cache,
+			};
 			runner.run_node_until_exit(|config| async move {
 				match config.network.network_backend {
 					NetworkBackendType::Libp2p => {
-						service::new_full::<sc_network::NetworkWorker<_, _>>(config, cache, worker)
-							.await
+						service::new_full::<sc_network::NetworkWorker<_, _>>(config, options).await
 					}
 					NetworkBackendType::Litep2p => {
-						service::new_full::<sc_network::Litep2pNetworkBackend>(
-							config, cache, worker,
-						)
-						.await
+						service::new_full::<sc_network::Litep2pNetworkBackend>(config, options)
+							.await
 					}
 				}
 				.map_err(sc_cli::Error::Service)
@@ -75,6 +77,7 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 		Some(Subcommand::Model(cmd)) => cmd.run(),
 		Some(Subcommand::Infer(cmd)) => cmd.run(),
 		Some(Subcommand::Request(cmd)) => cmd.run(),
+		Some(Subcommand::Verify(cmd)) => cmd.run(),
 		Some(Subcommand::Calibrate(cmd)) => tool::calibrate::run(cmd),
 		Some(Subcommand::Engine(cmd)) => cmd.run(),
 		Some(Subcommand::Key(cmd)) => cmd.run(&cli),

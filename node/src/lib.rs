@@ -3,6 +3,8 @@
 mod chain_spec;
 mod cli;
 mod command;
+mod dev;
+mod finality;
 mod rpc;
 mod service;
 mod tool;

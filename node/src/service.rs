@@ -22,6 +22,8 @@ use std::{
 };
 
 use crate::{
+	dev,
+	finality::{voting_rule, FinalityParams},
 	rpc,
 	worker::{self, WorkerParams},
 };
@@ -221,11 +223,20 @@ pub(crate) fn new_partial(
 	})
 }
 
+/// What a node is told besides what every Substrate node is.
+pub(crate) struct Options {
+	/// Where compiled runtimes are kept, if they are.
+	pub(crate) runtime_cache: Option<PathBuf>,
+	/// How the worker runs.
+	pub(crate) worker: WorkerParams,
+	/// How a validator votes on finality.
+	pub(crate) finality: FinalityParams,
+}
+
 /// Builds and starts the whole node.
 pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as BlockT>::Hash>>(
 	config: Configuration,
-	runtime_cache: Option<PathBuf>,
-	worker_params: WorkerParams,
+	options: Options,
 ) -> Result<TaskManager, ServiceError> {
 	let PartialComponents {
 		client,
@@ -243,7 +254,7 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 				babe_worker_handle,
 				mut telemetry,
 			},
-	} = new_partial(&config, runtime_cache)?;
+	} = new_partial(&config, options.runtime_cache)?;
 
 	let role = config.role;
 	let force_authoring = config.force_authoring;
@@ -314,13 +325,15 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 		);
 	}
 
+	dev::warn_if_alone(&client);
+
 	// Whoever validates has duties. The worker's end, whatever its cause, stops neither authoring nor finality.
 	let worker = role
 		.is_authority()
 		.then(|| {
 			worker::start(
 				&config,
-				worker_params,
+				options.worker,
 				client.clone(),
 				transaction_pool.clone(),
 				keystore.clone(),
@@ -468,7 +481,7 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 				network,
 				sync: sync_service,
 				notification_service: grandpa_notification_service,
-				voting_rule: sc_consensus_grandpa::VotingRulesBuilder::default().build(),
+				voting_rule: voting_rule(options.finality),
 				prometheus_registry,
 				shared_voter_state,
 				telemetry: telemetry.as_ref().map(|telemetry| telemetry.handle()),

@@ -1,14 +1,23 @@
 //! Starts the validator's worker, which has the engine process do what is due.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+	path::{Path, PathBuf},
+	sync::Arc,
+	time::Duration,
+};
 
 use consilience_engine::Provider;
 use consilience_primitives::ModelId;
+use consilience_store::Store;
 use consilience_worker::{Config, EngineOptions, Handle, Limits, ServeAtStart};
-use polkadot_sdk::{sc_service, sp_consensus::SyncOracle, sp_keystore::KeystorePtr};
-use sc_service::{Configuration, Error, SpawnTaskHandle};
+use polkadot_sdk::{
+	sc_cli::SubstrateCli, sc_service, sp_consensus::SyncOracle, sp_keystore::KeystorePtr,
+};
+use sc_service::{BasePath, Configuration, Error, SpawnTaskHandle};
 
 use crate::{
+	cli::Cli,
+	dev,
 	service::{FullClient, FullPool},
 	tool::model_provider,
 };
@@ -20,10 +29,18 @@ const GRAPHS: usize = 4;
 /// How the validator's worker runs.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct WorkerParams {
-	/// Serve a stored model from the start: its id, or `all` for every model that is stored and registered. May be given more
-	/// than once.
+	/// Serve a stored model from the start: its id or name, or `all` for every model that is stored and registered. May be given
+	/// more than once. With --dev it is registered too, and `all` is the default.
 	#[arg(long, value_name = "MODEL")]
-	serve: Vec<ServeAtStart>,
+	serve: Vec<String>,
+
+	/// Folder of the model store [default: `models` in the base path; with --dev and no --base-path, in the default base path].
+	#[arg(long, value_name = "PATH")]
+	model_store: Option<PathBuf>,
+
+	/// Register what is served.
+	#[arg(skip)]
+	registers: bool,
 
 	/// Threads of the engine's operators; 0 for all cores but one.
 	#[arg(long, value_name = "COUNT", default_value_t = 0)]
@@ -77,15 +94,42 @@ pub(crate) struct WorkerParams {
 }
 
 impl WorkerParams {
-	/// All of `--serve` together.
-	fn served(&self) -> ServeAtStart {
-		self.serve
-			.iter()
-			.fold(ServeAtStart::default(), |mut sum, one| {
-				sum.all |= one.all;
-				sum.models.extend(&one.models);
-				sum
-			})
+	/// On a development chain: models are registered and served without being asked for. `temporary` says that the base path is
+	/// new and empty, so that the models are those of the default one.
+	pub(crate) fn for_development(mut self, temporary: bool) -> Self {
+		self.registers = true;
+		if self.serve.is_empty() {
+			self.serve.push("all".into());
+		}
+		if temporary && self.model_store.is_none() {
+			let default = BasePath::from_project("", "", &Cli::executable_name());
+			self.model_store = Some(consilience_worker::store_folder(default.path()));
+		}
+		self
+	}
+
+	/// Folder of the model store.
+	fn model_store(&self, base_path: &Path) -> PathBuf {
+		self.model_store
+			.clone()
+			.unwrap_or_else(|| consilience_worker::store_folder(base_path))
+	}
+
+	/// All of `--serve` together. Names are looked up in the store.
+	fn served(&self, store: &Path) -> Result<ServeAtStart, String> {
+		let mut served = ServeAtStart::default();
+		for wanted in &self.serve {
+			match wanted.parse::<ServeAtStart>() {
+				Ok(one) => {
+					served.all |= one.all;
+					served.models.extend(one.models);
+				}
+				Err(_) => {
+					served.models.insert(named(store, wanted)?);
+				}
+			}
+		}
+		Ok(served)
 	}
 
 	/// Bounds of the worker's work.
@@ -129,6 +173,26 @@ impl WorkerParams {
 	}
 }
 
+/// The model of this name in the store.
+fn named(store: &Path, name: &str) -> Result<ModelId, String> {
+	let models = Store::open(store)
+		.and_then(|s| s.list())
+		.map_err(|e| format!("--serve {name}: {e}"))?;
+	let found: Vec<_> = models.iter().filter(|m| m.manifest.name == name).collect();
+	match &found[..] {
+		[model] => Ok(model.id),
+		[] => Err(format!(
+			"--serve {name}: it is neither `all` nor a model's id of 64 hexadecimal digits, and no model of this name is in the store \
+			 {}. `consilience model list` shows what is, `consilience model import` puts one there",
+			store.display()
+		)),
+		_ => Err(format!(
+			"--serve {name}: several models in the store {} have this name: give an id of `consilience model list`",
+			store.display()
+		)),
+	}
+}
+
 /// Starts the worker as a task of its own that is not essential. Where it cannot start the node says why and validates without:
 /// it is then never drawn, since it serves nothing. Fails only where this program must not run.
 pub(crate) fn start(
@@ -149,12 +213,15 @@ pub(crate) fn start(
 			return Ok(None);
 		}
 	};
+	let store = params.model_store(config.base_path.path());
+	let serve = params.served(&store).map_err(Error::Other)?;
+	let (registrar, registered) = ((client.clone(), pool.clone()), serve.clone());
 	let worker = consilience_worker::start(
 		consilience_worker::chain::RuntimeChain::new(client, pool, keystore, sync),
 		Config {
 			chain_folder: config.base_path.config_dir(config.chain_spec.id()),
-			store: consilience_worker::store_folder(config.base_path.path()),
-			serve: params.served(),
+			store,
+			serve,
 			limits: params.limits(),
 			engine: EngineOptions {
 				program,
@@ -168,6 +235,16 @@ pub(crate) fn start(
 	Ok(match worker {
 		Ok((handle, task)) => {
 			spawner.spawn("inference-worker", Some("inference"), task);
+			if params.registers {
+				let (client, pool) = registrar;
+				let store = handle.store().clone();
+				log::info!(
+					"Models of {} are registered by Alice and served, as they are imported",
+					store.root().display()
+				);
+				let task = dev::register_models(client, pool, store, registered);
+				spawner.spawn("development-models", Some("inference"), task);
+			}
 			Some(handle)
 		}
 		Err(error) => {
@@ -226,6 +303,52 @@ mod tests {
 			Some(Subcommand::Engine(command)) => command,
 			other => panic!("{other:?}"),
 		}
+	}
+
+	/// How the worker of a node with these options runs.
+	fn worker(options: &[&str]) -> WorkerParams {
+		let cli = Cli::try_parse_from([&["consilience"], options].concat()).unwrap();
+		cli.worker_params()
+	}
+
+	#[test]
+	fn a_development_chain_serves_the_models_that_were_imported_before() {
+		let empty = tempfile::tempdir().unwrap();
+		let base = Path::new("/base");
+		let plain = worker(&["--chain", "local"]);
+		assert_eq!(plain.model_store(base), base.join("models"));
+		assert_eq!(plain.served(empty.path()), Ok(ServeAtStart::default()));
+		assert!(!plain.registers);
+		// Its own folder is made anew at each start, and models are not imported into it.
+		let default = BasePath::from_project("", "", "consilience");
+		for options in [&["--dev"][..], &["--dev", "--tmp"]] {
+			let dev = worker(options);
+			assert!(dev.registers && dev.served(empty.path()).unwrap().all);
+			assert_eq!(dev.model_store(base), default.path().join("models"));
+		}
+		let dev = worker(&["--dev", "--base-path", "/base"]);
+		assert_eq!(dev.model_store(base), base.join("models"));
+		let dev = worker(&["--dev", "--model-store", "/store"]);
+		assert_eq!(dev.model_store(base), Path::new("/store"));
+		// What is asked for is all that is served.
+		let one = format!("{:?}", ModelId::repeat_byte(3));
+		let dev = worker(&["--dev", "--serve", &one])
+			.served(empty.path())
+			.unwrap();
+		assert!(!dev.all && dev.models.contains(&ModelId::repeat_byte(3)));
+	}
+
+	#[test]
+	fn a_model_to_serve_that_nobody_knows_is_refused() {
+		let store = tempfile::tempdir().unwrap();
+		let both = format!("{:?}", ModelId::repeat_byte(3));
+		let served = worker(&["--serve", "all", "--serve", &both]).served(store.path());
+		let served = served.unwrap();
+		assert!(served.all && served.models.len() == 1);
+		let error = worker(&["--serve", "0x12"])
+			.served(store.path())
+			.unwrap_err();
+		assert!(error.contains("consilience model import"), "{error}");
 	}
 
 	#[test]

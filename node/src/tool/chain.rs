@@ -142,6 +142,19 @@ impl Chain {
 		})
 	}
 
+	/// The last finalised block.
+	pub(crate) async fn finalized(&self) -> Result<Head> {
+		let hash: H256 = self.call("chain_getFinalizedHead", rpc_params![]).await?;
+		let header: Value = self.call("chain_getHeader", rpc_params![hash]).await?;
+		self.head(&header).await
+	}
+
+	/// The best block.
+	pub(crate) async fn best(&self) -> Result<Head> {
+		let header: Value = self.call("chain_getHeader", rpc_params![]).await?;
+		self.head(&header).await
+	}
+
 	/// Calls the runtime at a block, or at the best one.
 	async fn runtime<R: Decode>(
 		&self,
@@ -212,6 +225,11 @@ impl Chain {
 				"several models are called {wanted:?}: name one by its id"
 			)),
 		}
+	}
+
+	/// A model at a block.
+	pub(crate) async fn model(&self, model: ModelId, at: H256) -> Result<Option<Model>> {
+		self.runtime("InferenceApi_model", model, Some(at)).await
 	}
 
 	/// What a request would cost at most, or why it would be refused.

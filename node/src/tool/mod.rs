@@ -14,6 +14,7 @@ mod exactness;
 mod failure;
 mod input;
 mod model;
+mod verify;
 mod watch;
 
 pub(crate) use engine::{model_provider, EngineCommand};
@@ -25,6 +26,7 @@ use consilience_primitives::RequestId;
 use polkadot_sdk::sc_cli;
 
 pub(crate) use ask::InferCommand;
+pub(crate) use verify::VerifyCommand;
 
 /// Result of a command; the message says what to do.
 pub(crate) type Result<T> = std::result::Result<T, String>;

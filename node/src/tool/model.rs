@@ -179,6 +179,11 @@ impl InProcess {
 		Ok(Self { engine, measures })
 	}
 
+	/// The engine.
+	pub(super) fn engine(&self) -> &Engine {
+		&self.engine
+	}
+
 	/// What a graph takes and gives, and with what it was read.
 	pub(super) fn inspect(&self, graph: &Path) -> std::result::Result<Inspected, String> {
 		let info = self.engine.inspect(graph).map_err(|e| e.to_string())?;

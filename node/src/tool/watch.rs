@@ -35,6 +35,12 @@ const fn answered(state: RequestState) -> bool {
 	matches!(state, RequestState::Final | RequestState::Unanswerable)
 }
 
+/// Whether anybody but the executor measured the answer: nobody does where it was not drawn for a check, or on a chain with one
+/// validator.
+fn is_checked(request: &Request) -> bool {
+	!(request.verifiers.is_empty() && request.jurors.is_empty())
+}
+
 /// A request as the last line of `infer` and `request watch`.
 fn result(request: &Request, seconds: f64, finalized: bool) -> Value {
 	let settled = |state| {
@@ -52,6 +58,7 @@ fn result(request: &Request, seconds: f64, finalized: bool) -> Value {
 		"executor": request.executor.as_ref().map(address),
 		"verifiers": request.verifiers.iter().map(address).collect::<Vec<_>>(),
 		"jurors": request.jurors.iter().map(address).collect::<Vec<_>>(),
+		"checked": answered(request.state) && is_checked(request),
 		"requested_block": request.requested_at,
 		"provisional_block": request.provisional_at,
 		"final_block": settled(RequestState::Final),
@@ -96,7 +103,12 @@ fn describe(request: &Request) -> String {
 		}
 		RequestState::Disputed => format!("disputed, a jury of {} measures", request.jurors.len()),
 		RequestState::Final => format!(
-			"final: {} paid, {} returned",
+			"final{}: {} paid, {} returned",
+			if is_checked(request) {
+				""
+			} else {
+				", checked by nobody"
+			},
 			csl(request.paid),
 			csl(request.refunded)
 		),
