@@ -58,7 +58,12 @@ fn main() -> Result<()> {
 	let mut reports = Vec::new();
 	for validators in &cli.validators {
 		let mut arena = Arena::new(*validators, cli.party, prizes);
-		let findings = search(&mut arena, cli.hunts, each, cli.seed);
+		let findings = search(&mut arena, cli.hunts, each, cli.seed, |finding| {
+			eprintln!(
+				"{validators} validators, {} policies:\n{finding}",
+				finding.tried
+			);
+		});
 		let report = Report::new(&arena, prizes, findings);
 		if !cli.json {
 			println!("{}", report.text());

@@ -1,6 +1,9 @@
 //! The party: several validators and accounts with one mind, which does what its policy says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+	cell::Cell,
+	collections::{BTreeMap, BTreeSet},
+};
 
 use codec::Encode;
 use consilience_primitives::{
@@ -50,6 +53,7 @@ pub struct Clock {
 #[derive(Clone)]
 pub struct Party {
 	policy: Policy,
+	consulted: Cell<u64>,
 	/// Requests that a member answered falsely.
 	pub lies: BTreeSet<RequestId>,
 	/// What running models has cost the party, on no chain.
@@ -77,6 +81,7 @@ impl Party {
 	pub fn new(policy: Policy) -> Self {
 		Self {
 			policy,
+			consulted: Cell::new(0),
 			lies: BTreeSet::new(),
 			spent: 0,
 			own: BTreeSet::new(),
@@ -95,6 +100,22 @@ impl Party {
 		}
 	}
 
+	/// Notes that a decision was made. The others could have been made in any other way, with the same result.
+	fn consult(&self, point: Point) -> Point {
+		self.note(1 << point as usize);
+		point
+	}
+
+	/// Notes decisions, a bit for each.
+	pub fn note(&self, decisions: u64) {
+		self.consulted.set(self.consulted.get() | decisions);
+	}
+
+	/// Decisions that were made, a bit for each.
+	pub fn consulted(&self) -> u64 {
+		self.consulted.get()
+	}
+
 	/// Requests for the party's own model.
 	pub fn asked_own(&self) -> u64 {
 		self.asked_own
@@ -102,12 +123,12 @@ impl Party {
 
 	/// Whether the party's blocks leave the reports of others out.
 	pub fn censors(&self) -> bool {
-		self.policy.author(Point::Author) == Author::Censor
+		self.policy.author(self.consult(Point::Author)) == Author::Censor
 	}
 
 	/// Whether the party leaves slots empty whose blocks it does not like.
 	pub fn holds_back(&self) -> bool {
-		self.policy.author(Point::Author) == Author::HoldBack
+		self.policy.author(self.consult(Point::Author)) == Author::HoldBack
 	}
 
 	/// Whether the last block drew strangers to check a lie.
@@ -136,7 +157,7 @@ impl Party {
 	}
 
 	fn leave(&mut self, chain: &Chain, clock: Clock) {
-		let leaving: Vec<_> = match self.policy.leave(Point::Leave) {
+		let leaving: Vec<_> = match self.policy.leave(self.consult(Point::Leave)) {
 			Leave::Stay => return,
 			Leave::Beforehand if clock.session == 0 => (0..chain.party).collect(),
 			Leave::Beforehand => return,
@@ -150,7 +171,8 @@ impl Party {
 	}
 
 	fn appeal(&mut self, chain: &Chain) {
-		let choices = [Point::AppealStranger, Point::AppealFriend].map(|p| self.policy.appeal(p));
+		let choices = [Point::AppealStranger, Point::AppealFriend]
+			.map(|p| self.policy.appeal(self.consult(p)));
 		if choices.iter().all(|c| *c == Appeal::Never) {
 			return;
 		}
@@ -164,7 +186,7 @@ impl Party {
 	}
 
 	fn ask_own(&mut self, chain: &Chain, clock: Clock) {
-		let tip = match self.policy.own_model(Point::OwnModel) {
+		let tip = match self.policy.own_model(self.consult(Point::OwnModel)) {
 			OwnModel::None => return,
 			OwnModel::SmallTip => TIPS[0],
 			OwnModel::LargeTip => TIPS[1],
@@ -179,7 +201,7 @@ impl Party {
 
 	fn flood(&mut self, chain: &Chain, clock: Clock) {
 		let checked = Assurance::Committee(2);
-		match self.policy.flood(Point::Flood) {
+		match self.policy.flood(self.consult(Point::Flood)) {
 			Flood::None => (),
 			Flood::Load if clock.block % LOAD.1 == 0 => {
 				for i in 0..LOAD.0 {
@@ -271,7 +293,7 @@ impl Party {
 	) -> Option<Statement> {
 		let key = (member, model.id());
 		let waits = |id: &RequestId| !self.own.contains(id);
-		let wants = match (model, self.policy.serve(Point::Serve)) {
+		let wants = match (model, self.policy.serve(self.consult(Point::Serve))) {
 			(Model::Own, _) => self.has_model,
 			(_, Serve::Always) => true,
 			(_, Serve::JustInTime) => chain.seen.undrawn.iter().any(waits),
@@ -279,7 +301,7 @@ impl Party {
 		};
 		if self.wanted.contains(&key)
 			&& !serves
-			&& self.policy.come_back(Point::Return) == Return::Never
+			&& self.policy.come_back(self.consult(Point::Return)) == Return::Never
 		{
 			self.away.insert(key);
 		}
@@ -309,7 +331,7 @@ impl Party {
 			(_, false) if blamed => Point::AnswerCheckedBlamed,
 			(_, false) => Point::AnswerChecked,
 		};
-		let output = match self.policy.answer(point) {
+		let output = match self.policy.answer(self.consult(point)) {
 			Answer::Right => {
 				if self.ran.insert((request, None)) {
 					self.spent += COST_OF_ANSWER;
@@ -332,7 +354,7 @@ impl Party {
 	/// Whether a lie is posted now.
 	fn is_time(&self, s: &Situation) -> bool {
 		let last = s.duty.deadline <= s.chain.number() + 1;
-		match self.policy.timing(Point::When) {
+		match self.policy.timing(self.consult(Point::When)) {
 			Timing::AtOnce => true,
 			Timing::BeforeOwnSlot => {
 				last || s
@@ -370,7 +392,7 @@ impl Party {
 				(false, true, true) => Point::VerifyFriendAlone,
 			}
 		};
-		let choice = self.policy.member(point);
+		let choice = self.policy.member(self.consult(point));
 		let Some(evidence) = self.evidence(s, &challenge, choice) else {
 			return Vec::new();
 		};
@@ -458,7 +480,7 @@ impl Party {
 			(_, _, false, false) => Point::ShowVerifier,
 			(_, _, false, true) => Point::ShowVerifierExposed,
 		};
-		let shows = match self.policy.reveal(point) {
+		let shows = match self.policy.reveal(self.consult(point)) {
 			Reveal::Show => honest::may_show(s.chain, request),
 			Reveal::Wait => s.duty.deadline <= s.chain.number() + 1,
 			Reveal::Withhold => false,

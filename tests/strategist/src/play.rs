@@ -48,6 +48,9 @@ pub struct Outcome {
 	pub honest_blamed: u64,
 	/// Coins that the treasury has less than before.
 	pub drained: f64,
+	/// Decisions that the party made, a bit for each.
+	#[serde(skip)]
+	pub consulted: u64,
 }
 
 /// Coins of an amount.
@@ -72,6 +75,7 @@ impl Outcome {
 		self.honest_slashed += other.honest_slashed;
 		self.honest_blamed += other.honest_blamed;
 		self.drained += other.drained;
+		self.consulted |= other.consulted;
 	}
 }
 
@@ -153,6 +157,8 @@ impl Play {
 			if kept {
 				return;
 			}
+			// What it decided in the block that nobody sees, it decided.
+			before.party.note(self.party.consulted());
 			*self = before;
 			chain.skip();
 		}
@@ -244,6 +250,7 @@ impl Play {
 				.map(|(_, n)| u64::from(*n))
 				.sum(),
 			drained: coins(drained),
+			consulted: self.party.consulted(),
 			..Default::default()
 		};
 		for id in &self.asked {

@@ -351,12 +351,23 @@ impl Policy {
 		policy
 	}
 
-	/// The same policy with one to three decisions made anew.
-	pub fn mutated(self, rng: &mut ChaCha8Rng, forbidden: &Forbidden) -> Self {
-		(0..1 + rng.next_u32() % 3).fold(self, |policy, _| {
-			let decision = rng.next_u32() as usize % DECISIONS;
-			policy.redecided(rng, decision, forbidden)
-		})
+	/// The same policy with one or two of these decisions made anew, and every other one with a chance of a quarter: those were not asked
+	/// for, and what they would do shows only together with a change.
+	pub fn mutated(self, rng: &mut ChaCha8Rng, asked: u64, forbidden: &Forbidden) -> Self {
+		let (asked, others): (Vec<_>, Vec<_>) =
+			(0..DECISIONS).partition(|decision| asked >> decision & 1 == 1);
+		let mut policy = self;
+		for decision in others {
+			if rng.next_u32() % 4 == 0 {
+				policy = policy.redecided(rng, decision, forbidden);
+			}
+		}
+		for _ in 0..1 + rng.next_u32() % 2 {
+			if let Some(decision) = asked.get(rng.next_u32() as usize % asked.len().max(1)) {
+				policy = policy.redecided(rng, *decision, forbidden);
+			}
+		}
+		policy
 	}
 
 	fn redecided(self, rng: &mut ChaCha8Rng, decision: usize, forbidden: &Forbidden) -> Self {
@@ -397,7 +408,7 @@ mod tests {
 		}
 		let mut rng = ChaCha8Rng::seed_from_u64(1);
 		for _ in 0..200 {
-			let policy = Policy::random(&mut rng, 2, &forbidden).mutated(&mut rng, &forbidden);
+			let policy = Policy::random(&mut rng, 2, &forbidden).mutated(&mut rng, 7, &forbidden);
 			assert!((0..DECISIONS).all(|d| policy.choice(d) < 2));
 		}
 	}

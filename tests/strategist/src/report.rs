@@ -1,6 +1,6 @@
 //! What was tried and found, for people and for programs.
 
-use std::fmt::Write;
+use std::fmt::{Display, Formatter, Write};
 
 use serde::Serialize;
 
@@ -83,41 +83,7 @@ impl Report {
 			self.episodes, self.tried
 		)?;
 		for (number, finding) in self.findings.iter().enumerate() {
-			writeln!(to, "\nHunt {}", number + 1)?;
-			for words in &finding.forbidden {
-				writeln!(to, "  may not: {words}")?;
-			}
-			if finding.tricks.is_empty() {
-				writeln!(to, "  nothing earned more than honest work")?;
-			}
-			for trick in &finding.tricks {
-				writeln!(to, "  {} ({:+.1} coins)", trick.words, trick.worth)?;
-			}
-			let (score, total) = (&finding.score, &finding.score.total);
-			writeln!(
-				to,
-				"  profit over honest work: {:+.1} coins a play, {:+.1} without the prize for false answers; {}",
-				score.profit,
-				score.without_prize,
-				match score.break_even() {
-					Some(prize) => format!("pays from a prize of {prize:.1}"),
-					None => "too few false answers became final for a break-even prize".into(),
-				}
-			)?;
-			writeln!(
-				to,
-				"  in {} plays of {} requests: {} lies, {} of them final, {} found by a jury; the party is slashed {:.0}, honest \
-				 validators {:.0}, treasury {:+.1}, {} requests denied",
-				score.plays,
-				total.episodes,
-				total.lies,
-				total.false_final,
-				total.found,
-				total.slashed,
-				total.honest_slashed,
-				-total.drained,
-				total.denied
-			)?;
+			writeln!(to, "\nHunt {}\n{finding}", number + 1)?;
 		}
 		if let Some(call) = &self.closest_call {
 			writeln!(
@@ -134,5 +100,44 @@ impl Report {
 			"\nHonest validators were reported {} times and lose {:.0} coins of stake in all plays.",
 			self.honest.honest_blamed, self.honest.honest_slashed
 		)
+	}
+}
+
+impl Display for Finding {
+	fn fmt(&self, to: &mut Formatter<'_>) -> std::fmt::Result {
+		for words in &self.forbidden {
+			writeln!(to, "  may not: {words}")?;
+		}
+		if self.tricks.is_empty() {
+			writeln!(to, "  nothing earned more than honest work")?;
+		}
+		for trick in &self.tricks {
+			writeln!(to, "  {} ({:+.1} coins)", trick.words, trick.worth)?;
+		}
+		let (score, total) = (&self.score, &self.score.total);
+		writeln!(
+				to,
+				"  profit over honest work: {:+.1} coins a play, {:+.1} without the prize for false answers; {}",
+				score.profit,
+				score.without_prize,
+				match score.break_even() {
+					Some(prize) => format!("pays from a prize of {prize:.1}"),
+					None => "too few false answers became final for a break-even prize".into(),
+				}
+			)?;
+		writeln!(
+				to,
+				"  in {} plays of {} requests: {} lies, {} of them final, {} found by a jury; the party is slashed {:.0}, honest \
+				 validators {:.0}, treasury {:+.1}, {} requests denied",
+				score.plays,
+				total.episodes,
+				total.lies,
+				total.false_final,
+				total.found,
+				total.slashed,
+				total.honest_slashed,
+				-total.drained,
+				total.denied
+			)
 	}
 }

@@ -30,6 +30,8 @@ const RANDOM: u64 = 25;
 const RESPONSES: u64 = 30;
 /// Steps without a better policy after which climbing begins anew.
 const PATIENCE: u32 = 12;
+/// Mutations without an effect after which there is nothing left to mutate.
+const IDLE: u32 = 200;
 /// Fewest false answers from which a break-even prize is computed.
 const ENOUGH: u64 = 3;
 
@@ -192,18 +194,24 @@ impl Arena {
 				None => Policy::random(&mut rng, 4, forbidden),
 			};
 			let seeds = fresh(&mut rng, PLAYS);
-			let mut here = (start, self.score(&start, seeds.clone()).profit);
-			let mut waited = 0;
-			while waited < PATIENCE && self.episodes < until(100 - RESPONSES) {
-				let next = here.0.mutated(&mut rng, forbidden);
-				if next == here.0 {
+			let score = self.score(&start, seeds.clone());
+			let mut here = (start, score.profit, score.total.consulted);
+			let (mut waited, mut idle) = (0, 0);
+			while waited < PATIENCE && idle < IDLE && self.episodes < until(100 - RESPONSES) {
+				let next = here.0.mutated(&mut rng, here.2, forbidden);
+				let asked = |d: &usize| here.2 >> d & 1 == 1;
+				let same = |d: usize| next.choice(d) == here.0.choice(d);
+				if (0..DECISIONS).filter(asked).all(same) {
+					here.0 = next;
+					idle += 1;
 					continue;
 				}
-				let profit = self.score(&next, seeds.clone()).profit;
-				waited = if profit > here.1 { 0 } else { waited + 1 };
+				idle = 0;
+				let score = self.score(&next, seeds.clone());
+				waited = if score.profit > here.1 { 0 } else { waited + 1 };
 				// What is as good is taken too: it may open a way.
-				if profit >= here.1 {
-					here = (next, profit);
+				if score.profit >= here.1 {
+					here = (next, score.profit, score.total.consulted);
 				}
 			}
 			let again = self.score(&here.0, fresh(&mut rng, PLAYS)).profit;
@@ -214,7 +222,8 @@ impl Arena {
 		}
 		// The best response at every decision to all others.
 		let seeds = fresh(&mut rng, PLAYS);
-		let mut here = (best.0, self.score(&best.0, seeds.clone()).profit);
+		let score = self.score(&best.0, seeds.clone());
+		let mut here = (best.0, score.profit, score.total.consulted);
 		'responses: loop {
 			let before = here.0;
 			for decision in 0..DECISIONS {
@@ -223,10 +232,10 @@ impl Arena {
 						break 'responses;
 					}
 					let next = here.0.with(decision, choice);
-					if next != here.0 {
-						let profit = self.score(&next, seeds.clone()).profit;
-						if profit > here.1 {
-							here = (next, profit);
+					if next != here.0 && here.2 >> decision & 1 == 1 {
+						let score = self.score(&next, seeds.clone());
+						if score.profit > here.1 {
+							here = (next, score.profit, score.total.consulted);
 						}
 					}
 				}
@@ -248,7 +257,14 @@ impl Arena {
 
 	/// Leaves out what is worth nothing, and says what the rest is worth.
 	fn shortened(&mut self, mut policy: Policy, seeds: &[u64]) -> (Policy, Vec<Trick>) {
-		let mut profit = self.score(&policy, seeds.to_vec()).profit;
+		let score = self.score(&policy, seeds.to_vec());
+		let mut profit = score.profit;
+		// What was never asked for says nothing.
+		for decision in 0..DECISIONS {
+			if score.total.consulted >> decision & 1 == 0 {
+				policy = policy.with(decision, 0);
+			}
+		}
 		for decision in policy.deviations().collect::<Vec<_>>() {
 			let without = policy.with(decision, 0);
 			let left = self.score(&without, seeds.to_vec()).profit;
@@ -277,12 +293,19 @@ fn fresh(rng: &mut ChaCha8Rng, plays: u64) -> Vec<u64> {
 	(0..plays).map(|_| rng.next_u64()).collect()
 }
 
-/// Hunts again and again, each time without the trick that was worth most, until a hunt finds nothing or the episodes are used.
-pub fn search(arena: &mut Arena, hunts: u64, episodes: u64, seed: u64) -> Vec<Finding> {
+/// Hunts again and again, and shows each finding as it comes; each time without the trick that was worth most, until a hunt finds nothing or the episodes are used.
+pub fn search(
+	arena: &mut Arena,
+	hunts: u64,
+	episodes: u64,
+	seed: u64,
+	mut progress: impl FnMut(&Finding),
+) -> Vec<Finding> {
 	let mut forbidden = Forbidden::default();
 	let mut findings = Vec::new();
 	for hunt in 0..hunts {
 		let finding = arena.hunt(&forbidden, episodes / hunts, seed.wrapping_add(hunt));
+		progress(&finding);
 		let best = next_to_forbid(&finding).map(|t| (t.decision, t.choice));
 		let pays = finding.score.profit > 0.0;
 		findings.push(finding);
