@@ -222,14 +222,8 @@ impl Play {
 			} else if censored {
 				continue;
 			} else {
-				// Some serve whatever is registered.
-				let foreign = (validator - chain.party) % 3 == 0 && self.party.has_model;
-				let models: &[_] = if foreign {
-					&[Model::Text, Model::Tensor, Model::Own]
-				} else {
-					&[Model::Text, Model::Tensor]
-				};
-				honest::work(chain, &duties, models)
+				// Nobody else serves the party's own model: validators choose what they serve.
+				honest::work(chain, &duties, &[Model::Text, Model::Tensor])
 			};
 			chain.report(validator, &duties, statements);
 		}

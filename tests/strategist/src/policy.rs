@@ -14,6 +14,12 @@ macro_rules! choices {
 			$(#[doc = $words] $choice,)*
 		}
 
+		impl From<$name> for u8 {
+			fn from(choice: $name) -> Self {
+				choice as Self
+			}
+		}
+
 		impl $name {
 			const ALL: &'static [Self] = &[$(Self::$choice,)*];
 			const WORDS: &'static [&'static str] = &[$($words,)*];
@@ -333,6 +339,11 @@ impl Policy {
 	pub fn with(mut self, decision: usize, choice: u8) -> Self {
 		self.0[decision] = choice;
 		self
+	}
+
+	/// The same policy with another choice at a decision that has a name.
+	pub fn choosing(self, point: Point, choice: impl Into<u8>) -> Self {
+		self.with(point as usize, choice.into())
 	}
 
 	/// Decisions in which it is not honest.
