@@ -17,7 +17,7 @@ const SESSIONS: [u32; 3] = [30, 30, 20];
 /// and seven validators have few.
 const EVERY: u32 = 3;
 /// Last blocks of an era in which an answer's judgement falls into the next.
-const CLOSING: u32 = 14;
+const CLOSING: u32 = 8;
 /// Most blocks that are waited for what is open.
 const TAIL: u32 = 400;
 /// Blocks after the last settlement in which staking hears of what happened.

@@ -366,7 +366,7 @@ impl Policy {
 	/// for, and what they would do shows only together with a change.
 	pub fn mutated(self, rng: &mut ChaCha8Rng, asked: u64, forbidden: &Forbidden) -> Self {
 		let (asked, others): (Vec<_>, Vec<_>) =
-			(0..DECISIONS).partition(|decision| asked >> decision & 1 == 1);
+			(0..DECISIONS).partition(|decision| (asked >> decision) & 1 == 1);
 		let mut policy = self;
 		for decision in others {
 			if rng.next_u32() % 4 == 0 {

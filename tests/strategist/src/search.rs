@@ -199,7 +199,7 @@ impl Arena {
 			let (mut waited, mut idle) = (0, 0);
 			while waited < PATIENCE && idle < IDLE && self.episodes < until(100 - RESPONSES) {
 				let next = here.0.mutated(&mut rng, here.2, forbidden);
-				let asked = |d: &usize| here.2 >> d & 1 == 1;
+				let asked = |d: &usize| (here.2 >> d) & 1 == 1;
 				let same = |d: usize| next.choice(d) == here.0.choice(d);
 				if (0..DECISIONS).filter(asked).all(same) {
 					here.0 = next;
@@ -232,7 +232,7 @@ impl Arena {
 						break 'responses;
 					}
 					let next = here.0.with(decision, choice);
-					if next != here.0 && here.2 >> decision & 1 == 1 {
+					if next != here.0 && (here.2 >> decision) & 1 == 1 {
 						let score = self.score(&next, seeds.clone());
 						if score.profit > here.1 {
 							here = (next, score.profit, score.total.consulted);
@@ -261,7 +261,7 @@ impl Arena {
 		let mut profit = score.profit;
 		// What was never asked for says nothing.
 		for decision in 0..DECISIONS {
-			if score.total.consulted >> decision & 1 == 0 {
+			if (score.total.consulted >> decision) & 1 == 0 {
 				policy = policy.with(decision, 0);
 			}
 		}
