@@ -40,6 +40,7 @@ ALLOWED = {
     ],
     "consilience-node": None,  # wiring: everything
     "consilience-tests": None,
+    "consilience-strategist": None,
 }
 
 # Crates of the SDK come through the umbrella crate only: their newest versions do not fit each other.

@@ -1,0 +1,77 @@
+//! `consilience-strategist`: searches for policies that earn more than honest work, and says what it found.
+
+use anyhow::{ensure, Result};
+use clap::Parser;
+use consilience_strategist::{
+	report::Report,
+	search::{search, Arena, Prizes},
+};
+
+/// Plays the runtime as a party of validators that thinks, and searches for policies that earn more than honest work.
+#[derive(Parser)]
+struct Cli {
+	/// Share of the validators that are the party, in percent.
+	#[arg(long, default_value_t = 33)]
+	party: usize,
+	/// Sizes of the networks that are played.
+	#[arg(long, value_delimiter = ',', default_values_t = [7, 10, 20, 30])]
+	validators: Vec<usize>,
+	/// Requests to be played, all networks together.
+	#[arg(long, default_value_t = 20_000)]
+	episodes: u64,
+	/// Seed: the same gives the same search.
+	#[arg(long, default_value_t = 1)]
+	seed: u64,
+	/// Hunts in each network: after each that earned something its best trick is forbidden.
+	#[arg(long, default_value_t = 8)]
+	hunts: u64,
+	/// Prize for a false answer to a stranger that becomes final, in coins.
+	#[arg(long, default_value_t = 1_000.0)]
+	prize: f64,
+	/// Prize for a stranger's request that is refused or not answered, in coins.
+	#[arg(long, default_value_t = 1.0)]
+	denial: f64,
+	/// Prints JSON, for programs.
+	#[arg(long)]
+	json: bool,
+}
+
+fn main() -> Result<()> {
+	let cli = Cli::parse();
+	ensure!(
+		cli.party < 100,
+		"a party is less than all validators: give --party less than 100"
+	);
+	ensure!(
+		cli.validators.iter().all(|n| *n >= 4),
+		"a network has at least four validators: give --validators 4 or more"
+	);
+	ensure!(
+		cli.hunts > 0,
+		"nothing is searched in no hunts: give --hunts 1 or more"
+	);
+	let prizes = Prizes {
+		false_final: cli.prize,
+		denied: cli.denial,
+	};
+	let each = cli.episodes / cli.validators.len().max(1) as u64;
+	let mut reports = Vec::new();
+	for validators in &cli.validators {
+		let mut arena = Arena::new(*validators, cli.party, prizes);
+		let findings = search(&mut arena, cli.hunts, each, cli.seed, |finding| {
+			eprintln!(
+				"{validators} validators, {} policies:\n{finding}",
+				finding.tried
+			);
+		});
+		let report = Report::new(&arena, prizes, findings);
+		if !cli.json {
+			println!("{}", report.text());
+		}
+		reports.push(report);
+	}
+	if cli.json {
+		println!("{}", serde_json::to_string_pretty(&reports)?);
+	}
+	Ok(())
+}
