@@ -37,6 +37,14 @@ pub struct Margin {
 	pub margin: f64,
 }
 
+/// Whether all of these are numbers, and none is infinite.
+pub(crate) fn are_finite(logits: &[f32]) -> bool {
+	const EXPONENT: u32 = 0x7f80_0000;
+	// Looks at all of them: that is faster than to stop at one.
+	let wild = |l: &f32| u32::from(l.to_bits() & EXPONENT == EXPONENT);
+	logits.iter().map(wild).fold(0, |any, wild| any | wild) == 0
+}
+
 /// `-ln(-ln u)` for the word's `u`.
 fn gumbel(word: u32) -> f64 {
 	let u = (f64::from(word) + 0.5) / 4_294_967_296.0;
@@ -68,6 +76,13 @@ impl Sampler {
 
 	/// The best token at an answer position, and the claimed one's distance from it.
 	pub fn margin(&mut self, position: u32, logits: &[f32], claimed: u32) -> Margin {
+		if !are_finite(logits) {
+			// The graph gave no numbers: no token is right then.
+			return Margin {
+				best: claimed,
+				margin: f64::INFINITY,
+			};
+		}
 		let floor = self.floor(logits);
 		let (best, score) = self.best(position, logits, floor);
 		let margin = match logits.get(claimed as usize) {
@@ -86,13 +101,8 @@ impl Sampler {
 				} else {
 					0.0
 				};
-				// Not a number where the graph gave none: no token is right then.
-				if behind.is_nan() {
-					f64::INFINITY
-				} else {
-					// Of equal scores sampling takes the lowest entry, and no other: a token that only ties is wrong too.
-					behind.max(outside).max(1.0 / STEPS)
-				}
+				// Of equal scores sampling takes the lowest entry, and no other: a token that only ties is wrong too.
+				behind.max(outside).max(1.0 / STEPS)
 			}
 		};
 		Margin { best, margin }
