@@ -12,7 +12,7 @@ use minijinja::{
 };
 
 /// Instructions that a rendering may take. A long conversation takes some ten thousand.
-const FUEL: u64 = 2_000_000;
+const FUEL: u64 = 500_000;
 /// Values inside values, as `tojson` and a value's text go down.
 const DEPTH: usize = 64;
 
@@ -75,7 +75,10 @@ pub(super) fn environment() -> Environment<'static> {
 		});
 	}
 	environment.add_test("iterable", |value: &Value| {
-		value.is_undefined() || value.try_iter().is_ok()
+		value.is_undefined() || (!value.is_none() && value.try_iter().is_ok())
+	});
+	environment.add_test("number", |value: &Value| {
+		matches!(value.kind(), ValueKind::Number | ValueKind::Bool)
 	});
 	environment.add_test("sequence", |value: &Value| {
 		matches!(
@@ -262,7 +265,17 @@ fn number(out: &mut String, value: &Value) {
 	}
 	let x = f64::try_from(value.clone()).unwrap_or(f64::NAN);
 	if !x.is_finite() {
-		let _ = write!(out, "{}", if x.is_nan() { "nan" } else if x > 0.0 { "inf" } else { "-inf" });
+		let _ = write!(
+			out,
+			"{}",
+			if x.is_nan() {
+				"nan"
+			} else if x > 0.0 {
+				"inf"
+			} else {
+				"-inf"
+			}
+		);
 		return;
 	}
 	// The shortest digits that give this number back: the same in both languages, written with an exponent in other cases.
@@ -309,7 +322,10 @@ fn tojson(value: &Value, rest: Rest<Value>) -> Result<Value, Error> {
 		}),
 	};
 	let (item, key) = match argument(2, "separators")? {
-		None => (if indent.is_some() { "," } else { ", " }.into(), ": ".into()),
+		None => (
+			if indent.is_some() { "," } else { ", " }.into(),
+			": ".into(),
+		),
 		Some(pair) => {
 			let pair: Vec<_> = pair.try_iter()?.collect();
 			match &pair[..] {
@@ -432,11 +448,17 @@ fn scalar(out: &mut String, value: &Value) -> Result<(), Error> {
 		ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
 		ValueKind::Number => match f64::try_from(value.clone()) {
 			Ok(x) if x.is_nan() => out.push_str("NaN"),
-			Ok(x) if x.is_infinite() => out.push_str(if x > 0.0 { "Infinity" } else { "-Infinity" }),
+			Ok(x) if x.is_infinite() => {
+				out.push_str(if x > 0.0 { "Infinity" } else { "-Infinity" })
+			}
 			_ => number(out, value),
 		},
 		ValueKind::String => out.push_str(value.as_str().unwrap_or_default()),
-		kind => return Err(invalid(format!("a value of type {kind} cannot be written as JSON"))),
+		kind => {
+			return Err(invalid(format!(
+				"a value of type {kind} cannot be written as JSON"
+			)))
+		}
 	}
 	Ok(())
 }
@@ -448,7 +470,11 @@ fn is_space(c: char) -> bool {
 
 fn strip<'t>(text: &'t str, chars: Option<&str>, left: bool, right: bool) -> &'t str {
 	let drop = |c: char| chars.map_or_else(|| is_space(c), |chars| chars.contains(c));
-	let text = if left { text.trim_start_matches(drop) } else { text };
+	let text = if left {
+		text.trim_start_matches(drop)
+	} else {
+		text
+	};
 	if right {
 		text.trim_end_matches(drop)
 	} else {
@@ -561,7 +587,8 @@ fn lines(text: &str, keep: bool) -> Vec<Value> {
 	let ends = |c| {
 		matches!(
 			c,
-			'\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+			'\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'
+				..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
 		)
 	};
 	let mut lines = Vec::new();

@@ -7,6 +7,7 @@ mod exactness;
 pub(crate) mod generate;
 mod jinja;
 pub(crate) mod measure;
+mod nucleus;
 pub(crate) mod prefix;
 #[cfg(test)]
 mod prompts;
@@ -89,10 +90,7 @@ impl LanguageModel {
 				sampling.max_tokens,
 				self.context,
 			);
-			return Err(EngineError::Unanswerable(
-				Unanswerable::PromptTooLong,
-				why,
-			));
+			return Err(EngineError::Unanswerable(Unanswerable::PromptTooLong, why));
 		}
 		Ok((ids, sampling))
 	}

@@ -123,7 +123,10 @@ impl Transcript {
 
 	/// Where in the text something begins that begins here in the full text.
 	fn shown(&self, at: usize) -> usize {
-		let hidden = self.special.iter().map(|(start, length)| at.saturating_sub(*start).min(*length));
+		let hidden = self
+			.special
+			.iter()
+			.map(|(start, length)| at.saturating_sub(*start).min(*length));
 		at - hidden.sum::<usize>()
 	}
 
@@ -137,7 +140,8 @@ impl Transcript {
 		if self.cut.is_none() && self.window.len() > self.read {
 			let all = tokens.decode(&self.window)?;
 			let known = tokens.decode(&self.window[..self.read])?;
-			self.text.push_str(all.get(known.len()..).unwrap_or_default());
+			self.text
+				.push_str(all.get(known.len()..).unwrap_or_default());
 		}
 		self.text.truncate(self.cut.unwrap_or(self.text.len()));
 		Ok(self.text)

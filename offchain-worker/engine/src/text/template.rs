@@ -101,6 +101,14 @@ fn explained(error: &minijinja::Error) -> EngineError {
 	}
 }
 
+/// What an error says, its kind left out.
+fn reason(error: EngineError) -> String {
+	match error {
+		EngineError::Unanswerable(_, why) => why,
+		other => other.to_string(),
+	}
+}
+
 impl Template {
 	/// Compiles a template. Fails, too, where it uses what no template is given.
 	pub(crate) fn new(
@@ -120,8 +128,11 @@ impl Template {
 		};
 		if let Err(e) = template.attempt(&[("user", "hi".into())]) {
 			use ErrorKind::*;
-			if matches!(e.kind(), UnknownFunction | UnknownFilter | UnknownTest | UnknownMethod) {
-				return Err(EngineError::Mismatch(explained(&e).to_string()));
+			if matches!(
+				e.kind(),
+				UnknownFunction | UnknownFilter | UnknownTest | UnknownMethod
+			) {
+				return Err(EngineError::Mismatch(reason(explained(&e))));
 			}
 		}
 		Ok(template)
@@ -152,7 +163,12 @@ impl Template {
 	) -> Result<Prompted, EngineError> {
 		let text = self.attempt(messages).map_err(|e| explained(&e))?;
 		let theirs = |c: char| messages.iter().any(|(_, content)| content.contains(c));
-		let marks: Vec<char> = controls.marks().iter().copied().filter(|c| theirs(*c)).collect();
+		let marks: Vec<char> = controls
+			.marks()
+			.iter()
+			.copied()
+			.filter(|c| theirs(*c))
+			.collect();
 		if marks.is_empty() {
 			return Ok(Prompted {
 				text,
@@ -160,7 +176,9 @@ impl Template {
 			});
 		}
 		let Some(stand_ins) = stand_ins(marks.len(), &self.source, messages) else {
-			return Err(refused("the conversation has every private character".into()));
+			return Err(refused(
+				"the conversation has every private character".into(),
+			));
 		};
 		let swap = Swap { marks, stand_ins };
 		let all = |content: &str| content.chars().map(|c| swap.hidden(c)).collect();
@@ -369,10 +387,7 @@ pub fn probe(
 		let roles = order.roles().iter().enumerate();
 		let messages: Vec<_> = roles.map(|(i, role)| (role.name(), word(i))).collect();
 		match template.attempt(&messages) {
-			Err(e) => Reception::Refused(match explained(&e) {
-				EngineError::Unanswerable(_, why) => why,
-				other => other.to_string(),
-			}),
+			Err(e) => Reception::Refused(reason(explained(&e))),
 			Ok(text) if messages.iter().all(|(_, word)| text.contains(word)) => Reception::Taken,
 			Ok(_) => Reception::Dropped,
 		}

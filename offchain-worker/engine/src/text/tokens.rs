@@ -47,7 +47,9 @@ impl Controls {
 
 	/// How they are spelled, and whether each is special or ends an answer.
 	pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, bool)> {
-		self.spelled.iter().map(|(token, special)| (token.as_str(), *special))
+		self.spelled
+			.iter()
+			.map(|(token, special)| (token.as_str(), *special))
 	}
 }
 
@@ -105,9 +107,7 @@ impl Tokens {
 			.filter(|(id, token)| {
 				let sign = |c: char| !c.is_alphanumeric() && !c.is_whitespace();
 				let written = || template.is_some_and(|t| t.contains(&token.content));
-				token.special
-					|| ends.contains(id)
-					|| (token.content.contains(sign) && written())
+				token.special || ends.contains(id) || (token.content.contains(sign) && written())
 			})
 			.map(|(id, token)| (*id, token.content.clone()))
 			.collect();
@@ -117,12 +117,18 @@ impl Tokens {
 		}
 		control.retain(|_, spelled| !spelled.trim().is_empty());
 		let special = |id: &u32| ends.contains(id) || added.get(id).is_some_and(|t| t.special);
-		let mut spelled: Vec<_> = control.iter().map(|(id, t)| (t.clone(), special(id))).collect();
+		let mut spelled: Vec<_> = control
+			.iter()
+			.map(|(id, t)| (t.clone(), special(id)))
+			.collect();
 		spelled.sort();
 		let names: Vec<_> = spelled.iter().map(|(t, _)| t.clone()).collect();
 
 		let (mut raw, mut normalized) = (Vec::new(), Vec::new());
-		let mut sorted: Vec<_> = added.iter().filter(|(_, t)| !t.content.is_empty()).collect();
+		let mut sorted: Vec<_> = added
+			.iter()
+			.filter(|(_, t)| !t.content.is_empty())
+			.collect();
 		sorted.sort_by_key(|(id, _)| **id);
 		for (id, token) in sorted {
 			if !token.normalized {
@@ -165,7 +171,9 @@ impl Tokens {
 
 	/// A text that people wrote, all of it.
 	pub(crate) fn theirs(&self, text: String) -> Prompted {
-		let marks = text.char_indices().filter(|(_, c)| self.controls.marks.contains(c));
+		let marks = text
+			.char_indices()
+			.filter(|(_, c)| self.controls.marks.contains(c));
 		let theirs = marks.map(|(i, _)| i).collect();
 		Prompted { text, theirs }
 	}
@@ -199,16 +207,21 @@ impl Tokens {
 	/// Whether every control token in an encoding stands in the text, or frames it.
 	fn is_plain(&self, text: &str, encoding: &Encoding) -> bool {
 		let framing = encoding.get_special_tokens_mask();
-		let all = encoding.get_ids().iter().zip(encoding.get_offsets()).zip(framing);
-		all.into_iter().all(|((id, (start, end)), framing)| match self.control.get(id) {
-			None => true,
-			Some(_) if *framing != 0 => true,
-			Some(spelled) => text.get(*start..*end).is_some_and(|t| t.contains(spelled)),
-		})
+		let all = encoding
+			.get_ids()
+			.iter()
+			.zip(encoding.get_offsets())
+			.zip(framing);
+		all.into_iter()
+			.all(|((id, (start, end)), framing)| match self.control.get(id) {
+				None => true,
+				Some(_) if *framing != 0 => true,
+				Some(spelled) => text.get(*start..*end).is_some_and(|t| t.contains(spelled)),
+			})
 	}
 
 	/// As the library encodes, except that control tokens come of what a template wrote alone.
-	fn guarded(&self, prompt: &Prompted, frame: bool) -> tokenizers::Result<Encoding> {
+	pub(super) fn guarded(&self, prompt: &Prompted, frame: bool) -> tokenizers::Result<Encoding> {
 		let mut text = PreTokenizedString::from(prompt.text.as_str());
 		text.split(|_, piece| Ok(self.pieces(piece, &self.raw, prompt)))?;
 		text.split(|_, mut piece| {
@@ -233,7 +246,11 @@ impl Tokens {
 		while let Some(found) = finder.automaton.find(Input::new(whole).range(from..)) {
 			let id = finder.ids[found.pattern().as_usize()];
 			// If it is not this one, another may begin within it.
-			from = found.start() + whole[found.start()..].chars().next().map_or(1, char::len_utf8);
+			from = found.start()
+				+ whole[found.start()..]
+					.chars()
+					.next()
+					.map_or(1, char::len_utf8);
 			let Some(token) = self.added.get(&id) else {
 				continue;
 			};
@@ -277,7 +294,11 @@ impl Tokens {
 	}
 
 	/// What the tokenizer's model makes of a piece, and what it makes of single characters where it took people's for a control token.
-	fn tokenized(&self, piece: &NormalizedString, prompt: &Prompted) -> tokenizers::Result<Vec<Token>> {
+	fn tokenized(
+		&self,
+		piece: &NormalizedString,
+		prompt: &Prompted,
+	) -> tokenizers::Result<Vec<Token>> {
 		let model = self.tokenizer.get_model();
 		let mut tokens = Vec::new();
 		for token in model.tokenize(piece.get())? {
@@ -314,7 +335,10 @@ impl Tokens {
 
 	/// Whether a text spells a token that is not shown.
 	pub(crate) fn spells_hidden(&self, text: &str) -> bool {
-		let mut special = self.added.values().filter(|t| t.special && !t.content.is_empty());
+		let mut special = self
+			.added
+			.values()
+			.filter(|t| t.special && !t.content.is_empty());
 		special.any(|t| text.contains(&t.content))
 	}
 
@@ -336,7 +360,10 @@ impl Tokens {
 		let candidates = ["a", "A", ".", "0", "x"];
 		let word = |text: &&str| {
 			let ids = self.tokenizer.encode(*text, false).ok()?.get_ids().to_vec();
-			let last = ids.last().copied().filter(|id| !self.control.contains_key(id))?;
+			let last = ids
+				.last()
+				.copied()
+				.filter(|id| !self.control.contains_key(id))?;
 			let said = self.decode(&[last]).ok()?;
 			(said.trim() == *text).then_some(last)
 		};
