@@ -37,7 +37,8 @@ fn exp(x: f64) -> f64 {
 	const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
 	const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 	// What is lower weighs less than 10⁻²⁹⁹ of the top one.
-	let x = x.max(-690.0);
+	// (Not `max`, for which what is no number is nothing.)
+	let x = if x < -690.0 { -690.0 } else { x };
 	let t = x * core::f64::consts::LOG2_E + ROUND;
 	let k = t - ROUND;
 	let r = (x - k * LN2_HIGH) - k * LN2_LOW;
