@@ -35,6 +35,7 @@ use crate::{
 		measure::Part,
 		scheduler::{Scheduler, TextStatistics},
 		template::Template,
+		tokens::Tokens,
 		LanguageModel,
 	},
 	ticket::Ticket,
@@ -586,12 +587,14 @@ pub(crate) fn language_model(
 	tokenizer
 		.with_truncation(None)
 		.map_err(|e| EngineError::load(folder.join(path), e))?;
+	let template = chat_template
+		.clone()
+		.map(|t| Template::new(t, bos_token.clone(), eos_token.clone()))
+		.transpose()?;
+	let words = template.as_ref().map(Template::words);
 	Ok(LanguageModel {
-		tokenizer,
-		template: chat_template
-			.clone()
-			.map(|t| Template::new(t, bos_token.clone(), eos_token.clone()))
-			.transpose()?,
+		tokens: Tokens::new(tokenizer, eos_token_ids, words.as_deref())?,
+		template,
 		eos: eos_token_ids.clone(),
 		context: *context as usize,
 		layout: Layout {

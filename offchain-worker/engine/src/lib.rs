@@ -28,6 +28,7 @@ pub use library::{cuda_present, disable_telemetry, find_library};
 pub use session::{GraphInfo, Provider};
 pub use text::measure::Part;
 pub use text::scheduler::TextStatistics;
+pub use text::template::{probe as probe_template, Order, Reception};
 
 /// Target of this crate's log lines.
 pub const LOG_TARGET: &str = "engine";

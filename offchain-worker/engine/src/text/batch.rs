@@ -378,7 +378,9 @@ impl Batch {
 		match outcome {
 			Err(e) => {
 				// Memory may be what there was not enough of.
-				self.kept.clear();
+				if !matches!(e, EngineError::Unanswerable(..)) {
+					self.kept.clear();
+				}
 				self.ended.push(part.sequence.end(Err(e)));
 			}
 			Ok((Some(outcome), _)) => {

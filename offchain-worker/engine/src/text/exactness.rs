@@ -9,7 +9,7 @@ use blake2::{digest::consts::U16, Blake2b, Digest};
 use consilience_primitives::manifest;
 use serde_json::Value;
 
-use super::{template::Template, LanguageModel, Layout};
+use super::{template::Template, tokens::Tokens, LanguageModel, Layout};
 use crate::{
 	library,
 	session::{Graph, Placement},
@@ -74,7 +74,12 @@ impl Model {
 			text("eos_token"),
 		);
 		let language = LanguageModel {
-			tokenizer: tokenizers::Tokenizer::from_bytes(read("tokenizer.json")).unwrap(),
+			tokens: Tokens::new(
+				tokenizers::Tokenizer::from_bytes(read("tokenizer.json")).unwrap(),
+				&[2],
+				None,
+			)
+			.unwrap(),
 			template: Some(template.unwrap()),
 			eos: vec![2],
 			context: number("context"),
@@ -99,9 +104,10 @@ impl Model {
 			.iter()
 			.map(|question| {
 				let template = self.language.template.as_ref().unwrap();
-				let prompt = template.render(&[("user", (*question).into())]).unwrap();
-				let encoding = self.language.tokenizer.encode(prompt, false).unwrap();
-				let mut ids = encoding.get_ids().to_vec();
+				let controls = self.language.tokens.controls();
+				let messages = [("user", (*question).into())];
+				let prompt = template.render(&messages, controls).unwrap();
+				let mut ids = self.language.tokens.encode(&prompt, false).unwrap();
 				let start = ids.len();
 				let mut cache = run.layout.empty(&run.graph, start + 40).unwrap();
 				let mut next = run.layout.step(&run.graph, &mut cache, &ids).unwrap();
@@ -261,9 +267,13 @@ fn long_text(name: &str) {
 		.iter()
 		.cycle()
 		.take(120)
-		.map(|q| template.render(&[("user", (*q).into())]).unwrap())
+		.map(|q| {
+			let controls = model.language.tokens.controls();
+			let prompt = template.render(&[("user", (*q).into())], controls);
+			prompt.unwrap().text
+		})
 		.collect();
-	let encoding = model.language.tokenizer.encode(text, false).unwrap();
+	let encoding = model.language.tokens.library().encode(text, false).unwrap();
 	let ids = &encoding.get_ids()[..1_900];
 	let vocabulary = model.language.layout.vocabulary;
 	let mut seen = None;

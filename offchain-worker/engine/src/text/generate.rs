@@ -7,7 +7,11 @@ use consilience_primitives::{
 };
 use polkadot_sdk::sp_core::H256;
 
-use super::{sampling::Sampler, LanguageModel};
+use super::{
+	sampling::{self, Sampler},
+	stop::Transcript,
+	LanguageModel,
+};
 use crate::EngineError;
 
 /// An answer that is being written.
@@ -17,16 +21,23 @@ pub(crate) struct Writer {
 	/// Position whose logits say the first token.
 	last_of_prompt: usize,
 	tokens: Vec<u32>,
+	transcript: Transcript,
 }
 
 impl Writer {
 	/// For a prompt of so many tokens, at least one.
-	pub(crate) fn new(prompt: usize, sampling: &Sampling, seed: &H256) -> Self {
+	pub(crate) fn new(
+		model: &LanguageModel,
+		prompt: usize,
+		sampling: &Sampling,
+		seed: &H256,
+	) -> Self {
 		Self {
 			sampling: sampling.clone(),
 			sampler: Sampler::new(sampling, seed),
 			last_of_prompt: prompt - 1,
 			tokens: Vec::new(),
+			transcript: Transcript::new(&model.tokens, sampling),
 		}
 	}
 
@@ -56,9 +67,20 @@ impl Writer {
 		if !self.needs(position) {
 			return Ok(None);
 		}
+		if !sampling::are_finite(logits) {
+			let why = format!(
+				"the logits after {} tokens of the answer are not all numbers",
+				self.tokens.len()
+			);
+			return Err(EngineError::Unanswerable(Unanswerable::NotFinite, why));
+		}
 		let next = self.sampler.choose(self.tokens.len() as u32, logits);
 		self.tokens.push(next);
-		let finish = model.finish(&self.tokens, &self.sampling)?;
+		if self.transcript.looks() && !model.eos.contains(&next) {
+			self.transcript.push(&model.tokens, next)?;
+		}
+		let (count, transcript) = (self.tokens.len(), &self.transcript);
+		let finish = model.finish(next, count, transcript, &self.sampling);
 		Ok(finish.map(|finish| (std::mem::take(&mut self.tokens), finish)))
 	}
 }
@@ -69,6 +91,7 @@ impl LanguageModel {
 		&self,
 		tokens: &[u32],
 		finish: FinishReason,
+		sampling: &Sampling,
 	) -> Result<Output, EngineError> {
 		let too_long = || {
 			EngineError::Unanswerable(
@@ -78,7 +101,7 @@ impl LanguageModel {
 		};
 		Ok(Output::Text {
 			text: self
-				.text(tokens)?
+				.text(tokens, sampling)?
 				.into_bytes()
 				.try_into()
 				.map_err(|_| too_long())?,

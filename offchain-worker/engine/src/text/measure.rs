@@ -172,8 +172,7 @@ impl LanguageModel {
 		let vocabulary = self.layout.vocabulary as u32;
 		let possible = !answer.is_empty()
 			&& answer.iter().all(|t| *t < vocabulary)
-			&& self.ends_well(&answer, *finish, sampling)?
-			&& self.text(&answer)?.as_bytes() == &text[..];
+			&& self.is_whole(&answer, text, *finish, sampling)?;
 		if !possible {
 			// Of what no model could have said there are no parts either: the prompt alone is fed.
 			answer.clear();

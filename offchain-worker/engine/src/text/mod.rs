@@ -5,25 +5,30 @@ pub(crate) mod cache;
 #[cfg(test)]
 mod exactness;
 pub(crate) mod generate;
+mod jinja;
 pub(crate) mod measure;
+mod nucleus;
 pub(crate) mod prefix;
+#[cfg(test)]
+mod prompts;
 pub mod sampling;
 pub(crate) mod scheduler;
 #[cfg(test)]
 mod schedules;
 pub(crate) mod stop;
 pub(crate) mod template;
+pub(crate) mod tokens;
 
 use consilience_primitives::request::{Input, Prompt, Sampling, Unanswerable};
-use tokenizers::Tokenizer;
 
 use crate::EngineError;
 use cache::Layout;
 use template::Template;
+use tokens::Tokens;
 
 /// A causal language model.
 pub(crate) struct LanguageModel {
-	pub(crate) tokenizer: Tokenizer,
+	pub(crate) tokens: Tokens,
 	pub(crate) template: Option<Template>,
 	pub(crate) eos: Vec<u32>,
 	pub(crate) context: usize,
@@ -37,8 +42,8 @@ impl LanguageModel {
 			String::from_utf8(bytes.to_vec())
 				.map_err(|_| EngineError::Input("the prompt is not UTF-8".into()))
 		};
-		let (text, special) = match prompt {
-			Prompt::Text(text) => (utf8(text)?, true),
+		let (prompted, frame) = match prompt {
+			Prompt::Text(text) => (self.tokens.theirs(utf8(text)?), true),
 			Prompt::Chat(messages) => {
 				let template = self.template.as_ref().ok_or_else(|| {
 					EngineError::Input(
@@ -50,27 +55,17 @@ impl LanguageModel {
 					.map(|m| Ok((m.role.name(), utf8(&m.content)?)))
 					.collect::<Result<Vec<_>, EngineError>>()?;
 				// The template writes the special tokens itself.
-				(template.render(&messages)?, false)
+				(template.render(&messages, self.tokens.controls())?, false)
 			}
 		};
-		// What the tokenizer says may quote the text.
-		let refused = |why: &str| EngineError::Unanswerable(Unanswerable::GraphRefused, why.into());
-		let encoding = self
-			.tokenizer
-			.encode(text, special)
-			.map_err(|_| refused("the model's tokenizer refuses this prompt"))?;
-		let ids = encoding.get_ids().to_vec();
+		let ids = self.tokens.encode(&prompted, frame)?;
 		if ids.is_empty() {
-			return Err(refused("the prompt has no tokens"));
+			return Err(EngineError::Unanswerable(
+				Unanswerable::GraphRefused,
+				"the prompt has no tokens".into(),
+			));
 		}
 		Ok(ids)
-	}
-
-	/// What tokens say, special ones left out.
-	pub(crate) fn text(&self, tokens: &[u32]) -> Result<String, EngineError> {
-		self.tokenizer
-			.decode(tokens, true)
-			.map_err(|e| EngineError::Mismatch(format!("the tokenizer cannot decode: {e}")))
 	}
 
 	/// Prompt and sampling of an input, checked against the context.
@@ -89,15 +84,13 @@ impl LanguageModel {
 		let ids = self.prompt(prompt)?;
 		let wanted = ids.len() + sampling.max_tokens as usize;
 		if wanted > self.context {
-			return Err(EngineError::Unanswerable(
-				Unanswerable::PromptTooLong,
-				format!(
-					"{} prompt tokens and max_tokens {} are more than the context of {}",
-					ids.len(),
-					sampling.max_tokens,
-					self.context,
-				),
-			));
+			let why = format!(
+				"{} prompt tokens and max_tokens {} are more than the context of {}",
+				ids.len(),
+				sampling.max_tokens,
+				self.context,
+			);
+			return Err(EngineError::Unanswerable(Unanswerable::PromptTooLong, why));
 		}
 		Ok((ids, sampling))
 	}

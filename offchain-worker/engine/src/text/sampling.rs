@@ -8,6 +8,7 @@
 //!
 //! With `top_p` below one only the nucleus takes part: the fewest entries, by falling logit, whose probabilities add up to it.
 
+use super::nucleus::{self, Nucleus};
 use consilience_primitives::request::Sampling;
 use polkadot_sdk::sp_core::H256;
 use rand_chacha::{
@@ -18,13 +19,22 @@ use rand_chacha::{
 /// Steps of a margin in one logit.
 pub(crate) const STEPS: f64 = 65_536.0;
 
+/// Entries among which at most one is looked at, for single words of a stream to be made rather than all of them.
+const FEW: usize = 128;
+
 /// Chooses the tokens of one answer.
 pub struct Sampler {
 	seed: [u8; 32],
 	/// Zero for greedy.
 	temperature: f64,
 	top_p: f64,
-	noise: Vec<u8>,
+	nucleus: Nucleus,
+	/// The words of a position.
+	stream: ChaCha8Rng,
+	/// All of them, where most are looked at.
+	noise: Option<Vec<u8>>,
+	/// Room for these.
+	room: Vec<u8>,
 }
 
 /// The best token at a position, and how far the claimed one is from it.
@@ -35,6 +45,14 @@ pub struct Margin {
 	/// Score of the best minus that of the claimed token, in logits; zero only if they are the same token, infinite for a token
 	/// outside the vocabulary.
 	pub margin: f64,
+}
+
+/// Whether all of these are numbers, and none is infinite.
+pub(crate) fn are_finite(logits: &[f32]) -> bool {
+	const EXPONENT: u32 = 0x7f80_0000;
+	// Looks at all of them: that is faster than to stop at one.
+	let wild = |l: &f32| u32::from(l.to_bits() & EXPONENT == EXPONENT);
+	logits.iter().map(wild).fold(0, |any, wild| any | wild) == 0
 }
 
 /// `-ln(-ln u)` for the word's `u`.
@@ -57,17 +75,28 @@ impl Sampler {
 			seed: seed.0,
 			temperature: f64::from(sampling.temperature) / 1_000.0,
 			top_p: f64::from(sampling.top_p) / 1_000.0,
-			noise: Vec::new(),
+			nucleus: Nucleus::default(),
+			stream: ChaCha8Rng::from_seed(seed.0),
+			noise: None,
+			room: Vec::new(),
 		}
 	}
 
 	/// The best token at an answer position.
 	pub fn choose(&mut self, position: u32, logits: &[f32]) -> u32 {
-		self.best(position, logits, self.floor(logits)).0
+		let floor = self.floor(logits);
+		self.best(position, logits, floor).0
 	}
 
 	/// The best token at an answer position, and the claimed one's distance from it.
 	pub fn margin(&mut self, position: u32, logits: &[f32], claimed: u32) -> Margin {
+		if !are_finite(logits) {
+			// The graph gave no numbers: no token is right then.
+			return Margin {
+				best: claimed,
+				margin: f64::INFINITY,
+			};
+		}
 		let floor = self.floor(logits);
 		let (best, score) = self.best(position, logits, floor);
 		let margin = match logits.get(claimed as usize) {
@@ -86,41 +115,39 @@ impl Sampler {
 				} else {
 					0.0
 				};
-				// Not a number where the graph gave none: no token is right then.
-				if behind.is_nan() {
-					f64::INFINITY
-				} else {
-					// Of equal scores sampling takes the lowest entry, and no other: a token that only ties is wrong too.
-					behind.max(outside).max(1.0 / STEPS)
-				}
+				// Of equal scores sampling takes the lowest entry, and no other: a token that only ties is wrong too.
+				behind.max(outside).max(1.0 / STEPS)
 			}
 		};
 		Margin { best, margin }
 	}
 
-	/// Score of an entry, whose noise was made before.
-	fn score(&self, entry: u32, logit: f64) -> f64 {
+	/// Score of an entry at the position that was looked at last.
+	fn score(&mut self, entry: u32, logit: f64) -> f64 {
 		if self.temperature == 0.0 {
 			return logit;
 		}
 		logit / self.temperature + gumbel(self.word(entry as usize))
 	}
 
-	fn word(&self, entry: usize) -> u32 {
+	fn word(&mut self, entry: usize) -> u32 {
+		let Some(noise) = &self.noise else {
+			self.stream.set_word_pos(entry as u128);
+			return self.stream.next_u32();
+		};
 		let mut word = [0u8; 4];
-		word.copy_from_slice(&self.noise[entry * 4..entry * 4 + 4]);
+		word.copy_from_slice(&noise[entry * 4..entry * 4 + 4]);
 		u32::from_le_bytes(word)
 	}
 
 	/// The best entry among those with logits of at least `floor`, and its score.
 	fn best(&mut self, position: u32, logits: &[f32], floor: f32) -> (u32, f64) {
-		let greedy = self.temperature == 0.0;
-		if !greedy {
-			let mut stream = ChaCha8Rng::from_seed(self.seed);
-			stream.set_stream(position.into());
-			self.noise.resize(logits.len() * 4, 0);
-			stream.fill_bytes(&mut self.noise);
+		if self.temperature == 0.0 {
+			let top = nucleus::highest(logits);
+			let first = logits.iter().position(|l| *l == top).unwrap_or(0);
+			return (first as u32, top.into());
 		}
+		self.begin(position, logits, floor);
 		let mut best = (0u32, f64::NEG_INFINITY);
 		for (i, logit) in logits.iter().enumerate() {
 			if *logit < floor {
@@ -128,7 +155,7 @@ impl Sampler {
 			}
 			let logit = f64::from(*logit);
 			// The bound spares the logarithms of nearly all entries. It is never below the score, so it changes nothing.
-			if !greedy && logit / self.temperature + gumbel_bound(self.word(i)) < best.1 {
+			if logit / self.temperature + gumbel_bound(self.word(i)) < best.1 {
 				continue;
 			}
 			let score = self.score(i as u32, logit);
@@ -139,24 +166,28 @@ impl Sampler {
 		best
 	}
 
+	/// Makes the noise of a position: all of it, or what single entries need when they are looked at.
+	fn begin(&mut self, position: u32, logits: &[f32], floor: f32) {
+		self.stream = ChaCha8Rng::from_seed(self.seed);
+		self.stream.set_stream(position.into());
+		let room = self.noise.take();
+		let mut room = room.unwrap_or_else(|| std::mem::take(&mut self.room));
+		let inside = logits.iter().map(|l| u32::from(*l >= floor)).sum::<u32>() as usize;
+		if inside * FEW < logits.len() {
+			self.room = room;
+		} else {
+			room.resize(logits.len() * 4, 0);
+			self.stream.fill_bytes(&mut room);
+			self.noise = Some(room);
+		}
+	}
+
 	/// The lowest logit in the nucleus; minus infinity where everything is in it.
-	fn floor(&self, logits: &[f32]) -> f32 {
+	fn floor(&mut self, logits: &[f32]) -> f32 {
 		if self.top_p >= 1.0 || self.temperature == 0.0 {
 			return f32::NEG_INFINITY;
 		}
-		let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-		let weight = |l: f32| libm::exp((f64::from(l) - f64::from(top)) / self.temperature);
-		let mut sorted: Vec<f32> = logits.to_vec();
-		sorted.sort_unstable_by(|a, b| b.total_cmp(a));
-		let total: f64 = sorted.iter().map(|l| weight(*l)).sum();
-		let mut sum = 0.0;
-		for logit in &sorted {
-			sum += weight(*logit);
-			if sum >= self.top_p * total {
-				return *logit;
-			}
-		}
-		f32::NEG_INFINITY
+		self.nucleus.floor(logits, self.temperature, self.top_p)
 	}
 }
 
@@ -239,6 +270,33 @@ mod tests {
 	}
 
 	const PINNED: [u32; 8] = [600, 327, 180, 169, 663, 802, 161, 262];
+
+	#[test]
+	fn single_words_are_those_of_the_whole_stream() {
+		let mut s = sampler(1_000, 1_000, 9);
+		s.begin(3, &[0.0; 1_000], f32::NEG_INFINITY);
+		let all: Vec<_> = (0..1_000).map(|i| s.word(i)).collect();
+		assert!(s.noise.is_some());
+		let mut peak = [0.0; 1_000];
+		peak[500] = 9.0;
+		s.begin(3, &peak, 9.0);
+		assert!(s.noise.is_none());
+		let single: Vec<_> = (0..1_000).map(|i| s.word(i)).collect();
+		assert_eq!(single, all);
+	}
+
+	#[test]
+	fn what_is_no_number_is_no_token() {
+		let mut greedy = sampler(0, 1_000, 1);
+		for wild in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+			let logits = [1.0, 3.0, wild];
+			assert!(!are_finite(&logits));
+			for claimed in 0..3 {
+				assert_eq!(greedy.margin(0, &logits, claimed).margin, f64::INFINITY);
+			}
+		}
+		assert!(are_finite(&[f32::MAX, f32::MIN, 0.0, f32::MIN_POSITIVE]));
+	}
 
 	proptest! {
 		#[test]

@@ -23,6 +23,7 @@ use super::{
 	batch::{Batch, Bounds, Outcome, Reader, Sequence, Work},
 	generate::Writer,
 	measure::Part,
+	tokens::Tokens,
 	LanguageModel, Layout,
 };
 use crate::{
@@ -127,7 +128,7 @@ fn the_hubs_export_is_near_itself_and_the_canonical_graph() {
 fn language(name: &str, layout: Layout) -> Arc<LanguageModel> {
 	let tokenizer = tokenizers::Tokenizer::from_file(folder(name).join("tokenizer.json"));
 	Arc::new(LanguageModel {
-		tokenizer: tokenizer.unwrap(),
+		tokens: Tokens::new(tokenizer.unwrap(), &[1], None).unwrap(),
 		template: None,
 		eos: vec![1],
 		context: CONTEXT,
@@ -173,7 +174,7 @@ impl Job {
 		let (prompt, sampling) = model.question(&input).unwrap();
 		assert_eq!(prompt, self.prompt);
 		let layout = &model.layout;
-		let mut writer = Writer::new(prompt.len(), sampling, &self.seed());
+		let mut writer = Writer::new(model, prompt.len(), sampling, &self.seed());
 		let mut cache = layout.empty(graph, CONTEXT).unwrap();
 		let mut logits = layout.step(graph, &mut cache, &prompt).unwrap();
 		loop {
@@ -194,14 +195,14 @@ impl Job {
 		let (prompt, sampling) = model.question(&input).unwrap();
 		let (Some(exchanged), Outcome::Answer(mut tokens, finish)) = (self.check, answer.clone())
 		else {
-			let writer = Writer::new(prompt.len(), sampling, &self.seed());
+			let writer = Writer::new(model, prompt.len(), sampling, &self.seed());
 			return (prompt, Reader::Write(writer), answer);
 		};
 		if let Some(i) = exchanged {
 			let n = tokens.len();
 			tokens[i % n] = 2 + (tokens[i % n] + 1) % 62;
 		}
-		let claimed = model.output(&tokens, finish).unwrap();
+		let claimed = model.output(&tokens, finish, sampling).unwrap();
 		let policy = VerificationPolicy {
 			class: NumericClass::Exact,
 			positions: 8,

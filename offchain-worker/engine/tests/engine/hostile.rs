@@ -423,10 +423,14 @@ async fn greet(process: &Process, template: &str) -> Result<(), EngineError> {
 async fn a_hostile_chat_template_ends_the_process_at_worst() {
 	use std::os::unix::process::ExitStatusExt;
 	let many = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{{ '' }}{% endfor %}{% endfor %}{% endfor %}";
-	let process = Process::start(&["run=300", "grace=300"]).await;
-	let why = limit(greet(&process, many).await);
-	assert!(why.contains("running"), "{why}");
-	assert_eq!(process.ended().await.code(), Some(1));
+	let process = Process::start(&[]).await;
+	match greet(&process, many).await {
+		Err(EngineError::Unanswerable(Unanswerable::TemplateRefused, why)) => {
+			assert!(why.contains("too many steps"), "{why}");
+		}
+		other => panic!("{other:?}"),
+	}
+	process.client.ping().await.unwrap();
 	// Memory that Rust's own code cannot get ends a process.
 	let long = "{% set ns = namespace(s='t5 ') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}";
 	let process = Process::start(&["memory=1000000000"]).await;

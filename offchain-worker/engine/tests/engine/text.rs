@@ -5,7 +5,7 @@ use consilience_engine::{Engine, EngineError, Part};
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	model::NumericClass::{self, Exact, Tolerant},
-	request::{FinishReason, Input, Message, Output, Prompt, Role, Sampling},
+	request::{FinishReason, Input, Message, Output, Prompt, Role, Sampling, Unanswerable},
 	List,
 };
 use polkadot_sdk::sp_core::H256;
@@ -233,8 +233,14 @@ fn what_no_model_could_have_said_is_beyond_every_margin() {
 		(
 			"a stop string called something else",
 			vec![5, 9],
-			"t5 t9",
+			"t5 ",
 			EndOfText,
+		),
+		(
+			"a stop string that is not cut",
+			vec![5, 9],
+			"t5 t9",
+			StopString,
 		),
 		(
 			"stopped without a stop string",
@@ -251,7 +257,7 @@ fn what_no_model_could_have_said_is_beyond_every_margin() {
 	}
 	for (what, tokens, text, finish) in [
 		("the end of text", vec![5, 1], "t5", EndOfText),
-		("a stop string", vec![5, 9], "t5 t9", StopString),
+		("a stop string", vec![5, 9], "t5 ", StopString),
 		("the length", vec![5, 6, 7, 8], "t5 t6 t7 t8", Length),
 	] {
 		assert_ne!(
@@ -272,13 +278,15 @@ fn answers_end_where_they_should() {
 		let input = question("t5 t6", Sampling { stop, ..warm(30) });
 		let output = engine.run(model, &input, &seed(n)).unwrap();
 		let (tokens, text, finish) = parts(&output);
-		assert_eq!(text, words(&tokens));
+		// Cut where the stop string begins.
+		let said = words(&tokens);
+		assert_eq!(text, said.split("t9").next().unwrap());
 		assert!(tokens.len() <= 30);
 		let (last, before) = tokens.split_last().unwrap();
 		assert!(!before.contains(&1), "{tokens:?}");
 		match finish {
 			FinishReason::EndOfText => assert_eq!(*last, 1),
-			FinishReason::StopString => assert!(text.contains("t9")),
+			FinishReason::StopString => assert!(said.contains("t9")),
 			FinishReason::Length => assert_eq!(tokens.len(), 30),
 		}
 		assert!(!words(before).contains("t9"));
@@ -339,7 +347,13 @@ fn what_cannot_be_answered_is_refused() {
 		Err(EngineError::Input(why) | EngineError::Unanswerable(_, why)) => why,
 		other => panic!("{other:?}"),
 	};
-	let long = refused(&question("t5 t6", warm(CONTEXT - 1)));
+	// By what anybody can find again.
+	let unanswerable = |input: &Input| match engine.run(model, input, &seed(1)) {
+		Err(EngineError::Unanswerable(code, why)) => (code, why),
+		other => panic!("{other:?}"),
+	};
+	let (code, long) = unanswerable(&question("t5 t6", warm(CONTEXT - 1)));
+	assert_eq!(code, Unanswerable::PromptTooLong);
 	assert!(long.contains("context of 384"), "{long}");
 	engine
 		.run(
@@ -355,7 +369,9 @@ fn what_cannot_be_answered_is_refused() {
 		)
 		.unwrap();
 	assert!(refused(&question("t5", warm(0))).contains("zero"));
-	assert!(refused(&question("   ", warm(1))).contains("no tokens"));
+	let (code, none) = unanswerable(&question("   ", warm(1)));
+	assert_eq!(code, Unanswerable::GraphRefused);
+	assert!(none.contains("no tokens"), "{none}");
 	let bytes = Prompt::Text(vec![0xff, 0xfe].try_into().unwrap());
 	let why = refused(&Input::TextGeneration {
 		prompt: bytes,
