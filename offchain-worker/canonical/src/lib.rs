@@ -105,7 +105,8 @@ impl Canonical {
 		let model = if source.is_dir() {
 			if !hub::is_one(source) {
 				return Err(Error::source(source)(
-					"a folder without config.json: give a GGUF file, or a folder as the hub has it"
+					"a folder without config.json: give a GGUF file, or a folder as the hub has it (config.json, \
+					 *.safetensors, tokenizer.json)"
 						.into(),
 				));
 			}
