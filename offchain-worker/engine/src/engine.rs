@@ -724,6 +724,7 @@ impl Loaded {
 				Kind::Text(Scheduler::new(model, graph, bounds, statistics)?)
 			}
 			TaskDetails::Embedding { .. } => {
+				Embedder::check(&graph)?;
 				let embedder = embedder(folder, &manifest.task)?;
 				Kind::Embedding(Box::new(embedder), graph)
 			}
