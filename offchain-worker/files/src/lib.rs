@@ -6,8 +6,10 @@
 
 mod content;
 mod ends;
+mod growth;
 mod links;
 
 pub use content::{check, Content, Wanted};
 pub use ends::turn_ends;
+pub use growth::{growth, Growth};
 pub use links::may_follow;

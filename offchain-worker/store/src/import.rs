@@ -6,7 +6,7 @@ use std::{
 };
 
 use codec::Encode;
-use consilience_files::{check, may_follow, Wanted};
+use consilience_files::{check, growth, may_follow, Wanted};
 use consilience_primitives::{
 	evidence::Evidence,
 	manifest::{File, Manifest, ManifestError, TaskDetails},
@@ -19,7 +19,6 @@ use polkadot_sdk::{sp_core::H256, sp_crypto_hashing::blake2_256};
 
 use crate::{
 	card::{Card, Signature},
-	growth::growth,
 	hash::{hash_file, verify_file},
 	hub,
 	onnx::external_files,

@@ -12,7 +12,6 @@
 
 mod card;
 mod draft;
-mod growth;
 mod hash;
 mod hub;
 mod import;

@@ -384,7 +384,10 @@ fn reference(
 }
 
 fn shape_of(tensors: &[Tensor], name: &str) -> Vec<u32> {
-	let tensor = tensors.iter().find(|t| *t.name == *name.as_bytes()).unwrap();
+	let tensor = tensors
+		.iter()
+		.find(|t| *t.name == *name.as_bytes())
+		.unwrap();
 	tensor.shape.to_vec()
 }
 

@@ -275,3 +275,27 @@ fn links_of_the_hub_s_cache_are_followed() {
 	let error = hub::open(&snapshot).err().unwrap().to_string();
 	assert!(error.contains("leads out of the model's folder"), "{error}");
 }
+
+#[test]
+fn limits_hold_for_what_the_tokenizer_makes_of_a_text() {
+	let shape = fixtures::llama();
+	let limit = |tokenizer: Value| {
+		let folder = tempfile::tempdir().unwrap();
+		fixtures::hub(folder.path(), &shape.config(), &shape.tensors());
+		std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+		let mut config = shape.config();
+		config["max_position_embeddings"] = json!(1_024);
+		std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+		let canonical = Canonical::open(folder.path(), Weights::Fp32, None);
+		canonical.map(|c| c.card()["limits"]["max_input_units"].clone())
+	};
+	assert_eq!(limit(json!({})).unwrap(), json!(1_024 - 256 - 128));
+	assert_eq!(
+		limit(json!({"normalizer": {"type": "NFC"}})).unwrap(),
+		json!((1_024 - 256 - 128) / 3)
+	);
+	let error = limit(json!({"normalizer": {"type": "Precompiled"}}))
+		.err()
+		.unwrap();
+	assert!(error.to_string().contains("Precompiled"), "{error}");
+}

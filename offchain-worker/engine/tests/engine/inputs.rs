@@ -315,3 +315,38 @@ fn a_template_s_own_words_are_counted() {
 	assert_eq!(overhead(Some(&long)), Some(8));
 	assert_eq!(Task::TextGeneration, manifest(language(None)).task());
 }
+
+#[test]
+fn a_manifest_may_say_less_of_sizes_than_the_graph_and_nothing_else() {
+	let gather = node("Gather", &["table", "i"], "y");
+	let output = value("y", FLOAT, &[Some(1), Some(2)]);
+	let folder = folder(&model(
+		&[gather],
+		&[value("i", INT64, &[Some(1)])],
+		&[output],
+		&ROWS,
+	));
+	let spec = |name: &str, datatype: DataType, shape: &[Option<u32>]| NamedSpec {
+		name: name.into(),
+		datatype,
+		shape: shape.to_vec(),
+	};
+	let loads = |size: Option<u32>, output: NamedSpec| {
+		let inputs = vec![spec("i", DataType::Int64, &[size])];
+		let manifest = fixtures::tensors("model.onnx", inputs, vec![output]);
+		fixtures::engine()
+			.load_manifest(folder.path(), manifest)
+			.is_ok()
+	};
+	assert!(loads(Some(1), spec("y", DataType::Fp32, &[Some(1), None])));
+	assert!(loads(None, spec("y", DataType::Fp32, &[None, Some(2)])));
+	for (size, output) in [
+		(Some(2), spec("y", DataType::Fp32, &[Some(1), Some(2)])),
+		(Some(1), spec("y", DataType::Fp32, &[Some(1), Some(3)])),
+		(Some(1), spec("y", DataType::Fp16, &[Some(1), Some(2)])),
+		(Some(1), spec("y", DataType::Fp32, &[Some(1)])),
+		(Some(1), spec("z", DataType::Fp32, &[Some(1), Some(2)])),
+	] {
+		assert!(!loads(size, output.clone()), "{size:?} {output:?}");
+	}
+}

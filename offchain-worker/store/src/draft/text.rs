@@ -1,5 +1,6 @@
 //! Cards for models that write text.
 
+use consilience_files::{growth, Growth};
 use consilience_primitives::{
 	manifest::TaskDetails,
 	model::{Limits, NumericClass, Task},
@@ -9,11 +10,7 @@ use consilience_primitives::{
 use serde_json::{Map, Value};
 
 use super::{named, Drafting, OfTask, SMALL};
-use crate::{
-	card::CardReference,
-	growth::{growth, Growth},
-	hub,
-};
+use crate::{card::CardReference, hub};
 
 /// Tokens of the longest answer, and those that a chat template may add to a prompt, where nobody can count them.
 const ANSWER: u32 = 512;

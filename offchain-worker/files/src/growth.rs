@@ -7,13 +7,15 @@ use serde_json::{Map, Value};
 
 /// Most tokens of a text of n bytes: n · `factor` + `added`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Growth {
-	pub(crate) factor: u32,
-	pub(crate) added: u32,
+pub struct Growth {
+	/// Tokens for each byte.
+	pub factor: u32,
+	/// Tokens beyond that, once a text.
+	pub added: u32,
 }
 
 /// The bound of this `tokenizer.json`. Fails where there is none, or where none can be proven.
-pub(crate) fn growth(tokenizer: &Map<String, Value>) -> Result<Growth, String> {
+pub fn growth(tokenizer: &Map<String, Value>) -> Result<Growth, String> {
 	let part = |key: &str| tokenizer.get(key).filter(|v| !v.is_null());
 	let model = part("model");
 	let dropout = model.and_then(|m| m.get("dropout")).and_then(Value::as_f64);
@@ -152,18 +154,20 @@ fn put_around(around: &Value) -> u32 {
 
 impl Growth {
 	/// Most bytes of text that are no more than so many tokens.
-	pub(crate) fn bytes(self, tokens: u32) -> u32 {
+	pub fn bytes(self, tokens: u32) -> u32 {
 		tokens.saturating_sub(self.added) / self.factor
 	}
 
 	/// Most tokens of so many bytes.
-	pub(crate) fn tokens(self, bytes: u32) -> u64 {
+	pub fn tokens(self, bytes: u32) -> u64 {
 		u64::from(bytes) * u64::from(self.factor) + u64::from(self.added)
 	}
 }
 
 #[cfg(test)]
 mod tests {
+	#![allow(clippy::unwrap_used)]
+
 	use super::*;
 	use serde_json::json;
 
