@@ -43,6 +43,8 @@ pub enum Pooling {
 	Cls,
 	/// The graph gives one vector a text already.
 	None,
+	/// Vector of the last token.
+	Last,
 }
 
 /// Names of the key-value cache in a text-generation graph.

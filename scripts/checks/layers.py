@@ -22,9 +22,10 @@ ALLOWED = {
         "pallet-inference",
         "pallet-model-registry",
     ],
-    "consilience-canonical": [],
+    "consilience-files": [],
+    "consilience-canonical": ["consilience-files"],
     "consilience-engine": ["consilience-primitives"],
-    "consilience-store": ["consilience-primitives"],
+    "consilience-store": ["consilience-files", "consilience-primitives"],
     "consilience-calibration": ["consilience-engine", "consilience-primitives", "consilience-store"],
     "consilience-worker": [
         "consilience-engine",

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use consilience_canonical::{Canonical, Weights};
 use consilience_engine::Provider;
+use consilience_files::Content;
 use consilience_primitives::model::NumericClass;
-use consilience_store::{Draft, Store};
+use consilience_store::{Draft, Store, Wishes};
 use serde_json::json;
 
-use super::{canonicalise, model::InProcess, Format, Result};
+use super::{canonicalise, input, model::InProcess, Format, Result};
 
 /// What gets a card.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,17 +24,52 @@ pub(crate) struct DraftCommand {
 	/// Name of the model, at most 64 bytes [default: made from the source's].
 	#[arg(long)]
 	name: Option<String>,
+	/// Shape of an input whose sizes the graph leaves open, as in images=1,3,320,320; once for each. Guessed where it is not given.
+	#[arg(long, value_name = "NAME=SIZES", value_parser = shape)]
+	shape: Vec<(String, Vec<u32>)>,
+	/// A reference input that the graph takes, as JSON of the Open Inference Protocol: {"inputs": [{"name", "shape", "datatype",
+	/// "data"}]}.
+	#[arg(long, value_name = "FILE")]
+	reference: Option<PathBuf>,
+	/// The model takes and gives tensors, even if it looks like one of text.
+	#[arg(long)]
+	tensors: bool,
 	#[command(flatten)]
 	format: Format,
+}
+
+/// NAME=SIZES.
+fn shape(text: &str) -> std::result::Result<(String, Vec<u32>), String> {
+	let wrong = || format!("{text:?} is not of the form NAME=1,3,320,320");
+	// Names may hold the sign, sizes not.
+	let (name, sizes) = text.rsplit_once('=').ok_or_else(wrong)?;
+	let sizes = sizes.trim_matches(['[', ']']);
+	let sizes = match sizes {
+		"" => Vec::new(),
+		sizes => sizes
+			.split([',', 'x'])
+			.map(|n| n.trim().parse().map_err(|_| wrong()))
+			.collect::<std::result::Result<_, _>>()?,
+	};
+	Ok((name.into(), sizes))
 }
 
 impl DraftCommand {
 	/// Does what the command says.
 	pub(crate) fn run(&self) -> Result<()> {
 		let engine = InProcess::new(false, Provider::Cpu)?;
-		let (graph, name) = (self.graph.as_deref(), self.name.as_deref());
-		let draft = Draft::of(&self.source, graph, name, |g| engine.inspect(g))
-			.map_err(|e| e.to_string())?;
+		let reference = self.reference.as_ref().map(|file| {
+			let value = input::read(file)?;
+			input::tensors(&value)
+		});
+		let wishes = Wishes {
+			graph: self.graph.clone(),
+			name: self.name.clone(),
+			shapes: self.shape.clone(),
+			reference: reference.transpose()?,
+			tensors: self.tensors,
+		};
+		let draft = Draft::of(&self.source, &wishes, &engine).map_err(|e| e.to_string())?;
 		draft.write(&self.out).map_err(|e| e.to_string())?;
 		let card = &draft.card;
 		let folder = self.out.display().to_string();
@@ -45,6 +81,7 @@ impl DraftCommand {
 			"graph": card.graph,
 			"files": card.files,
 			"folder": folder,
+			"notes": draft.notes,
 		});
 		self.format.print(&summary, || {
 			let next = match card.class {
@@ -54,8 +91,9 @@ impl DraftCommand {
 				),
 				Some(_) => calibrate(&folder),
 			};
+			let notes: String = draft.notes.iter().map(|n| format!("\nlook at {n}")).collect();
 			format!(
-				"a card for {} is in {folder}\nnext: look at {folder}/model.json (license, element type, limits, price), then {next}",
+				"a card for {} is in {folder}{notes}\nnext: look at {folder}/model.json (license, element type, limits, price), then {next}",
 				card.name
 			)
 		});
@@ -88,10 +126,11 @@ pub(super) fn prepare(
 		None => tempfile::tempdir().map_err(|e| format!("a folder for temporary files: {e}"))?,
 	};
 	let folder = place.path().join("model");
-	let drafted = source.extension().is_none_or(|e| e != "gguf");
+	// By what it holds: names say little.
+	let gguf = source.is_file() && Content::of(source).is_ok_and(|c| c == Content::Gguf);
+	let drafted = !gguf && source.extension().is_none_or(|e| e != "gguf");
 	if drafted {
-		let draft =
-			Draft::of(source, None, None, |g| engine.inspect(g)).map_err(|e| e.to_string())?;
+		let draft = Draft::of(source, &Wishes::default(), engine).map_err(|e| e.to_string())?;
 		if draft.card.class == Some(NumericClass::Tolerant) {
 			return Err(format!(
 				"{}: models of this kind are of the tolerant class, whose thresholds are measured. {}",

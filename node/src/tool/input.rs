@@ -189,12 +189,12 @@ impl InputArguments {
 	}
 }
 
-fn read(path: &PathBuf) -> Result<Value> {
+pub(super) fn read(path: &PathBuf) -> Result<Value> {
 	let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
 	serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-fn tensors(file: &Value) -> Result<Vec<JsonTensor>> {
+pub(super) fn tensors(file: &Value) -> Result<Vec<JsonTensor>> {
 	serde_json::from_value(file["inputs"].clone()).map_err(|e| {
 		format!("\"inputs\" is no list of tensors with name, shape, datatype and data: {e}")
 	})

@@ -1,19 +1,27 @@
 //! `consilience model …`: models on this machine and on chain.
 
 use std::{
+	cell::RefCell,
 	path::{Path, PathBuf},
 	time::Duration,
 };
 
 use consilience_engine::{
+	chat_overhead,
 	isolation::{isolate, Isolation},
-	Engine, EngineConfig, Provider,
+	Engine, EngineConfig, Probe, Provider,
 };
-use consilience_primitives::{evidence::Evidence, manifest::Manifest, request::Output, ModelId};
+use consilience_primitives::{
+	evidence::Evidence,
+	manifest::{Manifest, TaskDetails},
+	request::Output,
+	tensor::Tensor,
+	ModelId,
+};
 use consilience_runtime::RuntimeEvent;
 use consilience_store::{
-	open_inference::from_tensor, Import, Inspected, Measured, Progress, Runner, Signature, Store,
-	StoredModel,
+	open_inference::from_tensor, Import, Inspected, Measured, Prober, Progress, Runner, Signature,
+	Store, StoredModel,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use jsonrpsee::rpc_params;
@@ -33,6 +41,9 @@ use super::{
 
 /// How long an import or a run may take; reading 64 GiB from a slow disk takes most of it.
 const LONGEST: Duration = Duration::from_secs(3_600);
+
+/// Tokens of an answer where nobody says how many.
+const MAX_TOKENS: u32 = 128;
 
 /// Models on this machine and on chain.
 #[derive(Debug, clap::Subcommand)]
@@ -156,6 +167,8 @@ pub(super) struct InProcess {
 	engine: Engine,
 	/// Whether an import measures the class that a card claims.
 	measures: bool,
+	/// The graph that was looked at last.
+	probe: RefCell<Option<(PathBuf, Probe)>>,
 }
 
 impl InProcess {
@@ -176,32 +189,71 @@ impl InProcess {
 			..Default::default()
 		})
 		.map_err(|e| e.to_string())?;
-		Ok(Self { engine, measures })
+		Ok(Self {
+			engine,
+			measures,
+			probe: RefCell::default(),
+		})
 	}
+}
 
+impl InProcess {
 	/// The engine.
 	pub(super) fn engine(&self) -> &Engine {
 		&self.engine
 	}
+}
 
-	/// What a graph takes and gives, and with what it was read.
-	pub(super) fn inspect(&self, graph: &Path) -> std::result::Result<Inspected, String> {
-		let info = self.engine.inspect(graph).map_err(|e| e.to_string())?;
+impl Prober for InProcess {
+	fn inspect(&self, graph: &Path) -> std::result::Result<Inspected, String> {
+		let probe = Probe::open(graph).map_err(|e| e.to_string())?;
+		let info = probe.info().map_err(|e| e.to_string())?;
+		let symbols = probe.symbols();
+		// Kept for the tries that follow.
+		*self.probe.borrow_mut() = Some((graph.into(), probe));
 		let onnxruntime = self.engine.onnxruntime().map_err(|e| e.to_string())?;
 		Ok(Inspected {
 			signature: Signature {
 				inputs: info.inputs,
 				outputs: info.outputs,
 			},
+			symbols,
 			opset: info.opset,
 			onnxruntime: onnxruntime.into(),
 		})
+	}
+
+	fn run(&self, graph: &Path, inputs: &[Tensor]) -> std::result::Result<Vec<Tensor>, String> {
+		let run = |probe: &Probe| probe.run(inputs).map_err(|e| e.to_string());
+		match &*self.probe.borrow() {
+			Some((of, probe)) if of == graph => run(probe),
+			_ => run(&Probe::open(graph).map_err(|e| e.to_string())?),
+		}
+	}
+
+	fn overhead(
+		&self,
+		folder: &Path,
+		task: &TaskDetails,
+	) -> std::result::Result<Option<u32>, String> {
+		chat_overhead(folder, task).map_err(|e| e.to_string())
 	}
 }
 
 impl Runner for InProcess {
 	fn signature(&self, graph: &Path) -> std::result::Result<Signature, String> {
 		Ok(self.inspect(graph)?.signature)
+	}
+
+	fn overhead(
+		&self,
+		folder: &Path,
+		task: &TaskDetails,
+	) -> std::result::Result<Option<u32>, String> {
+		match task {
+			TaskDetails::TextGeneration { .. } => Prober::overhead(self, folder, task),
+			_ => Ok(None),
+		}
 	}
 
 	fn reference(
@@ -541,6 +593,11 @@ fn run(
 		stored(model, store)?
 	};
 	let engine = &runner.engine;
+	let mut input = input.clone();
+	if input.max_tokens.is_none() && input.input.is_none() {
+		// The usual length, or all that the model gives.
+		input.max_tokens = Some(MAX_TOKENS.min(manifest.limits.max_output_units));
+	}
 	let input = input.input(manifest.task())?;
 	let spec = manifest.spec().map_err(|e| e.to_string())?;
 	input

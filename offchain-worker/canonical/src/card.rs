@@ -1,5 +1,6 @@
 //! The card of a converted model.
 
+use consilience_files::Growth;
 use serde_json::{json, Map, Value};
 
 use crate::{
@@ -77,6 +78,7 @@ pub(crate) fn make(
 	weights: Weights,
 	wanted: Option<&str>,
 	bytes: u64,
+	growth: Growth,
 	files: Vec<String>,
 ) -> Value {
 	let zero = json!({ "mean": 0, "max": 0, "margin_max": 0, "margin_mean": 0 });
@@ -119,9 +121,9 @@ pub(crate) fn make(
 			"providers": ["CPUExecutionProvider"],
 			"optimization": "disable",
 		},
-		// A byte of text is at most one token: prompt and answer fit the context with room for the template.
+		// Whatever the tokenizer makes of so many bytes, prompt and answer fit the context with room for the template.
 		"limits": {
-			"max_input_units": context.saturating_sub(answer + TEMPLATE).max(1),
+			"max_input_units": growth.bytes(context.saturating_sub(answer + TEMPLATE)).max(1),
 			"max_output_units": answer,
 		},
 		"time": {

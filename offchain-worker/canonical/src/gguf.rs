@@ -164,6 +164,9 @@ impl<R: Read + Seek> Gguf<R> {
 		}
 		match header.u32()? {
 			2 | 3 => (),
+			version if matches!(version.swap_bytes(), 1..=3) => {
+				return Err("a big-endian GGUF file: take the little-endian one".into())
+			}
 			version => {
 				return Err(format!(
 					"GGUF version {version} is not 2 or 3, little-endian"

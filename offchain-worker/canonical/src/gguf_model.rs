@@ -1,12 +1,13 @@
 //! A model in a GGUF file.
 
 use std::{
-	collections::BTreeMap,
+	collections::{BTreeMap, HashSet},
 	fs::File,
 	io::{BufReader, Read, Seek},
 	path::{Path, PathBuf},
 };
 
+use consilience_files::{check, turn_ends, Wanted};
 use serde_json::{json, Map, Value as Json};
 
 use crate::{
@@ -81,12 +82,46 @@ fn parted(values: &[f32], row: usize, dim: usize) -> Vec<f32> {
 	parted
 }
 
+/// Refuses a file that is only a part of a model, or whose model is none that writes text.
+fn whole<R: Read + Seek>(gguf: &Gguf<R>, architecture: &str) -> Result<(), String> {
+	if let Some(parts) = gguf.count("split.count")?.filter(|n| *n > 1) {
+		let part = gguf.count("split.no")?.unwrap_or(0) + 1;
+		return Err(format!(
+			"part {part} of {parts} of a model that was split: join them first, with llama.cpp's \
+			 `llama-gguf-split --merge FIRST_PART OUT`"
+		));
+	}
+	let key = format!("{architecture}.pooling_type");
+	match gguf.count(&key)? {
+		None | Some(0) => (),
+		Some(4) => {
+			return Err(format!(
+				"{key} is 4: a model that ranks texts, and only models that write text can be converted"
+			))
+		}
+		Some(n) => {
+			return Err(format!(
+				"{key} is {n}: a model that gives vectors of texts, and only models that write text can be converted: take its \
+				 ONNX file, and `consilience model draft`"
+			))
+		}
+	}
+	let key = format!("{architecture}.attention.causal");
+	if gguf.flag(&key)? == Some(false) {
+		return Err(format!(
+			"{key} is false: the model reads whole texts, and only models that write text can be converted"
+		));
+	}
+	Ok(())
+}
+
 /// The configuration, and the architecture's name on the hub.
 fn config<R: Read + Seek>(gguf: &mut Gguf<R>) -> Result<(Config, &'static str, bool), String> {
 	let architecture = gguf
 		.text("general.architecture")?
 		.unwrap_or_default()
 		.to_owned();
+	whole(gguf, &architecture)?;
 	let known = ARCHITECTURES
 		.iter()
 		.find(|(name, ..)| *name == architecture);
@@ -171,6 +206,7 @@ fn config<R: Read + Seek>(gguf: &mut Gguf<R>) -> Result<(Config, &'static str, b
 
 /// Reads a file.
 pub(crate) fn open(path: &Path) -> Result<Model, Error> {
+	check(path, Wanted::Gguf).map_err(Error::source(path))?;
 	let file = File::open(path).map_err(|e| Error::source(path)(e.to_string()))?;
 	read(path, BufReader::new(file))
 }
@@ -210,16 +246,25 @@ fn token<R: Read + Seek>(gguf: &Gguf<R>, key: &str) -> Result<Option<(usize, Str
 	Ok(Some((id, text.clone())))
 }
 
-/// What the card says beyond the graph.
-fn facts<R: Read + Seek>(gguf: &Gguf<R>) -> Result<Facts, String> {
+/// Every token that ends an answer: those that the file declares, and those with which its template ends a turn.
+fn ends<R: Read + Seek>(gguf: &Gguf<R>) -> Result<Vec<usize>, String> {
 	let mut ends = Vec::new();
 	for key in ["eos", "eot", "eom"] {
-		if let Some((id, _)) = token(gguf, key)? {
-			if !ends.contains(&id) {
-				ends.push(id);
-			}
-		}
+		ends.extend(token(gguf, key)?.map(|(id, _)| id));
 	}
+	let template = gguf.text("tokenizer.chat_template")?.unwrap_or_default();
+	let tokens = gguf.texts("tokenizer.ggml.tokens")?.unwrap_or_default();
+	for end in turn_ends(template) {
+		ends.extend(tokens.iter().position(|token| token == end));
+	}
+	let mut seen = HashSet::new();
+	ends.retain(|id| seen.insert(*id));
+	Ok(ends)
+}
+
+/// What the card says beyond the graph.
+fn facts<R: Read + Seek>(gguf: &Gguf<R>) -> Result<Facts, String> {
+	let ends = ends(gguf)?;
 	let mut details = Map::new();
 	let template = gguf.text("tokenizer.chat_template")?;
 	let text = |key| token(gguf, key).map(|t| t.map_or(Json::Null, |(_, text)| text.into()));
@@ -255,9 +300,14 @@ fn files<R: Read + Seek>(
 		"pad_token": text(&pad),
 		"chat_template": gguf.text("tokenizer.chat_template")?,
 	});
+	let ends = match &ends(gguf)?[..] {
+		[] => Json::Null,
+		[one] => json!(one),
+		several => json!(several),
+	};
 	let generation_config = json!({
 		"bos_token_id": id(&bos),
-		"eos_token_id": id(&eos),
+		"eos_token_id": ends,
 		"pad_token_id": id(&pad),
 	});
 	let model_config = json!({

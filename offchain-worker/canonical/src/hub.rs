@@ -7,6 +7,7 @@ use std::{
 	path::{Component, Path, PathBuf},
 };
 
+use consilience_files::{check, may_follow, Wanted};
 use half::{bf16, f16};
 use safetensors::{tensor::Metadata, Dtype};
 use serde_json::{Map, Value};
@@ -131,9 +132,24 @@ fn renamed(name: &str, post_norms: bool, tied: bool) -> Option<String> {
 	Some(known.into())
 }
 
+/// Checks that a file of the folder is in it, or where the hub's cache keeps it.
+fn stays(folder: &Path, path: &Path) -> Result<(), String> {
+	let real = |path: &Path| path.canonicalize().map_err(|e| e.to_string());
+	if may_follow(&real(folder)?, &real(path)?) {
+		return Ok(());
+	}
+	Err("a link that leads out of the model's folder: copy the file itself there".into())
+}
+
 /// Tensors of one file, with the hub's names.
-fn header(path: &Path) -> Result<Vec<(String, Place)>, String> {
+fn header(folder: &Path, name: &str) -> Result<Vec<(String, Place)>, String> {
 	let failed = |e: std::io::Error| e.to_string();
+	let path = &folder.join(name);
+	if !path.is_file() {
+		return Err("the file is missing: download all parts of the weights".into());
+	}
+	stays(folder, path)?;
+	check(path, Wanted::Safetensors)?;
 	let mut file = fs::File::open(path).map_err(failed)?;
 	let length = file.metadata().map_err(failed)?.len();
 	let mut size = [0; 8];
@@ -196,7 +212,14 @@ fn weight_files(folder: &Path) -> Result<BTreeSet<String>, String> {
 		files.extend(names.filter(|n| n.ends_with(".safetensors")));
 	}
 	if files.is_empty() {
-		return Err("no *.safetensors is there".into());
+		let checkpoint = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+		return Err(if checkpoint.iter().any(|f| folder.join(f).is_file()) {
+			"no *.safetensors is there, only pytorch_model.bin, which may run code when it is read: take a revision with \
+			 safetensors, or save the model again with transformers"
+				.into()
+		} else {
+			"no *.safetensors is there".into()
+		});
 	}
 	Ok(files)
 }
@@ -210,6 +233,13 @@ fn bytes(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, String> {
 	if !metadata.is_file() || metadata.len() > MAX_FILE {
 		return Err(format!("{name}: not a file of at most {MAX_FILE} bytes"));
 	}
+	let wanted = if name.ends_with(".json") {
+		Wanted::Json
+	} else {
+		Wanted::Text
+	};
+	let fine = stays(folder, &path).and_then(|()| check(&path, wanted));
+	fine.map_err(|why| format!("{name}: {why}"))?;
 	fs::read(&path)
 		.map(Some)
 		.map_err(|e| format!("{name}: {e}"))
@@ -238,7 +268,7 @@ fn read(folder: &Path) -> Result<Model, String> {
 	let config = config(&described).map_err(|why| format!("config.json: {why}"))?;
 	let mut places = HashMap::new();
 	for file in weight_files(folder)? {
-		let tensors = header(&folder.join(&file)).map_err(|why| format!("{file}: {why}"))?;
+		let tensors = header(folder, &file).map_err(|why| format!("{file}: {why}"))?;
 		for (name, place) in tensors {
 			let Some(renamed) = renamed(&name, config.post_norms, config.tied) else {
 				continue;
@@ -255,10 +285,21 @@ fn read(folder: &Path) -> Result<Model, String> {
 		}
 	}
 	if !files.contains_key(CARRIED[0]) {
-		return Err(format!("{} is missing", CARRIED[0]));
+		return Err(format!(
+			"{} is missing: make it with transformers, AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+			CARRIED[0]
+		));
+	}
+	if !config.tied && !places.contains_key("output.weight") {
+		return Err(
+			"lm_head.weight is missing, and config.json does not say that the embeddings serve as the head \
+			 (tie_word_embeddings is not true): the weights are not whole, or config.json is wrong"
+				.into(),
+		);
 	}
 	let tokenizer = object(folder, "tokenizer_config.json")?;
-	let chat = files.contains_key("chat_template.jinja") || tokenizer.contains_key("chat_template");
+	let chat = files.contains_key("chat_template.jinja")
+		|| tokenizer.get("chat_template").is_some_and(|t| !t.is_null());
 	let name = folder.canonicalize().ok();
 	let name = name.and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
 	Ok(Model {
@@ -330,20 +371,32 @@ impl Numbers<'_> {
 	}
 }
 
-/// Base and factors of a rotary embedding.
-fn rope(config: &Numbers, head_dim: usize) -> Result<Rope, String> {
+/// Base and factors of a rotary embedding, as `scaling` says where it is there.
+fn rope(
+	config: &Numbers,
+	scaling: Option<Numbers>,
+	head_dim: usize,
+	usual: f64,
+) -> Result<Rope, String> {
 	// Newer files have all of it in one object, older ones the base beside it.
-	let scaling = config
-		.object("rope_parameters")
-		.or_else(|| config.object("rope_scaling"));
 	let base = match &scaling {
 		Some(scaling) => scaling.float("rope_theta")?,
 		None => None,
 	};
 	let theta = match base {
 		Some(theta) => theta,
-		None => config.float("rope_theta")?.unwrap_or(10_000.0),
+		None => config.float("rope_theta")?.unwrap_or(usual),
 	};
+	let partial = |numbers: &Numbers| numbers.float("partial_rotary_factor");
+	let parts = [
+		partial(config)?,
+		scaling.as_ref().map_or(Ok(None), partial)?,
+	];
+	if let Some(part) = parts.into_iter().flatten().find(|p| *p != 1.0) {
+		return Err(format!(
+			"partial_rotary_factor is {part}: heads that are turned in part are not known here"
+		));
+	}
 	let pairs = head_dim / 2;
 	let mut factors = Vec::new();
 	if let Some(scaling) = scaling {
@@ -384,9 +437,85 @@ fn rope(config: &Numbers, head_dim: usize) -> Result<Rope, String> {
 	Ok(Rope { theta, factors })
 }
 
+/// The rotary embedding of a model, and that of its layers with a window where it is another.
+fn ropes(m: &Numbers, architecture: &str, head_dim: usize) -> Result<(Rope, Option<Rope>), String> {
+	let gemma3 = architecture == "gemma3_text";
+	let usual = if gemma3 { 1_000_000.0 } else { 10_000.0 };
+	let parameters = m.object("rope_parameters");
+	// The newest files have an object for each kind of layer.
+	let nested = parameters
+		.as_ref()
+		.is_some_and(|p| p.0.values().any(Value::is_object));
+	let (full, window) = match parameters {
+		Some(parameters) if nested => {
+			let kinds = ["full_attention", "sliding_attention"];
+			if let Some(other) = parameters.0.keys().find(|k| !kinds.contains(&k.as_str())) {
+				return Err(format!(
+					"rope_parameters has {other:?}, and only those of full_attention and sliding_attention are known here"
+				));
+			}
+			let part = |kind: &str| {
+				let part = parameters.object(kind);
+				part.map(|p| Numbers(p.0))
+			};
+			let full = parameters.needed("rope_parameters.full_attention", part(kinds[0]))?;
+			let window = match part(kinds[1]) {
+				Some(window) => Some(rope(m, Some(window), head_dim, 10_000.0)?),
+				None => None,
+			};
+			(rope(m, Some(full), head_dim, usual)?, window)
+		}
+		parameters => {
+			let scaling = parameters.or_else(|| m.object("rope_scaling"));
+			let local = match m.float("rope_local_base_freq")? {
+				None if gemma3 => Some(10_000.0),
+				theta => theta,
+			};
+			let window = local.map(|theta| Rope {
+				theta,
+				factors: Vec::new(),
+			});
+			(rope(m, scaling, head_dim, usual)?, window)
+		}
+	};
+	Ok((full, window))
+}
+
+/// Refuses configurations of what writes no text, and of weights that are stored in another way.
+fn writes_text(m: &Numbers) -> Result<(), String> {
+	let names = m.get("architectures").and_then(Value::as_array);
+	let names: Vec<_> = names
+		.into_iter()
+		.flatten()
+		.filter_map(Value::as_str)
+		.collect();
+	if let (Some(text), Some(name)) = (m.object("text_config"), m.text("model_type")) {
+		let inner = text.text("model_type").unwrap_or("another");
+		return Err(format!(
+			"model_type {name:?} reads more than text, and what it does with text (text_config, {inner:?}) cannot be taken out of \
+			 it: take a checkpoint of the text model alone"
+		));
+	}
+	if !names.is_empty() && !names.iter().any(|n| n.ends_with("ForCausalLM")) {
+		return Err(format!(
+			"architectures says {}: not a model that writes text (…ForCausalLM), and only such can be converted. Export it to \
+			 ONNX, and give that to `consilience model draft`",
+			names.join(", ")
+		));
+	}
+	if let Some(quantised) = m.object("quantization_config") {
+		let by = quantised.text("quant_method").unwrap_or("something");
+		return Err(format!(
+			"the weights are quantised by {by} (quantization_config): take the model that it was made from"
+		));
+	}
+	Ok(())
+}
+
 /// The configuration as the hub's files have it.
 fn config(map: &Map<String, Value>) -> Result<Config, String> {
 	let m = Numbers(map);
+	writes_text(&m)?;
 	let architecture = m.text("model_type").unwrap_or_default();
 	let gemma = architecture.starts_with("gemma");
 	let (post_norms, head_norms) = match architecture {
@@ -414,7 +543,7 @@ fn config(map: &Map<String, Value>) -> Result<Config, String> {
 		other => return Err(format!("activation {other:?} is not known here")),
 	};
 	let layers = needed("num_hidden_layers")?;
-	let rope = rope(&m, head_dim)?;
+	let (everywhere, windowed) = ropes(&m, architecture, head_dim)?;
 	let scale = match m.float("query_pre_attn_scalar")? {
 		Some(scalar) if post_norms => scalar,
 		_ => head_dim as f64,
@@ -432,8 +561,8 @@ fn config(map: &Map<String, Value>) -> Result<Config, String> {
 			.unwrap_or(LONGEST_CONTEXT)
 			.min(LONGEST_CONTEXT),
 		eps: m.needed("rms_norm_eps", m.float("rms_norm_eps")?)?,
-		local: local(&m, architecture, layers)?,
-		rope,
+		local: local(&m, architecture, layers, windowed)?,
+		rope: everywhere,
 		activation,
 		attention_scale: 1.0 / scale.sqrt(),
 		attention_cap: m.float("attn_logit_softcapping")?,
@@ -450,20 +579,41 @@ fn config(map: &Map<String, Value>) -> Result<Config, String> {
 	Ok(config)
 }
 
-/// Layers with a window.
-fn local(m: &Numbers, architecture: &str, layers: usize) -> Result<Option<Local>, String> {
+/// Layers with a window, and their rotary embedding where it is another.
+fn local(
+	m: &Numbers,
+	architecture: &str,
+	layers: usize,
+	rope: Option<Rope>,
+) -> Result<Option<Local>, String> {
+	let types = m.get("layer_types").and_then(Value::as_array);
+	if let Some(types) = types {
+		if types.len() != layers {
+			return Err(format!("{} layer_types for {layers} layers", types.len()));
+		}
+		let known = ["full_attention", "sliding_attention"];
+		if let Some(other) = types.iter().find(|t| !known.iter().any(|k| *t == k)) {
+			return Err(format!(
+				"layer_types has {other}, and only full_attention and sliding_attention are known here"
+			));
+		}
+	}
+	let windowed =
+		|types: &[Value]| -> Vec<bool> { types.iter().map(|t| t == "sliding_attention").collect() };
 	let Some(window) = m.count("sliding_window")? else {
-		return Ok(None);
+		return match types {
+			Some(types) if windowed(types).contains(&true) => {
+				Err("layer_types has layers with a window, and sliding_window does not say how long it is".into())
+			}
+			_ => Ok(None),
+		};
 	};
 	if window == 0 {
 		return Err("sliding_window is zero".into());
 	}
 	let every = |n: usize| (0..layers).map(|layer| (layer + 1) % n != 0).collect();
-	let layers = match (m.get("layer_types").and_then(Value::as_array), architecture) {
-		(Some(types), _) if types.len() == layers => {
-			types.iter().map(|t| t == "sliding_attention").collect()
-		}
-		(Some(types), _) => return Err(format!("{} layer_types for {layers} layers", types.len())),
+	let layers = match (types, architecture) {
+		(Some(types), _) => windowed(types),
 		(None, "mistral") => vec![true; layers],
 		(None, "gemma2") => every(2),
 		(None, "gemma3_text") => match m.count("sliding_window_pattern")?.unwrap_or(6) {
@@ -476,17 +626,9 @@ fn local(m: &Numbers, architecture: &str, layers: usize) -> Result<Option<Local>
 		}
 		_ => return Ok(None),
 	};
-	let rope = match (m.float("rope_local_base_freq")?, architecture) {
-		(Some(theta), _) => Some(theta),
-		(None, "gemma3_text") => Some(10_000.0),
-		_ => None,
-	};
 	Ok(Some(Local {
 		window,
-		rope: rope.map(|theta| Rope {
-			theta,
-			factors: Vec::new(),
-		}),
+		rope,
 		layers,
 	}))
 }

@@ -105,7 +105,8 @@ impl Canonical {
 		let model = if source.is_dir() {
 			if !hub::is_one(source) {
 				return Err(Error::source(source)(
-					"a folder without config.json: give a GGUF file, or a folder as the hub has it"
+					"a folder without config.json: give a GGUF file, or a folder as the hub has it (config.json, \
+					 *.safetensors, tokenizer.json)"
 						.into(),
 				));
 			}
@@ -133,6 +134,11 @@ impl Canonical {
 		files.extend([graph::MODEL_FILE.into(), graph::DATA_FILE.into()]);
 		files.sort();
 		let bytes = graph.data_bytes();
+		let tokenizer = model.files.get("tokenizer.json");
+		let tokenizer = serde_json::from_slice(tokenizer.map_or(b"{}", |t| t))
+			.map_err(|e| Error::source(source)(format!("tokenizer.json: {e}")))?;
+		let growth = consilience_files::growth(&tokenizer)
+			.map_err(|why| Error::source(source)(format!("tokenizer.json: {why}")))?;
 		let card = card::make(
 			&model.config,
 			&model.facts,
@@ -140,6 +146,7 @@ impl Canonical {
 			weights,
 			name,
 			bytes,
+			growth,
 			files,
 		);
 		Ok(Self { model, graph, card })

@@ -32,6 +32,9 @@ const USER_DEFINED: i64 = 4;
 const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN_2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// How Mistral's newer models (Tekken) do.
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 /// What is done to text before merging.
 struct Style {
 	pieces: Vec<PreTokenizerWrapper>,
@@ -69,14 +72,19 @@ impl Style {
 				begin: true,
 				..plain(split(LLAMA_3)?)
 			},
+			"tekken" => Self {
+				whole: true,
+				begin: true,
+				..plain(split(TEKKEN)?)
+			},
 			"qwen2" => Self {
 				compose: true,
 				..plain(split(QWEN_2)?)
 			},
 			other => {
 				return Err(format!(
-					"tokenizer.ggml.pre: text is cut into pieces as {other:?} says, and only gpt-2, smollm, llama-bpe and qwen2 \
-					 are known here: convert the model's hub folder, which has a tokenizer.json"
+					"tokenizer.ggml.pre: text is cut into pieces as {other:?} says, and only gpt-2, smollm, llama-bpe, qwen2 and \
+					 tekken are known here: convert the model's hub folder, which has a tokenizer.json"
 				))
 			}
 		})
@@ -202,8 +210,15 @@ mod tests {
 			("smollm", "Don 't _say _ 1 2 3 4 5 , _ _ok ?"),
 			("llama-bpe", "Don 't _say _ 123 45 , _ _ok ?"),
 			("qwen2", "Don 't _say _ 1 2 3 4 5 , _ _ok ?"),
+			("tekken", "Don 't _say _ 1 2 3 4 5 , _ _ok ?"),
 		] {
 			assert_eq!(pieces(name, text).join(" "), expected, "{name}");
 		}
+		// Words that begin with a capital within a word.
+		assert_eq!(
+			pieces("tekken", "camelCase a//\n").join(" "),
+			"camel Case _a //Ċ"
+		);
+		assert_eq!(pieces("qwen2", "camelCase").join(" "), "camelCase");
 	}
 }

@@ -55,6 +55,15 @@ impl Embedder {
 		graph: &Graph,
 		text: &str,
 	) -> Result<Vec<(String, Raw)>, EngineError> {
+		Ok(self.encode(graph, text)?.1)
+	}
+
+	/// How many tokens a text has, and what the graph is fed for it.
+	fn encode(
+		&self,
+		graph: &Graph,
+		text: &str,
+	) -> Result<(usize, Vec<(String, Raw)>), EngineError> {
 		// What the tokenizer says may quote the text.
 		let refused = |why: &str| EngineError::Unanswerable(Unanswerable::GraphRefused, why.into());
 		let encoding = self
@@ -69,21 +78,42 @@ impl Embedder {
 			("attention_mask", encoding.get_attention_mask()),
 			("token_type_ids", encoding.get_type_ids()),
 		];
-		let row = |(name, values): (&str, &[u32])| {
-			let values: Vec<i64> = values.iter().map(|v| i64::from(*v)).collect();
-			(
-				name.to_owned(),
-				Raw::of_integers(&[1, values.len()], &values),
-			)
-		};
-		let taken = named.into_iter().filter(|(name, _)| graph.has_input(name));
-		Ok(taken.map(row).collect())
+		let n = encoding.len();
+		// Where the graph takes one length alone, the rest is what the mask leaves out.
+		let length = graph.fixed_length("input_ids").unwrap_or(n);
+		if n > length {
+			return Err(EngineError::Mismatch(format!(
+				"max_tokens is more than the {length} tokens that the graph takes"
+			)));
+		}
+		let positions: Vec<u32> = (0..length as u32).collect();
+		let fed = named.into_iter().chain([("position_ids", &positions[..])]);
+		let inputs = fed
+			.filter(|(name, _)| graph.has_input(name))
+			.map(|(name, values)| {
+				let mut values: Vec<i64> = values.iter().map(|v| i64::from(*v)).collect();
+				values.resize(length, 0);
+				Ok((name.to_owned(), graph.integers(name, &[1, length], values)?))
+			})
+			.collect::<Result<_, EngineError>>()?;
+		Ok((n, inputs))
+	}
+
+	/// Refuses a graph that cannot be fed with texts.
+	pub(crate) fn check(graph: &Graph) -> Result<(), EngineError> {
+		let fed = [
+			"input_ids",
+			"attention_mask",
+			"token_type_ids",
+			"position_ids",
+		];
+		graph.only_needs(|name| fed.contains(&name))
 	}
 
 	/// The vector of a text.
 	pub(crate) fn embed(&self, graph: &Graph, text: &str) -> Result<Tensor, EngineError> {
-		let inputs = self
-			.inputs(graph, text)?
+		let (tokens, inputs) = self.encode(graph, text)?;
+		let inputs = inputs
 			.into_iter()
 			.map(|(name, raw)| Ok((name, raw.value()?.into())))
 			.collect::<Result<_, EngineError>>()?;
@@ -93,7 +123,7 @@ impl Embedder {
 			})?;
 			tensor::floats(value)
 		})?;
-		let mut vector = self.pool(&shape, &values)?;
+		let mut vector = self.pool(&shape, &values, tokens)?;
 		if self.normalize {
 			let length = vector
 				.iter()
@@ -131,29 +161,45 @@ impl Embedder {
 		})
 	}
 
-	/// One vector from one for each token. A single text is not padded, so that all tokens count.
-	fn pool(&self, shape: &[usize], values: &[f32]) -> Result<Vec<f32>, EngineError> {
+	/// One vector from one for each token, of which so many are the text's and others what fills a graph of a fixed length.
+	fn pool(
+		&self,
+		shape: &[usize],
+		values: &[f32],
+		tokens: usize,
+	) -> Result<Vec<f32>, EngineError> {
 		let dimensions = self.dimensions as usize;
 		let wrong = || {
 			EngineError::Mismatch(format!(
 				"the vectors' shape is {shape:?}, not [1,(tokens,){dimensions}]"
 			))
 		};
-		match (self.pooling, shape) {
-			(Pooling::None, [1, d]) if *d == dimensions => Ok(values.to_vec()),
-			(Pooling::Cls, [1, n, d]) if *d == dimensions && *n > 0 => {
-				Ok(values[..dimensions].to_vec())
+		let mut rows = match shape {
+			[1, d] if *d == dimensions && self.pooling == Pooling::None => {
+				return Ok(values.to_vec())
 			}
-			(Pooling::Mean, [1, n, d]) if *d == dimensions && *n > 0 => {
+			[1, n, d] if *d == dimensions && (1..=*n).contains(&tokens) => {
+				values.chunks_exact(dimensions).take(tokens)
+			}
+			_ => return Err(wrong()),
+		};
+		let one = match self.pooling {
+			Pooling::Cls => rows.next(),
+			Pooling::Last => rows.last(),
+			Pooling::Mean => {
 				let mut sum = vec![0f64; dimensions];
-				for row in values.chunks_exact(dimensions) {
+				for row in rows {
 					sum.iter_mut()
 						.zip(row)
 						.for_each(|(s, v)| *s += f64::from(*v));
 				}
-				Ok(sum.into_iter().map(|s| (s / *n as f64) as f32).collect())
+				return Ok(sum
+					.into_iter()
+					.map(|s| (s / tokens as f64) as f32)
+					.collect());
 			}
-			_ => Err(wrong()),
-		}
+			Pooling::None => None,
+		};
+		one.map(<[f32]>::to_vec).ok_or_else(wrong)
 	}
 }

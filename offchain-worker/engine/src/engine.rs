@@ -17,7 +17,7 @@ use consilience_primitives::{
 	manifest::{File, Manifest, ReferenceInput, TaskDetails},
 	model::NumericClass,
 	request::{Input, Message, Output, Prompt, Role, Sampling, Unanswerable},
-	tensor::Tensor,
+	tensor::{NamedSpec, Tensor},
 	List, ModelId,
 };
 use ort::session::SessionInputValue;
@@ -548,6 +548,19 @@ impl Engine {
 	}
 }
 
+/// Whether two descriptions may be of the same tensor. The optimiser finds out sizes that the graph itself leaves open: where one of
+/// them says nothing, they do not contradict each other.
+fn alike(a: &NamedSpec, b: &NamedSpec) -> bool {
+	let sizes = a.shape.iter().zip(&b.shape);
+	a.name == b.name
+		&& a.datatype == b.datatype
+		&& a.shape.len() == b.shape.len()
+		&& sizes.into_iter().all(|(a, b)| match (a, b) {
+			(Some(a), Some(b)) => a == b,
+			_ => true,
+		})
+}
+
 /// The evidence of one part.
 fn only(mut evidence: Vec<Evidence>) -> Result<Evidence, EngineError> {
 	evidence
@@ -730,19 +743,26 @@ impl Loaded {
 				Kind::Text(Scheduler::new(model, graph, bounds, statistics)?)
 			}
 			TaskDetails::Embedding { .. } => {
+				Embedder::check(&graph)?;
 				let embedder = embedder(folder, &manifest.task)?;
 				Kind::Embedding(Box::new(embedder), graph)
 			}
 			TaskDetails::Tensor { inputs, outputs } => {
 				let info = graph.info()?;
-				if &info.inputs != inputs {
+				let agree = info.inputs.len() == inputs.len()
+					&& info
+						.inputs
+						.iter()
+						.zip(inputs)
+						.all(|(i, said)| alike(i, said));
+				if !agree {
 					return Err(EngineError::Mismatch(format!(
 						"the graph takes {:?}, the manifest says {inputs:?}",
 						info.inputs
 					)));
 				}
 				for output in outputs {
-					if !info.outputs.contains(output) {
+					if !info.outputs.iter().any(|o| alike(o, output)) {
 						return Err(EngineError::Mismatch(format!(
 							"the graph does not give {output:?}"
 						)));

@@ -15,7 +15,7 @@ use ort::{
 	AsPointer,
 };
 
-use crate::{library::environment, tensor, ticket::Watched, EngineError, LOG_TARGET};
+use crate::{library::environment, tensor, tensor::Raw, ticket::Watched, EngineError, LOG_TARGET};
 
 /// ONNX Runtime's key for the folder of a graph's external data where the graph itself comes from memory.
 const EXTERNAL_DATA: &str = "session.model_external_initializers_file_folder_path";
@@ -335,6 +335,83 @@ impl Graph {
 				Some(ValueType::Tensor { ty, .. }) => tensor::datatype(*ty).ok(),
 				_ => None,
 			})
+	}
+
+	/// Names of the inputs.
+	pub(crate) fn input_names(&self) -> impl Iterator<Item = &str> {
+		self.inputs.iter().map(|(name, _)| name.as_str())
+	}
+
+	/// Names of an input's dimensions, empty where they have none.
+	pub(crate) fn symbols(&self, name: &str) -> Vec<String> {
+		let input = self.inputs.iter().find(|(n, _)| n == name);
+		match input {
+			Some((
+				_,
+				Some(ValueType::Tensor {
+					dimension_symbols, ..
+				}),
+			)) => dimension_symbols.iter().map(|s| s.to_string()).collect(),
+			_ => Vec::new(),
+		}
+	}
+
+	/// The length that an input has along its last dimension, where the graph takes no other.
+	pub(crate) fn fixed_length(&self, name: &str) -> Option<usize> {
+		let input = self.inputs.iter().find(|(n, _)| n == name)?;
+		match &input.1 {
+			Some(ValueType::Tensor { shape, .. }) => usize::try_from(*shape.last()?).ok(),
+			_ => None,
+		}
+	}
+
+	/// Integers as an input takes them: 64 bits wide, or whatever else exporters make of numbers of tokens and masks.
+	pub(crate) fn integers(
+		&self,
+		name: &str,
+		shape: &[usize],
+		values: Vec<i64>,
+	) -> Result<Raw, EngineError> {
+		let datatype = self.input_type(name).unwrap_or(DataType::Int64);
+		let mut data = Vec::with_capacity(values.len() * 8);
+		for value in values {
+			match datatype {
+				DataType::Int64 => data.extend_from_slice(&value.to_le_bytes()),
+				DataType::Int32 => {
+					let narrow = i32::try_from(value).map_err(|_| {
+						EngineError::Mismatch(format!("{name}: {value} does not fit INT32"))
+					})?;
+					data.extend_from_slice(&narrow.to_le_bytes());
+				}
+				// Masks, which are zeros and ones.
+				DataType::Fp32 if matches!(value, 0 | 1) => {
+					data.extend_from_slice(&(value as f32).to_le_bytes());
+				}
+				DataType::Bool if matches!(value, 0 | 1) => data.push(value as u8),
+				other => {
+					return Err(EngineError::Mismatch(format!(
+						"the graph takes {name} as {}, and it is fed as INT64 or INT32",
+						other.name()
+					)))
+				}
+			}
+		}
+		Ok(Raw {
+			datatype,
+			shape: shape.to_vec(),
+			data,
+		})
+	}
+
+	/// Refuses a graph that needs an input which nobody feeds.
+	pub(crate) fn only_needs(&self, fed: impl Fn(&str) -> bool) -> Result<(), EngineError> {
+		match self.input_names().find(|name| !fed(name)) {
+			None => Ok(()),
+			Some(name) => Err(EngineError::Mismatch(format!(
+				"the graph needs an input {name:?}, and what it means is not known here: export the model without it, or with its \
+				 value in the graph"
+			))),
+		}
 	}
 
 	/// Whether all of the graph runs on the CPU.

@@ -1,18 +1,26 @@
 //! What the hub's files say of a language model: `tokenizer_config.json`, `generation_config.json`, `config.json` and
-//! `chat_template.jinja`, as they stand beside every exported model. They fill in what a card's details leave out, so that a
-//! folder from the hub needs no more in its card than what the hub does not know.
+//! `chat_template.jinja`, as they stand beside every exported model, or `genai_config.json` of ONNX Runtime's own exporter. They
+//! fill in what a card's details leave out, so that a folder from the hub needs no more in its card than what the hub does not
+//! know.
 
 use std::path::Path;
 
+use consilience_files::{check, may_follow, turn_ends, Wanted};
 use serde_json::{Map, Value};
 
-/// Adds to the details of a text-generation card what is missing and the files of the folder say. Files that are not there say
-/// nothing; broken ones are an error that names them.
+/// What ONNX Runtime's exporter writes in the place of config.json.
+pub(crate) const GENAI: &str = "genai_config.json";
+
+/// Adds to the details of a text-generation card what is missing and the files of the folder say. Files that are not there, and
+/// fields that are null, say nothing; broken ones are an error that names them.
 pub(crate) fn complete(folder: &Path, details: &mut Map<String, Value>) -> Result<(), String> {
 	let tokenizer = read(folder, "tokenizer_config.json")?;
 	let generation = read(folder, "generation_config.json")?;
-	let config = read(folder, "config.json")?;
-	let number = |key: &str| config.get(key).filter(|v| v.is_u64()).cloned();
+	let config = configuration(folder)?;
+	let number = |keys: &[&str]| {
+		let mut values = keys.iter().filter_map(|key| config.get(*key));
+		values.find(|v| v.is_u64()).cloned()
+	};
 	let mut fill = |key: &str, value: Option<Value>| {
 		if let (false, Some(value)) = (details.contains_key(key), value) {
 			details.insert(key.into(), value);
@@ -25,47 +33,189 @@ pub(crate) fn complete(folder: &Path, details: &mut Map<String, Value>) -> Resul
 			.is_file()
 			.then(|| "tokenizer.json".into()),
 	);
-	let template = match std::fs::read_to_string(folder.join("chat_template.jinja")) {
-		Ok(text) => Some(text.into()),
-		Err(_) => tokenizer.get("chat_template").and_then(template),
+	let template = match text(folder, "chat_template.jinja")? {
+		Some(text) => Some(text.into()),
+		None => tokenizer.get("chat_template").and_then(template),
 	};
 	fill("chat_template", template);
 	for key in ["bos_token", "eos_token"] {
 		fill(key, tokenizer.get(key).and_then(token));
 	}
-	// What ends a generation is more than what ends a training text: the generation's file comes first.
-	let ends = [&generation, &config]
-		.into_iter()
-		.find_map(|file| file.get("eos_token_id"))
-		.and_then(|ids| match ids {
-			Value::Number(_) => Some(Value::Array(vec![ids.clone()])),
-			Value::Array(_) => Some(ids.clone()),
-			_ => None,
-		});
-	fill("eos_token_ids", ends);
-	fill("context", number("max_position_embeddings"));
-	fill("vocabulary", number("vocab_size"));
-	fill("layers", number("num_hidden_layers"));
-	let heads = number("num_attention_heads");
-	fill("kv_heads", number("num_key_value_heads").or(heads.clone()));
+	// Other families have older names for the same.
+	let context = [
+		"max_position_embeddings",
+		"n_positions",
+		"n_ctx",
+		"max_seq_len",
+		"seq_length",
+	];
+	fill("context", number(&context));
+	fill("vocabulary", number(&["vocab_size"]));
+	fill(
+		"layers",
+		number(&["num_hidden_layers", "n_layer", "n_layers", "num_layers"]),
+	);
+	let heads = number(&["num_attention_heads", "n_head", "n_heads"]);
+	fill(
+		"kv_heads",
+		number(&["num_key_value_heads"]).or(heads.clone()),
+	);
 	let divided = || {
-		let (hidden, heads) = (number("hidden_size")?.as_u64()?, heads.as_ref()?.as_u64()?);
-		hidden.checked_div(heads).map(Value::from)
+		let hidden = number(&["hidden_size", "n_embd", "d_model"])?.as_u64()?;
+		hidden
+			.checked_div(heads.as_ref()?.as_u64()?)
+			.map(Value::from)
 	};
-	fill("head_dim", number("head_dim").or_else(divided));
+	fill("head_dim", number(&["head_dim"]).or_else(divided));
 	// The layout of every export of the hub; canonical graphs say otherwise in their cards.
 	fill("cache", Some("growing".into()));
+	if !details.contains_key("eos_token_ids") {
+		let ends = ends(folder, details, &[&generation, &config])?;
+		details.insert("eos_token_ids".into(), ends.into());
+	}
 	Ok(())
+}
+
+/// Every token that ends an answer, from every place where publishers put one: what ends a chat's turn is often another than what
+/// ended a training text, and each file may know only one of them.
+fn ends(
+	folder: &Path,
+	details: &Map<String, Value>,
+	declaring: &[&Map<String, Value>],
+) -> Result<Vec<u64>, String> {
+	let mut ends = Vec::new();
+	for value in declaring.iter().filter_map(|file| file.get("eos_token_id")) {
+		match value {
+			Value::Array(ids) => ends.extend(ids.iter().filter_map(Value::as_u64)),
+			id => ends.extend(id.as_u64()),
+		}
+	}
+	let said = |key: &str| details.get(key).and_then(Value::as_str);
+	let mut named: Vec<&str> = said("eos_token").into_iter().collect();
+	named.extend(turn_ends(said("chat_template").unwrap_or_default()));
+	if !named.is_empty() {
+		let tokenizer = read(folder, said("tokenizer").unwrap_or("tokenizer.json"))?;
+		ends.extend(named.iter().filter_map(|token| id(&tokenizer, token)));
+	}
+	let mut seen = std::collections::BTreeSet::new();
+	ends.retain(|id| seen.insert(*id));
+	if ends.is_empty() {
+		return Err(
+			"no file says which tokens end an answer (eos_token_id in generation_config.json or config.json, eos_token in \
+			 tokenizer_config.json): write eos_token_ids into the card's details"
+				.into(),
+		);
+	}
+	Ok(ends)
+}
+
+/// A token's number in a `tokenizer.json`.
+fn id(tokenizer: &Map<String, Value>, token: &str) -> Option<u64> {
+	let added = tokenizer.get("added_tokens").and_then(Value::as_array);
+	let added = added
+		.into_iter()
+		.flatten()
+		.find(|a| a.get("content").and_then(Value::as_str) == Some(token));
+	let vocabulary = || tokenizer.get("model")?.get("vocab")?.get(token)?.as_u64();
+	added
+		.and_then(|a| a.get("id")?.as_u64())
+		.or_else(vocabulary)
+}
+
+/// The model's configuration under the names of `config.json`, without what is null. What a model of text and images says of its
+/// text part stands beside the rest.
+pub(crate) fn configuration(folder: &Path) -> Result<Map<String, Value>, String> {
+	let mut config = read(folder, "config.json")?;
+	if config.is_empty() {
+		config = genai(&read(folder, GENAI)?);
+	}
+	config.retain(|_, value| !value.is_null());
+	if let Some(Value::Object(text)) = config.get("text_config").cloned() {
+		for (key, value) in text {
+			if !value.is_null() {
+				config.entry(key).or_insert(value);
+			}
+		}
+	}
+	Ok(config)
+}
+
+/// What `genai_config.json` says, by the names of `config.json`.
+fn genai(file: &Map<String, Value>) -> Map<String, Value> {
+	let at = |path: &[&str]| {
+		let mut names = path.iter();
+		let first = file.get(*names.next()?)?;
+		names
+			.try_fold(first, |value, name| value.get(*name))
+			.cloned()
+	};
+	let found = [
+		("model_type", at(&["model", "type"])),
+		("max_position_embeddings", at(&["model", "context_length"])),
+		("vocab_size", at(&["model", "vocab_size"])),
+		("eos_token_id", at(&["model", "eos_token_id"])),
+		("hidden_size", at(&["model", "decoder", "hidden_size"])),
+		(
+			"num_hidden_layers",
+			at(&["model", "decoder", "num_hidden_layers"]),
+		),
+		(
+			"num_attention_heads",
+			at(&["model", "decoder", "num_attention_heads"]),
+		),
+		(
+			"num_key_value_heads",
+			at(&["model", "decoder", "num_key_value_heads"]),
+		),
+		("head_dim", at(&["model", "decoder", "head_size"])),
+	];
+	let known = found.into_iter();
+	known
+		.filter_map(|(key, value)| Some((key.into(), value?)))
+		.collect()
+}
+
+/// Checks that a file is what it is called, and in the model's folder or where the hub's cache keeps it.
+fn trusted(folder: &Path, path: &Path, wanted: Wanted) -> Result<(), String> {
+	let real = |path: &Path| path.canonicalize().map_err(|e| e.to_string());
+	if !may_follow(&real(folder)?, &real(path)?) {
+		return Err("leads out of the model's folder".into());
+	}
+	check(path, wanted)
+}
+
+/// A file's text, `None` where it is missing.
+fn text(folder: &Path, name: &str) -> Result<Option<String>, String> {
+	let path = folder.join(name);
+	if !path.is_file() {
+		return Ok(None);
+	}
+	let wrong = |why: String| format!("{name}: {why}");
+	trusted(folder, &path, Wanted::Text).map_err(wrong)?;
+	let text = std::fs::read_to_string(&path).map_err(|e| wrong(e.to_string()))?;
+	Ok(Some(text))
+}
+
+/// A file of JSON, `None` where it is missing.
+pub(crate) fn value(folder: &Path, name: &str) -> Result<Option<Value>, String> {
+	let path = folder.join(name);
+	if !path.is_file() {
+		return Ok(None);
+	}
+	let wrong = |why: String| format!("{name}: {why}");
+	trusted(folder, &path, Wanted::Json).map_err(wrong)?;
+	let bytes = std::fs::read(&path).map_err(|e| wrong(e.to_string()))?;
+	let value = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
+	Ok(Some(value))
 }
 
 /// A JSON object, empty where the file is missing.
 pub(crate) fn read(folder: &Path, name: &str) -> Result<Map<String, Value>, String> {
-	let path = folder.join(name);
-	if !path.is_file() {
-		return Ok(Map::new());
+	match value(folder, name)? {
+		None => Ok(Map::new()),
+		Some(Value::Object(object)) => Ok(object),
+		Some(_) => Err(format!("{name}: holds no JSON object")),
 	}
-	let bytes = std::fs::read(&path).map_err(|e| format!("{name}: {e}"))?;
-	serde_json::from_slice(&bytes).map_err(|e| format!("{name}: {e}"))
 }
 
 /// A token is text, or an object with its text as `content`.
@@ -147,6 +297,127 @@ mod tests {
 			details,
 			json!({"eos_token_ids": [2], "head_dim": 80, "cache": "slots"})
 		);
+	}
+
+	#[test]
+	fn ends_are_gathered_from_every_place() {
+		let tokenizer = json!({
+			"added_tokens": [
+				{"id": 7, "content": "<|end_of_text|>"}, {"id": 8, "content": "<|eot_id|>"}, {"id": 9, "content": "<|im_end|>"},
+			],
+			"model": {"vocab": {"</s>": 2}},
+		});
+		let ends = |config: Value, generation: Value, tokenizer_config: Value| {
+			let files = [
+				("tokenizer.json", tokenizer.clone()),
+				("config.json", config),
+				("generation_config.json", generation),
+				("tokenizer_config.json", tokenizer_config),
+			];
+			completed(&files, json!({})).map(|d| d["eos_token_ids"].clone())
+		};
+		let llama = json!({"eos_token": "<|end_of_text|>", "chat_template": "{{ m }}<|eot_id|>"});
+		// A file that knows one end, a template that uses another; null and absent fields say nothing.
+		for (config, generation, tokenizer, expected) in [
+			(
+				json!({"eos_token_id": 7}),
+				json!({}),
+				llama.clone(),
+				json!([7, 8]),
+			),
+			(
+				json!({"eos_token_id": 7}),
+				json!({"eos_token_id": null}),
+				json!({}),
+				json!([7]),
+			),
+			(
+				json!({"eos_token_id": null}),
+				json!({"eos_token_id": [8, 7]}),
+				json!({}),
+				json!([8, 7]),
+			),
+			(
+				json!({}),
+				json!({}),
+				json!({"eos_token": "</s>"}),
+				json!([2]),
+			),
+			(
+				json!({"eos_token_id": [9]}),
+				json!({"eos_token_id": 8}),
+				json!({"eos_token": null}),
+				json!([8, 9]),
+			),
+			(
+				json!({"text_config": {"eos_token_id": 8}}),
+				json!({}),
+				json!({}),
+				json!([8]),
+			),
+		] {
+			assert_eq!(ends(config, generation, tokenizer).unwrap(), expected);
+		}
+		let error = ends(json!({"eos_token_id": null}), json!({}), json!({})).unwrap_err();
+		assert!(error.contains("eos_token_ids"), "{error}");
+	}
+
+	#[test]
+	fn other_exporters_and_families_have_other_names() {
+		let genai = json!({"model": {
+			"type": "llama", "context_length": 512, "vocab_size": 260, "eos_token_id": [5], "bos_token_id": 1,
+			"decoder": {"head_size": 8, "num_attention_heads": 4, "num_hidden_layers": 3, "num_key_value_heads": 2},
+		}});
+		let details = completed(&[("genai_config.json", genai)], json!({})).unwrap();
+		assert_eq!(
+			details,
+			json!({
+				"eos_token_ids": [5], "context": 512, "vocabulary": 260, "layers": 3, "kv_heads": 2, "head_dim": 8,
+				"cache": "growing",
+			})
+		);
+		let gpt2 = json!({
+			"n_positions": 1024, "n_layer": 12, "n_head": 12, "n_embd": 768, "eos_token_id": 5, "vocab_size": 9,
+		});
+		let details = completed(&[("config.json", gpt2)], json!({})).unwrap();
+		assert_eq!(
+			(&details["context"], &details["layers"]),
+			(&json!(1024), &json!(12))
+		);
+		assert_eq!(
+			(&details["kv_heads"], &details["head_dim"]),
+			(&json!(12), &json!(64))
+		);
+		let both = json!({
+			"eos_token_id": 5, "num_hidden_layers": null,
+			"text_config": {"num_hidden_layers": 2, "head_dim": 4, "num_attention_heads": 3, "eos_token_id": 6},
+		});
+		let details = completed(&[("config.json", both)], json!({})).unwrap();
+		assert_eq!(
+			(&details["layers"], &details["eos_token_ids"]),
+			(&json!(2), &json!([5]))
+		);
+	}
+
+	#[test]
+	fn files_that_are_something_else_say_so() {
+		let folder = tempfile::tempdir().unwrap();
+		let path = folder.path().join("config.json");
+		for (bytes, says) in [
+			(
+				"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n",
+				"git lfs pull",
+			),
+			("<html></html>", "web page"),
+			("", "empty"),
+		] {
+			std::fs::write(&path, bytes).unwrap();
+			let error = complete(folder.path(), &mut Map::new()).unwrap_err();
+			assert!(
+				error.contains("config.json") && error.contains(says),
+				"{error}"
+			);
+		}
 	}
 
 	#[test]

@@ -6,11 +6,13 @@ use std::{
 };
 
 use codec::Encode;
+use consilience_files::{check, growth, may_follow, Wanted};
 use consilience_primitives::{
 	evidence::Evidence,
 	manifest::{File, Manifest, ManifestError, TaskDetails},
 	model::{Limits, NumericClass, Price, Task, MAX_VERIFIERS},
 	request::Output,
+	tensor::{DataType, Tensor},
 	ModelId,
 };
 use polkadot_sdk::{sp_core::H256, sp_crypto_hashing::blake2_256};
@@ -54,6 +56,12 @@ pub enum Measured {
 pub trait Runner {
 	/// What the graph in this file takes and gives.
 	fn signature(&self, graph: &Path) -> Result<Signature, String>;
+
+	/// How many tokens a chat may have beyond the units that are charged for it, by the model's template. `None` from one that
+	/// does not know.
+	fn overhead(&self, _folder: &Path, _task: &TaskDetails) -> Result<Option<u32>, String> {
+		Ok(None)
+	}
 
 	/// Loads the model of this manifest from `folder` and runs its reference input.
 	fn reference(&self, folder: &Path, manifest: &Manifest) -> Result<(Output, Evidence), String>;
@@ -186,7 +194,6 @@ impl Import {
 	) -> Result<Self, ImportError> {
 		let manifest: Manifest = read_json(&folder.join(MANIFEST))?;
 		manifest.validate()?;
-		check_limits(&folder.join(MANIFEST), &manifest)?;
 		check_size(&folder, manifest.files.len(), manifest.size())?;
 		progress(Progress::Total(manifest.size()));
 		for file in &manifest.files {
@@ -194,6 +201,8 @@ impl Import {
 			verify_file(&path, file, |n| progress(Progress::Hashed(n)))
 				.map_err(|why| ImportError::BadFile { path, why })?;
 		}
+		// What the tokenizer says of itself is read when it is known to be the manifest's.
+		check_limits(&folder.join(MANIFEST), &manifest, None)?;
 		check_graph(&folder, &manifest.graph, &manifest.files)?;
 		let price = folder.join(PRICE);
 		let price = price.is_file().then(|| read_json(&price)).transpose()?;
@@ -276,10 +285,15 @@ impl Hashed {
 	) -> Result<Import, ImportError> {
 		let (class, measured) = self.class(runner, progress)?;
 		let mut manifest = self.manifest(class)?;
+		let overhead = runner
+			.overhead(&self.folder, &manifest.task)
+			.map_err(|why| self.model_error(why))?;
+		check_limits(&self.folder.join(CARD), &manifest, overhead)?;
 		progress(Progress::Reference);
 		let (output, evidence) = runner
 			.reference(&self.folder, &manifest)
 			.map_err(|why| self.model_error(why))?;
+		check_reference(&output).map_err(|why| self.model_error(why))?;
 		manifest.reference.output = output_hash(&output);
 		manifest.reference.evidence = evidence;
 		manifest.validate()?;
@@ -375,7 +389,7 @@ impl Hashed {
 			.manifest(self.files.clone(), self.signature.as_ref(), class)
 			.map_err(|why| self.card_error(why))?;
 		manifest.validate()?;
-		check_limits(&self.folder.join(CARD), &manifest)?;
+		check_limits(&self.folder.join(CARD), &manifest, None)?;
 		Ok(manifest)
 	}
 
@@ -501,7 +515,11 @@ fn check_size(folder: &Path, files: usize, bytes: u64) -> Result<(), ImportError
 
 /// Checks that whatever the limits admit can be answered: the chain would take requests, and their fees, that no validator can
 /// serve.
-fn check_limits(path: &Path, manifest: &Manifest) -> Result<(), ImportError> {
+fn check_limits(
+	path: &Path,
+	manifest: &Manifest,
+	overhead: Option<u32>,
+) -> Result<(), ImportError> {
 	let bad = |why: String| {
 		Err(ImportError::BadCard {
 			path: path.into(),
@@ -514,21 +532,72 @@ fn check_limits(path: &Path, manifest: &Manifest) -> Result<(), ImportError> {
 			"policy: min_verifiers is {wanted}, and no request can ask for more than {MAX_VERIFIERS}: lower it"
 		));
 	}
-	let TaskDetails::TextGeneration { context, .. } = &manifest.task else {
+	let TaskDetails::TextGeneration {
+		context, tokenizer, ..
+	} = &manifest.task
+	else {
 		return Ok(());
 	};
 	let Limits {
 		max_input_units: input,
 		max_output_units: output,
 	} = manifest.limits;
-	// A token may be as short as a byte, and the units of a chat cover what its template adds.
-	if u64::from(input) + u64::from(output) > u64::from(*context) {
-		return bad(format!(
-			"limits: {input} input units, which may each become a token, and {output} output units are more than the \
-			 context of {context} tokens: lower max_input_units or max_output_units"
-		));
+	let folder = path.parent().unwrap_or(Path::new(""));
+	let growth = match hub::read(folder, tokenizer).and_then(|t| growth(&t)) {
+		Ok(growth) => growth,
+		Err(why) => return bad(format!("{tokenizer}: {why}")),
+	};
+	// Beyond what the units of a chat cover. What is put around a text is not put around a chat, whose template does that.
+	let overhead = overhead.unwrap_or(0);
+	let most = growth.tokens(input) + u64::from(overhead.saturating_sub(growth.added));
+	if most + u64::from(output) > u64::from(*context) {
+		let room = context.saturating_sub(output).saturating_sub(overhead);
+		let mut why = format!(
+			"limits: {input} input units, which may become {most} tokens, and {output} output units are more than the context of \
+			 {context} tokens: lower max_input_units to {} or less, or max_output_units",
+			growth.bytes(room)
+		);
+		if growth.factor > 1 {
+			why.push_str(&format!(
+				". The tokenizer's normalizer may make a text {} times as long",
+				growth.factor
+			));
+		}
+		return bad(why);
 	}
 	Ok(())
+}
+
+/// Whether a tensor of floats holds NaN or infinity.
+pub(crate) fn not_finite(tensor: &Tensor) -> bool {
+	let any = |width: usize, bad: fn(&[u8]) -> bool| tensor.data.chunks_exact(width).any(bad);
+	match tensor.datatype {
+		// All bits of the exponent are set.
+		DataType::Fp16 => any(2, |b| b[1] & 0x7c == 0x7c),
+		DataType::Bf16 => any(2, |b| b[1] & 0x7f == 0x7f && b[0] & 0x80 == 0x80),
+		DataType::Fp32 => any(4, |b| b[3] & 0x7f == 0x7f && b[2] & 0x80 == 0x80),
+		DataType::Fp64 => any(8, |b| b[7] & 0x7f == 0x7f && b[6] & 0xf0 == 0xf0),
+		_ => false,
+	}
+}
+
+/// Refuses a reference that shows nothing: one without an answer, or whose answer is no numbers.
+fn check_reference(output: &Output) -> Result<(), String> {
+	match output {
+		Output::Unanswerable(code) => Err(format!(
+			"the reference input cannot be answered: {}. Give the card a reference that can be, or mend the model",
+			code.reason()
+		)),
+		Output::Tensors(tensors) => match tensors.iter().find(|t| not_finite(t)) {
+			Some(tensor) => Err(format!(
+				"the reference's output {:?} holds NaN or infinity: give the card a reference for which it is numbers, or mend the \
+				 model",
+				String::from_utf8_lossy(&tensor.name)
+			)),
+			None => Ok(()),
+		},
+		Output::Text { .. } => Ok(()),
+	}
 }
 
 /// Checks that the graph keeps its weights in files of the model and nowhere else.
@@ -549,6 +618,10 @@ fn check_graph(folder: &Path, graph: &str, files: &[File]) -> Result<(), ImportE
 /// Files in which a graph keeps its weights: each as the graph names it, and by its name in the model's folder.
 pub(crate) fn weights(folder: &Path, graph: &str) -> Result<Vec<(String, String)>, ImportError> {
 	let path = inside(folder, graph)?;
+	check(&path, Wanted::Onnx).map_err(|why| ImportError::BadFile {
+		path: path.clone(),
+		why,
+	})?;
 	let locations = read_file(&path, MAX_GRAPH).and_then(|bytes| external_files(&bytes));
 	let locations = locations.map_err(|why| ImportError::BadFile { path, why })?;
 	let parent = graph.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -579,8 +652,10 @@ pub(crate) fn inside(folder: &Path, name: &str) -> Result<PathBuf, ImportError> 
 		io::ErrorKind::NotFound => bad("the file is missing"),
 		_ => bad(&e.to_string()),
 	})?;
-	if !real.starts_with(folder) {
-		return Err(bad("leads out of the model's folder"));
+	if !may_follow(folder, &real) {
+		return Err(bad(
+			"leads out of the model's folder: put the file itself there",
+		));
 	}
 	if !real.is_file() {
 		return Err(bad("is not a file"));

@@ -20,7 +20,7 @@ pub mod open_inference;
 mod store;
 
 pub use card::{Card, CardReference, Signature};
-pub use draft::{Draft, Inspected};
+pub use draft::{Draft, Inspected, Prober, Wishes};
 pub use hash::{hash_file, verify_file};
 pub use import::{Import, ImportError, Measured, Progress, Runner};
 pub use store::{Store, StoreError, StoredModel};

@@ -12,10 +12,10 @@ use std::{
 use common::onnx;
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
-	manifest::{Manifest, CHUNK},
+	manifest::{Manifest, TaskDetails, CHUNK},
 	model::NumericClass,
-	request::Output,
-	tensor::{DataType, NamedSpec},
+	request::{Output, Unanswerable},
+	tensor::{DataType, NamedSpec, Tensor},
 	List, ModelId,
 };
 use consilience_store::{
@@ -526,4 +526,110 @@ fn limits_beyond_the_context_are_refused() {
 			"{why}"
 		);
 	}
+}
+
+/// An engine whose reference gives this, and whose template adds so many tokens.
+struct Gives(Output, u32);
+
+impl Runner for Gives {
+	fn signature(&self, graph: &Path) -> Result<Signature, String> {
+		Fake.signature(graph)
+	}
+
+	fn overhead(&self, _: &Path, _: &TaskDetails) -> Result<Option<u32>, String> {
+		Ok(Some(self.1))
+	}
+
+	fn reference(&self, folder: &Path, manifest: &Manifest) -> Result<(Output, Evidence), String> {
+		let (_, evidence) = Fake.reference(folder, manifest)?;
+		Ok((self.0.clone(), evidence))
+	}
+}
+
+#[test]
+fn a_reference_that_shows_nothing_is_refused() {
+	let tensor = |datatype: DataType, data: &[u8]| {
+		let tensor = Tensor {
+			name: b"scores".to_vec().try_into().unwrap(),
+			datatype,
+			shape: vec![1].try_into().unwrap(),
+			data: data.to_vec().try_into().unwrap(),
+		};
+		Output::Tensors(vec![tensor].try_into().unwrap())
+	};
+	for bad in [
+		tensor(DataType::Fp32, &f32::NAN.to_le_bytes()),
+		tensor(DataType::Fp32, &f32::NEG_INFINITY.to_le_bytes()),
+		tensor(DataType::Fp64, &f64::INFINITY.to_le_bytes()),
+		tensor(DataType::Fp16, &[0, 0x7c]),
+		tensor(DataType::Bf16, &[0x80, 0xff]),
+	] {
+		let why = refused(folder().path(), &Gives(bad, 0));
+		assert!(why.contains("\"scores\" holds NaN or infinity"), "{why}");
+	}
+	for good in [
+		tensor(DataType::Fp32, &f32::MAX.to_le_bytes()),
+		tensor(DataType::Fp16, &[0xff, 0x7b]),
+		tensor(DataType::Bf16, &[0x7f, 0xff]),
+		tensor(DataType::Int32, &(-1i32).to_le_bytes()),
+	] {
+		let (_keep, store) = store();
+		import(&store, folder().path(), &Gives(good, 0)).unwrap();
+	}
+	let why = refused(
+		folder().path(),
+		&Gives(Output::Unanswerable(Unanswerable::NotFinite), 0),
+	);
+	assert!(why.contains("cannot be answered"), "{why}");
+}
+
+#[test]
+fn limits_hold_for_every_text() {
+	let answer = || Output::Tensors(Default::default());
+	let with = |tokenizer: Value, input: u32, overhead: u32| {
+		let from = language_model(input, 128);
+		fs::write(from.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+		let (_keep, store) = store();
+		import(&store, from.path(), &Gives(answer(), overhead)).map_err(|e| e.to_string())
+	};
+	let nfkc = json!({"normalizer": {"type": "NFKC"}});
+	// 256 tokens are left for a prompt; a letter may become eleven times as many bytes.
+	with(nfkc.clone(), 23, 0).unwrap();
+	let why = with(nfkc, 24, 0).unwrap_err();
+	assert!(
+		why.contains("lower max_input_units to 23") && why.contains("11 times"),
+		"{why}"
+	);
+	let begin = json!({"post_processor": {
+		"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}],
+		"special_tokens": {"<s>": {"ids": [1]}},
+	}});
+	with(begin.clone(), 255, 0).unwrap();
+	with(begin.clone(), 256, 0).unwrap_err();
+	// A template that writes more than is charged for a message.
+	with(json!({}), 156, 100).unwrap();
+	let why = with(json!({}), 157, 100).unwrap_err();
+	assert!(why.contains("lower max_input_units to 156"), "{why}");
+	// What is put around a text is not put around a chat as well.
+	with(begin, 156, 100).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_of_the_hub_s_cache_is_imported() {
+	let place = tempfile::tempdir().unwrap();
+	let cache = place.path().join("models--a--b");
+	let snapshot = cache.join("snapshots/0123");
+	fs::create_dir_all(&snapshot).unwrap();
+	fs::create_dir_all(cache.join("blobs")).unwrap();
+	let from = folder();
+	for name in ["model.onnx", "weights.bin", "model.json"] {
+		let blob = cache.join("blobs").join(name);
+		fs::copy(from.path().join(name), &blob).unwrap();
+		std::os::unix::fs::symlink(format!("../../blobs/{name}"), snapshot.join(name)).unwrap();
+	}
+	let (_keep, store) = store();
+	let id = import(&store, &snapshot, &Fake).unwrap();
+	let weights = store.folder(id).join("weights.bin");
+	assert!(fs::symlink_metadata(weights).unwrap().is_file());
 }

@@ -19,7 +19,7 @@ fn digest<'v>(values: impl IntoIterator<Item = &'v f32>) -> String {
 /// What `gguf.quants.dequantize` of the Python package gguf 0.19.0 makes of three blocks of these bytes.
 #[test]
 fn blocks_have_the_values_of_ggml_s_reference() {
-	let kinds: [(Kind, &[usize], &str); 10] = [
+	let kinds: [(Kind, &[usize], &str); 14] = [
 		(
 			Kind::Q4_0,
 			&[0],
@@ -44,6 +44,26 @@ fn blocks_have_the_values_of_ggml_s_reference() {
 			Kind::Q8_0,
 			&[0],
 			"e54ec24a38c2ef48e08838110a69b3c6c51bfe3430d31d943004d717f4f669ec",
+		),
+		(
+			Kind::Q2K,
+			&[80, 82],
+			"cd63eeab08573ea9acb50d2154c3f28e3f2f4d758227e95922a7a0e4e82c20d3",
+		),
+		(
+			Kind::Q3K,
+			&[108],
+			"515acc7adecf713fa09d41372d2f1f7e74f3529d2670dc019259f136e10f9685",
+		),
+		(
+			Kind::Iq4Nl,
+			&[0],
+			"f0a6ab000373683674b33fb4976571e029f003225f1d66f7a0b31a4830675614",
+		),
+		(
+			Kind::Iq4Xs,
+			&[0],
+			"880b60d1272ca3e97e0f925b0870567ff8a873cff6caa350c73b2055fe148dd5",
 		),
 		(
 			Kind::Q4K,

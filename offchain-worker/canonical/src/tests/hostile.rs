@@ -120,8 +120,8 @@ fn what_cannot_be_converted_is_refused_with_the_reason() {
 		),
 		(
 			"tokenizer.ggml.pre",
-			Entry::Text("tekken".into()),
-			"\"tekken\"",
+			Entry::Text("deepseek-coder".into()),
+			"\"deepseek-coder\"",
 		),
 		(
 			"general.architecture",

@@ -4,4 +4,5 @@ mod architectures;
 mod blocks;
 mod fixtures;
 mod hostile;
+mod published;
 mod smollm2;

@@ -107,6 +107,15 @@ impl Layout {
 				}
 			}
 		}
+		let fed = [
+			"input_ids",
+			"position_ids",
+			"attention_mask",
+			"use_cache_branch",
+			"num_logits_to_keep",
+		];
+		let past: Vec<_> = caches.clone().map(|(l, v)| Self::past_name(l, v)).collect();
+		graph.only_needs(|name| fed.contains(&name) || past.iter().any(|p| p == name))?;
 		let present = caches.map(|(l, v)| Self::present_name(l, v));
 		for name in std::iter::once("logits".to_owned()).chain(present) {
 			if !graph.has_output(&name) {
@@ -313,17 +322,26 @@ impl Layout {
 		if self.kind == manifest::Cache::Slots && needed > cache.capacity {
 			self.resize(cache, cache.rows, slots(needed))?;
 		}
-		let mut inputs = vec![(
-			"input_ids",
-			tensor::from_vec(&[rows, n], tokens.iter().map(|t| i64::from(*t)).collect())?,
-		)];
-		if graph.has_input("position_ids") {
-			let positions = positions.iter().map(|p| *p as i64).collect();
-			inputs.push(("position_ids", tensor::from_vec(&[rows, n], positions)?));
+		let tokens = tokens.iter().map(|t| i64::from(*t)).collect();
+		let positions = positions.iter().map(|p| *p as i64).collect();
+		let mut inputs = Vec::new();
+		for (name, shape, values) in [
+			("input_ids", [rows, n], tokens),
+			("position_ids", [rows, n], positions),
+			("attention_mask", [rows, needed], vec![1; rows * needed]),
+		] {
+			if graph.has_input(name) {
+				inputs.push((name, graph.integers(name, &shape, values)?.value()?));
+			}
 		}
-		if graph.has_input("attention_mask") {
-			let mask = vec![1i64; rows * needed];
-			inputs.push(("attention_mask", tensor::from_vec(&[rows, needed], mask)?));
+		// Exports of two graphs in one: whether there is a past. Others: of how many tokens logits are wanted, zero for all.
+		if graph.has_input("use_cache_branch") {
+			let past = vec![cache.longest() > 0];
+			inputs.push(("use_cache_branch", tensor::from_vec(&[1], past)?));
+		}
+		if graph.has_input("num_logits_to_keep") {
+			let all = graph.integers("num_logits_to_keep", &[], vec![0])?;
+			inputs.push(("num_logits_to_keep", all.value()?));
 		}
 		let take = |outputs: &SessionOutputs<'_>| {
 			let logits = outputs

@@ -7,6 +7,7 @@ mod cuda;
 mod exactness;
 mod fixtures;
 mod hostile;
+mod inputs;
 mod isolation;
 mod memory;
 mod process;

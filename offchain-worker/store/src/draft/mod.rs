@@ -10,13 +10,13 @@ use std::{
 	path::{Path, PathBuf},
 };
 
+use consilience_files::{check, Content, Wanted};
 use consilience_primitives::{
-	manifest::Numerics,
+	manifest::{Numerics, TaskDetails},
 	model::{Limits, NumericClass, Price, Task, TimeLimit},
-	request::{Role, MAX_TEXT, MAX_TOKENS},
-	tensor::{DataType, NamedSpec, MAX_TENSOR_BYTES},
+	tensor::{NamedSpec, Tensor, MAX_TENSOR_BYTES},
 };
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value};
 
 use crate::{
 	card::{Card, CardReference, Signature},
@@ -26,11 +26,18 @@ use crate::{
 	store::{StoreError, MANIFEST, PRICE as PRICE_FILE},
 };
 
+mod embedding;
+mod tensors;
+mod text;
+
+use embedding::{LONGEST, MODULES, POOLING};
+
 /// Where exporters put a graph, the first that is there.
 const GRAPHS: [&str; 2] = ["onnx/model.onnx", "model.onnx"];
 /// Files of a language model that belong to it, where they are there.
-const BESIDE: [&str; 10] = [
+const BESIDE: [&str; 11] = [
 	"config.json",
+	hub::GENAI,
 	"generation_config.json",
 	"tokenizer.json",
 	"tokenizer_config.json",
@@ -41,19 +48,20 @@ const BESIDE: [&str; 10] = [
 	LONGEST,
 	"LICENSE",
 ];
-const POOLING: &str = "1_Pooling/config.json";
-const MODULES: &str = "modules.json";
-const LONGEST: &str = "sentence_bert_config.json";
-/// Names that exporters give to vectors of tokens.
-const VECTORS: [&str; 2] = ["last_hidden_state", "token_embeddings"];
-/// The name that they give to one vector of a text.
-const VECTOR: &str = "sentence_embedding";
+/// Files that show that a folder is a language model's.
+const OF_LANGUAGE: [&str; 8] = [
+	"config.json",
+	hub::GENAI,
+	"tokenizer_config.json",
+	"tokenizer.model",
+	"vocab.txt",
+	"vocab.json",
+	"merges.txt",
+	"sentencepiece.bpe.model",
+];
 
 /// The smallest price of a kind, in the chain's smallest unit: a hundred-thousandth of a coin.
 const PRICE: u128 = 10_000_000;
-/// Tokens of the longest answer, and those that a chat template may add to a prompt.
-const ANSWER: u32 = 512;
-const TEMPLATE: u32 = 128;
 /// Bytes of weights up to which a language model is quick.
 const SMALL: u64 = 1_500_000_000;
 
@@ -62,10 +70,42 @@ const SMALL: u64 = 1_500_000_000;
 pub struct Inspected {
 	/// What it takes and gives.
 	pub signature: Signature,
+	/// Names of the dimensions of each input, empty where they have none.
+	pub symbols: Vec<Vec<String>>,
 	/// Opset of the default domain.
 	pub opset: u32,
 	/// The ONNX Runtime that read it.
 	pub onnxruntime: String,
+}
+
+/// What a draft asks an engine about a graph that nobody has described yet.
+pub trait Prober {
+	/// What the graph in this file takes and gives.
+	fn inspect(&self, graph: &Path) -> Result<Inspected, String>;
+
+	/// Runs the graph.
+	fn run(&self, graph: &Path, inputs: &[Tensor]) -> Result<Vec<Tensor>, String>;
+
+	/// How many tokens a chat may have beyond the units that are charged for it, by the model's template. `None` from one that
+	/// does not know.
+	fn overhead(&self, _folder: &Path, _task: &TaskDetails) -> Result<Option<u32>, String> {
+		Ok(None)
+	}
+}
+
+/// What a person says that no file does.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+	/// The graph in the folder; by default `onnx/model.onnx`, `model.onnx`, or the only one there.
+	pub graph: Option<String>,
+	/// The model's name.
+	pub name: Option<String>,
+	/// Shapes of inputs, by their names, where the graph leaves sizes open.
+	pub shapes: Vec<(String, Vec<u32>)>,
+	/// The reference input.
+	pub reference: Option<Vec<JsonTensor>>,
+	/// Whether the model takes and gives tensors, whatever it looks like.
+	pub tensors: bool,
 }
 
 /// A card, and the folder with the files that it names.
@@ -73,24 +113,22 @@ pub struct Inspected {
 pub struct Draft {
 	/// The card.
 	pub card: Card,
+	/// What was guessed, for who looks at the card.
+	pub notes: Vec<String>,
 	folder: PathBuf,
 }
 
 impl Draft {
-	/// Drafts a card for an ONNX file, or for a folder with a `graph` (by default `onnx/model.onnx`, `model.onnx`, or the only one
-	/// there). `inspect` is asked once, after it is known that the graph keeps its weights inside the folder.
-	pub fn of(
-		source: &Path,
-		graph: Option<&str>,
-		name: Option<&str>,
-		inspect: impl FnOnce(&Path) -> Result<Inspected, String>,
-	) -> Result<Self, ImportError> {
-		let (folder, graph) = place(source, graph)?;
+	/// Drafts a card for an ONNX file, or for a folder with a graph. The engine is asked after it is known that the graph keeps its
+	/// weights inside the folder.
+	pub fn of(source: &Path, wishes: &Wishes, prober: &dyn Prober) -> Result<Self, ImportError> {
+		let (folder, graph) = place(source, wishes.graph.as_deref())?;
 		let path = inside(&folder, &graph)?;
 		let bad = |why: String| ImportError::BadFile {
 			path: path.clone(),
 			why,
 		};
+		check(&path, Wanted::Onnx).map_err(bad)?;
 		let mut files = BTreeSet::from([graph.clone()]);
 		for (_, named) in weights(&folder, &graph)? {
 			inside(&folder, &named)?;
@@ -104,13 +142,16 @@ impl Draft {
 				"a file of it is called {own}, which is the store's own: rename it"
 			)));
 		}
-		let inspected = inspect(&path).map_err(|why| ImportError::Model {
+		let inspected = prober.inspect(&path).map_err(|why| ImportError::Model {
 			graph: path.clone(),
 			why,
 		})?;
 		let draft = Drafting {
 			folder: &folder,
-			signature: &inspected.signature,
+			graph: &path,
+			inspected: &inspected,
+			wishes,
+			prober,
 		};
 		let bytes = files.iter().map(|f| size(&folder.join(f))).sum();
 		let task = draft.task(bytes).map_err(|why| ImportError::BadFile {
@@ -121,6 +162,7 @@ impl Draft {
 			let there = BESIDE.iter().filter(|f| folder.join(f).is_file());
 			files.extend(there.map(|f| (*f).to_owned()));
 		}
+		let name = wishes.name.as_deref();
 		let title = name.map_or_else(|| title(&folder, &graph), str::to_owned);
 		let card = Card {
 			name: title.clone(),
@@ -155,7 +197,11 @@ impl Draft {
 			},
 			reference: task.reference,
 		};
-		Ok(Self { card, folder })
+		Ok(Self {
+			card,
+			notes: task.notes,
+			folder,
+		})
 	}
 
 	/// Makes a folder with the card and its files, linked where the file system can. It is there whole or not at all.
@@ -233,7 +279,10 @@ fn place(source: &Path, graph: Option<&str>) -> Result<(PathBuf, String), Import
 		}
 		return match there.into_iter().next() {
 			Some(graph) => Ok((source, graph)),
-			None => Err(bad("holds no ONNX file, nor does its folder onnx".into())),
+			None => Err(bad(format!(
+				"holds no ONNX file, nor does its folder onnx{}",
+				instead(&source)
+			))),
 		};
 	}
 	if graph.is_some() {
@@ -267,6 +316,29 @@ fn place(source: &Path, graph: Option<&str>) -> Result<(PathBuf, String), Import
 	Ok((folder, graph))
 }
 
+/// What a folder without an ONNX file holds, and what to do with that.
+fn instead(folder: &Path) -> String {
+	let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+	let mut files: Vec<_> = entries.map(|e| e.path()).filter(|p| p.is_file()).collect();
+	files.sort();
+	let what = |path: &PathBuf| {
+		Some((
+			Content::of(path).ok()?,
+			path.file_name()?.to_str()?.to_owned(),
+		))
+	};
+	let found = files.iter().filter_map(what);
+	let mut found = found.filter_map(|(content, name)| match content {
+		Content::Gguf
+		| Content::Safetensors
+		| Content::PyTorch
+		| Content::Ort
+		| Content::Foreign(_) => Some(format!(". {name}: {}", content.refused(Wanted::Onnx)?)),
+		_ => None,
+	});
+	found.next().unwrap_or_default()
+}
+
 /// ONNX files of a folder of the model.
 fn graphs(model: &Path, folder: &str) -> Vec<String> {
 	let Ok(entries) = fs::read_dir(model.join(folder)) else {
@@ -275,7 +347,8 @@ fn graphs(model: &Path, folder: &str) -> Vec<String> {
 	let mut names: Vec<_> = entries
 		.flatten()
 		.filter_map(|e| e.file_name().into_string().ok())
-		.filter(|name| name.ends_with(".onnx"))
+		// What hides is what a copy left behind.
+		.filter(|name| name.ends_with(".onnx") && !name.starts_with('.'))
 		.map(|name| match folder {
 			"" => name,
 			folder => format!("{folder}/{name}"),
@@ -368,160 +441,98 @@ struct OfTask {
 	limits: Limits,
 	units_per_block: u32,
 	reference: CardReference,
+	notes: Vec<String>,
 }
 
 struct Drafting<'a> {
 	folder: &'a Path,
-	signature: &'a Signature,
+	graph: &'a Path,
+	inspected: &'a Inspected,
+	wishes: &'a Wishes,
+	prober: &'a dyn Prober,
 }
 
 impl Drafting<'_> {
 	fn takes(&self, name: &str) -> bool {
-		named(&self.signature.inputs, name).is_some()
-	}
-
-	fn gives(&self, name: &str) -> Option<&NamedSpec> {
-		named(&self.signature.outputs, name)
+		named(&self.inspected.signature.inputs, name).is_some()
 	}
 
 	/// What the graph is for, by the names that exporters give to inputs and outputs. `bytes` are those of its weights.
 	fn task(&self, bytes: u64) -> Result<OfTask, String> {
-		let is_text = self.folder.join("tokenizer.json").is_file() && self.takes("input_ids");
-		if is_text && self.takes("past_key_values.0.key") {
+		if self.wishes.tensors || !self.takes("input_ids") {
+			return self.tensors();
+		}
+		let outputs = &self.inspected.signature.outputs;
+		let writes = self.takes("past_key_values.0.key");
+		let vectors = embedding::vectors(outputs);
+		if !self.folder.join("tokenizer.json").is_file() {
+			let there = OF_LANGUAGE.iter().find(|f| self.folder.join(f).is_file());
+			return match there {
+				Some(there) if writes || vectors.is_some() => Err(format!(
+					"the graph takes text as tokens (input_ids), {there} is there, and tokenizer.json is missing: make it with \
+					 transformers, AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER). To be asked with numbers instead \
+					 of text: --tensors"
+				)),
+				_ => self.tensors(),
+			};
+		}
+		if writes {
 			return self.text(bytes);
 		}
-		let vector = VECTORS
-			.iter()
-			.chain([&VECTOR])
-			.find_map(|name| self.gives(name));
-		match vector {
-			Some(output) if is_text => self.embedding(output),
-			_ => self.tensors(),
+		match vectors {
+			Some((output, of_text)) => self.embedding(output, of_text),
+			None if named(outputs, "logits").is_some_and(|o| o.shape.len() == 3) && !self.classifies() => Err(
+				"the graph writes text without a cache (past_key_values), every token at the price of all before it: export it \
+				 with its cache (optimum-cli export onnx --task text-generation-with-past)"
+					.into(),
+			),
+			None => self.tensors(),
 		}
 	}
 
-	fn text(&self, bytes: u64) -> Result<OfTask, String> {
-		let mut details = Map::new();
-		hub::complete(self.folder, &mut details)?;
-		let context = details.get("context").and_then(Value::as_u64);
-		let context = context
-			.and_then(|c| u32::try_from(c).ok())
-			.ok_or("config.json does not say how long a text may be (max_position_embeddings)")?;
-		let answer = ANSWER.min(MAX_TOKENS).min(context / 4).max(1);
-		let chat = details.get("chat_template").is_some_and(Value::is_string);
-		Ok(OfTask {
-			task: Task::TextGeneration,
-			class: Some(NumericClass::Tolerant),
-			// The rest is read from the hub's files whenever the card is.
-			details: Map::new(),
-			// A byte of text is at most one token.
-			limits: Limits {
-				max_input_units: context.saturating_sub(answer + TEMPLATE).clamp(1, MAX_TEXT),
-				max_output_units: answer,
-			},
-			units_per_block: if bytes <= SMALL { 4 } else { 1 },
-			reference: if chat {
-				CardReference::Chat {
-					messages: vec![(Role::User, "What is the capital of France?".into())],
-					max_tokens: 16.min(answer),
-				}
-			} else {
-				CardReference::Text {
-					text: "The capital of France is".into(),
-					max_tokens: 16.min(answer),
-				}
-			},
-		})
-	}
-
-	fn embedding(&self, output: &NamedSpec) -> Result<OfTask, String> {
-		let config = hub::read(self.folder, "config.json")?;
-		let pooling = hub::read(self.folder, POOLING)?;
-		let said = |key: &str| pooling.get(key).and_then(Value::as_bool) == Some(true);
-		let name = output.name.as_str();
-		let pooling = if name == VECTOR {
-			"none"
-		} else if said("pooling_mode_cls_token") {
-			"cls"
-		} else if pooling.is_empty() || said("pooling_mode_mean_tokens") {
-			"mean"
-		} else {
-			return Err(format!(
-				"{POOLING} asks for a pooling that is neither the mean nor the first token's vector"
-			));
-		};
-		let modules = self.folder.join(MODULES);
-		let normalize = match fs::read_to_string(&modules) {
-			Ok(modules) => modules.contains("Normalize"),
-			Err(_) => pooling != "none",
-		};
-		let number = |value: Option<&Value>| {
-			value
-				.and_then(Value::as_u64)
-				.and_then(|n| u32::try_from(n).ok())
-		};
-		let longest = hub::read(self.folder, LONGEST)?;
-		let tokenizer = hub::read(self.folder, "tokenizer_config.json")?;
-		// RoBERTa and its kin keep two positions for themselves.
-		let kept = match config.get("model_type").and_then(Value::as_str) {
-			Some("roberta" | "xlm-roberta" | "camembert") => 2,
-			_ => 0,
-		};
-		let positions = number(config.get("max_position_embeddings"));
-		let max_tokens = [
-			number(longest.get("max_seq_length")),
-			number(tokenizer.get("model_max_length")),
-			positions.map(|n| n.saturating_sub(kept)),
-		];
-		let max_tokens = max_tokens.into_iter().flatten().min().unwrap_or(512).max(1);
-		let dimensions = output.shape.last().copied().flatten();
-		let dimensions = dimensions
-			.or_else(|| number(config.get("hidden_size")))
-			.ok_or_else(|| {
-				format!("neither the graph nor config.json says how long {name} is (hidden_size)")
-			})?;
-		let details = json!({
-			"tokenizer": "tokenizer.json",
-			"pooling": pooling,
-			"normalize": normalize,
-			"max_tokens": max_tokens,
-			"dimensions": dimensions,
-			"output": name,
-		});
-		Ok(OfTask {
-			task: Task::Embedding,
-			class: Some(NumericClass::Tolerant),
-			details: details.as_object().cloned().unwrap_or_default(),
-			limits: Limits {
-				max_input_units: max_tokens.saturating_mul(16).clamp(1, MAX_TEXT),
-				max_output_units: dimensions,
-			},
-			units_per_block: dimensions,
-			reference: CardReference::Text {
-				text: "Consilience is the agreement of independent measurements.".into(),
-				max_tokens: 0,
-			},
-		})
+	/// Whether logits are those of labels, as config.json says.
+	fn classifies(&self) -> bool {
+		let config = hub::configuration(self.folder).unwrap_or_default();
+		let names = config.get("architectures").and_then(Value::as_array);
+		!names
+			.into_iter()
+			.flatten()
+			.filter_map(Value::as_str)
+			.any(|n| n.ends_with("ForCausalLM") || n.ends_with("LMHeadModel"))
 	}
 
 	fn tensors(&self) -> Result<OfTask, String> {
+		let signature = &self.inspected.signature;
 		let most = |specs: &[NamedSpec]| -> Result<u32, String> {
 			let each = specs.iter().map(most_elements);
 			each.sum::<Result<u64, _>>()
 				.map(|n| u32::try_from(n).unwrap_or(u32::MAX))
 		};
-		let max_output_units = most(&self.signature.outputs)?;
-		let reference = self.signature.inputs.iter().map(example);
+		let max_input_units = most(&signature.inputs)?;
+		let max_output_units = most(&signature.outputs)?;
+		let run = |inputs: &[Tensor]| self.prober.run(self.graph, inputs);
+		let reference = tensors::reference(self.inspected, self.wishes, run)?;
+		let mut notes = Vec::new();
+		if self.wishes.reference.is_none() {
+			let shapes = reference
+				.iter()
+				.map(|t| format!("{} {:?}", t.name, t.shape));
+			notes.push(format!(
+				"reference: the graph takes {}; the values say nothing, and a real input is a better reference",
+				shapes.collect::<Vec<_>>().join(", ")
+			));
+		}
 		Ok(OfTask {
 			task: Task::Tensor,
 			class: None,
 			details: Map::new(),
 			limits: Limits {
-				max_input_units: most(&self.signature.inputs)?,
+				max_input_units,
 				max_output_units,
 			},
 			units_per_block: max_output_units.max(1),
-			reference: CardReference::Inputs(reference.collect()),
+			reference: CardReference::Inputs(reference),
+			notes,
 		})
 	}
 }
@@ -530,48 +541,19 @@ fn named<'s>(specs: &'s [NamedSpec], name: &str) -> Option<&'s NamedSpec> {
 	specs.iter().find(|s| s.name == name)
 }
 
-/// Elements of a tensor, its open dimensions one.
-fn fixed(spec: &NamedSpec) -> u64 {
-	let shape = spec.shape.iter().map(|d| u64::from(d.unwrap_or(1)));
-	shape.fold(1, u64::saturating_mul)
-}
-
 /// Most elements that a tensor can have on chain. Fails where its fixed dimensions are too many.
 fn most_elements(spec: &NamedSpec) -> Result<u64, String> {
-	let bits = spec.datatype.bits();
+	let fixed: Vec<u32> = spec.shape.iter().map(|d| d.unwrap_or(1)).collect();
+	tensors::fits(spec, &fixed)?;
+	let fixed = fixed
+		.iter()
+		.map(|n| u64::from(*n))
+		.fold(1, u64::saturating_mul);
 	// A string has its length before it.
-	let room = u64::from(MAX_TENSOR_BYTES) * 8 / bits.unwrap_or(40);
-	let fixed = fixed(spec);
-	if fixed > room {
-		return Err(format!(
-			"{}: {fixed} elements of {} are more than the {MAX_TENSOR_BYTES} bytes that a tensor has on chain",
-			spec.name,
-			spec.datatype.name(),
-		));
-	}
+	let room = u64::from(MAX_TENSOR_BYTES) * 8 / u64::from(spec.datatype.bits().unwrap_or(40));
 	Ok(if spec.shape.iter().all(Option::is_some) {
 		fixed
 	} else {
 		room / fixed.max(1) * fixed
 	})
-}
-
-/// A tensor that a graph of this signature takes: open dimensions of one, floats between -1 and 1, integers 0 and 1, which are
-/// entries of every table.
-fn example(spec: &NamedSpec) -> JsonTensor {
-	let value = |i: u64| match spec.datatype {
-		DataType::Bool => json!(i % 2 == 1),
-		DataType::Bytes => json!("consilience"),
-		DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64 => {
-			// Eight bits: exact in every one of these types.
-			json!((i * 37 % 256) as f64 / 128.0 - 1.0)
-		}
-		_ => json!(i % 2),
-	};
-	JsonTensor {
-		name: spec.name.clone(),
-		shape: spec.shape.iter().map(|d| d.unwrap_or(1)).collect(),
-		datatype: spec.datatype,
-		data: (0..fixed(spec)).map(value).collect(),
-	}
 }
