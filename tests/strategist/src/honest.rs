@@ -185,7 +185,13 @@ pub fn discharge(chain: &Chain, who: &AccountId, duty: &Duty<BlockNumber>) -> Ve
 			let output = truth(&work.input, &work.seed);
 			showing(chain, who, request, evidence, Some(output))
 		}
-		DutyKind::Reveal => Vec::new(),
+		// Its own output, which the round waits for.
+		DutyKind::RevealOutput if may_show(chain, request) => vec![Statement::RevealOutput {
+			request,
+			output: truth(&work.input, &work.seed),
+			salt: salt(who, request),
+		}],
+		DutyKind::Reveal | DutyKind::RevealOutput => Vec::new(),
 	}
 }
 

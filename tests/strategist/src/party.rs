@@ -274,7 +274,7 @@ impl Party {
 			statements.extend(match duty.kind {
 				DutyKind::Answer | DutyKind::CommitOutput => self.answer(&situation, clock),
 				DutyKind::Commit => self.commit(&situation),
-				DutyKind::Reveal => self.show(&situation),
+				DutyKind::Reveal | DutyKind::RevealOutput => self.show(&situation),
 			});
 		}
 		for model in [Model::Text, Model::Tensor, Model::Own] {

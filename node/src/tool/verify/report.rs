@@ -282,6 +282,7 @@ fn state(request: &Request, head: Head, at: At) -> String {
 		RequestState::Disputed => "disputed, NOT FINAL",
 		RequestState::Rejected => "rejected by the jury",
 		RequestState::Unanswerable => "found unanswerable",
+		RequestState::Overturned => "overturned: it was final, and found false later",
 		RequestState::Requested | RequestState::Assigned => "not answered yet",
 		RequestState::Expired => "expired",
 		RequestState::Cancelled => "cancelled",

@@ -127,6 +127,7 @@ pub(crate) fn answers(statement: &Statement, kind: DutyKind) -> bool {
 			statement,
 			Statement::Reveal { .. } | Statement::RevealOutput { .. }
 		),
+		DutyKind::RevealOutput => matches!(statement, Statement::RevealOutput { .. }),
 	}
 }
 

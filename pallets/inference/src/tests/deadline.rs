@@ -161,7 +161,7 @@ fn a_right_answer_of_an_executor_that_goes_silent_is_final_and_its_verifiers_are
 		blocks(2);
 		let before = verifiers(request)
 			.iter()
-			.map(|v| Balances::free_balance(v))
+			.map(Balances::free_balance)
 			.collect::<Vec<_>>();
 		let own = Balances::free_balance(silent);
 		settle_within(request, 30, &[(silent, Habit::Silent)]);
