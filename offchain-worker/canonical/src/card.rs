@@ -71,6 +71,7 @@ fn name(title: Option<&str>, weights: Weights) -> String {
 }
 
 /// Makes a card. Policy, price and times are those of the demo's models; `files` are all but the card.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn make(
 	config: &Config,
 	facts: &Facts,

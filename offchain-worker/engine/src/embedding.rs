@@ -185,7 +185,7 @@ impl Embedder {
 		};
 		let one = match self.pooling {
 			Pooling::Cls => rows.next(),
-			Pooling::Last => rows.last(),
+			Pooling::Last => rows.next_back(),
 			Pooling::Mean => {
 				let mut sum = vec![0f64; dimensions];
 				for row in rows {

@@ -203,7 +203,7 @@ impl Party {
 		let checked = Assurance::Committee(2);
 		match self.policy.flood(self.consult(Point::Flood)) {
 			Flood::None => (),
-			Flood::Load if clock.block % LOAD.1 == 0 => {
+			Flood::Load if clock.block.is_multiple_of(LOAD.1) => {
 				for i in 0..LOAD.0 {
 					self.ask(chain, i, Model::Text, checked, 0);
 				}

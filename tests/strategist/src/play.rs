@@ -177,7 +177,7 @@ impl Play {
 		}
 		chain.block(|chain| {
 			let chain = &*chain;
-			if !clock.over && clock.block % EVERY == 0 {
+			if !clock.over && clock.block.is_multiple_of(EVERY) {
 				self.stranger_asks(chain);
 			}
 			self.party.transact(chain, clock);

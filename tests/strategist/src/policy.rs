@@ -355,7 +355,7 @@ impl Policy {
 	pub fn random(rng: &mut ChaCha8Rng, rarity: u32, forbidden: &Forbidden) -> Self {
 		let mut policy = Self::default();
 		for decision in 0..DECISIONS {
-			if rng.next_u32() % rarity == 0 {
+			if rng.next_u32().is_multiple_of(rarity) {
 				policy = policy.redecided(rng, decision, forbidden);
 			}
 		}
@@ -369,7 +369,7 @@ impl Policy {
 			(0..DECISIONS).partition(|decision| (asked >> decision) & 1 == 1);
 		let mut policy = self;
 		for decision in others {
-			if rng.next_u32() % 4 == 0 {
+			if rng.next_u32().is_multiple_of(4) {
 				policy = policy.redecided(rng, decision, forbidden);
 			}
 		}

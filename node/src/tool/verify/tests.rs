@@ -528,7 +528,6 @@ fn a_claim_that_there_is_no_answer_is_run_like_an_answer() {
 	// An answer where there is none.
 	let invented = text(&[1], "a");
 	let vouched = evidence(digest(1), Verdict::default());
-	let mut request = request;
 	request.output = Some(invented);
 	request.evidence = vec![(account(2), vouched)];
 	let own = Own {

@@ -51,7 +51,7 @@ const ROBERTA: [&str; 5] = [
 ];
 
 /// The output with vectors, and whether they are of texts.
-pub(super) fn vectors<'s>(outputs: &'s [NamedSpec]) -> Option<(&'s NamedSpec, bool)> {
+pub(super) fn vectors(outputs: &[NamedSpec]) -> Option<(&NamedSpec, bool)> {
 	let floats =
 		|o: &NamedSpec| matches!(o.datatype, DataType::Fp32 | DataType::Fp16 | DataType::Bf16);
 	let of = |names: &[&str], rank: usize| {
@@ -60,7 +60,7 @@ pub(super) fn vectors<'s>(outputs: &'s [NamedSpec]) -> Option<(&'s NamedSpec, bo
 				.iter()
 				.find(|o| o.name == **name && o.shape.len() == rank && floats(o))
 		};
-		names.iter().find_map(|name| named(&name))
+		names.iter().find_map(named)
 	};
 	let text = of(&OF_TEXT, 2).map(|o| (o, true));
 	text.or_else(|| of(&OF_TOKENS, 3).map(|o| (o, false)))

@@ -550,7 +550,7 @@ fn most_elements(spec: &NamedSpec) -> Result<u64, String> {
 		.map(|n| u64::from(*n))
 		.fold(1, u64::saturating_mul);
 	// A string has its length before it.
-	let room = u64::from(MAX_TENSOR_BYTES) * 8 / u64::from(spec.datatype.bits().unwrap_or(40));
+	let room = u64::from(MAX_TENSOR_BYTES) * 8 / spec.datatype.bits().unwrap_or(40);
 	Ok(if spec.shape.iter().all(Option::is_some) {
 		fixed
 	} else {

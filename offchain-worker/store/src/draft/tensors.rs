@@ -63,7 +63,7 @@ fn axes(spec: &NamedSpec, symbols: &[String]) -> Vec<Axis> {
 			None if first || last => Axis::Space,
 			None if i + 1 == rank => Axis::Length,
 			None if rank == 3
-				&& !spec.shape[rank - 1].is_none_or(|n| n < 40)
+				&& spec.shape[rank - 1].is_some_and(|n| n >= 40)
 				&& symbol.is_empty() =>
 			{
 				Axis::Inner
@@ -198,7 +198,7 @@ pub(super) fn fits(spec: &NamedSpec, shape: &[u32]) -> Result<(), String> {
 		.map(|n| u64::from(*n))
 		.fold(1, u64::saturating_mul);
 	// A string has its length before it.
-	let bits = u64::from(spec.datatype.bits().unwrap_or(40));
+	let bits = spec.datatype.bits().unwrap_or(40);
 	if elements > u64::from(MAX_TENSOR_BYTES) * 8 / bits {
 		return Err(format!(
 			"{}: {elements} elements of {} are more than the {MAX_TENSOR_BYTES} bytes that a tensor has on chain: larger inputs and \
