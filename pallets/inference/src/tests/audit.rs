@@ -93,7 +93,9 @@ fn an_appeal_overturns_a_false_answer_that_was_final_and_everybody_who_vouched_p
 			);
 			for v in party {
 				Inference::end_suspension(&v);
-				let _ = ModelRegistry::serve(&v, id(model), &digest(7));
+				for n in [TEXT, TENSOR] {
+					let _ = ModelRegistry::serve(&v, id(n), &digest(7));
+				}
 			}
 			next_block();
 		}
@@ -172,7 +174,9 @@ fn an_answer_that_a_captured_committee_made_final_is_measured_again_by_others_an
 			);
 			for v in party {
 				Inference::end_suspension(&v);
-				let _ = ModelRegistry::serve(&v, id(model), &digest(7));
+				for n in [TEXT, TENSOR] {
+					let _ = ModelRegistry::serve(&v, id(n), &digest(7));
+				}
 			}
 			next_block();
 		}
