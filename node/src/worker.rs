@@ -51,6 +51,10 @@ pub(crate) struct WorkerParams {
 	#[arg(long)]
 	engine_no_namespaces: bool,
 
+	/// Serve no model where this machine's kernel cannot confine the engine: see docs/operators/sandbox.md.
+	#[arg(long)]
+	engine_require_sandbox: bool,
+
 	/// Bytes that the files of models in the engine's memory may have. For one more, those used least recently go, and come back
 	/// when they are needed.
 	#[arg(long, value_name = "BYTES")]
@@ -149,6 +153,8 @@ pub(crate) fn start(
 			engine: EngineOptions {
 				program,
 				arguments: params.engine_arguments(),
+				models: consilience_worker::store_folder(config.base_path.path()),
+				require_sandbox: params.engine_require_sandbox,
 			},
 			#[cfg(feature = "liars")]
 			liar,
@@ -210,7 +216,7 @@ mod tests {
 	fn engine(options: &[&str]) -> EngineCommand {
 		let node = Cli::try_parse_from([&["consilience"], options].concat()).unwrap();
 		let arguments = node.worker.engine_arguments();
-		let before = ["consilience", "engine", "--socket", "s"].map(str::to_owned);
+		let before = ["consilience", "engine", "--models", "m"].map(str::to_owned);
 		let engine = Cli::try_parse_from(before.into_iter().chain(arguments)).unwrap();
 		match engine.subcommand {
 			Some(Subcommand::Engine(command)) => command,

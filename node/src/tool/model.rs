@@ -6,7 +6,7 @@ use std::{
 };
 
 use consilience_engine::{
-	isolation::{isolate, Isolation},
+	isolation::{isolate, Isolation, Purpose},
 	Engine, EngineConfig, Provider,
 };
 use consilience_primitives::{evidence::Evidence, manifest::Manifest, request::Output, ModelId};
@@ -161,11 +161,9 @@ pub(super) struct InProcess {
 impl InProcess {
 	/// Gives up the network and most of the machine's memory first: nobody has vouched for the model.
 	pub(super) fn new(measures: bool, provider: Provider) -> Result<Self> {
-		isolate(&Isolation {
-			namespaces: false,
-			capabilities: true,
+		isolate(Isolation {
 			driver: provider != Provider::Cpu,
-			..Default::default()
+			..Isolation::new(Purpose::Tool)
 		})
 		.map_err(|e| format!("limiting this process's memory: {e}"))?;
 		let engine = Engine::new(EngineConfig {

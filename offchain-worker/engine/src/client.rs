@@ -26,6 +26,7 @@ use tokio::{
 };
 
 use crate::{
+	isolation::Report,
 	protocol::{Command, Frame, Reply, MAX_FRAME},
 	EngineError, Part, Provider, Statistics,
 };
@@ -45,8 +46,13 @@ pub struct EngineClient {
 impl EngineClient {
 	/// Connects to an engine that listens on `socket`.
 	pub async fn connect(socket: &Path) -> std::io::Result<Self> {
+		Ok(Self::over(UnixStream::connect(socket).await?))
+	}
+
+	/// The node's end of a connection that an engine has the other end of.
+	pub fn over(connection: UnixStream) -> Self {
 		// The last clone's end closes the writing half, and with it the engine.
-		let (reader, writer) = UnixStream::connect(socket).await?.into_split();
+		let (reader, writer) = connection.into_split();
 		let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
 		let (tell, gone) = watch::channel(false);
 		let shared = waiting.clone();
@@ -57,12 +63,12 @@ impl EngineClient {
 			// Dropping the senders tells everybody who waits.
 			shared.lock().unwrap_or_else(|e| e.into_inner()).take();
 		});
-		Ok(Self {
+		Self {
 			writer: Arc::new(tokio::sync::Mutex::new(writer)),
 			waiting,
 			next: Arc::default(),
 			gone,
-		})
+		}
 	}
 
 	/// Resolves when the connection is gone.
@@ -172,6 +178,14 @@ impl EngineClient {
 	pub async fn statistics(&self) -> Result<Statistics, EngineError> {
 		match self.ask(Command::Stats).await? {
 			Reply::Stats(statistics) => Ok(statistics),
+			other => unexpected(other),
+		}
+	}
+
+	/// Asks what isolates the process.
+	pub async fn sandbox(&self) -> Result<Report, EngineError> {
+		match self.ask(Command::Sandbox).await? {
+			Reply::Sandbox(report) => Ok(report),
 			other => unexpected(other),
 		}
 	}

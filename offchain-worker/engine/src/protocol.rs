@@ -8,7 +8,7 @@ use consilience_primitives::{
 };
 use polkadot_sdk::sp_core::H256;
 
-use crate::{EngineError, Part, Provider, Statistics};
+use crate::{isolation::Report, EngineError, Part, Provider, Statistics};
 
 /// Longest frame, in bytes. Inputs and outputs are bounded by the chain far below this.
 pub const MAX_FRAME: u32 = 4 << 20;
@@ -62,6 +62,8 @@ pub enum Command {
 	Ping,
 	/// Say what you have done.
 	Stats,
+	/// Say what isolates the process.
+	Sandbox,
 }
 
 /// A reply of the engine.
@@ -85,6 +87,8 @@ pub enum Reply {
 	Failed(EngineError),
 	/// What the engine has done.
 	Stats(Statistics),
+	/// What isolates the process.
+	Sandbox(Report),
 }
 
 /// A command or reply with the number that joins them.

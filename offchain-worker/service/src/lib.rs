@@ -31,6 +31,7 @@
 mod blame;
 pub mod chain;
 mod duty;
+mod engine_log;
 mod follow;
 mod journal;
 #[cfg(feature = "liars")]
