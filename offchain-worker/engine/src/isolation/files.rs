@@ -79,7 +79,11 @@ impl Seen {
 	fn of(wanted: &Isolation, folders: &[PathBuf]) -> Self {
 		let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
 		let mut seen = Self {
-			read: folders.to_vec(),
+			// By the names under which models are loaded from them.
+			read: folders
+				.iter()
+				.map(|f| fs::canonicalize(f).unwrap_or_else(|_| f.clone()))
+				.collect(),
 			..Default::default()
 		};
 		seen.read.extend(paths(SYSTEM));
@@ -176,9 +180,15 @@ fn landlock(wanted: &Isolation, seen: &Seen) -> Result<String, String> {
 	}
 }
 
+/// What nothing in the new root may be.
+const HARDENED: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+
 /// Enters a mount namespace whose root is an empty file system in memory, with nothing in it but these paths, to read.
 fn mount_namespace(seen: &Seen) -> io::Result<()> {
-	// Opened before anything is mounted over them; a folder comes before what is in it.
+	// SAFETY: no table of file descriptors is unshared, which is what can confuse other threads.
+	check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+	// Opened here, where mounts are copies of those outside, and before anything is mounted over them; a folder comes before
+	// what is in it.
 	let read = seen.read.iter().chain(&seen.run).map(|path| (path, true));
 	let write = seen.write.iter().map(|path| (path, false));
 	let mut paths: Vec<_> = read
@@ -186,16 +196,28 @@ fn mount_namespace(seen: &Seen) -> io::Result<()> {
 		.filter_map(|(path, read_only)| Some((path, open(path).ok()?, read_only)))
 		.collect();
 	paths.sort_by_key(|(path, ..)| *path);
-	// SAFETY: no table of file descriptors is unshared, which is what can confuse other threads.
-	check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
 	mount(None, c"/", None, libc::MS_REC | libc::MS_PRIVATE)?;
 	let root = ["/tmp", "/mnt", "/run"]
 		.into_iter()
 		.find(|folder| Path::new(folder).is_dir())
 		.ok_or_else(|| io::Error::other("no folder for a new root"))?;
-	let hardened = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-	mount(Some(c"none"), &c_string(root.as_ref())?, Some(c"tmpfs"), hardened)?;
-	for (path, file, read_only) in &paths {
+	mount(
+		Some(c"none"),
+		&c_string(root.as_ref())?,
+		Some(c"tmpfs"),
+		HARDENED,
+	)?;
+	fill(root, &paths).inspect_err(|_| {
+		if let Ok(root) = c_string(root.as_ref()) {
+			// SAFETY: a string that ends with a zero.
+			unsafe { libc::umount2(root.as_ptr(), libc::MNT_DETACH) };
+		}
+	})
+}
+
+/// Makes these paths stand in the empty file system at `root`, and that the root of all files.
+fn fill(root: &str, paths: &[(&PathBuf, OwnedFd, bool)]) -> io::Result<()> {
+	for (path, file, read_only) in paths {
 		let target = Path::new(root).join(path.strip_prefix("/").unwrap_or(path));
 		if target.exists() {
 			// Within a folder that is there already.
@@ -205,7 +227,8 @@ fn mount_namespace(seen: &Seen) -> io::Result<()> {
 			.map_err(|e| io::Error::other(format!("{}: {e}", path.display())))?;
 	}
 	let target = c_string(root.as_ref())?;
-	mount(None, &target, None, libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | hardened)?;
+	let read_only = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | HARDENED;
+	mount(None, &target, None, read_only)?;
 	std::env::set_current_dir(root)?;
 	// The old root comes to lie on the new one, and is taken away.
 	// SAFETY: both are strings that end with a zero.

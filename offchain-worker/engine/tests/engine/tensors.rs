@@ -42,7 +42,7 @@ fn run(engine: &Engine, model: ModelId, inputs: Vec<Tensor>) -> Result<Vec<Tenso
 	let input = Input::Tensor(inputs.try_into().unwrap());
 	match engine.run(model, &input, &H256::zero())? {
 		Output::Tensors(tensors) => Ok(tensors.into_inner()),
-		Output::Text { .. } => panic!("text from a tensor model"),
+		other => panic!("{other:?} from a tensor model"),
 	}
 }
 
