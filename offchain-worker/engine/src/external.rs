@@ -160,7 +160,9 @@ impl<R: Read + Seek> Scan<'_, R> {
 			};
 			let left = end - self.at;
 			if length > left {
-				return Err(broken(format!("a field of {length} bytes where {left} are left")));
+				return Err(broken(format!(
+					"a field of {length} bytes where {left} are left"
+				)));
 			}
 			let inner = kind.field(number).filter(|_| tag & 7 == 2);
 			match (kind, number, inner) {
@@ -266,7 +268,11 @@ mod tests {
 	#[test]
 	fn weights_are_in_the_folder_of_the_graph() {
 		for good in ["weights.bin", "./weights.bin", "near", "not_there"] {
-			assert_eq!(refused(&model("weights.bin", good), "g.onnx"), None, "{good}");
+			assert_eq!(
+				refused(&model("weights.bin", good), "g.onnx"),
+				None,
+				"{good}"
+			);
 		}
 		for (bad, why) in [
 			("../weights.bin", "'..'"),

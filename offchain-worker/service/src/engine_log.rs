@@ -98,7 +98,10 @@ impl Lines {
 	}
 
 	fn end(&mut self, now: Instant, shown: &mut Vec<String>) {
-		let (line, cut) = (std::mem::take(&mut self.line), std::mem::take(&mut self.cut));
+		let (line, cut) = (
+			std::mem::take(&mut self.line),
+			std::mem::take(&mut self.cut),
+		);
 		if !self.allowance.take(now) {
 			self.hidden += 1;
 			return;
@@ -121,7 +124,9 @@ impl Lines {
 	fn mention_hidden(&mut self, shown: &mut Vec<String>) {
 		let hidden = std::mem::take(&mut self.hidden);
 		if hidden > 0 {
-			shown.push(format!("({hidden} lines of the engine are not shown: too many at a time)"));
+			shown.push(format!(
+				"({hidden} lines of the engine are not shown: too many at a time)"
+			));
 		}
 	}
 
@@ -169,11 +174,10 @@ mod tests {
 		let now = Instant::now();
 		let mut lines = Lines::new(now);
 		assert_eq!(lines.feed(b"one\ntw", now), ["one"]);
-		assert_eq!(lines.feed(b"o\n\x1b[2Jthree\r\xff\n\nlast", now), [
-			"two",
-			"\\u{1b}[2Jthree\\r\u{fffd}",
-			""
-		]);
+		assert_eq!(
+			lines.feed(b"o\n\x1b[2Jthree\r\xff\n\nlast", now),
+			["two", "\\u{1b}[2Jthree\\r\u{fffd}", ""]
+		);
 		assert_eq!(lines.finish(now), ["last"]);
 	}
 
@@ -211,7 +215,13 @@ mod tests {
 		let mut bytes = Allowance::new(BYTES, start);
 		assert_eq!(bytes.spend(BYTES.0, start), Duration::ZERO);
 		let wait = bytes.spend(65_536, start);
-		assert!(wait > Duration::from_millis(990) && wait < Duration::from_millis(1_010), "{wait:?}");
-		assert_eq!(bytes.spend(65_000, start + Duration::from_secs(1)), Duration::ZERO);
+		assert!(
+			wait > Duration::from_millis(990) && wait < Duration::from_millis(1_010),
+			"{wait:?}"
+		);
+		assert_eq!(
+			bytes.spend(65_000, start + Duration::from_secs(1)),
+			Duration::ZERO
+		);
 	}
 }

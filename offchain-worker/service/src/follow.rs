@@ -116,6 +116,8 @@ pub struct Worker<C, R, L> {
 	unchecked: Vec<(ModelId, ModelSpec)>,
 	/// What runs, and whose fault a crash is.
 	blaming: Blaming,
+	/// What was computed and could not be written, with the time it took: it is neither said nor computed again meanwhile.
+	unwritten: HashMap<Key, (Value, Duration)>,
 	/// Jobs that failed for a reason that trying again will not mend.
 	failed: HashSet<Key>,
 	/// Jobs for which the engine had no time: they are tried again at the next block.
@@ -191,6 +193,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			due: HashSet::new(),
 			unchecked: Vec::new(),
 			blaming: Blaming::default(),
+			unwritten: HashMap::new(),
 			failed: HashSet::new(),
 			postponed: HashSet::new(),
 			postponed_checks: HashSet::new(),
@@ -262,6 +265,9 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			return;
 		}
 		self.syncing = false;
+		for (key, (value, took)) in std::mem::take(&mut self.unwritten) {
+			self.write(key, value, took);
+		}
 		self.forget_lost(head);
 		for model in self.postponed_checks.drain() {
 			self.serving.retry(model);
@@ -512,7 +518,6 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 	}
 
 	fn keep(&mut self, key: Key, value: Value, took: Duration) {
-		let Some(head) = self.head else { return };
 		if !self.due.contains(&key) {
 			tracing::debug!(
 				target: LOG_TARGET,
@@ -522,7 +527,13 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			);
 			return;
 		}
-		match self.journal.keep(&key, value, head.number) {
+		self.write(key, value, took);
+	}
+
+	/// Writes a result into the journal, now or at the next block at which that works.
+	fn write(&mut self, key: Key, value: Value, took: Duration) {
+		let Some(head) = self.head else { return };
+		match self.journal.keep(&key, value.clone(), head.number) {
 			Ok(_) => tracing::info!(
 				target: LOG_TARGET,
 				"request {}: {:?} after {:.1} s",
@@ -531,7 +542,12 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				took.as_secs_f32()
 			),
 			// Nothing is said that could not be said again.
-			Err(e) => tracing::error!(target: LOG_TARGET, "request {}: {e}", key.request),
+			Err(e) => {
+				if !e.is_known() {
+					tracing::error!(target: LOG_TARGET, "request {}: {e}", key.request);
+				}
+				self.unwritten.insert(key, (value, took));
+			}
 		}
 	}
 
@@ -616,6 +632,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					if !self.blaming.runs(&Task::Job(job.key))
 						&& !self.failed.contains(&job.key)
 						&& !self.postponed.contains(&job.key)
+						&& !self.unwritten.contains_key(&job.key)
 						&& self.serving.refusal(&job.model).is_none()
 					{
 						self.waiting.push(*job);
@@ -636,6 +653,19 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 						);
 					}
 				}
+				// Said once, where it failed. What is being computed stays due.
+				Err(e) if e.is_known() => {
+					let answers = matches!(duty.kind, DutyKind::Answer | DutyKind::CommitOutput);
+					self.due.insert(Key {
+						request: duty.request,
+						kind: if answers {
+							Kind::Output
+						} else {
+							Kind::Evidence
+						},
+						seed,
+					});
+				}
 				Err(e) => tracing::error!(target: LOG_TARGET, "request {}: {e}", duty.request),
 			}
 		}
@@ -649,6 +679,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		}
 		let open: HashSet<_> = validator.duties.duties.iter().map(|d| d.request).collect();
 		self.failed.retain(|key| open.contains(&key.request));
+		self.unwritten.retain(|key, _| open.contains(&key.request));
 		self.stuck.retain(|key| open.contains(&key.request));
 		self.review_serving(head);
 		let due: HashSet<_> = self.say.iter().map(|s| name(s)).collect();

@@ -55,7 +55,8 @@ const MAX_DEPTH: u32 = 64;
 pub(crate) fn external_files(model: &[u8]) -> Result<BTreeSet<String>, String> {
 	if model.get(4..8) == Some(ORT_FORMAT) {
 		return Err(
-			"a graph in ONNX Runtime's own format (.ort): give the .onnx file that it was made of".into(),
+			"a graph in ONNX Runtime's own format (.ort): give the .onnx file that it was made of"
+				.into(),
 		);
 	}
 	let mut scan = Scan::default();

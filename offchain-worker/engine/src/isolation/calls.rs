@@ -161,7 +161,14 @@ const REFUSED: &[Call] = &[
 ];
 #[cfg(target_arch = "x86_64")]
 const REFUSED_HERE: &[Call] = &[
-	SYS_creat, SYS_fork, SYS_mkdir, SYS_pipe, SYS_rename, SYS_rmdir, SYS_setrlimit, SYS_unlink,
+	SYS_creat,
+	SYS_fork,
+	SYS_mkdir,
+	SYS_pipe,
+	SYS_rename,
+	SYS_rmdir,
+	SYS_setrlimit,
+	SYS_unlink,
 	SYS_vfork,
 ];
 #[cfg(not(target_arch = "x86_64"))]
@@ -296,9 +303,8 @@ struct Arguments {
 impl Arguments {
 	fn rules(&self) -> Result<Rules, seccompiler::Error> {
 		let is = |argument, value| SeccompCondition::new(argument, Dword, Eq, value as u64);
-		let masked = |argument, mask, value| {
-			SeccompCondition::new(argument, Qword, MaskedEq(mask), value)
-		};
+		let masked =
+			|argument, mask, value| SeccompCondition::new(argument, Qword, MaskedEq(mask), value);
 		let one = |condition: Result<SeccompCondition, _>| {
 			condition.and_then(|condition| SeccompRule::new(vec![condition]))
 		};

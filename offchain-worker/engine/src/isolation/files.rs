@@ -166,7 +166,12 @@ fn landlock(wanted: &Isolation, seen: &Seen) -> Result<String, String> {
 			})
 			.collect::<Vec<_>>()
 	};
-	let device = read | AccessFs::WriteFile | AccessFs::IoctlDev | AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::Truncate;
+	let device = read
+		| AccessFs::WriteFile
+		| AccessFs::IoctlDev
+		| AccessFs::MakeReg
+		| AccessFs::RemoveFile
+		| AccessFs::Truncate;
 	let status = ruleset
 		.add_rules(rules(&seen.read, read))
 		.and_then(|r| r.add_rules(rules(&seen.run, read | AccessFs::Execute)))
@@ -274,9 +279,8 @@ fn bind(path: &Path, file: &OwnedFd, target: &Path, read_only: bool) -> io::Resu
 		.filter(|(had, _)| flags & had != 0)
 		.fold(0, |sum, (_, flag)| sum | flag);
 	let read_only = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | kept;
-	mount(None, &to, None, read_only).map_err(|e| {
-		io::Error::other(format!("{}, to read only: {e}", path.display()))
-	})
+	mount(None, &to, None, read_only)
+		.map_err(|e| io::Error::other(format!("{}, to read only: {e}", path.display())))
 }
 
 /// A name for an open file that stays its name whatever is mounted where it was.
@@ -299,7 +303,15 @@ fn mount(
 ) -> io::Result<()> {
 	let pointer = |text: Option<&CStr>| text.map_or(std::ptr::null(), CStr::as_ptr);
 	// SAFETY: strings that end with a zero, or null where the call takes none.
-	check(unsafe { libc::mount(pointer(from), to.as_ptr(), pointer(kind), flags, std::ptr::null()) })
+	check(unsafe {
+		libc::mount(
+			pointer(from),
+			to.as_ptr(),
+			pointer(kind),
+			flags,
+			std::ptr::null(),
+		)
+	})
 }
 
 fn c_string(path: &Path) -> io::Result<CString> {

@@ -14,9 +14,8 @@ use std::{
 use rustix::{
 	event::{poll, PollFd, PollFlags, Timespec},
 	process::{
-		getgid, getpid, getppid, getuid, kill_process, pidfd_open,
-		set_parent_process_death_signal, setrlimit, waitpid, Pid, PidfdFlags, Resource, Rlimit,
-		Signal, WaitOptions, WaitStatus,
+		getgid, getpid, getppid, getuid, kill_process, pidfd_open, set_parent_process_death_signal,
+		setrlimit, waitpid, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, WaitStatus,
 	},
 };
 

@@ -174,7 +174,11 @@ pub struct Report {
 }
 
 impl Report {
-	fn note<T: Into<String>>(&mut self, measure: Measure, result: Result<T, impl ToString>) -> bool {
+	fn note<T: Into<String>>(
+		&mut self,
+		measure: Measure,
+		result: Result<T, impl ToString>,
+	) -> bool {
 		match result {
 			Ok(how) => self.in_force.push((measure, how.into())),
 			Err(why) => {
@@ -269,9 +273,18 @@ pub fn command(command: &mut Command) {
 			// At exec, so that the pipe on which a failed start is told stays open until then.
 			let cloexec = libc::CLOSE_RANGE_CLOEXEC as libc::c_long;
 			let close = libc::SYS_close_range;
-			if libc::syscall(close, 3 as libc::c_long, libc::c_long::from(u32::MAX), cloexec) != 0 {
+			if libc::syscall(
+				close,
+				3 as libc::c_long,
+				libc::c_long::from(u32::MAX),
+				cloexec,
+			) != 0
+			{
 				// Before Linux 5.9 (the flag: 5.11), one by one.
-				let most = getrlimit(Resource::Nofile).current.unwrap_or(FILES).min(1 << 16);
+				let most = getrlimit(Resource::Nofile)
+					.current
+					.unwrap_or(FILES)
+					.min(1 << 16);
 				for file in 3..most as libc::c_int {
 					libc::fcntl(file, libc::F_SETFD, libc::FD_CLOEXEC);
 				}
@@ -325,7 +338,10 @@ impl Begun {
 			namespaces,
 		} = self;
 		let limit = limit_memory(wanted.memory_limit)?;
-		report.note(Measure::Memory, Ok::<_, io::Error>(format!("{} MiB", limit >> 20)));
+		report.note(
+			Measure::Memory,
+			Ok::<_, io::Error>(format!("{} MiB", limit >> 20)),
+		);
 		report.note(
 			Measure::FirstToGo,
 			fs::write("/proc/self/oom_score_adj", "1000").map(|()| ""),
@@ -346,11 +362,18 @@ impl Begun {
 			let none = drop_capabilities().and_then(|()| Ok(set_no_new_privs(true)?));
 			report.note(Measure::Privileges, none.map(|()| ""));
 		} else {
-			report.note(Measure::Privileges, set_no_new_privs(true).map(|()| "no more than it has"));
+			report.note(
+				Measure::Privileges,
+				set_no_new_privs(true).map(|()| "no more than it has"),
+			);
 		}
 		report.note(Measure::CoreDumps, forbid_core_dumps().map(|()| ""));
 		// Last, because it refuses most of the calls above.
-		let how = if wanted.driver { "as a GPU's driver needs them" } else { "" };
+		let how = if wanted.driver {
+			"as a GPU's driver needs them"
+		} else {
+			""
+		};
 		let filtered = if wanted.calls {
 			calls::filter(&wanted).map_err(|e| e.to_string())
 		} else {
@@ -397,7 +420,10 @@ fn environment() -> Result<&'static str, String> {
 		let known = |known: &&str| name == known;
 		name != CUDA_CACHE && !ENVIRONMENT.iter().any(|n| known(&n))
 	};
-	match std::env::vars_os().filter(|(name, _)| foreign(name)).count() {
+	match std::env::vars_os()
+		.filter(|(name, _)| foreign(name))
+		.count()
+	{
 		0 => Ok(""),
 		n => Err(format!("{n} other variables")),
 	}
@@ -484,7 +510,6 @@ fn forbid_core_dumps() -> io::Result<()> {
 	// A dump that goes to a program does not ask for the limit.
 	Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
-
 
 #[cfg(test)]
 mod tests {

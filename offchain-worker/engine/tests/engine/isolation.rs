@@ -210,12 +210,19 @@ fn an_engine_does_what_it_has_to() {
 	] {
 		for left_out in ["", "landlock", "namespaces", "namespaces,landlock"] {
 			let outcome = node.attack(door, &target, left_out);
-			assert_eq!(outcome, Outcome::Done, "{door} {target}, without {left_out}");
+			assert_eq!(
+				outcome,
+				Outcome::Done,
+				"{door} {target}, without {left_out}"
+			);
 		}
 	}
 	// What comes later is seen as well.
 	fs::write(node.path("models/later"), "x").unwrap();
-	assert_eq!(node.attack("read", &node.path("models/later"), ""), Outcome::Done);
+	assert_eq!(
+		node.attack("read", &node.path("models/later"), ""),
+		Outcome::Done
+	);
 }
 
 #[test]
@@ -342,7 +349,9 @@ fn what_is_in_no_list_ends_the_process_and_what_libraries_try_is_refused() {
 				Outcome::Done => false,
 			};
 			if !expected {
-				wrong.push(format!("{door} {target}, without {left_out:?}: {outcome:?}"));
+				wrong.push(format!(
+					"{door} {target}, without {left_out:?}: {outcome:?}"
+				));
 			}
 		}
 	}
@@ -380,7 +389,15 @@ fn a_driver_gets_local_sockets_and_devices_but_no_network_and_no_namespaces() {
 	let models = format!("models={}", node.path("models"));
 	for left_out in ["left-out=", "left-out=namespaces,landlock"] {
 		let attack = |door: &str, target: &str| {
-			let output = process(&["attack", door, target, &models, left_out, MEMORY, "driver=yes"]);
+			let output = process(&[
+				"attack",
+				door,
+				target,
+				&models,
+				left_out,
+				MEMORY,
+				"driver=yes",
+			]);
 			assert!(output.status.success(), "{door}: {output:?}");
 			String::from_utf8(output.stdout).unwrap().trim().to_owned()
 		};
@@ -416,16 +433,32 @@ fn a_driver_gets_local_sockets_and_devices_but_no_network_and_no_namespaces() {
 #[test]
 fn the_report_says_what_is_in_force_and_what_is_missing() {
 	let said = report(&["report", MEMORY]);
-	for always in ["Ends", "Environment", "Descriptors", "Privileges", "CoreDumps", "Calls"] {
+	for always in [
+		"Ends",
+		"Environment",
+		"Descriptors",
+		"Privileges",
+		"CoreDumps",
+		"Calls",
+	] {
 		let line = format!("{always}: in force");
-		assert!(said.iter().any(|l| l.starts_with(&line)), "{line} of {said:?}");
+		assert!(
+			said.iter().any(|l| l.starts_with(&line)),
+			"{line} of {said:?}"
+		);
 	}
-	assert!(said.contains(&"Memory: in force (1024 MiB)".into()), "{said:?}");
+	assert!(
+		said.contains(&"Memory: in force (1024 MiB)".into()),
+		"{said:?}"
+	);
 	let said = report(&["report", MEMORY, "left-out=namespaces,landlock,calls"]);
 	for missing in ["Namespaces", "Files", "Calls"] {
 		let line = format!("{missing}: missing");
 		let found = said.iter().find(|l| l.starts_with(&line));
-		assert!(found.is_some_and(|l| l.contains("switched off")), "{line} of {said:?}");
+		assert!(
+			found.is_some_and(|l| l.contains("switched off")),
+			"{line} of {said:?}"
+		);
 	}
 	// Something of the node's environment that got there.
 	let output = Command::new(env!("CARGO_BIN_EXE_engine-process"))
@@ -445,7 +478,10 @@ fn a_process_is_born_with_nothing_of_its_parent() {
 	let output = command.output().unwrap();
 	let text = String::from_utf8(output.stdout).unwrap();
 	assert!(!text.contains("SECRET"), "{text}");
-	assert!(!text.contains("PATH=") || text.contains("ORT_DYLIB_PATH="), "{text}");
+	assert!(
+		!text.contains("PATH=") || text.contains("ORT_DYLIB_PATH="),
+		"{text}"
+	);
 	assert!(text.contains("ORT_DISABLE_TELEMETRY=1"), "{text}");
 	// A file that does not close itself, which nobody of ours opens and a library might.
 	let file = fs::File::open("/dev/null").unwrap();

@@ -76,7 +76,11 @@ fn number(options: &HashMap<String, String>, key: &str) -> Option<u64> {
 }
 
 fn models(options: &HashMap<String, String>) -> Vec<PathBuf> {
-	options.get("models").map(PathBuf::from).into_iter().collect()
+	options
+		.get("models")
+		.map(PathBuf::from)
+		.into_iter()
+		.collect()
 }
 
 fn server(options: &HashMap<String, String>) -> ServerConfig {
@@ -199,12 +203,19 @@ fn attack(door: &str, target: &str) -> io::Result<()> {
 		"make a folder" => fs::create_dir(path),
 		"make a link" => std::os::unix::fs::symlink("/", path),
 		"link" => fs::hard_link(path, path.with_extension("linked")),
-		"permissions" => fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777)),
+		"permissions" => {
+			fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777))
+		}
 		"truncate" => call(libc::SYS_truncate, [address(&named), 0]),
 		"chroot" => call(libc::SYS_chroot, [address(&named)]),
 		"a device" => call(
 			libc::SYS_mknodat,
-			[libc::c_long::from(libc::AT_FDCWD), address(&named), 0o20666, 0x103],
+			[
+				libc::c_long::from(libc::AT_FDCWD),
+				address(&named),
+				0o20666,
+				0x103,
+			],
 		),
 		"a file by its handle" => call(libc::SYS_open_by_handle_at, [-100, writable, 0]),
 		// The network, and other processes by sockets.
@@ -236,7 +247,10 @@ fn attack(door: &str, target: &str) -> io::Result<()> {
 		"signal to a thread" => call(libc::SYS_tgkill, [pid, pid, 0]),
 		"queued signal" => call(libc::SYS_rt_sigqueueinfo, [pid, 0, writable]),
 		"process handle" => call(libc::SYS_pidfd_open, [pid, 0]),
-		"trace" => call(libc::SYS_ptrace, [libc::c_long::from(libc::PTRACE_ATTACH), pid, 0, 0]),
+		"trace" => call(
+			libc::SYS_ptrace,
+			[libc::c_long::from(libc::PTRACE_ATTACH), pid, 0, 0],
+		),
 		"memory of another" => {
 			let local = libc::iovec {
 				iov_base: buffer.as_mut_ptr().cast(),
@@ -266,7 +280,10 @@ fn attack(door: &str, target: &str) -> io::Result<()> {
 				check(libc::setrlimit(libc::RLIMIT_DATA, &limit))
 			}
 		}
-		"dumps" => call(libc::SYS_prctl, [libc::c_long::from(libc::PR_SET_DUMPABLE), 1]),
+		"dumps" => call(
+			libc::SYS_prctl,
+			[libc::c_long::from(libc::PR_SET_DUMPABLE), 1],
+		),
 		"another user" => call(libc::SYS_setuid, [0]),
 		"capabilities" => call(libc::SYS_capset, [writable, writable]),
 		// The kernel.

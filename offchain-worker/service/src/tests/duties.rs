@@ -155,3 +155,36 @@ async fn one_refused_statement_does_not_silence_the_others() {
 	let said = bench.said().await;
 	assert_eq!(said.iter().filter_map(request_of).collect::<Vec<_>>(), [2]);
 }
+
+#[tokio::test]
+async fn what_cannot_be_written_is_neither_said_nor_computed_again() {
+	let folder = tempfile::tempdir().unwrap();
+	let disk = Disk::new();
+	let journal = disk.journal(&folder.path().join("journal.redb"), Metrics::default());
+	let mut bench = Bench::on_journal(folder, journal, 0, Limits::default(), |chain, engine| {
+		(chain, engine)
+	});
+	bench.due(&[(1, DutyKind::Answer)]);
+	bench.block(1);
+	bench.until(|s| s.running == 1).await;
+	disk.set_broken(true);
+	bench.engine.gate.add_permits(100);
+	bench.until(|s| s.running == 0).await;
+	let before = disk.openings();
+	for number in 2..20 {
+		bench.block(number);
+		bench.seen().await;
+	}
+	assert_eq!(bench.engine.calls(), 1, "computed once");
+	assert_eq!(disk.openings(), before, "its pause is not over");
+	assert!(bench.silent(), "nothing is said that is not on disk");
+	disk.set_broken(false);
+	disk.pass(Duration::from_secs(60));
+	bench.block(20);
+	let said = bench.said().await;
+	assert!(
+		matches!(&said[..], [Statement::Answer { request: 1, output: said }] if *said == output(0)),
+		"{said:?}"
+	);
+	assert_eq!(bench.engine.calls(), 1);
+}
