@@ -331,3 +331,37 @@ async fn watch_over(
 		}
 	}
 }
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+
+	#[tokio::test]
+	async fn a_program_that_becomes_no_engine_is_named() {
+		let options = |program: &str| EngineOptions {
+			program: program.into(),
+			arguments: Vec::new(),
+			models: PathBuf::from("/"),
+			require_sandbox: false,
+		};
+		let why = |result: std::io::Result<_>| match result {
+			Ok(_) => panic!("it is no engine"),
+			Err(e) => e.to_string(),
+		};
+		let said = why(start(&options("/bin/false")).await);
+		assert!(said.contains("exit status: 1"), "{said}");
+		start(&options("/nowhere/engine"))
+			.await
+			.map(|_| ())
+			.unwrap_err();
+	}
+
+	#[test]
+	fn a_call_that_no_engine_makes_is_named() {
+		use std::os::unix::process::ExitStatusExt;
+		let said = in_words(ExitStatus::from_raw(31));
+		assert!(said.contains("system call"), "{said}");
+		let said = in_words(ExitStatus::from_raw(9));
+		assert!(!said.contains("system call"), "{said}");
+	}
+}

@@ -141,7 +141,6 @@ const REFUSED: &[Call] = &[
 	SYS_pipe2,
 	SYS_pwrite64,
 	SYS_recvmsg,
-	SYS_renameat,
 	SYS_renameat2,
 	SYS_sched_setaffinity,
 	SYS_sched_setattr,
@@ -166,13 +165,14 @@ const REFUSED_HERE: &[Call] = &[
 	SYS_mkdir,
 	SYS_pipe,
 	SYS_rename,
+	SYS_renameat,
 	SYS_rmdir,
 	SYS_setrlimit,
 	SYS_unlink,
 	SYS_vfork,
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const REFUSED_HERE: &[Call] = &[SYS_setrlimit];
+const REFUSED_HERE: &[Call] = &[];
 
 /// What the C library probes for. Of `clone3` and `openat2` a filter sees a pointer and no more.
 const UNKNOWN: &[Call] = &[SYS_clone3, SYS_openat2, SYS_futex_waitv];
@@ -246,12 +246,10 @@ const TOOL: &[Call] = &[
 	SYS_pipe2,
 	SYS_pwrite64,
 	SYS_pwritev,
-	SYS_renameat,
 	SYS_renameat2,
 	SYS_sendfile,
 	SYS_statfs,
 	SYS_symlinkat,
-	SYS_sync_file_range,
 	SYS_umask,
 	SYS_unlinkat,
 	SYS_utimensat,
@@ -264,8 +262,10 @@ const TOOL_HERE: &[Call] = &[
 	SYS_link,
 	SYS_mkdir,
 	SYS_rename,
+	SYS_renameat,
 	SYS_rmdir,
 	SYS_symlink,
+	SYS_sync_file_range,
 	SYS_unlink,
 ];
 #[cfg(not(target_arch = "x86_64"))]

@@ -21,9 +21,9 @@ use rustix::{
 
 use crate::LOG_TARGET;
 
-/// How long an engine may go on when its node is gone.
+/// How long an engine may go on when its node is gone. One that is sound ends at once.
 const GRACE: Timespec = Timespec {
-	tv_sec: 5,
+	tv_sec: 2,
 	tv_nsec: 0,
 };
 

@@ -4,10 +4,11 @@
 //! engine-process serve [models=FOLDER] [memory=BYTES] [load=MILLISECONDS] [job=MILLISECONDS]
 //! engine-process attack DOOR [TARGET] [models=FOLDER] [memory=BYTES] [left-out=namespaces,landlock,calls,all] [driver=yes]
 //! engine-process report …
+//! engine-process linger …
 //! ```
 //!
 //! `attack` isolates itself as an engine does and then tries one thing that no engine does. It says `done` or why not, unless
-//! the kernel ends it.
+//! the kernel ends it. `linger` says its number and never ends by itself, not even when its standard input does.
 
 use std::{
 	collections::HashMap,
@@ -15,7 +16,10 @@ use std::{
 	fs,
 	io::{self, Error},
 	net::{TcpStream, UdpSocket},
-	os::unix::{fs::OpenOptionsExt, net::UnixDatagram},
+	os::{
+		fd::AsFd,
+		unix::{fs::OpenOptionsExt, net::UnixDatagram},
+	},
 	path::{Path, PathBuf},
 	process::{Command, ExitCode},
 	time::Duration,
@@ -44,6 +48,12 @@ fn main() -> ExitCode {
 	let what = words.next().unwrap_or_default();
 	let result = match what.as_str() {
 		"serve" => serve(server(&options)),
+		"linger" => isolated(&options).map(|report| {
+			println!("{}", report.pid);
+			loop {
+				std::thread::park();
+			}
+		}),
 		"report" => isolated(&options).map(|report| {
 			for (measure, how) in report.in_force {
 				println!("{measure:?}: in force ({how})");
@@ -117,7 +127,8 @@ fn isolated(options: &HashMap<String, String>) -> io::Result<Report> {
 		driver: options.get("driver").is_some_and(|v| v == "yes"),
 		..Isolation::new(Purpose::Engine(models(options)))
 	};
-	let begun = begin(wanted, None)?;
+	let input = io::stdin();
+	let begun = begin(wanted, Some(input.as_fd()))?;
 	Engine::new(EngineConfig::default()).map_err(Error::other)?;
 	begun.finish()
 }
