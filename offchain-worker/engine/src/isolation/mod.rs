@@ -5,13 +5,13 @@
 //! |---|---|---|
 //! | memory | `RLIMIT_DATA`, three quarters of what the machine or its control group has unless said otherwise | allocations fail |
 //! | the machine's memory running out | `oom_score_adj` | the kernel ends this process first, not the node |
-//! | files | Landlock, or a mount namespace ([`files`]): the models' folder and a few files of the system, to read | `EACCES` |
-//! | network, other processes | namespaces of its own ([`guard`]) | they are not there |
-//! | the kernel | a list of system calls ([`calls`]) | `EPERM`, or the process ends with `SIGSYS` |
+//! | files | Landlock, or a mount namespace (`files.rs`): the models' folder and a few files of the system, to read | `EACCES` |
+//! | network, other processes | namespaces of its own (`guard.rs`) | they are not there |
+//! | the kernel | a list of system calls (`calls.rs`) | `EPERM`, or the process ends with `SIGSYS` |
 //! | privileges | `no_new_privs`, no capabilities | `EPERM` |
 //! | core dumps | not dumpable, `RLIMIT_CORE` of zero | weights and prompts stay off the disk |
 //! | what it was born with | an environment of a few names, no files of its parent's ([`command`]) | |
-//! | outliving the node | a guard that ends it ([`guard`]) | |
+//! | outliving the node | a guard that ends it (`guard.rs`) | |
 //!
 //! ONNX Runtime is loaded before the list of system calls comes into force, so that nothing can make memory that is executed
 //! after it. A kernel may lack some of this, and a container may forbid it. The process then goes on with what it got, and the
@@ -254,10 +254,8 @@ const CUDA_CACHE: &str = "CUDA_CACHE_DISABLE";
 /// Has a program that becomes an engine's process be born with nothing of this one's: a few names of the environment, no open
 /// files but the standard ones, a session of its own.
 pub fn command(command: &mut Command) {
-	let kept = |name: &&&str| std::env::var_os(name).is_some();
 	let variables: Vec<(&str, OsString)> = ENVIRONMENT
 		.iter()
-		.filter(kept)
 		.filter_map(|name| Some((*name, std::env::var_os(name)?)))
 		.collect();
 	command
@@ -416,14 +414,11 @@ fn threads() -> Option<usize> {
 
 /// Whether this process was born with the names that [`command`] leaves, and no others.
 fn environment() -> Result<&'static str, String> {
-	let foreign = |name: &OsString| {
-		let known = |known: &&str| name == known;
-		name != CUDA_CACHE && !ENVIRONMENT.iter().any(|n| known(&n))
+	let known = |name: &OsString| {
+		let mut names = ENVIRONMENT.iter().chain([&CUDA_CACHE]);
+		names.any(|known| name == known)
 	};
-	match std::env::vars_os()
-		.filter(|(name, _)| foreign(name))
-		.count()
-	{
+	match std::env::vars_os().filter(|(name, _)| !known(name)).count() {
 		0 => Ok(""),
 		n => Err(format!("{n} other variables")),
 	}
@@ -480,7 +475,12 @@ fn limit_memory(wanted: Option<u64>) -> io::Result<u64> {
 		)
 	})?;
 	// Never more than a limit that is in force already.
-	let limit = wanted.min(getrlimit(Resource::Data).maximum.unwrap_or(u64::MAX));
+	let held = getrlimit(Resource::Data);
+	let limit = wanted.min(held.maximum.unwrap_or(u64::MAX));
+	if (held.current, held.maximum) == (Some(limit), Some(limit)) {
+		// Whoever is isolated already may not set limits, not even to what they are.
+		return Ok(limit);
+	}
 	let both = Rlimit {
 		current: Some(limit),
 		maximum: Some(limit),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! engine-process serve [models=FOLDER] [memory=BYTES] [load=MILLISECONDS] [job=MILLISECONDS]
-//! engine-process attack DOOR [TARGET] [models=FOLDER] [memory=BYTES] [left-out=namespaces,landlock,calls,all] [driver=yes]
+//! engine-process attack DOOR [TARGET] [models=FOLDER] [memory=BYTES] [left-out=namespaces,landlock,calls,all] [driver=yes] [tool=yes]
 //! engine-process report …
 //! engine-process linger …
 //! ```
@@ -26,7 +26,7 @@ use std::{
 };
 
 use consilience_engine::{
-	isolation::{begin, Isolation, Purpose, Report},
+	isolation::{begin, isolate, Isolation, Purpose, Report},
 	server::{serve, ServerConfig, TimeLimits},
 	Engine, EngineConfig,
 };
@@ -119,12 +119,19 @@ fn isolated(options: &HashMap<String, String>) -> io::Result<Report> {
 	if left_out("all") {
 		return Ok(Report::default());
 	}
+	let said = |key: &str| options.get(key).is_some_and(|v| v == "yes");
+	if said("tool") {
+		return isolate(Isolation {
+			memory_limit: number(options, "memory"),
+			..Isolation::new(Purpose::Tool)
+		});
+	}
 	let wanted = Isolation {
 		memory_limit: number(options, "memory"),
 		namespaces: !left_out("namespaces"),
 		landlock: !left_out("landlock"),
 		calls: !left_out("calls"),
-		driver: options.get("driver").is_some_and(|v| v == "yes"),
+		driver: said("driver"),
 		..Isolation::new(Purpose::Engine(models(options)))
 	};
 	let input = io::stdin();
