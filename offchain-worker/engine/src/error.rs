@@ -41,9 +41,6 @@ pub enum EngineError {
 	/// The connection to the engine's process broke: it ended, or was ended.
 	#[error("the engine's process went away")]
 	Gone,
-	/// No honest machine can answer this input; why, for people.
-	#[error("unanswerable: {1}")]
-	Unanswerable(consilience_primitives::request::Unanswerable, String),
 	/// The model took more time or memory than the engine's process has for it.
 	#[error("limit: {0}")]
 	Limit(String),
@@ -120,7 +117,6 @@ impl EngineError {
 			Self::Mismatch(_) => "mismatch",
 			Self::Busy => "busy",
 			Self::Gone => "gone",
-			Self::Unanswerable(..) => "unanswerable",
 			Self::Limit(_) => "limit",
 			Self::Unanswerable(..) => "unanswerable",
 			Self::Cancelled => "cancelled",
