@@ -117,8 +117,8 @@ impl EngineError {
 			Self::Mismatch(_) => "mismatch",
 			Self::Busy => "busy",
 			Self::Gone => "gone",
-			Self::Limit(_) => "limit",
 			Self::Unanswerable(..) => "unanswerable",
+			Self::Limit(_) => "limit",
 			Self::Cancelled => "cancelled",
 		}
 	}
