@@ -870,8 +870,8 @@ mod benchmarks {
 			}
 		});
 		let who: T::AccountId = account("validator", serving::<T>() - 1, 0);
-		let request = Requests::<T>::get(id).ok_or("no request")?;
-		let bond = Pallet::<T>::appeal_bond(&request);
+		let open = Requests::<T>::get(id).ok_or("no request")?;
+		let bond = Pallet::<T>::appeal_bond(&open);
 		T::Currency::increase_balance(&who, bond, Precision::Exact)?;
 		crowd::<T>(T::DrawPatience::get());
 		#[extrinsic_call]
