@@ -3,7 +3,7 @@
 import { ApiPromise, WsProvider } from '@polkadot/api'
 
 /** States after which nothing more happens to a request. */
-export const SETTLED = ['Final', 'Rejected', 'Expired', 'Cancelled']
+export const SETTLED = ['Final', 'Rejected', 'Expired', 'Cancelled', 'Unanswerable', 'Overturned']
 
 /** Connects to a node. */
 export async function connect(url = 'ws://127.0.0.1:9944') {
