@@ -22,7 +22,7 @@ use substrate_frame_rpc_system::AccountNonceApi;
 
 use crate::service::{FullClient, FullPool};
 
-/// Who registers.
+/// The account that registers models.
 const OWNER: &str = "//Alice";
 
 /// Says so where a chain has one validator: nobody checks what it answers.
@@ -38,7 +38,7 @@ pub(crate) fn warn_if_alone(client: &FullClient) {
 	}
 }
 
-/// What is to be done about a model that is not on chain.
+/// The next step for a model that is not on chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
 	/// Register it.
@@ -61,7 +61,7 @@ impl Attempts {
 	/// Transactions for each model.
 	const MOST: u32 = 3;
 
-	/// What is to be done about a model that is not on chain in this block, and is taken to be done.
+	/// Returns the step for a model that is not on chain in this block, and marks it as taken.
 	fn next(&mut self, model: ModelId, now: BlockNumber) -> Step {
 		let (last, count) = self.0.entry(model).or_insert((now, 0));
 		if *count > 0 && now < last.saturating_add(Self::PATIENCE) {
@@ -138,7 +138,7 @@ pub(crate) async fn register_models(
 	}
 }
 
-/// Whether a model is not on chain. Not, if that cannot be found out.
+/// Returns whether a model is missing on chain; `false` where that cannot be found out.
 fn is_missing(client: &FullClient, at: Hash, model: ModelId) -> bool {
 	match client.runtime_api().model(at, model) {
 		Ok(found) => found.is_none(),

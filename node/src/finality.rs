@@ -54,7 +54,7 @@ mod tests {
 			Arc::new(Self(headers))
 		}
 
-		/// What is voted for with this much final and the last block the best.
+		/// Returns the block to vote for, given the last final block and the best one.
 		fn vote(self: &Arc<Self>, lag: u32, finalized: u32) -> u32 {
 			let rule = voting_rule::<Self>(FinalityParams { finality_lag: lag });
 			let (base, best) = (&self.0[finalized as usize], self.0.last().unwrap());

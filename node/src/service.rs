@@ -223,7 +223,7 @@ pub(crate) fn new_partial(
 	})
 }
 
-/// What a node is told besides what every Substrate node is.
+/// Options of this node beside those of every Substrate node.
 pub(crate) struct Options {
 	/// Where compiled runtimes are kept, if they are.
 	pub(crate) runtime_cache: Option<PathBuf>,

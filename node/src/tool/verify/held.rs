@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::judge::tokens;
 use crate::tool::Result;
 
-/// Whether a file holds this answer: the JSON that `infer` or `model run` wrote, of several lines the last; or a text.
+/// Checks whether a file holds this answer: as the JSON that `infer` or `model run` wrote (the last line of several), or as text.
 pub(super) fn is(bytes: &[u8], claimed: &Output) -> Result<bool> {
 	let text = std::str::from_utf8(bytes)
 		.map_err(|_| "the file is neither JSON nor text in UTF-8".to_owned())?;
