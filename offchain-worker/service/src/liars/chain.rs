@@ -20,12 +20,20 @@ use polkadot_sdk::{
 use super::{Liar, Lie};
 use crate::chain::{AccountId, Balance, BlockNumber, Chain, ChainError, Head};
 
-/// What has been said in a round, as it stands in the chain's storage.
+/// What has been said in a round, as it stands first in the chain's storage.
 #[derive(Decode, Encode)]
 pub(super) struct Round {
 	pub(super) challenge: H256,
 	pub(super) size: u32,
-	pub(super) members: Vec<(AccountId, Progress)>,
+	pub(super) members: Vec<Member>,
+}
+
+/// A member of a round, as it stands in the chain's storage.
+#[derive(Decode, Encode)]
+pub(super) struct Member {
+	pub(super) who: AccountId,
+	pub(super) session: u32,
+	pub(super) progress: Progress,
 }
 
 #[derive(Decode, Encode)]
@@ -94,9 +102,11 @@ impl<C: Chain> LyingChain<C> {
 		wanted: impl Fn(Progress) -> Option<T>,
 	) -> Option<T> {
 		let bytes = (self.liar.storage)(at, &round_key(request))?;
-		let round = Round::decode(&mut &bytes[..]).ok()?;
-		let mut others = round.members.into_iter().filter(|(who, _)| who != own);
-		others.find_map(|(_, progress)| wanted(progress))
+		// A liar that cannot read would be one more that is silent, and nobody would notice.
+		let round = Round::decode(&mut &bytes[..])
+			.expect("a liar knows how rounds stand in storage: see the pallet's `Round`");
+		let mut others = round.members.into_iter().filter(|m| m.who != *own);
+		others.find_map(|m| wanted(m.progress))
 	}
 
 	/// Whether it is a request's executor. On another fork it may not be.

@@ -14,7 +14,7 @@ use consilience_primitives::{
 };
 
 use super::{
-	chain::{assignment_key, round_key, Progress, Role, Round},
+	chain::{assignment_key, round_key, Member, Progress, Role, Round},
 	*,
 };
 use crate::chain::AccountId;
@@ -152,12 +152,17 @@ async fn a_copycat_says_what_another_said() {
 	);
 	let other = AccountId::new([8; 32]);
 	let copied = H256::repeat_byte(5);
+	let member = |who, progress| Member {
+		who,
+		session: 3,
+		progress,
+	};
 	let stands = |progress| Round {
 		challenge: H256::repeat_byte(2),
 		size: 2,
 		members: vec![
-			(validator(), Progress::Measuring),
-			(other.clone(), progress),
+			member(validator(), Progress::Measuring),
+			member(other.clone(), progress),
 		],
 	};
 	storage.lock().unwrap().round = Some(stands(Progress::Committed(copied)));
