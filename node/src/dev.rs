@@ -1,5 +1,5 @@
-//! What `--dev` does by itself, so that one command is a chain that answers: every model of the store is registered by Alice, who has
-//! the money there, and served. Such a chain has one validator, and the node says what that means.
+//! What `--dev` does by itself, so that one command is a chain that answers: every model of the store is registered by Alice,
+//! whose account is endowed there, and served. Such a chain has one validator, and the node says what that means.
 
 use std::{collections::HashMap, sync::Arc};
 

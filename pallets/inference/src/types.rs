@@ -123,6 +123,8 @@ pub struct Course {
 	pub unanswerable: bool,
 	/// Chance has decided that it is checked. It decides once: silence is no second throw.
 	pub drawn: bool,
+	/// Chance has decided that it is not checked: nobody has anything more to do for it, and it takes no capacity.
+	pub unchecked: bool,
 	/// The executor was absent from its own round, which goes on without it.
 	pub executor_silent: bool,
 	/// There were fewer verifiers than asked for: the answer can be found wrong, and cannot become Final.

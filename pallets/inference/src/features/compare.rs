@@ -104,7 +104,8 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	fn reveal_begun(
+	/// Everybody who is left in a round has committed: evidence is due from them.
+	pub(crate) fn reveal_begun(
 		now: BlockNumberFor<T>,
 		id: RequestId,
 		request: &mut RequestOf<T>,

@@ -128,6 +128,22 @@ impl<T: Config> Pallet<T> {
 		Requests::<T>::insert(id, request);
 	}
 
+	/// Gives a round's members as much time again to show their evidence, once: finality may have been late.
+	pub(crate) fn extend_once(
+		now: BlockNumberFor<T>,
+		id: RequestId,
+		request: &mut RequestOf<T>,
+		round: &mut RoundOf<T>,
+	) -> bool {
+		if round.extended {
+			return false;
+		}
+		round.extended = true;
+		Self::schedule(now, T::RevealBlocks::get(), id, request);
+		round.deadline = request.deadline;
+		true
+	}
+
 	/// Members have not shown their evidence. There is more time once; then what was shown counts, and is never thrown away.
 	fn late_reveal(
 		now: BlockNumberFor<T>,
@@ -135,10 +151,7 @@ impl<T: Config> Pallet<T> {
 		mut request: RequestOf<T>,
 		mut round: RoundOf<T>,
 	) {
-		if !round.extended {
-			round.extended = true;
-			Self::schedule(now, T::RevealBlocks::get(), id, &mut request);
-			round.deadline = request.deadline;
+		if Self::extend_once(now, id, &mut request, &mut round) {
 			Rounds::<T>::insert(id, round);
 			Requests::<T>::insert(id, request);
 			return;

@@ -412,6 +412,9 @@ impl<T: Config> Pallet<T> {
 				request.appealable_until = Some(request.deadline);
 				let reserved = request.reserved;
 				Self::unreserve(request, reserved);
+				Self::unassign(&executor, id);
+				Self::unburden(request);
+				request.course.unchecked = true;
 				Requests::<T>::insert(id, &*request);
 				Self::deposit_event(Event::NotChecked {
 					request: id,

@@ -366,10 +366,7 @@ impl<T: Config> Pallet<T> {
 			return Self::undecided(id, request);
 		};
 		let phase = round.phase;
-		if phase == Phase::Reveal && !round.extended {
-			round.extended = true;
-			Self::schedule(now, T::RevealBlocks::get(), id, &mut request);
-			round.deadline = request.deadline;
+		if phase == Phase::Reveal && Self::extend_once(now, id, &mut request, round) {
 			Juries::<T>::insert(id, jury);
 			Requests::<T>::insert(id, &request);
 			return;
@@ -391,13 +388,7 @@ impl<T: Config> Pallet<T> {
 			Self::is_jury(round.members.iter().map(|m| &m.who), &parties)
 		};
 		if enough && phase == Phase::Commit {
-			Self::schedule(now, T::RevealBlocks::get(), id, &mut request);
-			round.deadline = request.deadline;
-			Self::reveals_due(now, round.members.iter().map(|m| &m.who));
-			Self::deposit_event(Event::RevealStarted {
-				request: id,
-				deadline: request.deadline,
-			});
+			Self::reveal_begun(now, id, &mut request, round);
 		}
 		Juries::<T>::insert(id, &jury);
 		Requests::<T>::insert(id, &request);

@@ -36,9 +36,8 @@ impl<T: Config> Pallet<T> {
 	pub(crate) fn work_of(request: &RequestOf<T>, role: Role) -> u32 {
 		match role {
 			Role::Executor => request.work,
-			Role::Verifier => request.work.div_ceil(VERIFIER_PART),
-			// It measures twice, in one pass.
-			Role::Juror => request.work.div_ceil(VERIFIER_PART),
+			// A juror measures twice, in one pass.
+			Role::Verifier | Role::Juror => request.work.div_ceil(VERIFIER_PART),
 		}
 	}
 
@@ -102,6 +101,16 @@ impl<T: Config> Pallet<T> {
 		}
 		let own = who.map_or(0, |who| OpenOf::<T>::get(who).work);
 		u64::from(work) <= free && (own == 0 || own.saturating_add(work.into()) <= whole / 2)
+	}
+
+	/// Takes a request's work from what its account has asked for.
+	pub(crate) fn unburden(request: &RequestOf<T>) {
+		let whole = Self::whole_work(request.work, request.verifiers);
+		OpenOf::<T>::mutate_exists(&request.requester, |open| {
+			if let Some(open) = open {
+				open.work = open.work.saturating_sub(whole.into());
+			}
+		});
 	}
 
 	/// Gives back capacity that was promised to a request.

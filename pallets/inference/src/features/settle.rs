@@ -244,12 +244,13 @@ impl<T: Config> Pallet<T> {
 			members.for_each(|m| Self::unassign(&m.who, id));
 		}
 		Open::<T>::mutate(|n| *n = n.saturating_sub(1));
-		let whole = Self::whole_work(request.work, request.verifiers);
+		if !request.course.unchecked {
+			Self::unburden(request);
+		}
 		OpenOf::<T>::mutate_exists(&request.requester, |open| {
 			*open = open.take().and_then(|o| {
 				let requests = o.requests.checked_sub(1).filter(|n| *n > 0)?;
-				let work = o.work.saturating_sub(whole.into());
-				Some(OpenOfAccount { requests, work })
+				Some(OpenOfAccount { requests, ..o })
 			});
 		});
 		Requests::<T>::insert(id, &*request);

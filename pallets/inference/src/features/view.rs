@@ -239,7 +239,9 @@ impl<T: Config> Pallet<T> {
 					.or_insert((Zero::zero(), OpenOfAccount::default()));
 				entry.0 = entry.0.saturating_add(request.escrow);
 				entry.1.requests += 1;
-				entry.1.work += u64::from(Self::whole_work(request.work, request.verifiers));
+				if !request.course.unchecked {
+					entry.1.work += u64::from(Self::whole_work(request.work, request.verifiers));
+				}
 			}
 			ensure!(
 				looked_at.contains(&(request.deadline.saturating_add(One::one()), id)),
@@ -287,7 +289,7 @@ impl<T: Config> Pallet<T> {
 				}
 			}
 			if let Some(executor) = &request.executor {
-				if !request.course.executor_silent {
+				if !request.course.executor_silent && !request.course.unchecked {
 					assigned.insert((executor.clone(), id, Role::Executor));
 				}
 			}
