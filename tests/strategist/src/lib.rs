@@ -8,10 +8,12 @@
 //! - [`policy`]: tables of decisions, which can be mutated and read aloud.
 //! - [`party`]: a party that does what a policy says.
 //! - [`mod@play`]: one play over the end of an era, and what it came to.
+//! - [`load`]: everybody is honest and much is asked: what a request weighs, and how many are answered.
 //! - [`search`]: random policies, hill climbing with restarts, best responses, and forbidding what was found.
 //! - [`report`]: what was tried and found, for people and for programs.
 
 pub mod honest;
+pub mod load;
 pub mod party;
 pub mod play;
 pub mod policy;

@@ -1,15 +1,18 @@
 //! `consilience-strategist`: searches for policies that earn more than honest work, and says what it found.
 
 use anyhow::{ensure, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use consilience_strategist::{
+	load::{self, Load},
 	report::Report,
-	search::{search, Arena, Prizes},
+	search::{search, Arena, Prizes, BELIEVED},
 };
 
 /// Plays the runtime as a party of validators that thinks, and searches for policies that earn more than honest work.
 #[derive(Parser)]
 struct Cli {
+	#[command(subcommand)]
+	command: Option<Command>,
 	/// Share of the validators that are the party, in percent.
 	#[arg(long, default_value_t = 33)]
 	party: usize,
@@ -36,8 +39,43 @@ struct Cli {
 	json: bool,
 }
 
+#[derive(Subcommand)]
+enum Command {
+	/// Has honest validators answer as much as is asked, and weighs the blocks.
+	Load {
+		/// Validators; more than may serve a model do not serve it.
+		#[arg(long, default_value_t = 64)]
+		validators: usize,
+		/// Requests a block, each with two verifiers.
+		#[arg(long, default_value_t = 20)]
+		requests: u32,
+		/// Blocks in which is asked.
+		#[arg(long, default_value_t = 40)]
+		blocks: u32,
+	},
+}
+
 fn main() -> Result<()> {
 	let cli = Cli::parse();
+	if let Some(Command::Load {
+		validators,
+		requests,
+		blocks,
+	}) = cli.command
+	{
+		ensure!(
+			validators >= 4,
+			"a network has at least four validators: give --validators 4 or more"
+		);
+		let load = Load {
+			validators,
+			requests,
+			blocks,
+		};
+		let outcome = load::run(load, cli.seed);
+		println!("{}", serde_json::to_string(&outcome)?);
+		return Ok(());
+	}
 	ensure!(
 		cli.party < 100,
 		"a party is less than all validators: give --party less than 100"
@@ -64,7 +102,7 @@ fn main() -> Result<()> {
 				finding.tried
 			);
 		});
-		let report = Report::new(&arena, prizes, findings);
+		let report = Report::new(&mut arena, prizes, findings, BELIEVED, cli.seed);
 		if !cli.json {
 			println!("{}", report.text());
 		}

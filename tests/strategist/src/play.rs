@@ -38,6 +38,8 @@ pub struct Outcome {
 	pub lies: u64,
 	/// False answers to strangers that became final.
 	pub false_final: u64,
+	/// Of them, those that a stranger measured, or said to be false.
+	pub watched_final: u64,
 	/// Lies that a jury found.
 	pub found: u64,
 	/// Requests of strangers that were refused or not answered.
@@ -70,6 +72,7 @@ impl Outcome {
 		self.slashed += other.slashed;
 		self.lies += other.lies;
 		self.false_final += other.false_final;
+		self.watched_final += other.watched_final;
 		self.found += other.found;
 		self.denied += other.denied;
 		self.honest_slashed += other.honest_slashed;
@@ -255,15 +258,20 @@ impl Play {
 			outcome.lies += u64::from(lied);
 			outcome.found += u64::from(lied && chain.seen.rejected.contains(id));
 			let truth = view.seed.map(|seed| honest::truth(&view.input, &seed));
-			match view.state {
-				RequestState::Final => {
-					outcome.false_final += u64::from(view.output != truth);
-				}
+			let passed = match view.state {
+				RequestState::Final => view.output != truth,
 				// Nothing but false: the world's inputs can all be answered.
-				RequestState::Unanswerable => outcome.false_final += 1,
-				RequestState::Rejected if lied => (),
-				_ => outcome.denied += 1,
-			}
+				RequestState::Unanswerable => true,
+				RequestState::Rejected if lied => false,
+				_ => {
+					outcome.denied += 1;
+					false
+				}
+			};
+			let shown = view.evidence.iter().map(|(who, _)| who);
+			let mut watchers = view.verifiers.iter().chain(shown);
+			outcome.false_final += u64::from(passed);
+			outcome.watched_final += u64::from(passed && watchers.any(|who| !chain.is_party(who)));
 		}
 		outcome
 	}

@@ -40,8 +40,15 @@ pub struct ClosestCall {
 }
 
 impl Report {
-	/// What was found in a network.
-	pub fn new(arena: &Arena, prizes: Prizes, findings: Vec<Finding>) -> Self {
+	/// What was found in a network. The closest calls are played so many times more.
+	pub fn new(
+		arena: &mut Arena,
+		prizes: Prizes,
+		findings: Vec<Finding>,
+		plays: u64,
+		seed: u64,
+	) -> Self {
+		let closest = arena.closest_call(plays, seed);
 		Self {
 			validators: arena.validators,
 			party: arena.party,
@@ -49,7 +56,7 @@ impl Report {
 			episodes: arena.episodes,
 			tried: arena.tried,
 			findings,
-			closest_call: arena.cheapest.map(|(break_even, policy)| ClosestCall {
+			closest_call: closest.map(|(break_even, policy)| ClosestCall {
 				break_even,
 				policy: policy.words(),
 			}),
@@ -57,10 +64,10 @@ impl Report {
 		}
 	}
 
-	/// The best profit over honest work, in coins a play.
+	/// The best profit over honest work that is more than luck, in coins a play; nothing where there is none.
 	pub fn best(&self) -> f64 {
-		let profits = self.findings.iter().map(|f| f.score.profit);
-		profits.fold(f64::NEG_INFINITY, f64::max)
+		let believed = self.findings.iter().filter(|f| f.score.is_believed());
+		believed.map(|f| f.score.profit).fold(0.0, f64::max)
 	}
 
 	/// For people.
@@ -117,8 +124,10 @@ impl Display for Finding {
 		let (score, total) = (&self.score, &self.score.total);
 		writeln!(
 				to,
-				"  profit over honest work: {:+.1} coins a play, {:+.1} without the prize for false answers; {}",
+				"  profit over honest work: {:+.1} ± {:.1} coins a play{}, {:+.1} without the prize for false answers; {}",
 				score.profit,
+				score.error,
+				if score.is_believed() { "" } else { " (no more than luck)" },
 				score.without_prize,
 				match score.break_even() {
 					Some(prize) => format!("pays from a prize of {prize:.1}"),

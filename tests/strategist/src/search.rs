@@ -23,8 +23,16 @@ use crate::{
 
 /// Plays of a policy that climbs.
 const PLAYS: u64 = 2;
-/// Plays with fresh seeds that confirm what a hunt found.
-const CONFIRMING: u64 = 6;
+/// Plays with fresh seeds that confirm what a hunt found, at a time.
+const CONFIRMING: u64 = 8;
+/// Fewest plays after which a profit is believed: a lie that is found once in ten times looks like a gift for that long.
+pub const BELIEVED: u64 = 48;
+/// Most plays: what is not believed after so many is luck, as far as anybody can see.
+const DOUBTED: u64 = 96;
+/// Standard errors by which a profit is above nothing.
+const ERRORS: f64 = 3.0;
+/// Policies of which the lowest prize is measured again with fresh seeds.
+const CALLS: usize = 4;
 /// Share of a hunt's episodes for random policies, and for best responses, in hundredths; the rest climbs.
 const RANDOM: u64 = 25;
 const RESPONSES: u64 = 30;
@@ -51,13 +59,36 @@ pub struct Score {
 	pub plays: u64,
 	/// Coins more than honest work earns, with the prizes, in one play.
 	pub profit: f64,
-	/// The same without the prize for false answers.
+	/// Its standard error: draws differ as soon as anything is done in another block, so honest work is luckier at times too.
+	pub error: f64,
+	/// The profit without the prize for false answers.
 	pub without_prize: f64,
 	/// All plays together.
 	pub total: Outcome,
+	/// The profit of each play.
+	#[serde(skip)]
+	each: Vec<f64>,
 }
 
 impl Score {
+	/// Adds a play: what it earned without the prizes for false answers, and what these are worth.
+	fn add(&mut self, without_prize: f64, prize: f64, outcome: &Outcome) {
+		let before = self.plays as f64;
+		self.without_prize = (self.without_prize * before + without_prize) / (before + 1.0);
+		self.total.add(outcome);
+		self.each.push(without_prize + prize);
+		self.plays += 1;
+		let plays = self.plays as f64;
+		self.profit = self.each.iter().sum::<f64>() / plays;
+		let squares: f64 = self.each.iter().map(|p| (p - self.profit).powi(2)).sum();
+		self.error = (squares / (plays - 1.0).max(1.0) / plays).sqrt();
+	}
+
+	/// Whether the profit is more than luck.
+	pub fn is_believed(&self) -> bool {
+		self.plays >= BELIEVED && self.profit > ERRORS * self.error
+	}
+
 	/// The prize for a false answer from which the policy pays; none where it gets too few through to say.
 	pub fn break_even(&self) -> Option<f64> {
 		let each = self.total.false_final as f64 / self.plays.max(1) as f64;
@@ -105,8 +136,8 @@ pub struct Arena {
 	pub episodes: u64,
 	/// Policies that were tried.
 	pub tried: u64,
-	/// The lowest prize from which any policy paid that was tried.
-	pub cheapest: Option<(f64, Policy)>,
+	/// The policies that paid from the lowest prizes, of all that were tried.
+	cheapest: Vec<(f64, Policy)>,
 	/// False answers that became final in honest plays, and honest stake lost in any.
 	pub honest: Outcome,
 	prizes: Prizes,
@@ -123,7 +154,7 @@ impl Arena {
 			party,
 			episodes: 0,
 			tried: 0,
-			cheapest: None,
+			cheapest: Vec::new(),
 			honest: Outcome::default(),
 			prizes,
 			world: World::new(validators, party),
@@ -146,28 +177,56 @@ impl Arena {
 	pub fn score(&mut self, policy: &Policy, seeds: impl IntoIterator<Item = u64>) -> Score {
 		let mut score = Score::default();
 		self.tried += 1;
+		self.play_more(policy, &mut score, seeds);
+		if let Some(prize) = score.break_even() {
+			self.cheapest.retain(|(_, known)| known != policy);
+			self.cheapest.push((prize, *policy));
+			self.cheapest.sort_by(|a, b| a.0.total_cmp(&b.0));
+			self.cheapest.truncate(CALLS);
+		}
+		score
+	}
+
+	fn play_more(
+		&mut self,
+		policy: &Policy,
+		score: &mut Score,
+		seeds: impl IntoIterator<Item = u64>,
+	) {
 		for seed in seeds {
 			let honest = self.baseline(seed);
 			let outcome = play(&mut self.world, policy, seed);
 			self.episodes += outcome.episodes;
 			let denied = outcome.denied as f64 - honest.denied as f64;
 			let plain = outcome.coins - honest.coins + denied * self.prizes.denied;
-			score.plays += 1;
-			score.without_prize += plain;
-			score.profit += plain + outcome.false_final as f64 * self.prizes.false_final;
-			score.total.add(&outcome);
+			let prize = outcome.false_final as f64 * self.prizes.false_final;
+			score.add(plain, prize, &outcome);
 			self.honest.honest_slashed += outcome.honest_slashed;
 			self.honest.honest_blamed += outcome.honest_blamed;
 		}
-		let plays = score.plays.max(1) as f64;
-		score.profit /= plays;
-		score.without_prize /= plays;
-		if let Some(prize) = score.break_even() {
-			if self.cheapest.is_none_or(|(least, _)| prize < least) {
-				self.cheapest = Some((prize, *policy));
+	}
+
+	/// Plays a policy with fresh seeds until its profit is believed, gone, or doubted for too long.
+	fn confirm(&mut self, policy: &Policy, rng: &mut ChaCha8Rng) -> Score {
+		let mut score = Score::default();
+		loop {
+			self.play_more(policy, &mut score, fresh(rng, CONFIRMING));
+			if score.profit <= 0.0 || score.is_believed() || score.plays >= DOUBTED {
+				return score;
 			}
 		}
-		score
+	}
+
+	/// The policy that pays from the lowest prize, with fresh seeds: what looked cheapest in a play or two was lucky.
+	pub fn closest_call(&mut self, plays: u64, seed: u64) -> Option<(f64, Policy)> {
+		let mut rng = ChaCha8Rng::seed_from_u64(seed);
+		let candidates = self.cheapest.clone();
+		let again = candidates.into_iter().filter_map(|(_, policy)| {
+			let mut score = Score::default();
+			self.play_more(&policy, &mut score, fresh(&mut rng, plays));
+			Some((score.break_even()?, policy))
+		});
+		again.min_by(|a, b| a.0.total_cmp(&b.0))
 	}
 
 	/// Hunts until so many episodes are played.
@@ -245,7 +304,7 @@ impl Arena {
 			}
 		}
 		let (policy, tricks) = self.shortened(here.0, &seeds);
-		let score = self.score(&policy, fresh(&mut rng, CONFIRMING));
+		let score = self.confirm(&policy, &mut rng);
 		Finding {
 			forbidden: forbidden.words(),
 			tricks,
@@ -307,7 +366,7 @@ pub fn search(
 		let finding = arena.hunt(&forbidden, episodes / hunts, seed.wrapping_add(hunt));
 		progress(&finding);
 		let best = next_to_forbid(&finding).map(|t| (t.decision, t.choice));
-		let pays = finding.score.profit > 0.0;
+		let pays = finding.score.is_believed();
 		findings.push(finding);
 		match best {
 			Some((decision, choice)) if pays => forbidden.forbid(decision, choice),

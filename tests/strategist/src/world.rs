@@ -6,8 +6,10 @@
 //! elections. Only storage roots are not computed, and transactions of accounts pay their fee without being signed.
 
 use std::{
+	cell::Cell,
 	collections::{BTreeMap, BTreeSet},
 	rc::Rc,
+	time::{Duration, Instant},
 };
 
 use codec::Encode;
@@ -30,7 +32,7 @@ use consilience_runtime::{
 };
 use polkadot_sdk::{
 	frame_support::{
-		dispatch::GetDispatchInfo,
+		dispatch::{DispatchClass, GetDispatchInfo},
 		storage::with_transaction_unchecked,
 		traits::{
 			fungible::{Inspect, Mutate},
@@ -246,6 +248,15 @@ pub struct Seen {
 	pub rejected: BTreeSet<RequestId>,
 }
 
+/// What blocks cost: hooks, transactions and settlement, not what workers do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Meter {
+	/// Time of execution, natively and on storage in memory.
+	pub executing: Duration,
+	/// Weight as the runtime counts it, in picoseconds. Blocks of the warm-up that are full by decree count as such.
+	pub weight: u128,
+}
+
 /// A chain at the end of a block, or within one. Its storage is in the externalities.
 #[derive(Clone)]
 pub struct Chain {
@@ -257,6 +268,8 @@ pub struct Chain {
 	pub seen: Seen,
 	/// Who writes the present block.
 	pub author: usize,
+	/// What the blocks have cost so far.
+	pub meter: Rc<Cell<Meter>>,
 	seed: u64,
 	number: BlockNumber,
 	slot: u64,
@@ -349,6 +362,7 @@ impl World {
 			party,
 			seen: Seen::default(),
 			author: 0,
+			meter: Rc::default(),
 			seed: 0,
 			number: 0,
 			slot: FIRST_SLOT,
@@ -496,15 +510,32 @@ impl Chain {
 		RuntimeCall::from(now)
 			.dispatch(frame_system::RawOrigin::None.into())
 			.expect("slots only grow; qed");
+		self.charge(Duration::ZERO, System::block_weight().total());
 		let result = transactions(self);
 		System::note_finished_extrinsics();
-		AllPalletsWithSystem::on_idle(self.number, Weight::from_parts(100_000_000_000, u64::MAX));
+		let begun = Instant::now();
+		let idle = Weight::from_parts(100_000_000_000, u64::MAX);
+		let used = AllPalletsWithSystem::on_idle(self.number, idle);
 		AllPalletsWithSystem::on_finalize(self.number);
+		self.charge(begun.elapsed(), used);
 		self.parent =
 			H256((self.seed, self.number, self.slot, self.parent).using_encoded(blake2_256));
 		self.slot += 1;
 		self.look();
 		result
+	}
+
+	fn charge(&self, time: Duration, weight: Weight) {
+		let mut meter = self.meter.get();
+		meter.executing += time;
+		meter.weight += u128::from(weight.ref_time());
+		self.meter.set(meter);
+	}
+
+	/// Charges a transaction: what its call took, and what every transaction takes.
+	fn charge_transaction(&self, time: Duration, weight: Weight, class: DispatchClass) {
+		let limits = <Runtime as frame_system::Config>::BlockWeights::get();
+		self.charge(time, weight + limits.get(class).base_extrinsic);
 	}
 
 	/// Begins a block in this slot. `false`, and nothing changed, where its author may not write one.
@@ -536,6 +567,7 @@ impl Chain {
 				logs: vec![DigestItem::PreRuntime(BABE_ENGINE_ID, digest.encode())],
 			},
 		);
+		let clock = Instant::now();
 		let begun = with_transaction_unchecked(|| {
 			Executive::initialize_block(&header);
 			if Session::disabled_validators().contains(&place) {
@@ -545,6 +577,7 @@ impl Chain {
 			}
 		});
 		if begun {
+			self.charge(clock.elapsed(), Weight::zero());
 			self.number += 1;
 			self.author = author;
 		}
@@ -630,10 +663,13 @@ impl Chain {
 		let info = call.get_dispatch_info();
 		let bytes = call.encoded_size() as u32 + ENVELOPE;
 		let fee = TransactionPayment::compute_fee(bytes, &info, 0);
+		let begun = Instant::now();
 		Balances::transfer(who, &TreasuryAccount::get(), fee, Preservation::Preserve)?;
-		call.dispatch(frame_system::RawOrigin::Signed(who.clone()).into())
-			.map(|_| ())
-			.map_err(|e| e.error)
+		let done = call.dispatch(frame_system::RawOrigin::Signed(who.clone()).into());
+		let post = done.as_ref().map_or_else(|e| &e.post_info, |post| post);
+		let weight = info.extension_weight + post.calc_actual_weight(&info);
+		self.charge_transaction(begun.elapsed(), weight, info.class);
+		done.map(|_| ()).map_err(|e| e.error)
 	}
 
 	/// Has an account ask. Gives the request's number.
@@ -749,11 +785,17 @@ impl Chain {
 		let payload = report.payload(&System::block_hash(0), &System::block_hash(report.at));
 		let signature = self.validators[validator].inference.sign(&payload);
 		let call = RuntimeCall::from(pallet_inference::Call::report { report, signature });
+		let info = call.get_dispatch_info();
+		let begun = Instant::now();
 		if !matches!(call.authorize(TransactionSource::External), Some(Ok(_))) {
 			return false;
 		}
-		call.dispatch(frame_system::RawOrigin::Authorized.into())
-			.is_ok()
+		let authorizing = call.weight_of_authorize();
+		let done = call.dispatch(frame_system::RawOrigin::Authorized.into());
+		let post = done.as_ref().map_or_else(|e| &e.post_info, |post| post);
+		let weight = authorizing + post.calc_actual_weight(&info);
+		self.charge_transaction(begun.elapsed(), weight, info.class);
+		done.is_ok()
 	}
 
 	/// What the party owns: everything in its accounts, held or not, less what staking will take of it.
