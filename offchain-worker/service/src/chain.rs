@@ -22,7 +22,7 @@ use polkadot_sdk::{
 	sp_keystore::KeystorePtr,
 	sp_runtime::{
 		traits::{Block as BlockT, Header as _},
-		transaction_validity::{TransactionSource, TransactionValidityError},
+		transaction_validity::{InvalidTransaction, TransactionSource, TransactionValidityError},
 		AccountId32,
 	},
 	sp_transaction_pool::runtime_api::TaggedTransactionQueue,
@@ -58,6 +58,9 @@ pub enum ChainError {
 	/// A report was refused: something in it is not due.
 	#[error("the report was refused: {0}")]
 	Refused(String),
+	/// A report is more than a block takes.
+	#[error("the report is more than a block takes")]
+	TooLarge,
 	/// The pool did not take a report for another reason.
 	#[error("transaction pool: {0}")]
 	Pool(String),
@@ -134,6 +137,17 @@ impl<Block, Client, Pool> RuntimeChain<Block, Client, Pool> {
 			sync,
 			_block: PhantomData,
 		}
+	}
+}
+
+/// Why a report is not let in.
+fn refused(e: TransactionValidityError) -> ChainError {
+	match e {
+		TransactionValidityError::Invalid(InvalidTransaction::ExhaustsResources) => {
+			ChainError::TooLarge
+		}
+		TransactionValidityError::Invalid(e) => ChainError::Refused(format!("{e:?}")),
+		TransactionValidityError::Unknown(e) => ChainError::Refused(format!("{e:?}")),
 	}
 }
 
@@ -258,7 +272,7 @@ where
 			.validate_transaction(at, TransactionSource::Local, transaction, at)
 			.map_err(call)?
 			.map(|_| ())
-			.map_err(|e: TransactionValidityError| ChainError::Refused(format!("{e:?}")))
+			.map_err(refused)
 	}
 
 	async fn submit(
@@ -281,7 +295,7 @@ where
 			Ok(_) => Ok(()),
 			Err(e) => Err(match e.into_pool_error() {
 				Ok(PoolError::AlreadyImported(_)) => return Ok(()),
-				Ok(PoolError::InvalidTransaction(e)) => ChainError::Refused(format!("{e:?}")),
+				Ok(PoolError::InvalidTransaction(e)) => refused(e.into()),
 				Ok(e) => ChainError::Pool(e.to_string()),
 				Err(e) => ChainError::Pool(e.to_string()),
 			}),

@@ -1115,37 +1115,41 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			)?;
 			Ok::<_, ChainError>((report, signature))
 		};
-		let mut made = sign(&groups);
-		let mut outcome = match &made {
-			Ok((report, signature)) => {
-				chain
-					.submit(head.hash, report.clone(), signature.clone())
-					.await
-			}
-			Err(e) => Err(e.clone()),
-		};
 		let mut refused = Vec::new();
-		if matches!(outcome, Err(ChainError::Refused(_))) && groups.len() > 1 {
-			// One statement that is not due has the whole report refused: find the others.
-			let taken = |groups: &[&Group]| {
-				sign(groups)
-					.and_then(|(report, signature)| chain.check(head.hash, report, signature))
+		let mut sifted = false;
+		let (made, outcome) = loop {
+			let made = sign(&groups);
+			let outcome = match &made {
+				Ok((report, signature)) => {
+					chain
+						.submit(head.hash, report.clone(), signature.clone())
+						.await
+				}
+				Err(e) => Err(e.clone()),
 			};
-			let mut good = Vec::new();
-			sift(&groups, &taken, &mut good, &mut refused);
-			groups = good;
-			if !groups.is_empty() {
-				made = sign(&groups);
-				outcome = match &made {
-					Ok((report, signature)) => {
-						chain
-							.submit(head.hash, report.clone(), signature.clone())
-							.await
+			match &outcome {
+				// What is most urgent stands first; the rest is said in the next blocks.
+				Err(ChainError::TooLarge) if groups.len() > 1 => {
+					groups.truncate(groups.len() / 2);
+				}
+				// One statement that is not due has the whole report refused: find the others.
+				Err(ChainError::Refused(_)) if groups.len() > 1 && !sifted => {
+					sifted = true;
+					let taken = |groups: &[&Group]| {
+						sign(groups).and_then(|(report, signature)| {
+							chain.check(head.hash, report, signature)
+						})
+					};
+					let mut good = Vec::new();
+					sift(&groups, &taken, &mut good, &mut refused);
+					groups = good;
+					if groups.is_empty() {
+						break (made, outcome);
 					}
-					Err(e) => Err(e.clone()),
-				};
+				}
+				_ => break (made, outcome),
 			}
-		}
+		};
 		match outcome.and(made) {
 			Ok((report, signature)) => {
 				self.metrics.report("submitted");

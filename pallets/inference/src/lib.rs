@@ -655,6 +655,8 @@ pub mod pallet {
 		AlreadyAssigned,
 		/// Nothing of this kind is due from this validator.
 		NotDue,
+		/// What else the report settles weighs as much as it may: say it again in the next block.
+		ReportFull,
 		/// An answer of another kind than the model's task, too long, or malformed.
 		MalformedOutput,
 		/// The evidence or output is not what was committed to.

@@ -159,6 +159,36 @@ async fn one_refused_statement_does_not_silence_the_others() {
 	assert_eq!(said.iter().filter_map(request_of).collect::<Vec<_>>(), [2]);
 }
 
+#[tokio::test]
+async fn what_is_more_than_a_block_takes_is_said_in_parts() {
+	let mut bench = Bench::held();
+	let due: Vec<_> = (0..20).map(|request| (request, DutyKind::Commit)).collect();
+	bench.due(&due);
+	bench.state().most = Some(6);
+	bench.state().refused.insert(1);
+	bench.block(1);
+	bench.engine.gate.add_permits(100);
+	bench.until(|s| s.running == 0 && s.waiting == 0).await;
+	let mut said = BTreeSet::new();
+	for number in 2..20 {
+		bench.block(number);
+		let report = bench.report().await;
+		assert!(report.statements.len() <= 6);
+		said.extend(report.statements.iter().filter_map(request_of));
+		if said.len() == 19 {
+			break;
+		}
+		// What was said is in a block now.
+		let left: Vec<_> = due
+			.iter()
+			.filter(|(r, _)| !said.contains(r))
+			.copied()
+			.collect();
+		bench.due(&left);
+	}
+	assert_eq!(said.len(), 19, "all but the one that is refused: {said:?}");
+}
+
 /// What this thread, which runs chain, worker and engine, has had of a processor.
 fn cpu_time() -> Duration {
 	let spent = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();

@@ -87,6 +87,8 @@ pub(crate) struct ChainState {
 	/// What was due at the blocks so far.
 	pub(crate) blocks: HashMap<H256, Due>,
 	pub(crate) models: HashMap<ModelId, ModelView<AccountId, Balance>>,
+	/// Statements that a block takes in one report.
+	pub(crate) most: Option<usize>,
 	/// Requests whose statements are not due after all.
 	pub(crate) refused: BTreeSet<RequestId>,
 	/// Whether the validator may announce nothing.
@@ -234,6 +236,12 @@ impl Chain for MockChain {
 					d.request == request && (answers(s, d.kind) || claim)
 				})
 		};
+		if state
+			.most
+			.is_some_and(|most| report.statements.len() > most)
+		{
+			return Err(ChainError::TooLarge);
+		}
 		if report.statements.iter().any(bad) {
 			state.refusals += 1;
 			return Err(ChainError::Refused("not due".into()));

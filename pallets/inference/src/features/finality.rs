@@ -1,12 +1,13 @@
-//! Whether reveals come at all. Members show evidence only once the commitments are final, and the runtime cannot see finality:
-//! it sees how many of those whose evidence was due have shown any, over all rounds of the last spans of
-//! [`Config::RevealBlocks`]. Where fewer than two thirds have, it is the network that is late, and nobody is blamed; whoever is
-//! alone in revealing, early and to make everybody else look like a withholder, does not change that.
+//! Whether reveals come at all. Members show evidence only once the commitments are final, and the runtime cannot see finality: it
+//! sees which validators have shown most of the evidence that was due from them, over all rounds of the last spans of
+//! [`Config::RevealBlocks`]. Where fewer than two thirds have, it is the network that is late, or has more to show than blocks take,
+//! and nobody is blamed. Whoever is alone in revealing, early and to make everybody else look like a withholder, is one.
 
+use alloc::collections::BTreeSet;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::{
 	frame_support::{
-		storage::bounded_btree_set::BoundedBTreeSet, CloneNoBound, DebugNoBound, DefaultNoBound,
+		storage::bounded_btree_map::BoundedBTreeMap, CloneNoBound, DebugNoBound, DefaultNoBound,
 	},
 	frame_system::pallet_prelude::BlockNumberFor,
 	sp_runtime::traits::{Get, Saturating},
@@ -15,7 +16,7 @@ use scale_info::TypeInfo;
 
 use crate::{Config, Indices, Pallet, Reveals};
 
-/// Places in the session of validators whose evidence was due, and of those who have shown some.
+/// How much evidence was due from validators, and how much they have shown, by their places in the session.
 #[derive(
 	Encode,
 	Decode,
@@ -29,10 +30,17 @@ use crate::{Config, Indices, Pallet, Reveals};
 #[scale_info(skip_type_params(T))]
 #[codec(mel_bound())]
 pub struct Span<T: Config> {
-	/// Whose evidence was due.
-	pub due: BoundedBTreeSet<u32, T::MaxValidators>,
-	/// Who has shown some.
-	pub made: BoundedBTreeSet<u32, T::MaxValidators>,
+	/// What was due.
+	pub due: BoundedBTreeMap<u32, u32, T::MaxValidators>,
+	/// What was shown.
+	pub made: BoundedBTreeMap<u32, u32, T::MaxValidators>,
+}
+
+/// Counts one more for a validator.
+fn count<Most: Get<u32>>(of: &mut BoundedBTreeMap<u32, u32, Most>, index: u32) {
+	let before = of.get(&index).copied().unwrap_or_default();
+	// As many places as there are validators.
+	let _ = of.try_insert(index, before.saturating_add(1));
 }
 
 /// The present span, and the one before.
@@ -85,8 +93,7 @@ impl<T: Config> Pallet<T> {
 		Reveals::<T>::mutate(|spans| {
 			spans.turn(now);
 			for index in members.filter_map(Indices::<T>::get) {
-				// As many places as there are validators.
-				let _ = spans.present.due.try_insert(index);
+				count(&mut spans.present.due, index);
 			}
 		});
 	}
@@ -94,26 +101,28 @@ impl<T: Config> Pallet<T> {
 	/// A validator has shown evidence.
 	pub(crate) fn revealed(who: &T::AccountId) {
 		if let Some(index) = Indices::<T>::get(who) {
-			Reveals::<T>::mutate(|spans| {
-				let _ = spans.present.made.try_insert(index);
-			});
+			Reveals::<T>::mutate(|spans| count(&mut spans.present.made, index));
 		}
 	}
 
 	/// Whether it is the network, not this or that validator, that shows no evidence.
 	pub(crate) fn is_stalled() -> bool {
 		let spans = Reveals::<T>::get();
-		let due: alloc::collections::BTreeSet<u32> = spans
-			.present
-			.due
-			.iter()
-			.chain(spans.past.due.iter())
-			.copied()
+		let of =
+			|present: &BoundedBTreeMap<u32, u32, _>, past: &BoundedBTreeMap<u32, u32, _>, index| {
+				let both = [present, past].map(|s| s.get(&index).copied().unwrap_or_default());
+				u64::from(both[0]) + u64::from(both[1])
+			};
+		let due: BTreeSet<u32> = [&spans.present.due, &spans.past.due]
+			.into_iter()
+			.flat_map(|span| span.keys().copied())
 			.collect();
-		let made = due
-			.iter()
-			.filter(|i| spans.present.made.contains(i) || spans.past.made.contains(i))
-			.count();
-		made * 3 < due.len() * 2
+		let shows_most = |index: &&u32| {
+			let due = of(&spans.present.due, &spans.past.due, **index);
+			let made = of(&spans.present.made, &spans.past.made, **index);
+			made * 3 >= due * 2
+		};
+		let showing = due.iter().filter(shows_most).count();
+		showing * 3 < due.len() * 2
 	}
 }

@@ -25,6 +25,9 @@ pub const BAD_STATEMENTS: u8 = 2;
 /// A statement is not due from this validator.
 pub const NOT_DUE: u8 = 3;
 
+/// Bytes of the longest output of which every reveal in a report may settle one.
+const ORDINARY_OUTPUT: u32 = 4_096;
+
 /// What a statement brought to its end, which weighs more than the statement itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -57,6 +60,15 @@ impl Outcome {
 				W::judge(jurors).saturating_add(W::read_output(output))
 			}
 		}
+	}
+
+	/// What most evidence brings about at most: a committee of three agrees on a short output.
+	fn ordinary<T: Config>() -> Weight {
+		let compared = Self::Compared {
+			members: 3,
+			output: ORDINARY_OUTPUT,
+		};
+		compared.weight::<<T as Config>::WeightInfo>()
 	}
 
 	/// The most that one statement can bring about.
@@ -202,18 +214,38 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Most that a report weighs: each reveal could be the last of the largest round.
+	/// Whether a statement may be the last of a round.
+	fn may_settle(statement: &Statement) -> bool {
+		matches!(
+			statement,
+			Statement::Reveal { .. } | Statement::RevealOutput { .. }
+		)
+	}
+
+	/// Most that a report weighs: each reveal could be the last of an ordinary round, and one of them that of the largest. Were all of
+	/// them counted as the largest, no block would take many reports.
 	pub fn report_weight(report: &Report<BlockNumberFor<T>>) -> Weight {
-		let settle = Outcome::heaviest::<T>();
 		let base = <T as Config>::WeightInfo::report(report.encoded_size() as u32);
-		report.statements.iter().fold(base, |sum, statement| {
-			let settles = matches!(
-				statement,
-				Statement::Reveal { .. } | Statement::RevealOutput { .. }
-			);
-			sum.saturating_add(Self::statement_weight(statement))
-				.saturating_add(if settles { settle } else { Weight::zero() })
-		})
+		let heaviest = if report.statements.iter().any(Self::may_settle) {
+			Outcome::heaviest::<T>()
+		} else {
+			Weight::zero()
+		};
+		base.saturating_add(heaviest)
+			.saturating_add(Self::ordinary_settlements(report))
+			.saturating_add(
+				report
+					.statements
+					.iter()
+					.map(Self::statement_weight)
+					.fold(Weight::zero(), Weight::saturating_add),
+			)
+	}
+
+	/// What a report may settle beside its one heaviest round.
+	fn ordinary_settlements(report: &Report<BlockNumberFor<T>>) -> Weight {
+		let reveals = report.statements.iter().filter(|s| Self::may_settle(s));
+		Outcome::ordinary::<T>().saturating_mul(reveals.count() as u64)
 	}
 
 	/// What letting a report in weighs.
@@ -258,7 +290,8 @@ impl<T: Config> Pallet<T> {
 		Ok(Outcome::Open)
 	}
 
-	/// Executes a report that was let in. A statement that is not due any more is skipped, and changes nothing.
+	/// Executes a report that was let in. A statement that is not due any more is skipped, and changes nothing. When what the report
+	/// settles weighs as much as it may, its other reveals are skipped too, and can be said again in the next block.
 	pub(crate) fn do_report(report: Report<BlockNumberFor<T>>) -> DispatchResultWithPostInfo {
 		let mut weight = <T as Config>::WeightInfo::report(report.encoded_size() as u32);
 		let keys = Keys::<T>::get();
@@ -266,11 +299,24 @@ impl<T: Config> Pallet<T> {
 			.get(report.validator as usize)
 			.ok_or(Error::<T>::NotDue)?;
 		LastReport::<T>::insert(validator, report.at);
+		let mut ordinary = Self::ordinary_settlements(&report);
+		let mut is_full = false;
 		for (index, statement) in report.statements.into_iter().enumerate() {
 			weight.saturating_accrue(Self::statement_weight(&statement));
-			match with_storage_layer(|| Self::apply_statement(validator, statement)) {
+			let applied = if is_full && Self::may_settle(&statement) {
+				Err(Error::<T>::ReportFull.into())
+			} else {
+				with_storage_layer(|| Self::apply_statement(validator, statement))
+			};
+			match applied {
 				Ok(outcome) => {
-					weight.saturating_accrue(outcome.weight::<<T as Config>::WeightInfo>());
+					let settling = outcome.weight::<<T as Config>::WeightInfo>();
+					weight.saturating_accrue(settling);
+					match ordinary.checked_sub(&settling) {
+						Some(left) => ordinary = left,
+						// This was the one heaviest.
+						None => is_full = true,
+					}
 				}
 				Err(reason) => Self::deposit_event(Event::StatementSkipped {
 					validator: validator.clone(),

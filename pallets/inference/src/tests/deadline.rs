@@ -2,6 +2,7 @@ use consilience_primitives::{
 	report::Statement,
 	request::{Assurance, Output},
 	view::RequestState,
+	RequestId,
 };
 use polkadot_sdk::frame_support::assert_ok;
 
@@ -401,6 +402,41 @@ fn where_nobody_reveals_finality_is_late_and_nobody_blamed() {
 			.iter()
 			.any(|o| o.kind == OffenceKind::WithheldReveal);
 		assert!(!withheld);
+	});
+}
+
+#[test]
+fn more_evidence_than_blocks_take_is_nobodys_withholding() {
+	run(|| {
+		let asked: Vec<_> = (0..6).map(|_| ask(TEXT, ALICE)).collect();
+		let first = asked[0];
+		let is_open =
+			|id: &RequestId| Requests::<Test>::get(id).is_some_and(|r| !r.state.is_settled());
+		let mut left = 100;
+		while left > 0 && asked.iter().any(is_open) {
+			for v in VALIDATORS {
+				let mut said = statements(v, Habit::Honest);
+				// Blocks take what is shown of one request, and nothing of the others.
+				said.retain(
+					|s| !matches!(s, Statement::Reveal { request, .. } if *request != first),
+				);
+				if !said.is_empty() {
+					assert_ok!(report(v, said));
+				}
+			}
+			next_block();
+			left -= 1;
+		}
+		assert!(left > 0);
+		let shown =
+			|e: &Event<Test>| matches!(e, Event::RequestFinal { request, .. } if *request == first);
+		assert!(events().iter().any(shown));
+		let missing = |e: &Event<Test>| matches!(e, Event::RequestExpired { .. });
+		assert!(events().iter().any(missing), "others came to nothing");
+		let withheld = reported()
+			.iter()
+			.any(|o| o.kind == OffenceKind::WithheldReveal);
+		assert!(!withheld, "{:?}", reported());
 	});
 }
 

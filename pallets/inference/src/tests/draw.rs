@@ -45,9 +45,9 @@ fn final_in_five_blocks_after_the_request() {
 		assert_eq!(view.settled_at.unwrap() - view.requested_at, 5);
 		// Shown by `scripts/bench protocol`.
 		println!(
-			"figure blocks from the request, without compute and with finality at once: Provisional {}, Final {}",
-			view.provisional_at.unwrap() - view.requested_at,
-			view.settled_at.unwrap() - view.requested_at
+			"figure mock_blocks_to_final = {} [at most 5] windows of one block, no compute, finality at once; Provisional after {}",
+			view.settled_at.unwrap() - view.requested_at,
+			view.provisional_at.unwrap() - view.requested_at
 		);
 	});
 }

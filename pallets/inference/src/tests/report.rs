@@ -1,4 +1,6 @@
-use consilience_primitives::{report::Statement, view::RequestState};
+use consilience_primitives::{
+	report::Statement, request::Assurance, view::RequestState, RequestId,
+};
 use polkadot_sdk::{
 	frame_support::{assert_ok, traits::OneSessionHandler},
 	sp_core::{Pair, H256},
@@ -8,9 +10,12 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	features::report::{BAD_STATEMENTS, NOT_DUE, UNKNOWN_VALIDATOR},
+	features::{
+		report::{BAD_STATEMENTS, NOT_DUE, UNKNOWN_VALIDATOR},
+		round::Phase,
+	},
 	mock::*,
-	Event,
+	Error, Event,
 };
 
 fn refused(result: Result<(), TransactionValidityError>, why: InvalidTransaction) {
@@ -213,6 +218,80 @@ fn only_the_reveal_that_settles_weighs_as_one() {
 		// In the mock a settlement weighs 100 for each of the three members, and 7 for the output.
 		assert_eq!(weights[0], weights[1]);
 		assert_eq!(weights[2], weights[1] + 307);
+	});
+}
+
+#[test]
+fn a_report_settles_no_more_than_it_weighs_and_the_rest_comes_in_the_next() {
+	run(|| {
+		let asked: Vec<_> = [ALICE, BOB]
+			.into_iter()
+			.cycle()
+			.take(12)
+			.map(|who| {
+				let input = text("hi", 4);
+				Inference::do_request(who, id(TEXT), input, Assurance::Committee(4), 1_000, 0)
+					.unwrap()
+			})
+			.collect();
+		let revealing = |id: &RequestId| {
+			crate::Rounds::<Test>::get(id).is_some_and(|r| r.phase == Phase::Reveal)
+		};
+		for _ in 0..20 {
+			for v in VALIDATORS {
+				let mut said = statements(v, Habit::Honest);
+				said.retain(|s| !matches!(s, Statement::Reveal { .. }));
+				if !said.is_empty() {
+					assert_ok!(report(v, said));
+				}
+			}
+			if asked.iter().all(revealing) {
+				break;
+			}
+			next_block();
+		}
+		assert!(asked.iter().all(revealing));
+		next_block();
+		let [last, others @ ..] = VALIDATORS;
+		for v in others {
+			let said = statements(v, Habit::Honest);
+			assert_ok!(report(v, said));
+		}
+		next_block();
+		// Whatever it still has to show is the end of a round of five, which in the mock weighs 507: 200 more than an ordinary one.
+		let said = statements(last, Habit::Honest);
+		let reveals = said.len() as u64;
+		assert!(reveals >= 4, "{reveals}");
+		let before = asked.iter().filter(|id| state(**id).is_settled()).count() as u64;
+		let (whole, signature) = signed(last, said);
+		let most = Inference::report_weight(&whole);
+		let post = Inference::report(
+			polkadot_sdk::frame_system::RawOrigin::Authorized.into(),
+			whole,
+			signature,
+		)
+		.unwrap();
+		assert!(post.actual_weight.unwrap().all_lte(most));
+		let settled = |before: u64| {
+			asked.iter().filter(|id| state(**id).is_settled()).count() as u64 - before
+		};
+		// As many as fit in what is ordinary for all, and the one that may be the heaviest.
+		assert_eq!(settled(before), reveals * 307 / 507 + 1);
+		let full = events()
+			.into_iter()
+			.filter(|e| {
+				matches!(e, Event::StatementSkipped { reason, .. } if *reason == Error::<Test>::ReportFull.into())
+			})
+			.count() as u64;
+		assert_eq!(full, reveals - settled(before));
+		for _ in 0..4 {
+			next_block();
+			let left = statements(last, Habit::Honest);
+			if !left.is_empty() {
+				assert_ok!(report(last, left));
+			}
+		}
+		assert!(asked.iter().all(|id| state(*id) == RequestState::Final));
 	});
 }
 

@@ -99,7 +99,10 @@ fn one_liar_never_gets_anything_through() {
 		let rates = simulate(&VALIDATORS[..1]);
 		assert!(rates.lies > 0);
 		assert_eq!(rates.false_final, 0, "{rates:?}");
-		println!("figure one liar of seven: {rates:?}");
+		println!(
+			"figure mock_lies_final_one_of_seven = {} [at most 0] {rates:?}",
+			rates.false_final
+		);
 	});
 }
 
@@ -110,7 +113,10 @@ fn a_party_gets_through_as_often_as_chance_gives_it_the_whole_committee() {
 		// 3 of 7 write; of the 6 others 2 are of the party: 3/7 · 2/6 · 1/5.
 		let n = rates.requests;
 		let expected = n / 35;
-		println!("figure three liars of seven, two verifiers: {rates:?}, false answers expected to be final {expected}");
+		println!(
+			"figure mock_lies_final_three_of_seven = {} [] two verifiers, {expected} expected: {rates:?}",
+			rates.false_final
+		);
 		// Five standard deviations of a rare event: five times the root of what is expected.
 		let slack = 5 * expected.max(1).isqrt() + 1;
 		assert!(
