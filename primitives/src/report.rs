@@ -225,14 +225,17 @@ mod tests {
 			assert!(exact * 3 <= per_token * tokens);
 			// Shown by `scripts/bench protocol`.
 			println!(
-				"figure evidence of a committee of three, {tokens} tokens: {} bytes, {}.{:02} a token (at most {per_token})",
-				exact * 3,
+				"figure evidence_bytes_a_token_of_{tokens} = {}.{:02} [at most {per_token}] committee of three, exact class",
 				exact * 3 / tokens,
 				exact * 300 / tokens % 100
 			);
 		}
 		println!(
-			"figure each report: {} bytes beside its evidence of {exact} bytes (tolerant class: {tolerant})",
+			"figure evidence_bytes_an_answer = {} [at most 237] committee of three, exact class; of one member {exact}, tolerant class {tolerant}",
+			exact * 3
+		);
+		println!(
+			"figure report_bytes_beside_evidence = {} [] commitment and reveal",
 			reports - exact
 		);
 	}

@@ -92,6 +92,58 @@ impl Story {
 		}
 	}
 
+	/// Has every account ask all of its inputs in one transaction, all accounts at the same time. What the chain does not take is
+	/// left out. Gives the story and how many were refused.
+	pub async fn ask_at_once(
+		client: &Client,
+		model: ModelId,
+		of: &[(&str, Vec<Input>)],
+		verifiers: u8,
+	) -> (Self, usize) {
+		let asking = of.iter().map(|(suri, inputs)| async move {
+			let calls = inputs.iter().map(|input| {
+				pallet_inference::Call::<Runtime>::request {
+					model,
+					input: input.clone(),
+					assurance: Assurance::Committee(verifiers),
+					fee_limit: consilience_runtime::UNIT,
+					tip: 0,
+				}
+				.into()
+			});
+			let calls = calls.collect();
+			let pair = sr25519::Pair::from_string(suri, None).expect("a development key");
+			let batch = pallet_utility::Call::<Runtime>::force_batch { calls };
+			let included = client.submit_final(&pair, batch.into()).await;
+			included.expect("the node takes it")
+		});
+		let included = futures::future::join_all(asking).await;
+		let events = included.iter().flat_map(|i| &i.events);
+		let requests: Vec<_> = events
+			.filter_map(|e| match e {
+				RuntimeEvent::Inference(RequestEvent::RequestSubmitted { request, .. }) => {
+					Some(*request)
+				}
+				_ => None,
+			})
+			.collect();
+		let mut read = BlockNumber::MAX;
+		for block in included.iter().map(|i| i.block) {
+			let header: crate::Header = client
+				.call("chain_getHeader", jsonrpsee::rpc_params![block])
+				.await;
+			read = read.min(*header.number());
+		}
+		let asked: usize = of.iter().map(|(_, inputs)| inputs.len()).sum();
+		let refused = asked - requests.len();
+		let story = Self {
+			requests,
+			events: Vec::new(),
+			read,
+		};
+		(story, refused)
+	}
+
 	/// Reads final blocks until `wanted` holds of what happened.
 	pub async fn until(&mut self, client: &Client, what: &str, wanted: impl Fn(&Self) -> bool) {
 		let mut heads = client.heads(true).await;

@@ -59,6 +59,35 @@ pub struct Outcome {
 	pub settled_natively: f64,
 }
 
+impl Outcome {
+	/// The figures, a line for each.
+	pub fn text(&self, load: &Load) -> String {
+		format!(
+			"figure settled_a_second_by_weight = {:.1} [at least 300] {} validators serve, two verifiers: a request weighs {:.2} ms from asking to \
+			 settlement\n\
+			 figure settled_a_second_natively = {:.0} [] real runtime, storage in memory, {} requests in {} blocks\n\
+			 figure final_blocks = {:.1} [at most 5] on average with a finality lag of {} blocks and no compute, {} at most; {} requests a \
+			 block\n\
+			 figure answers_a_second_of_load = {:.2} [] of the chain's own time: {} asked, {} refused, {} Final, {} ended otherwise\n",
+			self.settled_by_weight,
+			load.validators,
+			self.weight_ms,
+			self.settled_natively,
+			self.finals,
+			self.blocks,
+			self.blocks_to_final,
+			world::FINALITY_LAG,
+			self.slowest,
+			load.requests,
+			self.answers_a_second,
+			self.taken + self.refused,
+			self.refused,
+			self.finals,
+			self.others,
+		)
+	}
+}
+
 type View = RequestView<AccountId, BlockNumber, Balance>;
 
 /// Has strangers ask, and everybody answer.

@@ -35,8 +35,11 @@ struct Cli {
 	#[arg(long, default_value_t = 1.0)]
 	denial: f64,
 	/// Prints JSON, for programs.
-	#[arg(long)]
+	#[arg(long, global = true)]
 	json: bool,
+	/// Prints the figures of `scripts/bench protocol` at the end.
+	#[arg(long)]
+	figures: bool,
 }
 
 #[derive(Subcommand)]
@@ -73,7 +76,11 @@ fn main() -> Result<()> {
 			blocks,
 		};
 		let outcome = load::run(load, cli.seed);
-		println!("{}", serde_json::to_string(&outcome)?);
+		if cli.json {
+			println!("{}", serde_json::to_string(&outcome)?);
+		} else {
+			print!("{}", outcome.text(&load));
+		}
 		return Ok(());
 	}
 	ensure!(
@@ -108,8 +115,31 @@ fn main() -> Result<()> {
 		}
 		reports.push(report);
 	}
+	if cli.figures {
+		print!("{}", figures(cli.party, &reports));
+	}
 	if cli.json {
 		println!("{}", serde_json::to_string_pretty(&reports)?);
 	}
 	Ok(())
+}
+
+/// Figures of all networks together.
+fn figures(party: usize, reports: &[Report]) -> String {
+	let best = reports.iter().map(Report::best).fold(0.0, f64::max);
+	let slashed: f64 = reports.iter().map(|r| r.honest.honest_slashed).sum();
+	let (episodes, tried) = reports.iter().fold((0, 0), |(episodes, tried), r| {
+		(episodes + r.episodes, tried + r.tried)
+	});
+	let calls = reports.iter().filter_map(|r| r.closest_call.as_ref());
+	let closest = calls.map(|c| c.break_even).reduce(f64::min);
+	let closest = closest.map_or(
+		"no false answer became final often enough to say".into(),
+		|prize| format!("the closest call pays from a prize of {prize:.0} coins"),
+	);
+	format!(
+		"figure strategist_profit_of_{party}_percent = {best:.1} [at most 0] coins a play over honest work, {episodes} requests played with \
+		 {tried} policies; {closest}\n\
+		 figure strategist_honest_slashed_by_{party}_percent = {slashed:.0} [at most 0] coins of stake in all plays\n"
+	)
 }

@@ -1,0 +1,139 @@
+//! Much is asked at once of a network of four: what is taken is answered, and what cannot be is refused when it is asked.
+
+use std::collections::BTreeMap;
+
+use consilience_primitives::request::{Input, Prompt, Sampling};
+use consilience_runtime::MILLISECS_PER_BLOCK;
+use consilience_tests::{model, Network, RequestEvent, Story};
+
+/// Who asks.
+const REQUESTERS: [&str; 5] = ["//Ferdie", "//Alice", "//Bob", "//Charlie", "//Dave"];
+
+/// What came of a flood.
+struct Flood {
+	taken: usize,
+	refused: usize,
+	/// Requests by the name of the event that ended them.
+	ends: BTreeMap<&'static str, usize>,
+	answers_a_second: f64,
+	/// Blocks from the first to the last.
+	blocks: u32,
+}
+
+async fn flood(network: &Network, model: &str, of: &[(&str, Vec<Input>)]) -> Flood {
+	let client = &network.nodes[0].client;
+	let id = model.parse().expect("an id is a hash");
+	let (mut story, refused) = Story::ask_at_once(client, id, of, 2).await;
+	let taken = story.requests.len();
+	story.to_the_end(client).await;
+	let mut ends = BTreeMap::new();
+	let (mut first, mut last) = (u32::MAX, 0);
+	for (block, event) in &story.events {
+		let end = match event {
+			RequestEvent::RequestFinal { .. } => "final",
+			RequestEvent::RequestExpired { .. } => "expired",
+			RequestEvent::RequestRejected { .. } => "rejected",
+			RequestEvent::RequestUnanswerable { .. } => "unanswerable",
+			RequestEvent::OffenceReported { .. } => panic!("somebody honest is blamed: {event:?}"),
+			_ => {
+				first = first.min(*block);
+				continue;
+			}
+		};
+		*ends.entry(end).or_default() += 1;
+		last = *block;
+	}
+	let blocks = last.saturating_sub(first) + 1;
+	let seconds = f64::from(blocks) * MILLISECS_PER_BLOCK as f64 / 1_000.0;
+	let finals = ends.get("final").copied().unwrap_or_default();
+	Flood {
+		taken,
+		refused,
+		answers_a_second: finals as f64 / seconds,
+		ends,
+		blocks,
+	}
+}
+
+impl Flood {
+	/// Everything that was taken is Final, and most was.
+	fn is_answered(&self, asked: usize) {
+		let only = BTreeMap::from([("final", self.taken)]);
+		assert_eq!(self.ends, only, "{} were refused", self.refused);
+		assert_eq!(self.taken + self.refused, asked);
+		assert!(
+			self.taken * 2 >= asked,
+			"{} of {asked} were refused",
+			self.refused
+		);
+	}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_embeddings_at_once_are_final_or_refused() {
+	let network = Network::start(&[]).await;
+	let model = network
+		.bring_up(&model("all-minilm-l6-v2-int8"), &[0, 1, 2, 3])
+		.await;
+	let text =
+		|n: usize| format!("Sentence number {n} says that the sky over the sea is blue today.");
+	let each = 500 / REQUESTERS.len();
+	let of: Vec<_> = (0..REQUESTERS.len())
+		.map(|who| {
+			let inputs = (0..each).map(|n| {
+				let text = text(who * each + n).into_bytes();
+				Input::Embedding(text.try_into().expect("the text is short"))
+			});
+			(REQUESTERS[who], inputs.collect())
+		})
+		.collect();
+	let flood = flood(&network, &model, &of).await;
+	println!(
+		"figure answers_a_second_embeddings = {:.2} [at least 10] network of four on one machine, 500 at once: {} taken, {} refused, \
+		 ends {:?}, {} blocks",
+		flood.answers_a_second, flood.taken, flood.refused, flood.ends, flood.blocks
+	);
+	flood.is_answered(500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a benchmark: a language model on all of the machine for minutes"]
+async fn eight_chats_at_a_time_are_final() {
+	let network = Network::start(&[]).await;
+	let model = network
+		.bring_up(&model("smollm2-135m-instruct-int8"), &[0, 1, 2, 3])
+		.await;
+	let question = |n: usize| Input::TextGeneration {
+		prompt: Prompt::Text(
+			format!("Name {} animals.", n + 2)
+				.into_bytes()
+				.try_into()
+				.expect("the prompt is short"),
+		),
+		sampling: Sampling {
+			max_tokens: 16,
+			..Default::default()
+		},
+	};
+	let (mut taken, mut blocks) = (0, 0);
+	for round in 0..4 {
+		let of = [0, 1].map(|who| {
+			let inputs = (0..4).map(|n| question(round * 8 + who * 4 + n));
+			(REQUESTERS[who], inputs.collect())
+		});
+		let flood = flood(&network, &model, &of).await;
+		println!(
+			"round {round}: {:?} in {} blocks, {} refused",
+			flood.ends, flood.blocks, flood.refused
+		);
+		flood.is_answered(8);
+		taken += flood.taken;
+		blocks += flood.blocks;
+	}
+	let seconds = f64::from(blocks) * MILLISECS_PER_BLOCK as f64 / 1_000.0;
+	println!(
+		"figure answers_a_second_chats = {:.2} [] network of four on one machine, 8 chats of 16 tokens at a time: {taken} in {blocks} \
+		 blocks",
+		taken as f64 / seconds
+	);
+}
