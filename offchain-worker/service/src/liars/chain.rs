@@ -18,14 +18,18 @@ use polkadot_sdk::{
 };
 
 use super::{Liar, Lie};
-use crate::chain::{AccountId, Balance, BlockNumber, Chain, ChainError, Head};
+use crate::{
+	chain::{AccountId, Balance, BlockNumber, Chain, ChainError, Head},
+	LOG_TARGET,
+};
 
 /// What has been said in a round, as it stands in the chain's storage.
 #[derive(Decode, Encode)]
 pub(super) struct Round {
 	pub(super) challenge: H256,
 	pub(super) size: u32,
-	pub(super) members: Vec<(AccountId, Progress)>,
+	/// Each with the session in which it was drawn.
+	pub(super) members: Vec<(AccountId, u32, Progress)>,
 }
 
 #[derive(Decode, Encode)]
@@ -94,9 +98,16 @@ impl<C: Chain> LyingChain<C> {
 		wanted: impl Fn(Progress) -> Option<T>,
 	) -> Option<T> {
 		let bytes = (self.liar.storage)(at, &round_key(request))?;
-		let round = Round::decode(&mut &bytes[..]).ok()?;
-		let mut others = round.members.into_iter().filter(|(who, _)| who != own);
-		others.find_map(|(_, progress)| wanted(progress))
+		let round = match Round::decode(&mut &bytes[..]) {
+			Ok(round) => round,
+			// The pallet's type has changed: a liar that reads nothing tests nothing.
+			Err(e) => {
+				tracing::error!(target: LOG_TARGET, "request {request}: the round cannot be read: {e}");
+				return None;
+			}
+		};
+		let mut others = round.members.into_iter().filter(|(who, ..)| who != own);
+		others.find_map(|(.., progress)| wanted(progress))
 	}
 
 	/// Whether it is a request's executor. On another fork it may not be.

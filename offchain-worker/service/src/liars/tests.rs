@@ -156,8 +156,8 @@ async fn a_copycat_says_what_another_said() {
 		challenge: H256::repeat_byte(2),
 		size: 2,
 		members: vec![
-			(validator(), Progress::Measuring),
-			(other.clone(), progress),
+			(validator(), 0, Progress::Measuring),
+			(other.clone(), 3, progress),
 		],
 	};
 	storage.lock().unwrap().round = Some(stands(Progress::Committed(copied)));
