@@ -121,3 +121,81 @@ fn drawn(proposal: &Proposal<Block>) -> Vec<(RequestId, Vec<AccountId>)> {
 	};
 	events.into_iter().flatten().filter_map(of).collect()
 }
+
+#[cfg(test)]
+mod tests {
+	#![allow(clippy::unwrap_used)]
+
+	use super::*;
+	use codec::Encode;
+	use futures::future::{ready, Ready};
+	use polkadot_sdk::{frame_system::Phase, sp_core::H256, sp_runtime::traits::Header as _};
+
+	/// Makes blocks in which these events happen.
+	struct Maker(Vec<EventRecord<RuntimeEvent, Hash>>);
+
+	impl Proposer<Block> for Maker {
+		type Error = Error;
+		type Proposal = Ready<Result<Proposal<Block>, Error>>;
+
+		fn propose(self, _: ProposeArgs<Block>) -> Self::Proposal {
+			let key = [twox_128(b"System"), twox_128(b"Events")].concat();
+			let mut proposal = Proposal {
+				block: Block {
+					header: Header::new(
+						2,
+						H256::zero(),
+						H256::zero(),
+						H256::zero(),
+						Default::default(),
+					),
+					extrinsics: Vec::new(),
+				},
+				storage_changes: Default::default(),
+			};
+			let changes = &mut proposal.storage_changes.main_storage_changes;
+			changes.push((vec![1], Some(vec![2])));
+			changes.push((key, Some(self.0.encode())));
+			ready(Ok(proposal))
+		}
+	}
+
+	#[test]
+	fn what_a_block_draws_is_read_of_it_before_anybody_sees_it() {
+		let (parent, stranger) = (H256::repeat_byte(3), AccountId::new([8; 32]));
+		let event = |event: Event<Runtime>| EventRecord {
+			phase: Phase::Finalization,
+			event: event.into(),
+			topics: Vec::new(),
+		};
+		let committee = event(Event::CommitteeDrawn {
+			request: 7,
+			verifiers: vec![stranger.clone()],
+			challenge: H256::zero(),
+			deadline: 9,
+		});
+		let jury = event(Event::JuryDrawn {
+			request: 8,
+			jurors: vec![stranger.clone()],
+			challenge: H256::zero(),
+			deadline: 9,
+		});
+		let disputed = event(Event::RequestDisputed { request: 7 });
+		let expected = vec![(7, vec![stranger.clone()]), (8, vec![stranger])];
+		let holds: Holds = Arc::new(move |at, drawn| at == parent && drawn == expected);
+		let proposed = |events: &[_]| {
+			let proposer = HoldingProposer {
+				inner: Maker(events.to_vec()),
+				parent,
+				holds: holds.clone(),
+			};
+			futures::executor::block_on(proposer.propose(ProposeArgs::default()))
+		};
+		let Err(error) = proposed(&[disputed.clone(), committee.clone(), jury]) else {
+			panic!("its slot stays empty")
+		};
+		assert!(error.to_string().contains("held back"), "{error}");
+		assert!(proposed(&[disputed, committee]).is_ok());
+		assert!(proposed(&[]).is_ok());
+	}
+}
