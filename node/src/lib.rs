@@ -5,6 +5,8 @@ mod cli;
 mod command;
 mod dev;
 mod finality;
+#[cfg(feature = "liars")]
+mod holder;
 mod rpc;
 mod service;
 mod tool;

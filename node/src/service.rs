@@ -326,6 +326,8 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 	}
 
 	dev::warn_if_alone(&client);
+	#[cfg(feature = "liars")]
+	let liar = worker::liar(&config, &options.worker, client.clone())?;
 
 	// Whoever validates has duties. The worker's end, whatever its cause, stops neither authoring nor finality.
 	let worker = role
@@ -339,6 +341,8 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 				keystore.clone(),
 				sync_service.clone(),
 				&task_manager.spawn_handle(),
+				#[cfg(feature = "liars")]
+				liar.clone(),
 			)
 		})
 		.transpose()?
@@ -402,6 +406,8 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 			prometheus_registry.as_ref(),
 			telemetry.as_ref().map(|telemetry| telemetry.handle()),
 		);
+		#[cfg(feature = "liars")]
+		let proposer = crate::holder::Holder::new(proposer, liar, client.clone(), keystore.clone());
 		let slot_duration = babe_link.config().slot_duration();
 		let babe = sc_consensus_babe::start_babe(sc_consensus_babe::BabeParams {
 			keystore: keystore.clone(),

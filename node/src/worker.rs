@@ -91,6 +91,11 @@ pub(crate) struct WorkerParams {
 	#[cfg(feature = "liars")]
 	#[arg(long, value_name = "MODEL", hide = true)]
 	liar_model: Option<consilience_primitives::ModelId>,
+
+	/// A validator that lies with this one. May be given more than once.
+	#[cfg(feature = "liars")]
+	#[arg(long, value_name = "ACCOUNT", hide = true)]
+	accomplice: Vec<consilience_runtime::AccountId>,
 }
 
 impl WorkerParams {
@@ -203,9 +208,8 @@ pub(crate) fn start(
 	keystore: KeystorePtr,
 	sync: Arc<dyn SyncOracle + Send + Sync>,
 	spawner: &SpawnTaskHandle,
+	#[cfg(feature = "liars")] liar: consilience_worker::liars::Liar,
 ) -> Result<Option<Handle>, Error> {
-	#[cfg(feature = "liars")]
-	let liar = liar(config, &params, client.clone())?;
 	let program = match std::env::current_exe() {
 		Ok(program) => program,
 		Err(error) => {
@@ -256,13 +260,15 @@ pub(crate) fn start(
 
 /// How this validator lies.
 #[cfg(feature = "liars")]
-fn liar(
+pub(crate) fn liar(
 	config: &Configuration,
 	params: &WorkerParams,
 	client: Arc<FullClient>,
 ) -> Result<consilience_worker::liars::Liar, Error> {
+	use consilience_runtime_api::InferenceApi;
 	use polkadot_sdk::{
-		sc_client_api::StorageProvider, sc_service::ChainType, sp_core::storage::StorageKey,
+		sc_client_api::StorageProvider, sc_service::ChainType, sp_api::ProvideRuntimeApi,
+		sp_core::storage::StorageKey,
 	};
 	if config.chain_spec.chain_type() == ChainType::Live {
 		return Err(Error::Other(
@@ -273,9 +279,12 @@ fn liar(
 	if params.liar.is_some_and(|lie| lie.needs_model()) && params.liar_model.is_none() {
 		return Err(Error::Other("this lie needs --liar-model".into()));
 	}
+	let seen = client.clone();
 	Ok(consilience_worker::liars::Liar {
 		lie: params.liar,
 		model: params.liar_model,
+		accomplices: params.accomplice.clone(),
+		requests: Arc::new(move |at, request| seen.runtime_api().request(at, request).ok()?),
 		storage: Arc::new(move |at, key| {
 			let value = client.storage(at, &StorageKey(key.to_vec())).ok()?;
 			value.map(|v| v.0)

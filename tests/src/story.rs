@@ -1,12 +1,12 @@
 //! What became of requests, by the events of final blocks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use consilience_primitives::{
 	request::{Assurance, Input, Prompt, Sampling},
 	ModelId, RequestId,
 };
-use consilience_runtime::{BlockNumber, Runtime, RuntimeEvent};
+use consilience_runtime::{AccountId, BlockNumber, Runtime, RuntimeEvent};
 use polkadot_sdk::{
 	pallet_utility,
 	sp_core::{sr25519, Pair},
@@ -40,55 +40,11 @@ impl Story {
 		prompts: &[String],
 		verifiers: u8,
 	) -> Self {
-		let request = |prompt: &String| {
-			pallet_inference::Call::<Runtime>::request {
-				model,
-				input: Input::TextGeneration {
-					prompt: Prompt::Text(
-						prompt
-							.as_bytes()
-							.to_vec()
-							.try_into()
-							.expect("the prompt is short"),
-					),
-					sampling: Sampling {
-						max_tokens: 16,
-						// No two requests have the same answer: it follows from each one's own seed.
-						temperature: 1_000,
-						..Default::default()
-					},
-				},
-				assurance: Assurance::Committee(verifiers),
-				fee_limit: 100 * consilience_runtime::UNIT,
-				tip: 0,
-			}
-			.into()
-		};
-		let calls = prompts.iter().map(request).collect();
-		let pair = sr25519::Pair::from_string(suri, None).expect("a development key");
-		let batch = pallet_utility::Call::<Runtime>::batch_all { calls };
-		let included = client
-			.submit_final(&pair, batch.into())
-			.await
-			.expect("the node takes it");
-		let requests: Vec<_> = included
-			.events
-			.iter()
-			.filter_map(|e| match e {
-				RuntimeEvent::Inference(RequestEvent::RequestSubmitted { request, .. }) => {
-					Some(*request)
-				}
-				_ => None,
-			})
-			.collect();
-		assert_eq!(requests.len(), prompts.len(), "{:?}", included.events);
-		let header: crate::Header = client
-			.call("chain_getHeader", jsonrpsee::rpc_params![included.block])
-			.await;
+		let (requests, read) = submit(client, suri, model, prompts, verifiers).await;
 		Self {
 			requests,
 			events: Vec::new(),
-			read: *header.number(),
+			read,
 		}
 	}
 
@@ -144,6 +100,19 @@ impl Story {
 		(story, refused)
 	}
 
+	/// Asks more.
+	pub async fn ask_more(
+		&mut self,
+		client: &Client,
+		suri: &str,
+		model: ModelId,
+		prompts: &[String],
+		verifiers: u8,
+	) {
+		let (requests, _) = submit(client, suri, model, prompts, verifiers).await;
+		self.requests.extend(requests);
+	}
+
 	/// Reads final blocks until `wanted` holds of what happened.
 	pub async fn until(&mut self, client: &Client, what: &str, wanted: impl Fn(&Self) -> bool) {
 		let mut heads = client.heads(true).await;
@@ -173,25 +142,47 @@ impl Story {
 
 	/// Waits until the best chain has drawn a committee for every request.
 	pub async fn committees_drawn(&self, client: &Client) {
+		self.in_best_chain(client, "all committees", |event| match event {
+			RequestEvent::CommitteeDrawn { request, .. } => Some((*request, ())),
+			_ => None,
+		})
+		.await;
+	}
+
+	/// Waits until the best chain has drawn an executor for every request. Gives them.
+	pub async fn executors_drawn(&self, client: &Client) -> BTreeSet<AccountId> {
+		let drawn = self.in_best_chain(client, "all executors", |event| match event {
+			RequestEvent::ExecutorDrawn {
+				request, executor, ..
+			} => Some((*request, executor.clone())),
+			_ => None,
+		});
+		drawn.await.into_values().collect()
+	}
+
+	/// Waits until the best chain has such an event of every request. Gives what the last of each said.
+	async fn in_best_chain<T>(
+		&self,
+		client: &Client,
+		what: &str,
+		wanted: impl Fn(&RequestEvent) -> Option<(RequestId, T)>,
+	) -> BTreeMap<RequestId, T> {
 		let mut heads = client.heads(false).await;
 		loop {
-			let head = within("all committees", heads.next())
+			let head = within(what, heads.next())
 				.await
 				.expect("the node goes on")
 				.expect("a header");
-			let mut drawn = BTreeSet::new();
+			let mut found = BTreeMap::new();
 			for number in self.read..=*head.number() {
 				for (_, event) in client.events(client.hash(number).await).await {
-					if let RuntimeEvent::Inference(RequestEvent::CommitteeDrawn {
-						request, ..
-					}) = event
-					{
-						drawn.insert(request);
+					if let RuntimeEvent::Inference(event) = event {
+						found.extend(wanted(&event));
 					}
 				}
 			}
-			if self.requests.iter().all(|r| drawn.contains(r)) {
-				return;
+			if self.requests.iter().all(|r| found.contains_key(r)) {
+				return found;
 			}
 		}
 	}
@@ -213,6 +204,62 @@ impl Story {
 	pub fn all<T>(&self, wanted: impl Fn(&RequestEvent) -> Option<T>) -> Vec<T> {
 		self.events.iter().filter_map(|(_, e)| wanted(e)).collect()
 	}
+}
+
+/// Asks a language model in one transaction. Gives the requests, and the number of the final block that took them.
+async fn submit(
+	client: &Client,
+	suri: &str,
+	model: ModelId,
+	prompts: &[String],
+	verifiers: u8,
+) -> (Vec<RequestId>, BlockNumber) {
+	let request = |prompt: &String| {
+		pallet_inference::Call::<Runtime>::request {
+			model,
+			input: Input::TextGeneration {
+				prompt: Prompt::Text(
+					prompt
+						.as_bytes()
+						.to_vec()
+						.try_into()
+						.expect("the prompt is short"),
+				),
+				sampling: Sampling {
+					max_tokens: 16,
+					// No two requests have the same answer: it follows from each one's own seed.
+					temperature: 1_000,
+					..Default::default()
+				},
+			},
+			assurance: Assurance::Committee(verifiers),
+			fee_limit: 100 * consilience_runtime::UNIT,
+			tip: 0,
+		}
+		.into()
+	};
+	let calls = prompts.iter().map(request).collect();
+	let pair = sr25519::Pair::from_string(suri, None).expect("a development key");
+	let batch = pallet_utility::Call::<Runtime>::batch_all { calls };
+	let included = client
+		.submit_final(&pair, batch.into())
+		.await
+		.expect("the node takes it");
+	let requests: Vec<_> = included
+		.events
+		.iter()
+		.filter_map(|e| match e {
+			RuntimeEvent::Inference(RequestEvent::RequestSubmitted { request, .. }) => {
+				Some(*request)
+			}
+			_ => None,
+		})
+		.collect();
+	assert_eq!(requests.len(), prompts.len(), "{:?}", included.events);
+	let header: crate::Header = client
+		.call("chain_getHeader", jsonrpsee::rpc_params![included.block])
+		.await;
+	(requests, *header.number())
 }
 
 /// The request that an event settles.

@@ -6,15 +6,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use consilience_primitives::{comparison::AnswerJudgement, ModelId, RequestId};
 use consilience_rpc::{InferenceRpcClient, ModelsRpcClient};
-use consilience_runtime::AccountId;
+use consilience_runtime::{AccountId, BlockNumber, Runtime, RuntimeEvent};
 use consilience_tests::{
-	cheap_model, liars_binary, quick, tiny_model, within, Network, Node, Options, RequestEvent,
-	Story,
+	cheap_model, liars_binary, quick, tiny_model, within, Client, Header, Network, Node, Options,
+	RequestEvent, Story,
 };
+use jsonrpsee::rpc_params;
 use pallet_inference::features::offence::OffenceKind;
-use polkadot_sdk::sp_runtime::traits::Header as _;
+use polkadot_sdk::{
+	pallet_staking,
+	sp_core::{sr25519, Pair},
+	sp_runtime::traits::Header as _,
+};
 
 const REQUESTER: &str = "//Ferdie";
+const OTHER_REQUESTER: &str = "//Charlie";
 /// Batches of requests after which a liar must have been drawn.
 const BATCHES: usize = 12;
 
@@ -84,6 +90,60 @@ impl Trial {
 		}
 		panic!("not every liar was drawn in {BATCHES} batches of {questions} requests");
 	}
+
+	/// The model is imported where it is not served yet.
+	async fn store_at(&self, nodes: &[usize]) {
+		let stored = self.first().stored(&format!("{:?}", self.model));
+		for index in nodes {
+			let imported = self.network.nodes[*index].import(&stored).await;
+			imported.expect("the others import the model");
+		}
+	}
+
+	/// Asks so many questions at once, and a few more as often as it takes until each of these has been drawn to answer one.
+	async fn ask_of(&mut self, executors: &[AccountId], questions: usize) -> Story {
+		let first = prompts(self.asked, questions);
+		self.asked += questions;
+		let client = &self.network.nodes[0].client;
+		let mut story = Story::ask(client, REQUESTER, self.model, &first, 2).await;
+		for _ in 0..BATCHES {
+			let drawn = story.executors_drawn(client).await;
+			if executors.iter().all(|who| drawn.contains(who)) {
+				return story;
+			}
+			// One account gets half of the capacity.
+			let more = prompts(self.asked, 2);
+			self.asked += 2;
+			story
+				.ask_more(client, OTHER_REQUESTER, self.model, &more, 2)
+				.await;
+		}
+		panic!(
+			"not every liar was drawn for one of {} requests",
+			self.asked
+		);
+	}
+
+	/// These serve the model too once all committees are drawn, and are the juries. Gives what happens until all is settled.
+	async fn judged_by(&self, mut story: Story, others: &[usize]) -> [Story; 1] {
+		let client = &self.first().client;
+		story.committees_drawn(client).await;
+		let serve = |index: &usize| self.network.nodes[*index].client.rpc.serve(self.model);
+		for served in futures::future::join_all(others.iter().map(serve)).await {
+			served.expect("a stored model can be served");
+		}
+		story.to_the_end(client).await;
+		[story]
+	}
+
+	/// Whether a validator serves the model after a block.
+	async fn serves(&self, who: &AccountId, block: BlockNumber) -> bool {
+		let client = &self.first().client;
+		let at = client.hash(block).await;
+		let model = client.rpc.get(self.model, Some(at)).await;
+		let model = model.expect("the node answers").expect("it is registered");
+		model.serving.contains(who)
+	}
 }
 
 /// Asks so many questions at once while two liars, the validators 3 and 4, and an honest one serve the model: every committee is
@@ -93,23 +153,11 @@ async fn against_one(
 	liars: [Lying<'_>; 2],
 	questions: usize,
 ) -> ([Story; 1], [AccountId; 2]) {
-	let (trial, accounts) = Trial::of(network, &[0, 3, 4], liars).await;
-	let stored = trial.first().stored(&format!("{:?}", trial.model));
 	let others = [1, 2, 5, 6];
-	for index in others {
-		let imported = trial.network.nodes[index].import(&stored).await;
-		imported.expect("the others import the model");
-	}
-	let client = &trial.first().client;
-	let prompts = prompts(0, questions);
-	let mut story = Story::ask(client, REQUESTER, trial.model, &prompts, 2).await;
-	story.committees_drawn(client).await;
-	let serving = others.map(|index| trial.network.nodes[index].client.rpc.serve(trial.model));
-	for served in futures::future::join_all(serving).await {
-		served.expect("a stored model can be served");
-	}
-	story.to_the_end(client).await;
-	([story], accounts)
+	let (mut trial, accounts) = Trial::of(network, &[0, 3, 4], liars).await;
+	trial.store_at(&others).await;
+	let story = trial.ask_of(&accounts, questions).await;
+	(trial.judged_by(story, &others).await, accounts)
 }
 
 /// Has a validator, that does not serve anything yet, lie from now on.
@@ -393,7 +441,6 @@ async fn another_model_is_found_with_its_own_evidence_or_with_that_of_the_true_o
 	}
 	let with = ["--liar-model", &model];
 	let liars: [Lying; 2] = [(3, "cheap-model", &with), (4, "prefill-attack", &with)];
-	// Each of the three is executor in two of them, before anybody is disabled for what it said as verifier.
 	let (stories, [cheap, prefill]) = against_one(network, liars, 6).await;
 	// As verifiers they vouch for each other, and one of them measures another model. Where the cheap model said what the true
 	// one says, there was no lie.
@@ -444,7 +491,6 @@ async fn old_answers_are_no_answers_and_withheld_evidence_is_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_liars_who_vouch_for_each_other_lose_to_one_honest_verifier() {
 	let liars: [Lying; 2] = [(3, "collude", &[]), (4, "collude", &[])];
-	// A validator is executor in two of them at most: two are the liars'.
 	let (stories, liars) = against_one(Network::of_seven().await, liars, 4).await;
 
 	let lied: BTreeSet<_> = liars.iter().flat_map(|l| executed(&stories, l)).collect();
@@ -470,6 +516,182 @@ async fn two_liars_who_vouch_for_each_other_lose_to_one_honest_verifier() {
 		})
 		.collect();
 	assert_eq!(found, expected);
+}
+
+/// Blocks in which something happened.
+fn blocks(stories: &[Story], wanted: impl Fn(&RequestEvent) -> bool) -> Vec<BlockNumber> {
+	let events = stories.iter().flat_map(|s| &s.events);
+	events
+		.filter(|(_, event)| wanted(event))
+		.map(|(block, _)| *block)
+		.collect()
+}
+
+/// What was reported is this, and nobody is paid in a request in which it was found to have lied, nor anybody for such an answer.
+fn exactly_these_are_reported(
+	stories: &[Story],
+	expected: BTreeSet<(RequestId, AccountId, OffenceKind)>,
+) {
+	let found: BTreeSet<_> = offences(stories).into_iter().collect();
+	assert_eq!(found, expected);
+	let measured = events(stories, |e| match e {
+		RequestEvent::MeasurementPaid { request, who, .. } => Some((*request, who.clone())),
+		_ => None,
+	});
+	for (request, offender, kind) in &expected {
+		let unpaid = (*request, offender.clone());
+		assert!(
+			!kind.is_fraud() || !measured.contains(&unpaid),
+			"request {request}: {offender} is paid for {kind:?}"
+		);
+		assert!(!paid(stories).iter().any(|(r, _)| r == request));
+	}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_who_checks_and_is_silent_or_withholds_is_found_and_who_comes_then_is_not_drawn()
+{
+	let network = Network::of_seven().await;
+	let friends = [
+		account(&network.nodes[3]).await.to_string(),
+		account(&network.nodes[4]).await.to_string(),
+	];
+	let with = |friend| ["--accomplice", friend];
+	let (first, second) = (with(&*friends[1]), with(&*friends[0]));
+	let liars: [Lying; 3] = [
+		(3, "silent-when-watched", &first),
+		(4, "withhold-for-friend", &second),
+		(5, "just-in-time", &[]),
+	];
+	let (mut trial, [silent, friend, late]) = Trial::of(network, &[0, 3, 4], liars).await;
+	// The third liar begins to serve when it sees that somebody has asked.
+	trial.store_at(&[1, 2, 5, 6]).await;
+	let story = trial.ask_of(&[silent.clone(), friend.clone()], 6).await;
+	let stories = trial.judged_by(story, &[1, 2, 6]).await;
+
+	// Every committee is the two and an honest one, who is a stranger to both.
+	let by = |who: &AccountId| executed(&stories, who).into_iter();
+	let lied = by(&silent).chain(by(&friend)).collect();
+	exactly_these_are_rejected(&stories, &lied);
+	use OffenceKind::{FraudulentEvidence, FraudulentResult, WithheldReveal};
+	let expected = by(&silent)
+		.flat_map(|r| {
+			[
+				(r, silent.clone(), FraudulentResult),
+				(r, friend.clone(), WithheldReveal),
+			]
+		})
+		.chain(by(&friend).flat_map(|r| {
+			[
+				(r, friend.clone(), FraudulentResult),
+				(r, silent.clone(), FraudulentEvidence),
+			]
+		}));
+	exactly_these_are_reported(&stories, expected.collect());
+	let fell_silent = events(&stories, |e| match e {
+		RequestEvent::ExecutorSilent { request, executor } if *executor == silent => Some(*request),
+		_ => None,
+	});
+	assert_eq!(
+		fell_silent.into_iter().collect::<BTreeSet<_>>(),
+		executed(&stories, &silent)
+	);
+
+	// It was there at some of the draws, and for none of these requests.
+	assert!(!was_executor(&stories, &late) && !verified(&stories, &late));
+	let mut there = false;
+	for block in blocks(&stories, |e| {
+		matches!(e, RequestEvent::CommitteeDrawn { .. })
+	}) {
+		there |= trial.serves(&late, block).await;
+	}
+	assert!(there, "it came in time for a draw");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_or_holds_blocks_back_or_denies_that_there_is_an_answer_is_found() {
+	let liars: [Lying; 3] = [
+		(3, "leaver", &[]),
+		(4, "block-holder", &[]),
+		(5, "poisoner", &[]),
+	];
+	let network = Network::of_seven().await;
+	let (mut trial, accounts) = Trial::of(network, &[0, 3, 4, 5], liars).await;
+	let others = [1, 2, 6];
+	trial.store_at(&others).await;
+	let story = trial.ask_of(&accounts, 8).await;
+	// The one who leaves stands for no election any more, either.
+	let stash = sr25519::Pair::from_string("//Dave//stash", None).expect("a development key");
+	let chill = pallet_staking::Call::<Runtime>::chill {};
+	let client = &trial.first().client;
+	let chilled = client.submit(&stash, chill.into()).await;
+	let chilled = chilled.expect("the node takes it").events;
+	let is_chilled = |e: &RuntimeEvent| {
+		matches!(
+			e,
+			RuntimeEvent::Staking(pallet_staking::Event::Chilled { .. })
+		)
+	};
+	assert!(chilled.iter().any(is_chilled), "{chilled:?}");
+	let stories = trial.judged_by(story, &others).await;
+
+	let [leaver, holder, _] = &accounts;
+	let by = |who: &AccountId| executed(&stories, who).into_iter();
+	let lied = accounts.iter().flat_map(by).collect();
+	exactly_these_are_rejected(&stories, &lied);
+	let result = |who: &AccountId| {
+		let who = who.clone();
+		by(&who).map(move |r| (r, who.clone(), OffenceKind::FraudulentResult))
+	};
+	let expected = accounts.iter().flat_map(result).collect();
+	exactly_these_are_reported(&stories, expected);
+
+	// It was gone before anybody had found it out, and its stake answers.
+	let disputed = blocks(
+		&stories,
+		|e| matches!(e, RequestEvent::RequestDisputed { request } if by(leaver).any(|r| r == *request)),
+	);
+	for block in disputed {
+		assert!(!trial.serves(leaver, block).await, "#{block}");
+	}
+	let client = &trial.first().client;
+	let mut block = blocks(
+		&stories,
+		|e| matches!(e, RequestEvent::OffenceReported { offender, .. } if offender == leaver),
+	)[0];
+	loop {
+		client.await_finalized(block).await;
+		let events = client.events(client.hash(block).await).await;
+		let slashed = events.iter().any(|(_, e)| {
+			matches!(
+				e,
+				RuntimeEvent::Staking(pallet_staking::Event::SlashReported { validator, .. })
+					if validator == leaver
+			)
+		});
+		if slashed {
+			break;
+		}
+		block += 1;
+		let last = stories[0].events.last().expect("much has happened").0;
+		assert!(block < last + 20, "its stake does not answer");
+	}
+
+	// No block of its own draws somebody to check its answers.
+	let drawing = blocks(&stories, |e| match e {
+		RequestEvent::CommitteeDrawn { request, .. } | RequestEvent::JuryDrawn { request, .. } => {
+			by(holder).any(|r| r == *request)
+		}
+		_ => false,
+	});
+	assert!(!drawing.is_empty());
+	for block in drawing {
+		let at = client.hash(block).await;
+		let header: Header = client.call("chain_getHeader", rpc_params![at]).await;
+		let author = Client::author(&header).expect("a block has an author");
+		let validators = client.validators(at).await;
+		assert_ne!(validators.get(author as usize), Some(holder), "#{block}");
+	}
 }
 
 #[tokio::test]

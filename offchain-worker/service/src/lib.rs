@@ -223,7 +223,13 @@ pub fn start<C: Chain>(
 	let library = Arc::new(StoreLibrary::new(store.clone()));
 	let (chain, runner) = (Arc::new(chain), Arc::new(engine.clone()));
 	#[cfg(feature = "liars")]
-	let (chain, runner) = liars::corrupt(config.liar, chain, runner, library.clone());
+	let (chain, runner) = liars::corrupt(
+		config.liar,
+		chain,
+		runner,
+		library.clone(),
+		commands.clone(),
+	);
 	let worker = Worker::new(
 		chain,
 		runner,

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use codec::{Decode, Encode};
 use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
-	evidence::Evidence,
+	evidence::{Evidence, Verdict},
 	report::{Duties, DutyKind, Report, Statement, Work},
-	view::ModelView,
+	view::{ModelView, RequestState, RequestView},
 	ModelId, RequestId,
 };
 use futures::stream::BoxStream;
@@ -16,9 +16,14 @@ use polkadot_sdk::{
 	sp_core::H256,
 	sp_crypto_hashing::{twox_128, twox_64},
 };
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Liar, Lie};
-use crate::chain::{AccountId, Balance, BlockNumber, Chain, ChainError, Head};
+use super::{Liar, Lie, Vouched};
+use crate::{
+	chain::{AccountId, Balance, BlockNumber, Chain, ChainError, Head},
+	follow::Command,
+	LOG_TARGET,
+};
 
 /// What has been said in a round, as it stands first in the chain's storage.
 #[derive(Decode, Encode)]
@@ -76,19 +81,83 @@ pub(super) fn assignment_key(validator: &AccountId, request: RequestId) -> Vec<u
 	key
 }
 
+/// Where it stands in storage for which requests is drawn at the end of a block.
+pub(super) fn draws_key(block: BlockNumber) -> Vec<u8> {
+	place(b"Draws", &block.encode())
+}
+
+/// Where a block's own number stands in its storage.
+pub(super) fn number_key() -> Vec<u8> {
+	[twox_128(b"System"), twox_128(b"Number")].concat()
+}
+
+/// Blocks in which a draw is looked for. Those of requests and disputes are nearer, audits are much farther.
+const NEAR: BlockNumber = 16;
+
+/// What a liar serves.
+pub(super) struct Shop {
+	orders: mpsc::Sender<Command>,
+	models: Box<dyn Fn() -> Vec<ModelId> + Send + Sync>,
+	/// What was ordered last.
+	open: Mutex<bool>,
+}
+
+impl Shop {
+	pub(super) fn new(
+		orders: mpsc::Sender<Command>,
+		models: impl Fn() -> Vec<ModelId> + Send + Sync + 'static,
+	) -> Self {
+		Self {
+			orders,
+			models: Box::new(models),
+			open: Mutex::new(false),
+		}
+	}
+
+	/// Has all models served from now on, or none.
+	fn open(&self, open: bool) {
+		let mut was = self.open.lock().unwrap_or_else(|e| e.into_inner());
+		if *was == open {
+			return;
+		}
+		*was = open;
+		drop(was);
+		self.order(open);
+	}
+
+	fn order(&self, open: bool) {
+		for model in (self.models)() {
+			// Nobody waits for the reply.
+			let order = if open {
+				Command::Serve(model, oneshot::channel().0)
+			} else {
+				Command::Withdraw(model, oneshot::channel().0)
+			};
+			// It comes in time or not at all.
+			if self.orders.try_send(order).is_err() {
+				tracing::error!(target: LOG_TARGET, "a liar's order is lost");
+			}
+		}
+	}
+}
+
 /// A chain of which a liar hides something, or to which it says something else.
 pub struct LyingChain<C> {
 	liar: Liar,
 	inner: Arc<C>,
+	vouched: Vouched,
+	shop: Shop,
 	/// Who it is, once it has been told its duties.
 	own: Mutex<Option<(InferenceId, AccountId)>>,
 }
 
 impl<C: Chain> LyingChain<C> {
-	pub(crate) fn new(liar: Liar, inner: Arc<C>) -> Self {
+	pub(super) fn new(liar: Liar, inner: Arc<C>, vouched: Vouched, shop: Shop) -> Self {
 		Self {
 			liar,
 			inner,
+			vouched,
+			shop,
 			own: Mutex::default(),
 		}
 	}
@@ -116,6 +185,70 @@ impl<C: Chain> LyingChain<C> {
 			.is_some_and(|role| role == Role::Executor)
 	}
 
+	fn own(&self) -> Option<(InferenceId, AccountId)> {
+		self.own.lock().unwrap_or_else(|e| e.into_inner()).clone()
+	}
+
+	/// A request whose committee measures, and its executor.
+	fn provisional(
+		&self,
+		at: H256,
+		request: RequestId,
+	) -> Option<(RequestView<AccountId, BlockNumber, Balance>, AccountId)> {
+		let view = (self.liar.requests)(at, request)?;
+		let executor = view.executor.clone()?;
+		(view.state == RequestState::Provisional).then_some((view, executor))
+	}
+
+	/// Whether its answer is one that a stranger was drawn to check.
+	fn is_watched(&self, at: H256, own: &AccountId, request: RequestId) -> bool {
+		self.provisional(at, request)
+			.is_some_and(|(view, executor)| {
+				let mut verifiers = view.verifiers.iter();
+				executor == *own && verifiers.any(|who| self.liar.is_stranger(own, who))
+			})
+	}
+
+	/// Whether a friend's answer could not be saved by vouching for it, or it is not known yet: some stranger has called it wrong, or
+	/// shown nothing so far. The bounds of the exact class are zero; in the tolerant class it gives a friend up too early.
+	fn is_lost(&self, at: H256, own: &AccountId, request: RequestId) -> bool {
+		let Some((view, executor)) = self.provisional(at, request) else {
+			return false;
+		};
+		if !self.liar.accomplices.contains(&executor) {
+			return false;
+		}
+		let mut strangers = view
+			.verifiers
+			.iter()
+			.filter(|who| self.liar.is_stranger(own, who));
+		strangers.any(|who| {
+			let shown = view.evidence.iter().find(|(member, _)| member == who);
+			shown.is_none_or(|(_, evidence)| evidence.verdict != Verdict::default())
+		})
+	}
+
+	/// Whether it says that the answer to this request is right, whatever it is: its own, and its accomplices' before their committee.
+	/// Before a jury it has nothing to win by vouching for them.
+	fn vouches(&self, at: H256, own: &AccountId, request: RequestId) -> bool {
+		let Some(view) = (self.liar.requests)(at, request) else {
+			return false;
+		};
+		view.executor.is_some_and(|executor| {
+			executor == *own
+				|| view.state == RequestState::Provisional
+					&& self.liar.accomplices.contains(&executor)
+		})
+	}
+
+	/// Whether some request waits for a draw.
+	fn draws(&self, at: H256) -> bool {
+		let number = (self.liar.storage)(at, &number_key())
+			.and_then(|bytes| BlockNumber::decode(&mut &bytes[..]).ok())
+			.unwrap_or_default();
+		(1..=NEAR).any(|ahead| (self.liar.storage)(at, &draws_key(number + ahead)).is_some())
+	}
+
 	fn does(&self, at: H256, own: &AccountId, request: RequestId, kind: DutyKind) -> bool {
 		let answers = matches!(kind, DutyKind::Answer | DutyKind::CommitOutput);
 		match self.liar.lie {
@@ -135,6 +268,10 @@ impl<C: Chain> LyingChain<C> {
 					self.of_another(at, request, own, committed).is_some()
 				}
 			}
+			Some(Lie::SilentWhenWatched) => answers || !self.is_watched(at, own, request),
+			Some(Lie::WithholdForFriend) => {
+				kind != DutyKind::Reveal || !self.is_lost(at, own, request)
+			}
 			_ => true,
 		}
 	}
@@ -146,8 +283,7 @@ impl<C: Chain> LyingChain<C> {
 		mut report: Report<BlockNumber>,
 		signature: InferenceSignature,
 	) -> Result<(Report<BlockNumber>, InferenceSignature), ChainError> {
-		let own = self.own.lock().unwrap_or_else(|e| e.into_inner()).clone();
-		let (Some(Lie::Copycat), Some((key, own))) = (self.liar.lie, own) else {
+		let (Some(Lie::Copycat), Some((key, own))) = (self.liar.lie, self.own()) else {
 			return Ok((report, signature));
 		};
 		for statement in report.statements.iter_mut() {
@@ -223,12 +359,27 @@ impl<C: Chain> Chain for LyingChain<C> {
 			duties
 				.duties
 				.retain(|d| self.does(at, &own, d.request, d.kind));
+			if self.liar.lie == Some(Lie::JustInTime) {
+				self.shop.open(self.draws(at));
+			}
 		}
 		Ok(found)
 	}
 
 	fn work(&self, at: H256, request: RequestId) -> Result<Option<Work>, ChainError> {
-		self.inner.work(at, request)
+		let work = self.inner.work(at, request)?;
+		if let (Some(work), Some((_, own)), true) =
+			(&work, self.own(), self.liar.lie.is_some_and(Lie::looks))
+		{
+			let vouches = self.vouches(at, &own, request);
+			let mut vouched = self.vouched.lock().unwrap_or_else(|e| e.into_inner());
+			if vouches {
+				vouched.insert(work.seed);
+			} else {
+				vouched.remove(&work.seed);
+			}
+		}
+		Ok(work)
 	}
 
 	fn model(
@@ -259,6 +410,13 @@ impl<C: Chain> Chain for LyingChain<C> {
 		signature: InferenceSignature,
 	) -> Result<(), ChainError> {
 		let (report, signature) = self.falsified(at, report, signature)?;
-		self.inner.submit(at, report, signature).await
+		let answers =
+			|s: &Statement| matches!(s, Statement::Answer { .. } | Statement::CommitOutput { .. });
+		let answered = report.statements.iter().any(answers);
+		self.inner.submit(at, report, signature).await?;
+		if answered && self.liar.lie == Some(Lie::Leaver) {
+			self.shop.order(false);
+		}
+		Ok(())
 	}
 }

@@ -9,17 +9,23 @@ mod runner;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{
+	collections::HashSet,
+	sync::{Arc, Mutex},
+};
 
-use consilience_primitives::ModelId;
+use consilience_primitives::{view::RequestView, ModelId, RequestId};
 use polkadot_sdk::sp_core::H256;
+use tokio::sync::mpsc;
 
 use crate::{
-	chain::Chain,
+	chain::{AccountId, Balance, BlockNumber, Chain},
+	follow::Command,
 	runner::{Library, Runner},
 	LOG_TARGET,
 };
 pub use chain::LyingChain;
+use chain::Shop;
 pub use runner::LyingRunner;
 
 /// A way to lie.
@@ -47,11 +53,25 @@ pub enum Lie {
 	Replay,
 	/// Answers wrongly, and vouches for every answer: two of them vouch for each other.
 	Collude,
+	/// Answers wrongly, and looks who checks that: where a stranger does, its committee hears nothing more of it. It vouches for its
+	/// accomplices.
+	SilentWhenWatched,
+	/// Answers wrongly. As verifier of an accomplice's answer it commits to vouch for it, waits for what strangers show, and shows
+	/// nothing where one of them calls the answer wrong.
+	WithholdForFriend,
+	/// Answers wrongly, and leaves its own slot empty where its block would draw strangers to check that.
+	BlockHolder,
+	/// Answers wrongly and serves nothing any more.
+	Leaver,
+	/// Is honest, and serves its models only while some request waits for a draw.
+	JustInTime,
+	/// As executor: claims that nobody can answer.
+	Poisoner,
 }
 
 impl Lie {
 	/// All of them.
-	pub const ALL: [Self; 11] = [
+	pub const ALL: [Self; 17] = [
 		Self::WrongAnswer,
 		Self::CheapModel,
 		Self::PrefillAttack,
@@ -63,6 +83,12 @@ impl Lie {
 		Self::WithholdReveal,
 		Self::Replay,
 		Self::Collude,
+		Self::SilentWhenWatched,
+		Self::WithholdForFriend,
+		Self::BlockHolder,
+		Self::Leaver,
+		Self::JustInTime,
+		Self::Poisoner,
 	];
 
 	/// Its name on the command line.
@@ -79,12 +105,26 @@ impl Lie {
 			Self::WithholdReveal => "withhold-reveal",
 			Self::Replay => "replay",
 			Self::Collude => "collude",
+			Self::SilentWhenWatched => "silent-when-watched",
+			Self::WithholdForFriend => "withhold-for-friend",
+			Self::BlockHolder => "block-holder",
+			Self::Leaver => "leaver",
+			Self::JustInTime => "just-in-time",
+			Self::Poisoner => "poisoner",
 		}
 	}
 
 	/// Whether it needs a cheaper model.
 	pub const fn needs_model(self) -> bool {
 		matches!(self, Self::CheapModel | Self::PrefillAttack)
+	}
+
+	/// Whether it looks whose answer it measures, and vouches for its own and its accomplices'.
+	const fn looks(self) -> bool {
+		matches!(
+			self,
+			Self::SilentWhenWatched | Self::WithholdForFriend | Self::BlockHolder | Self::Leaver
+		)
 	}
 }
 
@@ -109,6 +149,11 @@ impl std::str::FromStr for Lie {
 /// Reads a value of the chain's storage at a block, as any node can.
 pub type Storage = Arc<dyn Fn(H256, &[u8]) -> Option<Vec<u8>> + Send + Sync>;
 
+/// Reads a request at a block, as any client can.
+pub type Requests = Arc<
+	dyn Fn(H256, RequestId) -> Option<RequestView<AccountId, BlockNumber, Balance>> + Send + Sync,
+>;
+
 /// A liar.
 #[derive(Clone)]
 pub struct Liar {
@@ -116,8 +161,12 @@ pub struct Liar {
 	pub lie: Option<Lie>,
 	/// The cheaper model.
 	pub model: Option<ModelId>,
+	/// Whom it works with.
+	pub accomplices: Vec<AccountId>,
 	/// Where it sees what others said.
 	pub storage: Storage,
+	/// Where it sees what became of requests.
+	pub requests: Requests,
 	/// Ends the node.
 	pub crash: Arc<dyn Fn() + Send + Sync>,
 }
@@ -127,16 +176,44 @@ impl std::fmt::Debug for Liar {
 		f.debug_struct("Liar")
 			.field("lie", &self.lie)
 			.field("model", &self.model)
+			.field("accomplices", &self.accomplices)
 			.finish_non_exhaustive()
 	}
 }
 
-/// Puts a liar around a chain and an engine.
+impl Liar {
+	/// Whether somebody is neither itself nor an accomplice.
+	fn is_stranger(&self, own: &AccountId, who: &AccountId) -> bool {
+		who != own && !self.accomplices.contains(who)
+	}
+
+	/// Whether it writes no block on this one, because that would draw these for these requests: strangers, for its own answer.
+	pub fn holds_back(
+		&self,
+		own: &AccountId,
+		parent: H256,
+		drawn: &[(RequestId, Vec<AccountId>)],
+	) -> bool {
+		if self.lie != Some(Lie::BlockHolder) {
+			return false;
+		}
+		drawn.iter().any(|(request, who)| {
+			let answered = (self.requests)(parent, *request).and_then(|r| r.executor);
+			answered.as_ref() == Some(own) && who.iter().any(|w| self.is_stranger(own, w))
+		})
+	}
+}
+
+/// Seeds of the requests for whose answers a liar vouches: an engine does not know whose answer it measures.
+type Vouched = Arc<Mutex<HashSet<H256>>>;
+
+/// Puts a liar around a chain and an engine. Through `orders` it has its models served or not, as an operator does.
 pub(crate) fn corrupt<C, R, L>(
 	liar: Liar,
 	chain: Arc<C>,
 	runner: Arc<R>,
 	library: Arc<L>,
+	orders: mpsc::Sender<Command>,
 ) -> (Arc<LyingChain<C>>, Arc<LyingRunner<R, L>>)
 where
 	C: Chain,
@@ -153,8 +230,11 @@ where
 			"this program can lie, and is for tests: build it without the feature `liars`"
 		),
 	}
+	let vouched = Vouched::default();
+	let models = library.clone();
+	let shop = Shop::new(orders, move || models.list());
 	(
-		Arc::new(LyingChain::new(liar.clone(), chain)),
-		Arc::new(LyingRunner::new(liar, runner, library)),
+		Arc::new(LyingChain::new(liar.clone(), chain, vouched.clone(), shop)),
+		Arc::new(LyingRunner::new(liar, runner, library, vouched)),
 	)
 }

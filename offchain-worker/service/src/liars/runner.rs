@@ -18,7 +18,7 @@ use consilience_primitives::{
 };
 use polkadot_sdk::sp_core::H256;
 
-use super::{Liar, Lie};
+use super::{Liar, Lie, Vouched};
 use crate::runner::{Library, LocalModel, Runner};
 
 /// An engine whose results a liar falsifies.
@@ -28,15 +28,17 @@ pub struct LyingRunner<R, L> {
 	library: Arc<L>,
 	/// The first answer of each model.
 	answers: Mutex<HashMap<ModelId, Output>>,
+	vouched: Vouched,
 }
 
 impl<R, L> LyingRunner<R, L> {
-	pub(crate) fn new(liar: Liar, inner: Arc<R>, library: Arc<L>) -> Self {
+	pub(super) fn new(liar: Liar, inner: Arc<R>, library: Arc<L>, vouched: Vouched) -> Self {
 		Self {
 			liar,
 			inner,
 			library,
 			answers: Mutex::default(),
+			vouched,
 		}
 	}
 }
@@ -186,6 +188,12 @@ impl<R: Runner, L: Library> Runner for LyingRunner<R, L> {
 	) -> Result<Output, EngineError> {
 		match self.liar.lie {
 			Some(Lie::WrongAnswer | Lie::Collude) => self.wrong(model, input, seed, until).await,
+			Some(lie) if lie.looks() => self.wrong(model, input, seed, until).await,
+			// Also where it looks whether somebody else's claim is true: it is never the only one to look.
+			Some(Lie::Poisoner) => Err(EngineError::Unanswerable(
+				Unanswerable::NotFinite,
+				"a lie".into(),
+			)),
 			Some(Lie::CheapModel | Lie::PrefillAttack) => {
 				let cheap = self.cheap().await?;
 				self.inner.run(cheap, input, seed, until).await
@@ -222,15 +230,26 @@ impl<R: Runner, L: Library> Runner for LyingRunner<R, L> {
 			Some(Lie::CheapModel) => self.cheap().await?,
 			_ => model,
 		};
+		let vouches = match self.liar.lie {
+			Some(
+				Lie::WrongAnswer
+				| Lie::CheapModel
+				| Lie::PrefillAttack
+				| Lie::Replay
+				| Lie::Collude,
+			) => true,
+			Some(lie) if lie.looks() => {
+				let vouched = self.vouched.lock().unwrap_or_else(|e| e.into_inner());
+				vouched.contains(&seed)
+			}
+			_ => false,
+		};
 		let mut measured = self
 			.inner
 			.measure(with, input, seed, claimed, challenges, until)
 			.await?;
 		// The fingerprint is true, and the answer is right by all means.
-		if let Some(
-			Lie::WrongAnswer | Lie::CheapModel | Lie::PrefillAttack | Lie::Replay | Lie::Collude,
-		) = self.liar.lie
-		{
+		if vouches {
 			for evidence in &mut measured {
 				evidence.verdict = Verdict::default();
 			}

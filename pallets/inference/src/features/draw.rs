@@ -120,7 +120,7 @@ impl<T: Config> Pallet<T> {
 	}
 
 	/// Those of them who did so when the request was made: who comes for one request is too late for it.
-	fn serving_before(
+	pub(crate) fn serving_before(
 		request: &RequestOf<T>,
 		roster: &Roster<T::AccountId>,
 	) -> Vec<(T::AccountId, u32)> {

@@ -170,7 +170,7 @@ impl<T: Config> Pallet<T> {
 		let drawn = match &model {
 			Some(_) if roll % Perbill::one().deconstruct() < share => {
 				let parties = Self::parties(id, request);
-				let others = Self::serving(request, roster)
+				let others = Self::serving_before(request, roster)
 					.into_iter()
 					.map(|(who, _)| who)
 					.filter(|who| !parties.contains(who))
@@ -294,8 +294,31 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Draws the jury: all who serve the model, or as many of them as fit, each as likely as any other. While as many juries sit as
-	/// may, it waits.
+	/// Who judges: those who served the model when the request was made, or as many of them as fit, each as likely as any other. Whoever
+	/// came later may have come for this jury, so only as many of them sit as it takes for a jury.
+	fn jurors(
+		request: &RequestOf<T>,
+		roster: &Roster<T::AccountId>,
+		parties: &[T::AccountId],
+		seed: &H256,
+	) -> Vec<T::AccountId> {
+		let names = |serving: Vec<(T::AccountId, u32)>| -> Vec<_> {
+			serving.into_iter().map(|(who, _)| who).collect()
+		};
+		let before = names(Self::serving_before(request, roster));
+		let late = names(Self::serving(request, roster))
+			.into_iter()
+			.filter(|who| !before.contains(who) && !parties.contains(who))
+			.collect();
+		let mut drawn = draw_distinct(seed, b"juror", before, T::MaxJurors::get());
+		let independent = drawn.iter().filter(|who| !parties.contains(who)).count() as u32;
+		let missing = T::MinJury::get().saturating_sub(independent);
+		let room = T::MaxJurors::get().saturating_sub(drawn.len() as u32);
+		drawn.extend(draw_distinct(seed, b"late juror", late, missing.min(room)));
+		drawn
+	}
+
+	/// Draws the jury. While as many juries sit as may, it waits.
 	pub(crate) fn draw_jury(
 		now: BlockNumberFor<T>,
 		id: RequestId,
@@ -308,11 +331,7 @@ impl<T: Config> Pallet<T> {
 			return true;
 		};
 		let parties = Self::parties(id, request);
-		let candidates: Vec<_> = Self::serving(request, roster)
-			.into_iter()
-			.map(|(who, _)| who)
-			.collect();
-		let drawn = draw_distinct(&seed, b"juror", candidates, T::MaxJurors::get());
+		let drawn = Self::jurors(request, roster, &parties, &seed);
 		if !Self::is_jury(&drawn, &parties) {
 			Self::undecided(id, request.clone());
 			return true;

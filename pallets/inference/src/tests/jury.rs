@@ -449,3 +449,51 @@ fn sampling_is_for_text_and_as_the_model_admits_it() {
 		assert_eq!(ask(TENSOR, tensor_input(&[1, 2]), 500), refused);
 	});
 }
+
+/// Six of twenty validators are one party, and five serve the model when somebody asks: a liar of the party and four honest ones.
+#[test]
+fn who_comes_for_a_jury_does_not_decide_it() {
+	run(|| {
+		let all: Vec<u64> = (101..=120).collect();
+		set_session(&all);
+		for late in &VALIDATORS[5..] {
+			assert_ok!(ModelRegistry::withdraw(late, id(TEXT)));
+		}
+		blocks(1);
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let liar = executor(request);
+		work(liar, Habit::Vouching);
+		blocks(2);
+		let mut odd = vec![(liar, Habit::Vouching)];
+		while state(request) == RequestState::Provisional {
+			work_block(&odd);
+		}
+		assert_eq!(state(request), RequestState::Disputed);
+		// The rest of the party comes now.
+		let party: Vec<u64> = (116..=120).collect();
+		for late in &party {
+			let serve = Statement::Serve {
+				model: id(TEXT),
+				evidence: digest(7),
+			};
+			report(*late, vec![serve]).unwrap();
+			odd.push((*late, Habit::Vouching));
+		}
+		for _ in 0..20 {
+			if state(request).is_settled() {
+				break;
+			}
+			for v in &all {
+				let habit = odd.iter().find(|(o, _)| o == v);
+				work(*v, habit.map_or(Habit::Honest, |(_, h)| *h));
+			}
+			next_block();
+		}
+		let blamed = offences();
+		assert_eq!(
+			(state(request), blamed),
+			(RequestState::Rejected, vec![(liar, FraudulentResult)])
+		);
+	});
+}
