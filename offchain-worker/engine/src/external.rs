@@ -7,9 +7,11 @@
 use std::{
 	collections::BTreeSet,
 	fs::{self, File},
-	io::{BufReader, ErrorKind, Read, Seek},
+	io::{BufReader, Cursor, ErrorKind, Read, Seek},
 	path::{Component, Path},
 };
+
+use consilience_files::may_follow;
 
 use crate::EngineError;
 
@@ -33,8 +35,23 @@ pub(crate) fn check(graph: &Path) -> Result<(), EngineError> {
 	let ort = graph
 		.extension()
 		.is_some_and(|e| e.eq_ignore_ascii_case(ORT_EXTENSION));
-	let mut file = BufReader::new(file);
-	let locations = locations(&mut file, size, ort).map_err(refuse)?;
+	check_read(graph, BufReader::new(file), size, ort)
+}
+
+/// Checks the same of a graph in memory, whose data are where those of the file at `graph` are.
+pub(crate) fn check_bytes(graph: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+	let size = bytes.len() as u64;
+	check_read(graph, BufReader::new(Cursor::new(bytes)), size, false)
+}
+
+fn check_read(
+	graph: &Path,
+	mut from: BufReader<impl Read + Seek>,
+	size: u64,
+	named_ort: bool,
+) -> Result<(), EngineError> {
+	let refuse = |why: String| EngineError::load(graph, why);
+	let locations = locations(&mut from, size, named_ort).map_err(refuse)?;
 	let folder = graph.parent().unwrap_or(Path::new(""));
 	for location in locations {
 		within(folder, &location)
@@ -43,7 +60,8 @@ pub(crate) fn check(graph: &Path) -> Result<(), EngineError> {
 	Ok(())
 }
 
-/// Checks that a name in a graph is that of a file in its folder, if it is there: what is not is ONNX Runtime's to say.
+/// Checks that a name in a graph is that of a file in its folder, or where the hub's cache keeps it, if it is there: what is not
+/// is ONNX Runtime's to say.
 fn within(folder: &Path, location: &str) -> Result<(), String> {
 	let plain = |c| matches!(c, Component::Normal(_) | Component::CurDir);
 	if location.is_empty() || !Path::new(location).components().all(plain) {
@@ -60,7 +78,7 @@ fn within(folder: &Path, location: &str) -> Result<(), String> {
 		Err(e) => Err(e.to_string()),
 	};
 	match (real(folder)?, real(&folder.join(location))?) {
-		(Some(folder), Some(file)) if !file.starts_with(&folder) => {
+		(Some(folder), Some(file)) if !may_follow(&folder, &file) => {
 			Err("a link that leads out of the model's folder".into())
 		}
 		_ => Ok(()),
@@ -288,6 +306,27 @@ mod tests {
 				assert!(said.contains(why), "{bad}: {said}");
 			}
 		}
+	}
+
+	#[test]
+	fn the_hub_s_cache_keeps_weights_beside_the_folder() {
+		let place = tempfile::tempdir().unwrap();
+		let cache = place.path().join("models--a--b");
+		let graph = cache.join("snapshots/0123/onnx/model.onnx");
+		fs::create_dir_all(graph.parent().unwrap()).unwrap();
+		fs::create_dir(cache.join("blobs")).unwrap();
+		let bytes = model("weights.bin", "weights.bin");
+		for (file, bytes) in [("model.onnx", &bytes[..]), ("weights.bin", &[0; 16])] {
+			let blob = cache.join("blobs").join(file);
+			fs::write(&blob, bytes).unwrap();
+			std::os::unix::fs::symlink(&blob, graph.with_file_name(file)).unwrap();
+		}
+		check(&graph).unwrap();
+		check_bytes(&graph, &bytes).unwrap();
+		let why = check_bytes(&graph, &model("weights.bin", "/etc/hostname"))
+			.unwrap_err()
+			.to_string();
+		assert!(why.contains("'..'"), "{why}");
 	}
 
 	#[test]

@@ -276,7 +276,7 @@ impl Graph {
 		threads: usize,
 	) -> Result<Self, EngineError> {
 		let load = |e: &dyn std::fmt::Display| EngineError::load(path, e);
-		external::check(path)?;
+		external::check_bytes(path, bytes)?;
 		let folder = path.parent().unwrap_or(Path::new("")).display().to_string();
 		let session = builder(threads, GraphOptimizationLevel::Disable, Provider::Cpu)?
 			.with_config_entry(EXTERNAL_DATA, folder)
@@ -289,6 +289,7 @@ impl Graph {
 	/// Writes the graph that the optimiser makes of this one on the CPU; its weights come to stand beside it.
 	pub(crate) fn optimize(path: &Path, optimization: &str, to: &Path) -> Result<(), EngineError> {
 		let load = |e: &dyn std::fmt::Display| EngineError::load(path, e);
+		external::check(path)?;
 		let weights = to.with_extension("weights");
 		let name = weights.file_name().unwrap_or_default().to_string_lossy();
 		builder(1, level(optimization)?, Provider::Cpu)?

@@ -55,7 +55,10 @@ impl Allowance {
 		self.refill(now);
 		let lacking = amount.saturating_sub(self.left);
 		self.left = self.left.saturating_sub(amount);
-		self.each * u32::try_from(lacking).unwrap_or(u32::MAX)
+		let wait = self.each * u32::try_from(lacking).unwrap_or(u32::MAX);
+		// What comes back in that time is taken already.
+		self.at += wait;
+		wait
 	}
 }
 
@@ -219,9 +222,10 @@ mod tests {
 			wait > Duration::from_millis(990) && wait < Duration::from_millis(1_010),
 			"{wait:?}"
 		);
-		assert_eq!(
-			bytes.spend(65_000, start + Duration::from_secs(1)),
-			Duration::ZERO
-		);
+		// A second later that is paid for, and no more.
+		let second = start + Duration::from_millis(1_010);
+		assert!(bytes.spend(65_000, second) > Duration::from_millis(950));
+		let third = second + Duration::from_secs(2);
+		assert_eq!(bytes.spend(65_000, third), Duration::ZERO);
 	}
 }

@@ -4,7 +4,6 @@
 //! instruction a kill hits, what was committed can still be revealed, and nothing is said in two ways. An entry is named by
 //! what it answers (the seed of an assignment, the challenge of a round), so that neither forks nor the rounds of a request meet:
 //! a juror who was in the disputed round measures again, and commits anew.
-
 //!
 //! A disk that fails for a while, or is full, must not cost more than that while: after an error the database takes no more work
 //! until it is opened again. That is tried with a growing pause in between, and never makes a file anew that was there before.

@@ -15,7 +15,7 @@ use rustix::process::getpid;
 use seccompiler::{
 	BpfProgram, SeccompAction,
 	SeccompCmpArgLen::{Dword, Qword},
-	SeccompCmpOp::{Eq, MaskedEq},
+	SeccompCmpOp::{Eq, MaskedEq, Ne},
 	SeccompCondition, SeccompFilter, SeccompRule,
 };
 
@@ -197,7 +197,6 @@ const DRIVER: &[Call] = &[
 	SYS_getpriority,
 	SYS_getsockname,
 	SYS_getsockopt,
-	SYS_ioctl,
 	SYS_listen,
 	SYS_mbind,
 	SYS_memfd_create,
@@ -239,7 +238,6 @@ const TOOL: &[Call] = &[
 	SYS_ftruncate,
 	SYS_getpgid,
 	SYS_getsid,
-	SYS_ioctl,
 	SYS_linkat,
 	SYS_mkdirat,
 	SYS_msync,
@@ -288,6 +286,21 @@ const FOREIGN: u64 = (CLONE_NEWCGROUP
 	| CLONE_PTRACE) as u32 as u64;
 const THREAD: u64 = (CLONE_VM | CLONE_THREAD | CLONE_SIGHAND) as u64;
 
+/// What a tool asks of terminals and files: what they are, how wide, how much there is to read, and to be told rather than wait.
+const ASKED: &[Ioctl] = &[TCGETS, TCGETS2, TIOCGWINSZ, FIONBIO, FIOCLEX, FIONREAD];
+/// What puts words into a terminal, as if the person at it had typed them.
+const TYPED: &[Ioctl] = &[TIOCSTI, TIOCLINUX];
+
+/// What may be asked of a device by `ioctl`.
+enum Devices {
+	/// Nothing.
+	None,
+	/// [`ASKED`].
+	Terminal,
+	/// All but [`TYPED`]: a GPU's driver has numbers of its own, and opens no terminal, but may have inherited one.
+	Driver,
+}
+
 /// Calls that are allowed with some arguments and refused with others.
 struct Arguments {
 	/// Whether memory that is executed may be made: by whoever still loads libraries or compiles for a device.
@@ -298,6 +311,7 @@ struct Arguments {
 	children: bool,
 	/// Whether local sockets may be made.
 	local: bool,
+	devices: Devices,
 }
 
 impl Arguments {
@@ -368,6 +382,22 @@ impl Arguments {
 		// To whoever is at the other end, not to an address.
 		let connected = SeccompCondition::new(4, Qword, Eq, 0);
 		rules.insert(SYS_sendto, vec![one(connected)?]);
+		// The kernel looks at these bits alone.
+		let requested = |operator, request: Ioctl| {
+			SeccompCondition::new(1, Dword, operator, u64::from(request as u32))
+		};
+		match self.devices {
+			Devices::None => (),
+			Devices::Terminal => {
+				let asked = ASKED.iter().map(|request| one(requested(Eq, *request)));
+				rules.insert(SYS_ioctl, asked.collect::<Result<_, _>>()?);
+			}
+			Devices::Driver => {
+				let others = TYPED.iter().map(|request| requested(Ne, *request));
+				let others = others.collect::<Result<_, _>>()?;
+				rules.insert(SYS_ioctl, vec![SeccompRule::new(others)?]);
+			}
+		}
 		if self.local {
 			for call in [SYS_socket, SYS_socketpair] {
 				rules.insert(call, vec![one(is(0, AF_UNIX))?]);
@@ -397,6 +427,11 @@ pub(super) fn filter(wanted: &Isolation) -> Result<(), seccompiler::Error> {
 		writes: driver || tool,
 		children: driver,
 		local: driver,
+		devices: match (driver, tool) {
+			(true, _) => Devices::Driver,
+			(false, true) => Devices::Terminal,
+			(false, false) => Devices::None,
+		},
 	};
 	allowed.extend(arguments.rules()?);
 	let known: Rules = allowed

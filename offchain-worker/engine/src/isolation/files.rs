@@ -43,6 +43,7 @@ const DRIVER: &[&str] = &[
 	"/etc/nvidia",
 	"/lib",
 	"/lib64",
+	"/nix/store",
 	"/opt/cuda",
 	"/proc/devices",
 	"/proc/driver",
@@ -53,6 +54,7 @@ const DRIVER: &[&str] = &[
 	"/proc/sys",
 	"/proc/version",
 	"/run/nvidia-persistenced",
+	"/run/opengl-driver",
 	"/sys/bus/pci",
 	"/sys/class",
 	"/sys/devices",
@@ -60,6 +62,8 @@ const DRIVER: &[&str] = &[
 	"/usr/lib",
 	"/usr/lib64",
 	"/usr/local/cuda",
+	"/usr/local/lib",
+	"/usr/local/nvidia",
 	"/usr/share/nvidia",
 ];
 /// Its helper, which it runs.

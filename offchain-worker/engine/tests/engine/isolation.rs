@@ -221,6 +221,7 @@ fn the_doors_are_open_where_nothing_is_isolated() {
 		("limits of another", &own),
 		("priority", ""),
 		("signals of a file", ""),
+		("a device's state", ""),
 	] {
 		let outcome = node.attack(door, target, "all");
 		assert_eq!(outcome, Outcome::Done, "{door} {target}");
@@ -361,6 +362,7 @@ fn doors(node: &Node) -> Vec<(&'static str, String, bool)> {
 		("another filter", none.clone(), true),
 		("personality", none.clone(), true),
 		("terminal", none.clone(), false),
+		("a device's state", none.clone(), false),
 		("messages of the kernel", none.clone(), true),
 		("clock", none.clone(), true),
 		("name of the machine", none.clone(), true),
@@ -440,9 +442,18 @@ fn a_driver_gets_local_sockets_and_devices_but_no_network_and_no_namespaces() {
 			assert!(output.status.success(), "{door}: {output:?}");
 			String::from_utf8(output.stdout).unwrap().trim().to_owned()
 		};
-		for door in ["local", "pair", "code", "code in a file", "fork"] {
+		for door in [
+			"local",
+			"pair",
+			"code",
+			"code in a file",
+			"fork",
+			"a device's state",
+		] {
 			assert_eq!(attack(door, ""), "done", "{door}, {left_out}");
 		}
+		let typed = attack("terminal", "");
+		assert!(typed.contains("not permitted"), "{typed}, {left_out}");
 		for (door, target) in [
 			("tcp", &address[..]),
 			("udp", ""),
@@ -488,9 +499,13 @@ fn a_tool_writes_files_and_has_no_network_and_no_programs() {
 		("permissions", node.path("models/folder")),
 		("a thread", String::new()),
 		("code", String::new()),
+		("a device's state", String::new()),
 	] {
 		assert_eq!(attack(door, &target), "done", "{door}");
 	}
+	// It may have a terminal, whose person's words a model is not to type.
+	let typed = attack("terminal", "");
+	assert!(typed.contains("not permitted"), "{typed}");
 	for (door, target) in [
 		("memory", ""),
 		("tcp", &address[..]),

@@ -326,6 +326,7 @@ fn attack(door: &str, target: &str) -> io::Result<()> {
 		"another filter" => call(libc::SYS_seccomp, [1, 0, 0]),
 		"personality" => call(libc::SYS_personality, [0x0040_0000]),
 		"terminal" => call(libc::SYS_ioctl, [2, 0x5412, writable]),
+		"a device's state" => call(libc::SYS_ioctl, [0, 0x541b, writable]),
 		"messages of the kernel" => call(libc::SYS_syslog, [3, writable, 8]),
 		"clock" => call(libc::SYS_clock_settime, [0, writable]),
 		"name of the machine" => call(libc::SYS_sethostname, [address(c"x"), 1]),
