@@ -77,10 +77,13 @@ fn within(folder: &Path, location: &str) -> Result<(), String> {
 		Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
 		Err(e) => Err(e.to_string()),
 	};
-	match (real(folder)?, real(&folder.join(location))?) {
+	let path = folder.join(location);
+	match (real(folder)?, real(&path)?) {
 		(Some(folder), Some(file)) if !may_follow(&folder, &file) => {
 			Err("a link that leads out of the model's folder".into())
 		}
+		// What is outside may not even be there for this process.
+		(_, None) if path.is_symlink() => Err("a link that leads to nothing".into()),
 		_ => Ok(()),
 	}
 }
@@ -278,6 +281,7 @@ mod tests {
 		std::os::unix::fs::symlink("weights.bin", graph.with_file_name("near")).unwrap();
 		std::os::unix::fs::symlink(outside.path(), graph.with_file_name("far")).unwrap();
 		std::os::unix::fs::symlink("..", graph.with_file_name("up")).unwrap();
+		std::os::unix::fs::symlink("/nowhere", graph.with_file_name("lost")).unwrap();
 		let why = check(&graph).err()?.to_string();
 		assert!(why.contains(name), "{why}");
 		Some(why)
@@ -298,6 +302,7 @@ mod tests {
 			("", "'..'"),
 			("far", "leads out"),
 			("up", "leads out"),
+			("lost", "leads to nothing"),
 			("*/_ORT_MEM_ADDR_/*", "process's memory"),
 			("*/_ORT_NATIVE_ENDIAN_MEM_ADDR_/*", "process's memory"),
 		] {

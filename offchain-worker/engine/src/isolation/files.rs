@@ -22,12 +22,14 @@ use super::Isolation;
 const LANDLOCK: ABI = ABI::V6;
 
 /// What every engine reads beside its models: what the C library's allocator and locales look at, and this process's own state.
+/// Where a file of weights is, ONNX Runtime asks its descriptor, by a link in there.
 const SYSTEM: &[&str] = &[
 	"/dev/null",
 	"/dev/urandom",
 	"/dev/zero",
 	"/proc/cpuinfo",
 	"/proc/meminfo",
+	"/proc/self/fd",
 	"/proc/self/maps",
 	"/proc/self/statm",
 	"/proc/self/status",

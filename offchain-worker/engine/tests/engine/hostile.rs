@@ -537,7 +537,8 @@ async fn graphs_that_point_into_memory_or_out_of_the_folder_are_refused() {
 	let to = process.put("outside_link");
 	std::os::unix::fs::symlink("/etc/hostname", to.join("weights.bin")).unwrap();
 	let why = process.client.load(&to).await.unwrap_err().to_string();
-	assert!(why.contains("leads out"), "{why}");
+	// Where another root hides files there is nothing at its end.
+	assert!(why.contains("a link that leads"), "{why}");
 	let to = process.put("endless");
 	let graph = to.join("endless.onnx");
 	fs::write(&graph, [&[8, 0, 0, 0][..], b"ORTM", &[0; 64]].concat()).unwrap();

@@ -384,17 +384,24 @@ async fn what_is_at_work_goes_on_while_the_journal_cannot_be_read() {
 	let mut bench = Bench::on_journal(folder, journal, 0, Limits::default(), |chain, engine| {
 		(chain, engine)
 	});
-	bench.due(&[(1, DutyKind::Answer)]);
+	bench.due(&[(1, DutyKind::Answer), (3, DutyKind::Answer)]);
 	bench.block(1);
-	bench.until(|s| s.running == 1).await;
-	bench.called(1).await;
+	bench.until(|s| s.running == 2).await;
+	bench.called(2).await;
 	disk.set_broken(true);
+	// Reads alone may come from memory. What fails to be written closes the journal.
+	bench.engine.gate.add_permits(1);
+	bench.until(|s| s.running == 1).await;
 	// On another fork everything is looked at again.
 	let fork = Head {
 		parent: Some(H256::repeat_byte(1)),
 		..head(2)
 	};
-	bench.due(&[(1, DutyKind::Answer), (2, DutyKind::Answer)]);
+	bench.due(&[
+		(1, DutyKind::Answer),
+		(2, DutyKind::Answer),
+		(3, DutyKind::Answer),
+	]);
 	let due = bench.state().due.clone();
 	bench.state().blocks.insert(fork.hash, due);
 	bench.heads.send(fork).unwrap();
@@ -408,10 +415,10 @@ async fn what_is_at_work_goes_on_while_the_journal_cannot_be_read() {
 	bench.until(|s| s.running == 0).await;
 	bench.block(4);
 	let mut said = BTreeSet::new();
-	while said.len() < 2 {
+	while said.len() < 3 {
 		said.extend(bench.said().await.iter().filter_map(request_of));
 	}
-	assert_eq!(bench.engine.calls(), 2);
+	assert_eq!(bench.engine.calls(), 3);
 	assert_eq!(bench.engine.cancelled.load(Ordering::SeqCst), 0);
 }
 
