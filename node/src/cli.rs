@@ -23,8 +23,7 @@ pub(crate) struct Cli {
 	pub(crate) run: sc_cli::RunCmd,
 
 	/// Keep what runtimes are compiled to in a folder in this directory, which makes the next start quicker. Several nodes may
-	/// share it. For development and tests: whoever can write there, such as a model that broke its engine, decides what the node
-	/// executes.
+	/// share it. For development and tests: whoever can write there decides what the node executes.
 	#[arg(long, value_name = "DIRECTORY")]
 	pub(crate) runtime_cache: Option<PathBuf>,
 

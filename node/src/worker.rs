@@ -72,6 +72,10 @@ pub(crate) struct WorkerParams {
 	#[arg(long)]
 	engine_no_namespaces: bool,
 
+	/// Serve no model where this machine's kernel cannot confine the engine: see docs/operators/sandbox.md.
+	#[arg(long)]
+	engine_require_sandbox: bool,
+
 	/// Bytes that the files of models in the engine's memory may have. For one more, those used least recently go, and come back
 	/// when they are needed.
 	#[arg(long, value_name = "BYTES")]
@@ -224,12 +228,14 @@ pub(crate) fn start(
 		consilience_worker::chain::RuntimeChain::new(client, pool, keystore, sync),
 		Config {
 			chain_folder: config.base_path.config_dir(config.chain_spec.id()),
-			store,
+			store: store.clone(),
 			serve,
 			limits: params.limits(),
 			engine: EngineOptions {
 				program,
 				arguments: params.engine_arguments(),
+				models: store,
+				require_sandbox: params.engine_require_sandbox,
 			},
 			#[cfg(feature = "liars")]
 			liar,
@@ -306,7 +312,7 @@ mod tests {
 	fn engine(options: &[&str]) -> EngineCommand {
 		let node = Cli::try_parse_from([&["consilience"], options].concat()).unwrap();
 		let arguments = node.worker.engine_arguments();
-		let before = ["consilience", "engine", "--socket", "s"].map(str::to_owned);
+		let before = ["consilience", "engine", "--models", "m"].map(str::to_owned);
 		let engine = Cli::try_parse_from(before.into_iter().chain(arguments)).unwrap();
 		match engine.subcommand {
 			Some(Subcommand::Engine(command)) => command,

@@ -24,7 +24,7 @@ ALLOWED = {
     ],
     "consilience-files": [],
     "consilience-canonical": ["consilience-files"],
-    "consilience-engine": ["consilience-primitives"],
+    "consilience-engine": ["consilience-files", "consilience-primitives"],
     "consilience-store": ["consilience-files", "consilience-primitives"],
     "consilience-calibration": ["consilience-engine", "consilience-primitives", "consilience-store"],
     "consilience-worker": [

@@ -9,12 +9,12 @@ use consilience_engine::{
 use consilience_primitives::ModelId;
 use polkadot_sdk::sc_cli;
 
-/// Serve the node that started this process with ONNX Runtime.
+/// Serve the node that started this process, and whose connection is its standard input, with ONNX Runtime.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EngineCommand {
-	/// Socket to take the node's connection on.
+	/// Folder of models. The process sees no others of this machine's files, but a few of the system's.
 	#[arg(long)]
-	socket: PathBuf,
+	models: Vec<PathBuf>,
 
 	/// Threads of a graph's operators; 0 for all cores but one.
 	#[arg(long, default_value_t = 0)]
@@ -86,16 +86,14 @@ impl EngineCommand {
 			.without_time()
 			.with_max_level(tracing::Level::INFO)
 			.init();
-		serve(
-			&self.socket,
-			ServerConfig {
-				engine: self.config(),
-				memory_limit: self.memory_limit,
-				no_namespaces: self.no_namespaces,
-				time: Default::default(),
-				workers: self.workers,
-			},
-		)?;
+		serve(ServerConfig {
+			engine: self.config(),
+			memory_limit: self.memory_limit,
+			models: self.models.clone(),
+			no_namespaces: self.no_namespaces,
+			time: Default::default(),
+			workers: self.workers,
+		})?;
 		Ok(())
 	}
 }

@@ -8,7 +8,7 @@ use std::{
 
 use consilience_engine::{
 	chat_overhead,
-	isolation::{isolate, Isolation},
+	isolation::{isolate, Isolation, Purpose},
 	Engine, EngineConfig, Probe, Provider,
 };
 use consilience_primitives::{
@@ -174,11 +174,9 @@ pub(super) struct InProcess {
 impl InProcess {
 	/// Gives up the network and most of the machine's memory first: nobody has vouched for the model.
 	pub(super) fn new(measures: bool, provider: Provider) -> Result<Self> {
-		isolate(&Isolation {
-			namespaces: false,
-			capabilities: true,
+		isolate(Isolation {
 			driver: provider != Provider::Cpu,
-			..Default::default()
+			..Isolation::new(Purpose::Tool)
 		})
 		.map_err(|e| format!("limiting this process's memory: {e}"))?;
 		let engine = Engine::new(EngineConfig {

@@ -22,7 +22,7 @@ use std::{
 use consilience_engine::{
 	client::EngineClient,
 	find_library,
-	isolation::{isolate, Isolation},
+	isolation::{isolate, Isolation, Purpose},
 	server::{self, ServerConfig},
 	tensor::to_ort,
 	Engine, EngineConfig, Provider,
@@ -118,10 +118,9 @@ fn memory() -> Result<(u64, u64)> {
 
 /// Measures one language model, in a process that has what an engine's process has.
 fn model(folder: &Path, config: EngineConfig, prompt: usize, length: u32) -> Result<()> {
-	isolate(&Isolation {
-		namespaces: false,
+	isolate(Isolation {
 		driver: config.driver() != Provider::Cpu,
-		..Default::default()
+		..Isolation::new(Purpose::Tool)
 	})?;
 	let manifest = Import::read(folder, &WithoutReference, &mut |_| ())?.manifest;
 	let threads = config.threads;

@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use crate::{
+	isolation::Report,
 	protocol::{Command, Frame, Order, Reply, MAX_FRAME},
 	EngineError, Part, Provider, Statistics,
 };
@@ -68,7 +69,12 @@ impl Drop for Open<'_> {
 impl EngineClient {
 	/// Connects to an engine that listens on `socket`.
 	pub async fn connect(socket: &Path) -> std::io::Result<Self> {
-		let (reader, to) = UnixStream::connect(socket).await?.into_split();
+		Ok(Self::over(UnixStream::connect(socket).await?))
+	}
+
+	/// The node's end of a connection that an engine has the other end of.
+	pub fn over(connection: UnixStream) -> Self {
+		let (reader, to) = connection.into_split();
 		let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
 		let (tell, gone) = watch::channel(false);
 		let (writer, frames) = mpsc::unbounded_channel();
@@ -81,14 +87,14 @@ impl EngineClient {
 			// Dropping the senders tells everybody who waits.
 			shared.lock().unwrap_or_else(|e| e.into_inner()).take();
 		});
-		Ok(Self {
+		Self {
 			writer,
 			waiting,
 			next: Arc::default(),
 			gone,
 			loaded: Arc::default(),
 			until: None,
-		})
+		}
 	}
 
 	/// The same connection, to ask what nobody waits for after that. Loading is not meant: a model that was asked for too late is
@@ -235,6 +241,14 @@ impl EngineClient {
 	pub async fn statistics(&self) -> Result<Statistics, EngineError> {
 		match self.ask(Command::Stats).await? {
 			Reply::Stats(statistics) => Ok(statistics),
+			other => unexpected(other),
+		}
+	}
+
+	/// Asks what isolates the process.
+	pub async fn sandbox(&self) -> Result<Report, EngineError> {
+		match self.ask(Command::Sandbox).await? {
+			Reply::Sandbox(report) => Ok(report),
 			other => unexpected(other),
 		}
 	}

@@ -91,7 +91,8 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
-	fn threads(&self) -> usize {
+	/// How many threads a graph's operators may use in fact.
+	pub(crate) fn threads(&self) -> usize {
 		match self.threads {
 			0 => std::thread::available_parallelism()
 				.map_or(1, |n| n.get())

@@ -12,6 +12,7 @@ mod embedding;
 mod engine;
 mod error;
 pub mod exactness;
+mod external;
 pub mod isolation;
 mod library;
 mod onnx;

@@ -134,8 +134,14 @@ pub(crate) fn version() -> Result<&'static str, EngineError> {
 	Ok(&runtime(Provider::Cpu)?.version)
 }
 
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+
+/// The library in this process, if one was loaded.
+pub(crate) fn loaded() -> Option<&'static Path> {
+	RUNTIME.get().map(|runtime| &*runtime.path)
+}
+
 fn runtime(provider: Provider) -> Result<&'static Runtime, EngineError> {
-	static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 	static MAKING: Mutex<()> = Mutex::new(());
 	if let Some(runtime) = RUNTIME.get() {
 		return Ok(runtime);

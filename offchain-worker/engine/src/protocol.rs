@@ -8,7 +8,7 @@ use consilience_primitives::{
 };
 use polkadot_sdk::sp_core::H256;
 
-use crate::{EngineError, Part, Provider, Statistics};
+use crate::{isolation::Report, EngineError, Part, Provider, Statistics};
 
 /// Longest frame, in bytes. Inputs and outputs are bounded by the chain far below this.
 pub const MAX_FRAME: u32 = 4 << 20;
@@ -62,6 +62,8 @@ pub enum Command {
 	Ping,
 	/// Say what you have done.
 	Stats,
+	/// Say what isolates the process.
+	Sandbox,
 	/// Nobody waits for the command of this number any more. There is no reply to this; to that one there still is.
 	Cancel {
 		/// The node's number for it.
@@ -99,6 +101,8 @@ pub enum Reply {
 	Failed(EngineError),
 	/// What the engine has done.
 	Stats(Statistics),
+	/// What isolates the process.
+	Sandbox(Report),
 }
 
 /// An order or reply with the number that joins them.

@@ -1,7 +1,7 @@
 //! The engine process: takes commands from one connection, and ends with it.
 //!
-//! Before the first command the process gives up what it does not need ([`crate::isolation`]). A model that takes more memory
-//! than there is fails with [`EngineError::Limit`] and is unloaded.
+//! It is born with that connection as its standard input. Before the first command it gives up what it does not need
+//! ([`crate::isolation`]). A model that takes more memory than there is fails with [`EngineError::Limit`] and is unloaded.
 //!
 //! A command comes with the time for which somebody waits for it, and may be cancelled before. Then it ends between two of its
 //! steps ([`crate::ticket`]). A run of a graph that takes longer than [`TimeLimits::run`] is asked to end, and whoever had it done
@@ -11,18 +11,20 @@
 use std::{
 	collections::{HashMap, VecDeque},
 	io::{self, BufReader, Read, Write},
-	os::unix::net::{UnixListener, UnixStream},
-	path::Path,
+	os::{
+		fd::{AsFd, FromRawFd, OwnedFd},
+		unix::net::{UnixListener, UnixStream},
+	},
+	path::{Path, PathBuf},
 	sync::{Arc, Condvar, Mutex, MutexGuard},
 	time::{Duration, Instant},
 };
 
 use codec::{Decode, Encode};
 use consilience_primitives::ModelId;
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use crate::{
-	isolation::{isolate, Isolation},
+	isolation::{self, end, Isolation, Purpose, Report},
 	protocol::{Command, Frame, Order, Reply, MAX_FRAME},
 	ticket::{look, Ticket},
 	Engine, EngineConfig, EngineError, Provider, LOG_TARGET,
@@ -33,11 +35,6 @@ const QUEUE: usize = 512;
 const QUEUE_BYTES: usize = 64 << 20;
 /// How often runs and commands are looked at while there are any.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long a process waits for its node. A node that has ended in between never comes.
-const CONNECT: Timespec = Timespec {
-	tv_sec: 60,
-	tv_nsec: 0,
-};
 /// How long the node may take to read a reply.
 const WRITE: Duration = Duration::from_secs(30);
 
@@ -69,6 +66,8 @@ pub struct ServerConfig {
 	pub engine: EngineConfig,
 	/// Bytes of data memory after which allocations fail; none for three quarters of what there is.
 	pub memory_limit: Option<u64>,
+	/// Folders of models: what the process sees of the machine's files.
+	pub models: Vec<PathBuf>,
 	/// Leave the namespaces as they are.
 	pub no_namespaces: bool,
 	/// How long commands may take.
@@ -84,55 +83,35 @@ pub fn bind(socket: &Path) -> io::Result<UnixListener> {
 	UnixListener::bind(socket)
 }
 
-/// Isolates this process, takes one connection on `socket`, serves it until it is closed, and ends the process: when the node
-/// goes away, so does the engine. Returns only with an error.
-///
-/// A signal at the parent's death (`PR_SET_PDEATHSIG`) is not asked for: it comes with the end of the *thread* that started the
-/// process, and threads of an asynchronous runtime come and go. The connection ends with the node in every case, and whoever
-/// reads it never waits for a model.
-pub fn serve(socket: &Path, config: ServerConfig) -> io::Result<()> {
-	let listener = bind(socket)?;
-	isolate(&Isolation {
+/// Isolates this process and serves the connection that is its standard input until that is closed; then ends the process: when
+/// the node goes away, so does the engine. Returns only with an error. To be called before any thread is started.
+pub fn serve(mut config: ServerConfig) -> io::Result<()> {
+	// SAFETY: nobody else in this process reads standard input, and it is open: Rust's start of a program sees to that.
+	let connection = unsafe { OwnedFd::from_raw_fd(0) };
+	let wanted = Isolation {
 		memory_limit: config.memory_limit,
 		namespaces: !config.no_namespaces,
-		capabilities: false,
 		driver: config.engine.driver() != Provider::Cpu,
-	})?
-	.log();
-	let mut waiting = [PollFd::new(&listener, PollFlags::IN)];
-	if poll(&mut waiting, Some(&CONNECT))? == 0 {
-		return Err(io::Error::new(
-			io::ErrorKind::TimedOut,
-			"no node connected to this engine in time",
-		));
-	}
-	match serve_connection(listener, config, Some(exit)) {
-		Ok(()) => exit(0),
+		..Isolation::new(Purpose::Engine(config.models.clone()))
+	};
+	let begun = isolation::begin(wanted, Some(connection.as_fd()))?;
+	let connection = prepare(connection.into())?;
+	// What the system says of cores and quotas is hidden afterwards, and the library is code.
+	config.engine.threads = u32::try_from(config.engine.threads()).unwrap_or(1);
+	let engine = Engine::new(config.engine.clone());
+	let report = begun.finish()?;
+	match serve_connection(connection, engine, report, config, Some(end)) {
+		Ok(()) => end(0),
 		Err(e) => {
 			tracing::error!(target: LOG_TARGET, "the node's connection: {e}");
-			exit(1)
+			end(1)
 		}
 	}
 }
 
 /// Serves one connection on a socket that is bound, in this process as it is: for tests and tools. [`TimeLimits`] have no force.
 pub fn serve_on(listener: UnixListener, config: ServerConfig) -> io::Result<()> {
-	serve_connection(listener, config, None)
-}
-
-/// Ends the process at once. Ordinary exit would run ONNX Runtime's destructors beside the threads that may still be inside it.
-fn exit(code: i32) -> ! {
-	// SAFETY: ends the process; nothing runs after it, and nothing of ours is left half written on disk.
-	unsafe { libc::_exit(code) }
-}
-
-fn serve_connection(
-	listener: UnixListener,
-	config: ServerConfig,
-	end: Option<fn(i32) -> !>,
-) -> io::Result<()> {
 	let (connection, _) = listener.accept()?;
-	connection.set_write_timeout(Some(WRITE))?;
 	// Nobody else is to come in, and nothing is to be left behind.
 	if let Some(path) = listener
 		.local_addr()
@@ -143,11 +122,29 @@ fn serve_connection(
 	}
 	drop(listener);
 	let engine = Engine::new(config.engine.clone());
+	let connection = prepare(connection)?;
+	serve_connection(connection, engine, Report::default(), config, None)
+}
+
+/// A connection on which nobody waits for ever for a node that does not read.
+fn prepare(connection: UnixStream) -> io::Result<UnixStream> {
+	connection.set_write_timeout(Some(WRITE))?;
+	Ok(connection)
+}
+
+fn serve_connection(
+	connection: UnixStream,
+	engine: Result<Engine, EngineError>,
+	sandbox: Report,
+	config: ServerConfig,
+	end: Option<fn(i32) -> !>,
+) -> io::Result<()> {
 	if let Err(e) = &engine {
 		tracing::error!(target: LOG_TARGET, "{e}");
 	}
 	let shared = Arc::new(Shared {
 		engine,
+		sandbox,
 		writer: Mutex::new(connection.try_clone()?),
 		state: Mutex::default(),
 		available: Condvar::new(),
@@ -204,6 +201,7 @@ struct State {
 
 struct Shared {
 	engine: Result<Engine, EngineError>,
+	sandbox: Report,
 	writer: Mutex<UnixStream>,
 	state: Mutex<State>,
 	/// For who carries commands out: one came, or all ended.
@@ -244,6 +242,7 @@ impl Shared {
 					let done = self.engine.as_ref().map(Engine::statistics);
 					Reply::Stats(done.unwrap_or_default())
 				}
+				Command::Sandbox => Reply::Sandbox(self.sandbox.clone()),
 				Command::Cancel { id } => {
 					let Some(reply) = self.cancel(id) else {
 						continue;
@@ -435,6 +434,7 @@ fn describe(command: &Command) -> String {
 		Command::Reference { model } => format!("the reference inference of {model:?}"),
 		Command::Ping => "a ping".into(),
 		Command::Stats => "statistics".into(),
+		Command::Sandbox => "what isolates the process".into(),
 		Command::Cancel { id } => format!("cancelling {id}"),
 	}
 }
@@ -450,6 +450,7 @@ fn model_of(command: &Command) -> Option<ModelId> {
 		| Command::Provider { .. }
 		| Command::Ping
 		| Command::Stats
+		| Command::Sandbox
 		| Command::Cancel { .. } => None,
 	}
 }
@@ -495,6 +496,8 @@ fn execute(engine: &Engine, command: Command) -> Reply {
 			.map(|(output, evidence)| Reply::Reference(output, evidence)),
 		Command::Ping | Command::Cancel { .. } => Ok(Reply::Pong),
 		Command::Stats => Ok(Reply::Stats(engine.statistics())),
+		// Answered where commands are read.
+		Command::Sandbox => Ok(Reply::Sandbox(Report::default())),
 	};
 	result.unwrap_or_else(Reply::Failed)
 }

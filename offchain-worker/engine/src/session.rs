@@ -15,10 +15,14 @@ use ort::{
 	AsPointer,
 };
 
-use crate::{library::environment, tensor, tensor::Raw, ticket::Watched, EngineError, LOG_TARGET};
+use crate::{
+	external, library::environment, tensor, tensor::Raw, ticket::Watched, EngineError, LOG_TARGET,
+};
 
 /// ONNX Runtime's key for the folder of a graph's external data where the graph itself comes from memory.
 const EXTERNAL_DATA: &str = "session.model_external_initializers_file_folder_path";
+/// ONNX Runtime's key for the format of graphs: otherwise it takes its own, whose loader trusts the file, by name or content.
+const FORMAT: &str = "session.load_model_format";
 /// ONNX Runtime's key for the file that takes the weights of an optimised graph.
 const OPTIMIZED_DATA: &str = "session.optimized_model_external_initializers_file_name";
 
@@ -193,6 +197,8 @@ fn builder(
 		.map_err(|e| failed(&e))?
 		// Spinning threads would take the cores that author blocks.
 		.with_intra_op_spinning(false)
+		.map_err(|e| failed(&e))?
+		.with_config_entry(FORMAT, "ONNX")
 		.map_err(|e| failed(&e))
 }
 
@@ -237,6 +243,7 @@ impl Graph {
 		if !path.is_file() {
 			return Err(EngineError::load(path, "no such file"));
 		}
+		external::check(path)?;
 		let level = level(optimization)?;
 		let wanted = placement.provider;
 		let open = |provider| open(path, threads, level, provider, placement.device_memory);
@@ -269,6 +276,7 @@ impl Graph {
 		threads: usize,
 	) -> Result<Self, EngineError> {
 		let load = |e: &dyn std::fmt::Display| EngineError::load(path, e);
+		external::check_bytes(path, bytes)?;
 		let folder = path.parent().unwrap_or(Path::new("")).display().to_string();
 		let session = builder(threads, GraphOptimizationLevel::Disable, Provider::Cpu)?
 			.with_config_entry(EXTERNAL_DATA, folder)
@@ -281,6 +289,7 @@ impl Graph {
 	/// Writes the graph that the optimiser makes of this one on the CPU; its weights come to stand beside it.
 	pub(crate) fn optimize(path: &Path, optimization: &str, to: &Path) -> Result<(), EngineError> {
 		let load = |e: &dyn std::fmt::Display| EngineError::load(path, e);
+		external::check(path)?;
 		let weights = to.with_extension("weights");
 		let name = weights.file_name().unwrap_or_default().to_string_lossy();
 		builder(1, level(optimization)?, Provider::Cpu)?

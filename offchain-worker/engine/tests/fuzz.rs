@@ -187,6 +187,7 @@ fn command(models: Vec<ModelId>) -> impl Strategy<Value = Command> {
 		1 => "[a-z/.]{0,12}".prop_map(|folder| Command::Load { folder }),
 		1 => Just(Command::Unload { model: H256::zero() }),
 		1 => Just(Command::Ping),
+		1 => Just(Command::Sandbox),
 		1 => (0u64..3).prop_map(|id| Command::Cancel { id }),
 	]
 }
@@ -341,7 +342,7 @@ fn any_command_is_done_or_refused() {
 					engine.unload(model);
 					Ok(())
 				}
-				Command::Ping | Command::Cancel { .. } => Ok(()),
+				Command::Ping | Command::Sandbox | Command::Cancel { .. } => Ok(()),
 				Command::Stats => {
 					kept(&engine.statistics());
 					Ok(())

@@ -94,6 +94,20 @@ pub(crate) enum Step {
 	Stuck(&'static str),
 }
 
+/// What is computed for a duty: what [`step`] asks for where the journal does not hold it.
+pub(crate) fn wanted(duty: &Duty<BlockNumber>, work: &Question) -> Option<Key> {
+	let (kind, seed) = match duty.kind {
+		DutyKind::Answer | DutyKind::CommitOutput => (Kind::Output, work.seed),
+		DutyKind::Commit => (Kind::Evidence, work.challenge?),
+		DutyKind::Reveal | DutyKind::RevealOutput => return None,
+	};
+	Some(Key {
+		request: duty.request,
+		kind,
+		seed,
+	})
+}
+
 /// Decides what a duty asks for, from chain state and journal alone.
 pub(crate) fn step(
 	journal: &Journal,

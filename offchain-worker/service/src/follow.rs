@@ -24,7 +24,7 @@ use tokio::{
 use crate::{
 	blame::{Blame, Blaming, Task, CRASHES, INPUTS},
 	chain::{AccountId, BlockNumber, Chain, ChainError, Head},
-	duty::{label, name, perform, step, Found, Job, JobError, Lane, Question, Step},
+	duty::{label, name, perform, step, wanted, Found, Job, JobError, Lane, Question, Step},
 	journal::{Journal, Key, Kind, Value},
 	metrics::Metrics,
 	runner::{Library, Runner},
@@ -106,6 +106,9 @@ struct Entry {
 enum Stage {
 	/// It could not be found out, which is tried again at the next block.
 	Unknown,
+	/// The journal cannot be read: whether this was computed already is found out at the next block. Until then nothing is begun for
+	/// it, and what is at work goes on.
+	Unread(Key),
 	/// This is to be computed.
 	Compute(Key),
 	/// This is to be said.
@@ -117,11 +120,19 @@ enum Stage {
 }
 
 impl Entry {
+	/// What is computed for it, as far as is known.
+	fn computes(&self) -> Option<Key> {
+		match self.stage {
+			Stage::Compute(key) | Stage::Unread(key) => Some(key),
+			_ => None,
+		}
+	}
+
 	/// Whether it is the same at the next block, if its duty is. A round or an assignment that is made again has another deadline,
 	/// and there is none for a block at least.
 	fn lasts(&self) -> bool {
 		match self.question {
-			Some(question) if !matches!(self.stage, Stage::Unknown) => {
+			Some(question) if !matches!(self.stage, Stage::Unknown | Stage::Unread(_)) => {
 				// Of a committed output and its evidence one may be shown before the other.
 				self.duty.kind != DutyKind::Reveal || question.shown
 			}
@@ -196,6 +207,8 @@ pub struct Worker<C, R, L> {
 	begun: u64,
 	/// Jobs that failed here, and how often.
 	failed: HashMap<Key, u32>,
+	/// What was computed and could not be written, with the time it took: it is neither said nor computed again meanwhile.
+	unwritten: HashMap<Key, (Value, Duration)>,
 	/// Jobs for which the engine had no time: they are tried again at the next block.
 	postponed: HashSet<Key>,
 	/// Checks of models for which it had none.
@@ -300,6 +313,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			running: HashMap::new(),
 			begun: 0,
 			failed: HashMap::new(),
+			unwritten: HashMap::new(),
 			postponed: HashSet::new(),
 			postponed_checks: HashSet::new(),
 			loaded: BTreeSet::new(),
@@ -384,6 +398,9 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			return;
 		}
 		self.syncing = false;
+		for (key, (value, took)) in std::mem::take(&mut self.unwritten) {
+			self.write(key, value, took);
+		}
 		self.forget_lost(head);
 		for model in self.postponed_checks.drain() {
 			self.serving.retry(model);
@@ -665,9 +682,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 	}
 
 	fn keep(&mut self, key: Key, value: Value, took: Duration) {
-		let Some(head) = self.head else { return };
-		let computes = |entry: &Entry| matches!(&entry.stage, Stage::Compute(k) if *k == key);
-		let Some(place) = self.entries.iter().position(computes) else {
+		if !self.entries.iter().any(|e| e.computes() == Some(key)) {
 			tracing::debug!(
 				target: LOG_TARGET,
 				"request {}: {:?} is not due any more",
@@ -675,8 +690,14 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				key.kind
 			);
 			return;
-		};
-		match self.journal.keep(&key, value, head.number) {
+		}
+		self.write(key, value, took);
+	}
+
+	/// Writes a result into the journal, now or at the next block at which that works.
+	fn write(&mut self, key: Key, value: Value, took: Duration) {
+		let Some(head) = self.head else { return };
+		match self.journal.keep(&key, value.clone(), head.number) {
 			Ok(_) => tracing::info!(
 				target: LOG_TARGET,
 				"request {}: {:?} after {:.1} s",
@@ -684,15 +705,22 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				key.kind,
 				took.as_secs_f32()
 			),
-			// Nothing is said that could not be said again. It is computed again, at the next block.
+			// Nothing is said that could not be said again.
 			Err(e) => {
-				tracing::error!(target: LOG_TARGET, "request {}: {e}", key.request);
-				self.postponed.insert(key);
+				if !e.is_known() {
+					tracing::error!(target: LOG_TARGET, "request {}: {e}", key.request);
+				}
+				self.unwritten.insert(key, (value, took));
+				return;
 			}
 		}
-		let entry = &self.entries[place];
-		let (duty, question) = (entry.duty.clone(), entry.question);
-		self.entries[place].stage = self.stage(&duty, question.as_ref());
+		for place in 0..self.entries.len() {
+			let entry = &self.entries[place];
+			if entry.computes() == Some(key) {
+				let (duty, question) = (entry.duty.clone(), entry.question);
+				self.entries[place].stage = self.stage(&duty, question.as_ref());
+			}
+		}
 	}
 
 	/// Learns of which rounds the last finalised block takes this validator's evidence, as far as it waits to be shown.
@@ -779,6 +807,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		self.reveal();
 		let open: HashSet<_> = self.entries.iter().map(|e| e.duty.request).collect();
 		self.failed.retain(|key, _| open.contains(&key.request));
+		self.unwritten.retain(|key, _| open.contains(&key.request));
 		self.stuck.retain(|key| open.contains(&key.request));
 		self.closed.retain(|(request, _)| open.contains(request));
 	}
@@ -827,6 +856,8 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				}
 				Stage::Stuck
 			}
+			// Said once, where it failed.
+			Err(e) if e.is_known() => wanted(duty, question).map_or(Stage::Unknown, Stage::Unread),
 			Err(e) => {
 				tracing::error!(target: LOG_TARGET, "request {}: {e}", duty.request);
 				Stage::Unknown
@@ -836,14 +867,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 
 	/// Ends jobs for what is not due any more: settled, late, or on a fork that was lost.
 	fn cancel(&mut self) {
-		let due: HashSet<Key> = self
-			.entries
-			.iter()
-			.filter_map(|e| match e.stage {
-				Stage::Compute(key) => Some(key),
-				_ => None,
-			})
-			.collect();
+		let due: HashSet<Key> = self.entries.iter().filter_map(Entry::computes).collect();
 		let blaming = &mut self.blaming;
 		self.running.retain(|key, job| {
 			let stays = due.contains(key);
@@ -895,9 +919,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		let (entries, unchecked) = (&self.entries, &self.unchecked);
 		let postponed = &self.postponed_checks;
 		self.blaming.retain(|task| match task {
-			Task::Job(key) => entries
-				.iter()
-				.any(|e| matches!(e.stage, Stage::Compute(due) if due == *key)),
+			Task::Job(key) => entries.iter().any(|e| e.computes() == Some(*key)),
 			Task::Check(model) => {
 				postponed.contains(model) || unchecked.iter().any(|(m, _)| m == model)
 			}
@@ -913,6 +935,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			};
 			if self.running.contains_key(key)
 				|| self.postponed.contains(key)
+				|| self.unwritten.contains_key(key)
 				|| self.failed.get(key).is_some_and(|times| *times >= TRIES)
 				|| self.serving.refusal(&entry.duty.model).is_some()
 			{

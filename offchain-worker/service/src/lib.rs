@@ -32,6 +32,7 @@
 mod blame;
 pub mod chain;
 mod duty;
+mod engine_log;
 mod follow;
 mod journal;
 #[cfg(feature = "liars")]
@@ -208,7 +209,7 @@ pub fn start<C: Chain>(
 ) -> Result<(Handle, impl std::future::Future<Output = ()> + Send), StartError> {
 	let metrics = Metrics::register(registry)?;
 	let folder = config.chain_folder.join("inference");
-	let journal = Journal::open(&folder.join("journal.redb"))?;
+	let journal = Journal::open(&folder.join("journal.redb"), metrics.clone())?;
 	let store = Store::open(config.store)?;
 	let mut serving =
 		serving::Serving::open(folder.join("serving.json")).map_err(StartError::Serving)?;

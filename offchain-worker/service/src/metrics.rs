@@ -17,6 +17,8 @@ struct Inner {
 	reports: CounterVec<U64>,
 	restarts: Counter<U64>,
 	serving: Gauge<U64>,
+	journal_failures: Counter<U64>,
+	journal_open: Gauge<U64>,
 	engine: Engine,
 }
 
@@ -252,6 +254,17 @@ impl Metrics {
 				)?,
 				registry,
 			)?,
+			journal_failures: register(
+				Counter::new(
+					"consilience_journal_failures_total",
+					"Errors after which the journal was closed, to be opened again",
+				)?,
+				registry,
+			)?,
+			journal_open: register(
+				Gauge::new("consilience_journal_open", "Whether the journal is open")?,
+				registry,
+			)?,
 			engine: Engine::register(registry)?,
 		})))
 	}
@@ -292,6 +305,23 @@ impl Metrics {
 		if let Some(m) = &self.0 {
 			m.reports.with_label_values(&[outcome]).inc();
 		}
+	}
+
+	pub(crate) fn journal_failure(&self) {
+		if let Some(m) = &self.0 {
+			m.journal_failures.inc();
+		}
+	}
+
+	pub(crate) fn journal_open(&self, open: bool) {
+		if let Some(m) = &self.0 {
+			m.journal_open.set(open.into());
+		}
+	}
+
+	#[cfg(test)]
+	pub(crate) fn journal_failures(&self) -> u64 {
+		self.0.as_ref().map_or(0, |m| m.journal_failures.get())
 	}
 
 	pub(crate) fn engine_restart(&self) {

@@ -2,18 +2,23 @@
 //!
 //! The process is this program with the hidden subcommand `engine`. A crash in ONNX Runtime, a driver or a hostile model file
 //! ends it and never the node; it is started again after a pause that doubles with every quick end. It ends with the node: the
-//! engine reads the end of its connection.
+//! engine reads the end of its connection, which is its standard input, and a guard beside it does, too. It is born with nothing
+//! of the node's, and what isolates it is in the log (`docs/operators/sandbox.md`).
 
 use std::{
+	os::fd::OwnedFd,
 	path::{Path, PathBuf},
-	process::Stdio,
+	process::{ExitStatus, Stdio},
 	sync::{Arc, Mutex},
 	time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use consilience_engine::{
-	client::EngineClient, find_library, EngineError, Part, Provider, Statistics,
+	client::EngineClient,
+	find_library,
+	isolation::{self, Report},
+	EngineError, Part, Provider, Statistics,
 };
 use consilience_primitives::{
 	evidence::Evidence,
@@ -23,18 +28,18 @@ use consilience_primitives::{
 use futures::FutureExt;
 use polkadot_sdk::sp_core::H256;
 use tokio::{
-	io::{AsyncBufReadExt, BufReader},
+	net::UnixStream,
 	process::{Child, Command},
 	sync::{watch, Notify},
 	time::{interval, sleep, timeout, MissedTickBehavior},
 };
 
-use crate::{metrics::Metrics, runner::Runner, LOG_TARGET};
+use crate::{engine_log, metrics::Metrics, runner::Runner, LOG_TARGET};
 
-/// Target of the log lines that the engine process wrote.
-const ENGINE_TARGET: &str = "engine";
-/// How long an engine may take until it listens.
+/// How long an engine may take until it answers.
 const START: Duration = Duration::from_secs(30);
+/// How long an engine may take to end that has closed its connection.
+const END: Duration = Duration::from_secs(2);
 /// How often an engine is asked whether it lives, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(15);
 /// The pause before the second start, and the longest one.
@@ -45,10 +50,14 @@ const STABLE: Duration = Duration::from_secs(60);
 /// How the engine process is started.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-	/// The program; it is called with `engine --socket PATH` and [`Self::arguments`].
+	/// The program; it is called with `engine --models PATH` and [`Self::arguments`], and its standard input is the connection.
 	pub program: PathBuf,
 	/// More arguments.
 	pub arguments: Vec<String>,
+	/// Folder of the models: what the engine sees of this machine's files.
+	pub models: PathBuf,
+	/// Whether to do without an engine where its sandbox leaves a door open.
+	pub require_sandbox: bool,
 }
 
 /// Where the process is.
@@ -205,29 +214,41 @@ async fn run(options: EngineOptions, engine: Engine, metrics: Metrics) {
 		publish.send_replace(State::Unavailable(why));
 		return;
 	}
-	// Paths of sockets are limited to about 100 bytes, which a node's own folder may exceed.
-	let folder = match tempfile::Builder::new().prefix("consilience-").tempdir() {
-		Ok(folder) => folder,
-		Err(e) => {
-			tracing::error!(target: LOG_TARGET, "no folder for the engine's socket: {e}");
-			publish.send_replace(State::Unavailable(e.to_string()));
-			return;
-		}
-	};
+	let mut shown = None;
 	let mut pause = PAUSE.0;
 	loop {
 		let started = Instant::now();
-		match start(&options, folder.path()).await {
-			Ok((mut child, client)) => {
-				let pid = child.id();
-				let shown = pid.unwrap_or_default();
-				tracing::info!(target: LOG_TARGET, "engine process {shown} runs");
-				publish.send_replace(State::Running(client.clone(), pid));
+		match start(&options).await {
+			Ok((mut child, client, sandbox)) => {
+				let pid = sandbox.pid;
+				tracing::info!(target: LOG_TARGET, "engine process {pid} runs");
+				// A process that is started again has the same, most often.
+				let known = Report {
+					pid: 0,
+					..sandbox.clone()
+				};
+				if shown.as_ref() != Some(&known) {
+					sandbox.log();
+					shown = Some(known);
+				}
+				if let Some(open) = sandbox.open_doors().filter(|_| options.require_sandbox) {
+					let why = format!(
+						"{open}. --engine-require-sandbox forbids to go on: the log says what this machine lacks"
+					);
+					tracing::error!(
+						target: LOG_TARGET,
+						"{why}. This node goes on as a validator and serves no model"
+					);
+					let _ = child.kill().await;
+					publish.send_replace(State::Unavailable(why));
+					return;
+				}
+				publish.send_replace(State::Running(client.clone(), Some(pid)));
 				let why = watch_over(&mut child, &client, &engine.restart, &metrics).await;
 				publish.send_replace(State::Starting);
 				// Fails where it has ended already.
 				let _ = child.kill().await;
-				tracing::warn!(target: LOG_TARGET, "engine process {shown} ended: {why}");
+				tracing::warn!(target: LOG_TARGET, "engine process {pid} ended: {why}");
 			}
 			Err(e) => tracing::warn!(target: LOG_TARGET, "the engine did not start: {e}"),
 		}
@@ -241,46 +262,52 @@ async fn run(options: EngineOptions, engine: Engine, metrics: Metrics) {
 	}
 }
 
-/// Starts a process and connects to it.
-async fn start(options: &EngineOptions, folder: &Path) -> std::io::Result<(Child, EngineClient)> {
+/// Starts a process and asks it what isolates it.
+async fn start(options: &EngineOptions) -> std::io::Result<(Child, EngineClient, Report)> {
 	use std::io::{Error, ErrorKind};
-	let socket = folder.join("engine.sock");
-	let _ = std::fs::remove_file(&socket);
-	let mut child = Command::new(&options.program)
+	let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+	ours.set_nonblocking(true)?;
+	let mut command = std::process::Command::new(&options.program);
+	command
 		.arg("engine")
-		.arg("--socket")
-		.arg(&socket)
+		.arg("--models")
+		.arg(&options.models)
 		.args(&options.arguments)
-		.stdin(Stdio::null())
+		.stdin(Stdio::from(OwnedFd::from(theirs)))
 		.stdout(Stdio::null())
-		.stderr(Stdio::piped())
-		.kill_on_drop(true)
-		.spawn()?;
+		.stderr(Stdio::piped());
+	isolation::command(&mut command);
+	// The command has their end of the connection, and is gone after this: that end's end is the process's.
+	let mut child = Command::from(command).kill_on_drop(true).spawn()?;
 	if let Some(stderr) = child.stderr.take() {
-		tokio::spawn(async move {
-			let mut lines = BufReader::new(stderr).lines();
-			while let Ok(Some(line)) = lines.next_line().await {
-				tracing::info!(target: ENGINE_TARGET, "{line}");
-			}
-		});
+		tokio::spawn(engine_log::relay(stderr));
 	}
-	// A socket that does not listen yet announces nothing; the process's end does.
-	let connect = async {
-		let mut tries = interval(Duration::from_millis(20));
-		loop {
-			tries.tick().await;
-			if let Ok(client) = EngineClient::connect(&socket).await {
-				return client;
+	let client = EngineClient::over(UnixStream::from_std(ours)?);
+	tokio::select! {
+		biased;
+		status = child.wait() => Err(Error::other(format!("it ended: {}", in_words(status?)))),
+		sandbox = timeout(START, client.sandbox()) => match sandbox {
+			Ok(Ok(sandbox)) => Ok((child, client, sandbox)),
+			Ok(Err(_)) => {
+				let status = timeout(START, child.wait()).await??;
+				Err(Error::other(format!("it ended: {}", in_words(status))))
 			}
-		}
-	};
-	let client = tokio::select! {
-		client = timeout(START, connect) => client
-			.map_err(|_| Error::new(ErrorKind::TimedOut, "it did not listen in time"))?,
-		status = child.wait() =>
-			return Err(Error::other(format!("it ended with {}", status?))),
-	};
-	Ok((child, client))
+			Err(_) => Err(Error::new(ErrorKind::TimedOut, "it did not answer in time")),
+		},
+	}
+}
+
+/// How a process ended.
+fn in_words(status: ExitStatus) -> String {
+	use std::os::unix::process::ExitStatusExt;
+	/// Number of `SIGSYS`, on every architecture that the engine runs on.
+	const BAD_CALL: i32 = 31;
+	match status.signal() {
+		Some(BAD_CALL) => format!(
+			"{status}: it made a system call that no engine makes, as one does that a model has broken"
+		),
+		_ => status.to_string(),
+	}
 }
 
 /// Returns when the process is not of use any more, with the reason.
@@ -296,10 +323,14 @@ async fn watch_over(
 	loop {
 		tokio::select! {
 			status = child.wait() => return match status {
-				Ok(status) => status.to_string(),
+				Ok(status) => in_words(status),
 				Err(e) => e.to_string(),
 			},
-			() = client.closed() => return "the connection was closed".into(),
+			// What ended a process says more than that its connection is closed.
+			() = client.closed() => return match timeout(END, child.wait()).await {
+				Ok(Ok(status)) => in_words(status),
+				_ => "the connection was closed".into(),
+			},
 			() = restart.notified() => return "work took too long".into(),
 			// What it has done is answered at once, as a ping is.
 			_ = pings.tick() => match timeout(PING, client.statistics()).await {
@@ -311,5 +342,39 @@ async fn watch_over(
 				Err(_) => return "it does not answer".into(),
 			},
 		}
+	}
+}
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+
+	#[tokio::test]
+	async fn a_program_that_becomes_no_engine_is_named() {
+		let options = |program: &str| EngineOptions {
+			program: program.into(),
+			arguments: Vec::new(),
+			models: PathBuf::from("/"),
+			require_sandbox: false,
+		};
+		let why = |result: std::io::Result<_>| match result {
+			Ok(_) => panic!("it is no engine"),
+			Err(e) => e.to_string(),
+		};
+		let said = why(start(&options("/bin/false")).await);
+		assert!(said.contains("exit status: 1"), "{said}");
+		start(&options("/nowhere/engine"))
+			.await
+			.map(|_| ())
+			.unwrap_err();
+	}
+
+	#[test]
+	fn a_call_that_no_engine_makes_is_named() {
+		use std::os::unix::process::ExitStatusExt;
+		let said = in_words(ExitStatus::from_raw(31));
+		assert!(said.contains("system call"), "{said}");
+		let said = in_words(ExitStatus::from_raw(9));
+		assert!(!said.contains("system call"), "{said}");
 	}
 }

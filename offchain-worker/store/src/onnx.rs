@@ -44,11 +44,21 @@ impl Message {
 	}
 }
 
+/// Bytes four to eight of a graph in ONNX Runtime's own format.
+const ORT_FORMAT: &[u8] = b"ORTM";
+/// What a `location` begins with that is no file but an address in ONNX Runtime's memory. A model's file could have that name.
+const MEMORY: &str = "*/_ORT_";
 /// Deepest nesting of subgraphs that is followed.
 const MAX_DEPTH: u32 = 64;
 
 /// Files that the external tensors of a serialized ONNX model name, as they are written. Fails on what is no ONNX model.
 pub(crate) fn external_files(model: &[u8]) -> Result<BTreeSet<String>, String> {
+	if model.get(4..8) == Some(ORT_FORMAT) {
+		return Err(
+			"a graph in ONNX Runtime's own format (.ort): give the .onnx file that it was made of"
+				.into(),
+		);
+	}
 	let mut scan = Scan::default();
 	scan.message(model, Message::Model, 0)?;
 	if !scan.has_graph {
@@ -99,6 +109,11 @@ impl Scan {
 			}
 		}
 		if key == Some("location") {
+			if let Some(marker) = value.filter(|v| v.starts_with(MEMORY)) {
+				return Err(format!(
+					"its weights are said to be in ONNX Runtime's memory ({marker:?}): such a file was made to read what is there"
+				));
+			}
 			self.files.insert(value.unwrap_or_default().into());
 		}
 		Ok(())
@@ -162,6 +177,15 @@ mod tests {
 			files.into_iter().collect::<Vec<_>>(),
 			["a/b", "weights.bin"]
 		);
+	}
+
+	#[test]
+	fn refuses_addresses_for_files_and_other_formats() {
+		let pair = [field(1, b"location"), field(2, b"*/_ORT_MEM_ADDR_/*")].concat();
+		let hostile = field(7, &field(5, &field(13, &pair)));
+		assert!(external_files(&hostile).unwrap_err().contains("memory"));
+		let ort = [&[8, 0, 0, 0][..], b"ORTM", &[0; 16]].concat();
+		assert!(external_files(&ort).unwrap_err().contains("own format"));
 	}
 
 	#[test]

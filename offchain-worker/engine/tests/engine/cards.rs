@@ -66,7 +66,7 @@ fn made(name: &str) -> PathBuf {
 }
 
 /// Imports a model, and reproduces its reference with another number of threads. Gives engine and manifest for more.
-fn imported(name: &str) -> (Engine, Manifest, Output, tempfile::TempDir) {
+pub(crate) fn imported(name: &str) -> (Engine, Manifest, Output, tempfile::TempDir) {
 	let folder = tempfile::tempdir().unwrap();
 	let store = Store::open(folder.path()).unwrap();
 	let import = Import::read(

@@ -3,15 +3,16 @@
 
 use std::{
 	fs,
+	os::fd::OwnedFd,
 	path::{Path, PathBuf},
 	process::{ExitStatus, Stdio},
 	time::{Duration, Instant},
 };
 
-use consilience_engine::{client::EngineClient, EngineError};
+use consilience_engine::{client::EngineClient, isolation, EngineError};
 use consilience_primitives::{
 	manifest::{Manifest, TaskDetails},
-	model::NumericClass::Exact,
+	model::NumericClass::{Exact, Tolerant},
 	request::{Input, Message, Output, Prompt, Role, Sampling, Unanswerable},
 	tensor::{DataType, NamedSpec, Tensor},
 	ModelId,
@@ -19,10 +20,13 @@ use consilience_primitives::{
 use consilience_store::{Import, Store};
 use polkadot_sdk::sp_core::H256;
 use serde_json::{json, Value};
-use tokio::process::{Child, Command};
+use tokio::{
+	net::UnixStream,
+	process::{Child, Command},
+};
 
 use crate::{
-	cards::InProcess,
+	cards::{imported, InProcess},
 	fixtures::{self, engine, folder},
 };
 
@@ -77,6 +81,7 @@ fn import_says_which_file_and_why() {
 		("nested", "nested too deeply"),
 		("outside_parent", "\"../weights.bin\""),
 		("outside_absolute", "\"/etc/hostname\""),
+		("in_memory", "ONNX Runtime's memory"),
 		("beyond_the_end", "out of bounds"),
 		("gigantic", "declares a size of 4398046511104 bytes"),
 		("overflow", "overflow"),
@@ -180,25 +185,22 @@ struct Process {
 
 impl Process {
 	async fn start(options: &[&str]) -> Self {
-		let folder = tempfile::tempdir().unwrap();
-		let socket = folder.path().join("engine.sock");
-		let mut child = Command::new(env!("CARGO_BIN_EXE_engine-process"))
+		Self::start_in(tempfile::tempdir().unwrap(), options).await
+	}
+
+	async fn start_in(folder: tempfile::TempDir, options: &[&str]) -> Self {
+		let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+		ours.set_nonblocking(true).unwrap();
+		let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_engine-process"));
+		command
 			.arg("serve")
-			.arg(&socket)
+			.arg(format!("models={}", folder.path().display()))
 			.args(options)
-			.stderr(Stdio::null())
-			.kill_on_drop(true)
-			.spawn()
-			.unwrap();
-		// Nothing announces a socket that listens; as the node does, ask until it is there or the process has ended.
-		let mut tries = tokio::time::interval(Duration::from_millis(20));
-		let client = loop {
-			tries.tick().await;
-			if let Ok(client) = EngineClient::connect(&socket).await {
-				break client;
-			}
-			assert!(child.try_wait().unwrap().is_none(), "it ended");
-		};
+			.stdin(Stdio::from(OwnedFd::from(theirs)))
+			.stderr(Stdio::null());
+		isolation::command(&mut command);
+		let child = Command::from(command).kill_on_drop(true).spawn().unwrap();
+		let client = EngineClient::over(UnixStream::from_std(ours).unwrap());
 		Self {
 			child,
 			client,
@@ -457,4 +459,90 @@ async fn the_process_ends_with_its_node_even_while_a_model_runs() {
 	};
 	drop(client);
 	assert_eq!(child.wait().await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_is_confined_answers_as_what_is_not() {
+	let process = Process::start(&[]).await;
+	let sandbox = process.client.sandbox().await.unwrap();
+	assert!(sandbox.has(isolation::Measure::Calls), "{sandbox:?}");
+	let own = engine();
+	for (name, class) in [
+		("llama-fp32", Exact),
+		("llama-int8", Exact),
+		("llama-hub", Tolerant),
+	] {
+		let to = process.folder.path().join(name);
+		fs::create_dir(&to).unwrap();
+		for file in ["model.onnx", "model.onnx_data", "tokenizer.json"] {
+			fs::copy(folder(name).join(file), to.join(file)).unwrap();
+		}
+		write(&to, &fixtures::text(name, class));
+		let model = process.client.load(&to).await.unwrap();
+		let expected = own.reference(fixtures::load(&own, name, class)).unwrap();
+		let reference = process.client.reference(model).await;
+		assert_eq!(reference, Ok(expected), "{name}");
+	}
+	process.client.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn embeddings_and_classifiers_run_confined() {
+	for name in ["all-minilm-l6-v2-int8", "magika-standard-v3.3"] {
+		let (_, manifest, output, store) = imported(name);
+		let process = Process::start_in(store, &[]).await;
+		let stored = process.folder.path().join(hex::encode(manifest.id()));
+		let model = process.client.load(&stored).await.unwrap();
+		let (confined, _) = process.client.reference(model).await.unwrap();
+		if manifest.policy.class == Exact {
+			assert_eq!(confined, output, "{name}");
+		}
+	}
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_the_engines_is_not_there() {
+	let process = Process::start(&[]).await;
+	let elsewhere = tempfile::tempdir().unwrap();
+	fs::copy(folder("scalar.onnx"), elsewhere.path().join("scalar.onnx")).unwrap();
+	write(elsewhere.path(), &scalar());
+	let sandbox = process.client.sandbox().await.unwrap();
+	if sandbox.has(isolation::Measure::Files) {
+		let refused = process.client.load(elsewhere.path()).await;
+		assert!(
+			matches!(&refused, Err(EngineError::Load { path, .. }) if path.ends_with("manifest.json")),
+			"{refused:?}"
+		);
+	}
+	process.client.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn graphs_that_point_into_memory_or_out_of_the_folder_are_refused() {
+	let process = Process::start(&[]).await;
+	// The store's check is passed by: whoever can write to its folder can do that.
+	for (graph, reason) in [
+		("outside_parent", "'..'"),
+		("outside_absolute", "'..'"),
+		("in_memory", "this process's memory"),
+	] {
+		let to = process.put(graph);
+		// What is in the model's folder under that very name changes nothing.
+		let marker = to.join("*/_ORT_MEM_ADDR_");
+		fs::create_dir_all(&marker).unwrap();
+		fs::write(marker.join("*"), [0; 16]).unwrap();
+		let why = process.client.load(&to).await.unwrap_err().to_string();
+		assert!(why.contains(graph) && why.contains(reason), "{why}");
+	}
+	let to = process.put("outside_link");
+	std::os::unix::fs::symlink("/etc/hostname", to.join("weights.bin")).unwrap();
+	let why = process.client.load(&to).await.unwrap_err().to_string();
+	// Where another root hides files there is nothing at its end.
+	assert!(why.contains("a link that leads"), "{why}");
+	let to = process.put("endless");
+	let graph = to.join("endless.onnx");
+	fs::write(&graph, [&[8, 0, 0, 0][..], b"ORTM", &[0; 64]].concat()).unwrap();
+	let why = process.client.load(&to).await.unwrap_err().to_string();
+	assert!(why.contains("own format"), "{why}");
+	process.client.ping().await.unwrap();
 }

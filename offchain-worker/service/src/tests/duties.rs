@@ -405,3 +405,82 @@ async fn what_failed_here_is_tried_again_and_not_for_ever() {
 	assert_eq!(bench.engine.calls(), 6);
 	assert!(bench.silent());
 }
+
+#[tokio::test]
+async fn what_is_at_work_goes_on_while_the_journal_cannot_be_read() {
+	let folder = tempfile::tempdir().unwrap();
+	let disk = Disk::new();
+	let journal = disk.journal(&folder.path().join("journal.redb"), Metrics::default());
+	let mut bench = Bench::on_journal(folder, journal, 0, Limits::default(), |chain, engine| {
+		(chain, engine)
+	});
+	bench.due(&[(1, DutyKind::Answer), (3, DutyKind::Answer)]);
+	bench.block(1);
+	bench.until(|s| s.running == 2).await;
+	bench.called(2).await;
+	disk.set_broken(true);
+	// Reads alone may come from memory. What fails to be written closes the journal.
+	bench.engine.gate.add_permits(1);
+	bench.until(|s| s.running == 1).await;
+	// On another fork everything is looked at again.
+	let fork = Head {
+		parent: Some(H256::repeat_byte(1)),
+		..head(2)
+	};
+	bench.due(&[
+		(1, DutyKind::Answer),
+		(2, DutyKind::Answer),
+		(3, DutyKind::Answer),
+	]);
+	let due = bench.state().due.clone();
+	bench.state().blocks.insert(fork.hash, due);
+	bench.heads.send(fork).unwrap();
+	// Nothing is begun of which it is not known whether it was done.
+	bench.until(|s| (s.running, s.waiting) == (1, 0)).await;
+	disk.set_broken(false);
+	disk.pass(Duration::from_secs(60));
+	bench.block(3);
+	bench.until(|s| s.running == 2).await;
+	bench.engine.gate.add_permits(2);
+	bench.until(|s| s.running == 0).await;
+	bench.block(4);
+	let mut said = BTreeSet::new();
+	while said.len() < 3 {
+		said.extend(bench.said().await.iter().filter_map(request_of));
+	}
+	assert_eq!(bench.engine.calls(), 3);
+	assert_eq!(bench.engine.cancelled.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_neither_said_nor_computed_again() {
+	let folder = tempfile::tempdir().unwrap();
+	let disk = Disk::new();
+	let journal = disk.journal(&folder.path().join("journal.redb"), Metrics::default());
+	let mut bench = Bench::on_journal(folder, journal, 0, Limits::default(), |chain, engine| {
+		(chain, engine)
+	});
+	bench.due(&[(1, DutyKind::Answer)]);
+	bench.block(1);
+	bench.until(|s| s.running == 1).await;
+	disk.set_broken(true);
+	bench.engine.gate.add_permits(100);
+	bench.until(|s| s.running == 0).await;
+	let before = disk.openings();
+	for number in 2..20 {
+		bench.block(number);
+		bench.seen().await;
+	}
+	assert_eq!(bench.engine.calls(), 1, "computed once");
+	assert_eq!(disk.openings(), before, "its pause is not over");
+	assert!(bench.silent(), "nothing is said that is not on disk");
+	disk.set_broken(false);
+	disk.pass(Duration::from_secs(60));
+	bench.block(20);
+	let said = bench.said().await;
+	assert!(
+		matches!(&said[..], [Statement::Answer { request: 1, output: said }] if *said == output(0)),
+		"{said:?}"
+	);
+	assert_eq!(bench.engine.calls(), 1);
+}

@@ -42,7 +42,7 @@ use tokio::{
 use crate::{
 	chain::{AccountId, Balance, BlockNumber, Chain, ChainError, Head},
 	follow::{Command, Limits, Status, Worker},
-	journal::Journal,
+	journal::{failing::Disk, Journal},
 	metrics::Metrics,
 	runner::{Library, LocalModel, Runner},
 	serving::{Serving, ServingState},
@@ -606,6 +606,19 @@ impl Bench {
 		limits: Limits,
 		between: impl FnOnce(Arc<MockChain>, Arc<FakeEngine>) -> (Arc<C>, Arc<R>),
 	) -> Self {
+		let path = folder.path().join("journal.redb");
+		let journal = Journal::open(&path, Metrics::default()).unwrap();
+		Self::on_journal(folder, journal, permits, limits, between)
+	}
+
+	/// A worker with this journal.
+	pub(crate) fn on_journal<C: Chain, R: Runner>(
+		folder: tempfile::TempDir,
+		journal: Journal,
+		permits: usize,
+		limits: Limits,
+		between: impl FnOnce(Arc<MockChain>, Arc<FakeEngine>) -> (Arc<C>, Arc<R>),
+	) -> Self {
 		let (reports, received) = mpsc::unbounded_channel();
 		let (heads, stream) = mpsc::unbounded_channel();
 		let (finality, finalized) = mpsc::unbounded_channel();
@@ -639,7 +652,7 @@ impl Bench {
 			seen_chain,
 			seen_engine,
 			Arc::new(FakeLibrary),
-			Journal::open(&folder.path().join("journal.redb")).unwrap(),
+			journal,
 			Serving::open(folder.path().join("serving.json")).unwrap(),
 			Metrics::default(),
 			limits,
