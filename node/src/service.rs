@@ -1,6 +1,7 @@
 //! Puts the node's parts together: client, network, transaction pool, BABE, GRANDPA, authority discovery, and the worker.
 
 use consilience_runtime::{opaque::Block, RuntimeApi};
+use consilience_worker::chain::RuntimeChain;
 use futures::{FutureExt, StreamExt};
 use polkadot_sdk::*;
 use sc_client_api::{Backend, BlockBackend};
@@ -338,8 +339,12 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 				options.worker,
 				client.clone(),
 				transaction_pool.clone(),
-				keystore.clone(),
-				sync_service.clone(),
+				RuntimeChain::new(
+					client.clone(),
+					transaction_pool.clone(),
+					keystore.clone(),
+					sync_service.clone(),
+				),
 				&task_manager.spawn_handle(),
 				#[cfg(feature = "liars")]
 				liar.clone(),

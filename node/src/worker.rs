@@ -8,11 +8,12 @@ use std::{
 
 use consilience_engine::Provider;
 use consilience_primitives::ModelId;
+use consilience_runtime::opaque::Block;
 use consilience_store::Store;
-use consilience_worker::{Config, EngineOptions, Handle, Limits, ServeAtStart};
-use polkadot_sdk::{
-	sc_cli::SubstrateCli, sc_service, sp_consensus::SyncOracle, sp_keystore::KeystorePtr,
+use consilience_worker::{
+	chain::RuntimeChain, Config, EngineOptions, Handle, Limits, ServeAtStart,
 };
+use polkadot_sdk::{sc_cli::SubstrateCli, sc_service};
 use sc_service::{BasePath, Configuration, Error, SpawnTaskHandle};
 
 use crate::{
@@ -209,8 +210,7 @@ pub(crate) fn start(
 	params: WorkerParams,
 	client: Arc<FullClient>,
 	pool: Arc<FullPool>,
-	keystore: KeystorePtr,
-	sync: Arc<dyn SyncOracle + Send + Sync>,
+	chain: RuntimeChain<Block, FullClient, FullPool>,
 	spawner: &SpawnTaskHandle,
 	#[cfg(feature = "liars")] liar: consilience_worker::liars::Liar,
 ) -> Result<Option<Handle>, Error> {
@@ -223,9 +223,9 @@ pub(crate) fn start(
 	};
 	let store = params.model_store(config.base_path.path());
 	let serve = params.served(&store).map_err(Error::Other)?;
-	let (registrar, registered) = ((client.clone(), pool.clone()), serve.clone());
+	let registered = serve.clone();
 	let worker = consilience_worker::start(
-		consilience_worker::chain::RuntimeChain::new(client, pool, keystore, sync),
+		chain,
 		Config {
 			chain_folder: config.base_path.config_dir(config.chain_spec.id()),
 			store: store.clone(),
@@ -246,7 +246,6 @@ pub(crate) fn start(
 		Ok((handle, task)) => {
 			spawner.spawn("inference-worker", Some("inference"), task);
 			if params.registers {
-				let (client, pool) = registrar;
 				let store = handle.store().clone();
 				log::info!(
 					"Models of {} are registered by Alice and served, as they are imported",

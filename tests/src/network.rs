@@ -50,7 +50,7 @@ impl Default for Options {
 
 /// A running node. It is killed when it is dropped, and its engine ends with it.
 pub struct Node {
-	/// One of [`NAMES`] or [`SEVEN`].
+	/// One of [`NAMES`] or [`SEVEN`], or that of a developer's chain.
 	pub name: &'static str,
 	/// Address of its RPC.
 	pub url: String,
@@ -72,11 +72,31 @@ impl Node {
 		bootnode: Option<&str>,
 		options: &Options,
 	) -> Self {
+		let own = format!("--{name}");
+		let mut place = vec!["--chain", chain, &own];
+		if let Some(address) = bootnode {
+			place.extend(["--bootnodes", address]);
+		}
+		Self::start_at(name, base, &place, options).await
+	}
+
+	/// Starts a developer's chain and waits until it listens.
+	pub async fn dev(base: PathBuf) -> Self {
+		Self::start_at("dev", base, &["--dev"], &Options::default()).await
+	}
+
+	async fn start_at(
+		name: &'static str,
+		base: PathBuf,
+		place: &[&str],
+		options: &Options,
+	) -> Self {
 		let mut command = Command::new(&options.program);
 		command
 			.arg("--base-path")
 			.arg(&base)
-			.args(["--chain", chain, &format!("--{name}"), "--rpc-port", "0"])
+			.args(place)
+			.args(["--rpc-port", "0"])
 			.args([
 				"--listen-addr",
 				"/ip4/127.0.0.1/tcp/0",
@@ -94,9 +114,6 @@ impl Node {
 			.stdout(Stdio::null())
 			.stderr(Stdio::piped())
 			.kill_on_drop(true);
-		if let Some(address) = bootnode {
-			command.args(["--bootnodes", address]);
-		}
 		let mut child = command.spawn().expect("the binary runs");
 		let stderr = child.stderr.take().expect("standard error is a pipe; qed");
 		let log: Arc<Mutex<Vec<String>>> = Arc::default();

@@ -180,8 +180,8 @@ fn check(engine: &Engine, folder: &Path) -> Result<usize, String> {
 	let mut manifest = fixtures::tensors(graph, info.inputs, info.outputs);
 	manifest.numerics.optimization = "all".into();
 	// What a request can carry is found out by carrying it.
-	manifest.limits.max_output_units = MAX_TENSOR_BYTES as u32;
-	manifest.time.output_units_per_block = MAX_TENSOR_BYTES as u32;
+	manifest.limits.max_output_units = MAX_TENSOR_BYTES;
+	manifest.time.output_units_per_block = MAX_TENSOR_BYTES;
 	let model = engine
 		.load_manifest(folder, manifest)
 		.map_err(|e| e.to_string())?;

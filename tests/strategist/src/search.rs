@@ -352,7 +352,8 @@ fn fresh(rng: &mut ChaCha8Rng, plays: u64) -> Vec<u64> {
 	(0..plays).map(|_| rng.next_u64()).collect()
 }
 
-/// Hunts again and again, and shows each finding as it comes; each time without the trick that was worth most, until a hunt finds nothing or the episodes are used.
+/// Hunts again and again, each time from another beginning, and shows each finding as it comes. What was worth most in a hunt that earned
+/// something is forbidden from then on.
 pub fn search(
 	arena: &mut Arena,
 	hunts: u64,
@@ -368,9 +369,8 @@ pub fn search(
 		let best = next_to_forbid(&finding).map(|t| (t.decision, t.choice));
 		let pays = finding.score.is_believed();
 		findings.push(finding);
-		match best {
-			Some((decision, choice)) if pays => forbidden.forbid(decision, choice),
-			_ => break,
+		if let (Some((decision, choice)), true) = (best, pays) {
+			forbidden.forbid(decision, choice);
 		}
 	}
 	findings

@@ -666,7 +666,7 @@ impl Chain {
 		let begun = Instant::now();
 		Balances::transfer(who, &TreasuryAccount::get(), fee, Preservation::Preserve)?;
 		let done = call.dispatch(frame_system::RawOrigin::Signed(who.clone()).into());
-		let post = done.as_ref().map_or_else(|e| &e.post_info, |post| post);
+		let post = done.as_ref().unwrap_or_else(|e| &e.post_info);
 		let weight = info.extension_weight + post.calc_actual_weight(&info);
 		self.charge_transaction(begun.elapsed(), weight, info.class);
 		done.map(|_| ()).map_err(|e| e.error)
@@ -792,7 +792,7 @@ impl Chain {
 		}
 		let authorizing = call.weight_of_authorize();
 		let done = call.dispatch(frame_system::RawOrigin::Authorized.into());
-		let post = done.as_ref().map_or_else(|e| &e.post_info, |post| post);
+		let post = done.as_ref().unwrap_or_else(|e| &e.post_info);
 		let weight = authorizing + post.calc_actual_weight(&info);
 		self.charge_transaction(begun.elapsed(), weight, info.class);
 		done.is_ok()
