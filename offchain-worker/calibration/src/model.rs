@@ -82,9 +82,12 @@ impl Model {
 		&self,
 		policy: &VerificationPolicy,
 	) -> Result<tempfile::TempDir, CalibrationError> {
-		let folder = tempfile::Builder::new()
-			.prefix("consilience-")
-			.tempdir()
+		// Beside the files, where that may be written: there they need no second place.
+		let mut builder = tempfile::Builder::new();
+		let folder = builder
+			.prefix(".consilience-")
+			.tempdir_in(&self.folder)
+			.or_else(|_| tempfile::tempdir())
 			.map_err(CalibrationError::io(&self.folder))?;
 		for file in &self.manifest.files {
 			let to = folder.path().join(&file.path);
@@ -93,7 +96,10 @@ impl Model {
 			}
 			let from = std::fs::canonicalize(self.folder.join(&file.path))
 				.map_err(CalibrationError::io(&self.folder))?;
-			std::os::unix::fs::symlink(from, &to).map_err(CalibrationError::io(&to))?;
+			// The engine follows no link out of a model's folder.
+			std::fs::hard_link(&from, &to)
+				.or_else(|_| std::fs::copy(&from, &to).map(|_| ()))
+				.map_err(CalibrationError::io(&to))?;
 		}
 		let mut manifest = self.manifest.clone();
 		manifest.policy = *policy;
