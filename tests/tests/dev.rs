@@ -45,7 +45,7 @@ async fn a_developers_chain_answers_by_itself_and_says_that_nobody_checked() {
 	})
 	.await;
 
-	let asked = ["--prompt", "t1 t2 t3", "--max-tokens", "4"];
+	let asked = ["--prompt", "t1 t2 t3", "--raw", "--max-tokens", "4"];
 	let answer = infer(&node, "//Bob", model, &asked)
 		.await
 		.expect("an answer");
