@@ -140,15 +140,6 @@ impl Story {
 		}
 	}
 
-	/// Waits until the best chain has drawn a committee for every request.
-	pub async fn committees_drawn(&self, client: &Client) {
-		self.in_best_chain(client, "all committees", |event| match event {
-			RequestEvent::CommitteeDrawn { request, .. } => Some((*request, ())),
-			_ => None,
-		})
-		.await;
-	}
-
 	/// Waits until the best chain has drawn an executor for every request. Gives them.
 	pub async fn executors_drawn(&self, client: &Client) -> BTreeSet<AccountId> {
 		let drawn = self.in_best_chain(client, "all executors", |event| match event {

@@ -12,7 +12,7 @@ use consilience_tests::{
 	RequestEvent, Story,
 };
 use jsonrpsee::rpc_params;
-use pallet_inference::features::offence::OffenceKind;
+use pallet_inference::{features::offence::OffenceKind, ExpiryReason};
 use polkadot_sdk::{
 	pallet_staking,
 	sp_core::{sr25519, Pair},
@@ -124,10 +124,10 @@ impl Trial {
 		);
 	}
 
-	/// These serve the model too once all committees are drawn, and are the juries. Gives what happens until all is settled.
+	/// These serve the model from now on, too late to be drawn for a committee, and are the juries. Gives what happens until all is
+	/// settled.
 	async fn judged_by(&self, mut story: Story, others: &[usize]) -> [Story; 1] {
 		let client = &self.first().client;
-		story.committees_drawn(client).await;
 		let serve = |index: &usize| self.network.nodes[*index].client.rpc.serve(self.model);
 		for served in futures::future::join_all(others.iter().map(serve)).await {
 			served.expect("a stored model can be served");
@@ -147,7 +147,7 @@ impl Trial {
 }
 
 /// Asks so many questions at once while two liars, the validators 3 and 4, and an honest one serve the model: every committee is
-/// these three. The others serve it once the committees are drawn, and are the juries. Gives what happened, and the liars' accounts.
+/// these three. The others serve it once all is asked, and are the juries. Gives what happened, and the liars' accounts.
 async fn against_one(
 	network: Network,
 	liars: [Lying<'_>; 2],
@@ -469,17 +469,17 @@ async fn another_model_is_found_with_its_own_evidence_or_with_that_of_the_true_o
 	for liar in [&cheap, &prefill] {
 		assert!(lied.values().any(|who| who == liar), "{liar}: {lied:?}");
 	}
-	// Where it only checks, the cheap model has digests that nobody shares: another is to measure in its place, and nobody else
-	// served the model when the question was asked.
-	let replaced = events(&stories, |e| match e {
-		RequestEvent::VerifierReplaced { request, verifier } => Some((*request, verifier.clone())),
+	// Where it only checks, the cheap model has digests that nobody shares: it is drawn no more, another is to measure in its place, and
+	// nobody else served the model when the question was asked.
+	let expired = events(&stories, |e| match e {
+		RequestEvent::RequestExpired {
+			request, reason, ..
+		} => Some((*request, *reason)),
 		_ => None,
 	});
-	assert!(
-		replaced.iter().all(|(_, who)| *who == cheap),
-		"{replaced:?}"
-	);
-	let nothing = replaced.into_iter().map(|r| r.0).collect();
+	let short = |e: &(RequestId, ExpiryReason)| e.1 == ExpiryReason::TooFewVerifiers;
+	assert!(expired.iter().all(short), "{expired:?}");
+	let nothing = expired.into_iter().map(|e| e.0).collect();
 	these_are_rejected_and_these_expired(&stories, &lied.into_keys().collect(), &nothing);
 }
 
