@@ -1,5 +1,5 @@
-//! What `--dev` does by itself, so that one command is a chain that answers: every model of the store is registered by Alice,
-//! whose account is endowed there, and served. Such a chain has one validator, and the node says what that means.
+//! Registers and serves every model of the store on a `--dev` chain, so that one command is a chain that answers. Alice, whose account
+//! is endowed there, registers them. Such a chain has one validator, and the node says what that means.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -6,7 +6,7 @@ use consilience_primitives::{
 	request::{Assurance, Input, Prompt, Sampling},
 	ModelId, RequestId,
 };
-use consilience_runtime::{AccountId, BlockNumber, Runtime, RuntimeEvent};
+use consilience_runtime::{AccountId, Balance, BlockNumber, Runtime, RuntimeEvent};
 use polkadot_sdk::{
 	pallet_utility,
 	sp_core::{sr25519, Pair},
@@ -40,7 +40,7 @@ impl Story {
 		prompts: &[String],
 		verifiers: u8,
 	) -> Self {
-		let (requests, read) = submit(client, suri, model, prompts, verifiers).await;
+		let (requests, read) = ask_all(client, suri, model, prompts, verifiers).await;
 		Self {
 			requests,
 			events: Vec::new(),
@@ -56,40 +56,13 @@ impl Story {
 		of: &[(&str, Vec<Input>)],
 		verifiers: u8,
 	) -> (Self, usize) {
-		let asking = of.iter().map(|(suri, inputs)| async move {
-			let calls = inputs.iter().map(|input| {
-				pallet_inference::Call::<Runtime>::request {
-					model,
-					input: input.clone(),
-					assurance: Assurance::Committee(verifiers),
-					fee_limit: consilience_runtime::UNIT,
-					tip: 0,
-				}
-				.into()
-			});
-			let calls = calls.collect();
-			let pair = sr25519::Pair::from_string(suri, None).expect("a development key");
-			let batch = pallet_utility::Call::<Runtime>::force_batch { calls };
-			let included = client.submit_final(&pair, batch.into()).await;
-			included.expect("the node takes it")
-		});
-		let included = futures::future::join_all(asking).await;
-		let events = included.iter().flat_map(|i| &i.events);
-		let requests: Vec<_> = events
-			.filter_map(|e| match e {
-				RuntimeEvent::Inference(RequestEvent::RequestSubmitted { request, .. }) => {
-					Some(*request)
-				}
-				_ => None,
-			})
-			.collect();
-		let mut read = BlockNumber::MAX;
-		for block in included.iter().map(|i| i.block) {
-			let header: crate::Header = client
-				.call("chain_getHeader", jsonrpsee::rpc_params![block])
-				.await;
-			read = read.min(*header.number());
-		}
+		let fee_limit = consilience_runtime::UNIT;
+		let asking = of
+			.iter()
+			.map(|(suri, inputs)| submit(client, suri, model, inputs, verifiers, fee_limit));
+		let taken = futures::future::join_all(asking).await;
+		let read = taken.iter().map(|t| t.1).min().unwrap_or_default();
+		let requests: Vec<_> = taken.into_iter().flat_map(|t| t.0).collect();
 		let asked: usize = of.iter().map(|(_, inputs)| inputs.len()).sum();
 		let refused = asked - requests.len();
 		let story = Self {
@@ -109,7 +82,7 @@ impl Story {
 		prompts: &[String],
 		verifiers: u8,
 	) {
-		let (requests, _) = submit(client, suri, model, prompts, verifiers).await;
+		let (requests, _) = ask_all(client, suri, model, prompts, verifiers).await;
 		self.requests.extend(requests);
 	}
 
@@ -197,46 +170,63 @@ impl Story {
 	}
 }
 
-/// Asks a language model in one transaction. Gives the requests, and the number of the final block that took them.
-async fn submit(
+/// Asks a language model for short answers in one transaction. Returns the requests, and the number of the final block that took them.
+async fn ask_all(
 	client: &Client,
 	suri: &str,
 	model: ModelId,
 	prompts: &[String],
 	verifiers: u8,
 ) -> (Vec<RequestId>, BlockNumber) {
-	let request = |prompt: &String| {
+	let input = |prompt: &String| Input::TextGeneration {
+		prompt: Prompt::Text(
+			prompt
+				.as_bytes()
+				.to_vec()
+				.try_into()
+				.expect("the prompt is short"),
+		),
+		sampling: Sampling {
+			max_tokens: 16,
+			// No two requests have the same answer: it follows from each one's own seed.
+			temperature: 1_000,
+			..Default::default()
+		},
+	};
+	let inputs: Vec<_> = prompts.iter().map(input).collect();
+	let fee_limit = 100 * consilience_runtime::UNIT;
+	let (requests, block) = submit(client, suri, model, &inputs, verifiers, fee_limit).await;
+	assert_eq!(requests.len(), prompts.len(), "some were refused");
+	(requests, block)
+}
+
+/// Asks in one transaction. Returns the requests that were taken, and the number of the final block that took them.
+async fn submit(
+	client: &Client,
+	suri: &str,
+	model: ModelId,
+	inputs: &[Input],
+	verifiers: u8,
+	fee_limit: Balance,
+) -> (Vec<RequestId>, BlockNumber) {
+	let request = |input: &Input| {
 		pallet_inference::Call::<Runtime>::request {
 			model,
-			input: Input::TextGeneration {
-				prompt: Prompt::Text(
-					prompt
-						.as_bytes()
-						.to_vec()
-						.try_into()
-						.expect("the prompt is short"),
-				),
-				sampling: Sampling {
-					max_tokens: 16,
-					// No two requests have the same answer: it follows from each one's own seed.
-					temperature: 1_000,
-					..Default::default()
-				},
-			},
+			input: input.clone(),
 			assurance: Assurance::Committee(verifiers),
-			fee_limit: 100 * consilience_runtime::UNIT,
+			fee_limit,
 			tip: 0,
 		}
 		.into()
 	};
-	let calls = prompts.iter().map(request).collect();
+	let calls = inputs.iter().map(request).collect();
 	let pair = sr25519::Pair::from_string(suri, None).expect("a development key");
-	let batch = pallet_utility::Call::<Runtime>::batch_all { calls };
+	let batch = pallet_utility::Call::<Runtime>::force_batch { calls };
 	let included = client
 		.submit_final(&pair, batch.into())
 		.await
 		.expect("the node takes it");
-	let requests: Vec<_> = included
+	let requests = included
 		.events
 		.iter()
 		.filter_map(|e| match e {
@@ -246,7 +236,6 @@ async fn submit(
 			_ => None,
 		})
 		.collect();
-	assert_eq!(requests.len(), prompts.len(), "{:?}", included.events);
 	let header: crate::Header = client
 		.call("chain_getHeader", jsonrpsee::rpc_params![included.block])
 		.await;

@@ -1,4 +1,4 @@
-//! What a graph's file makes ONNX Runtime open or read besides the file: looked at before ONNX Runtime does.
+//! Checks which other files, or addresses, a graph's file would have ONNX Runtime read, before ONNX Runtime opens it.
 //!
 //! A tensor's data may stand in another file, and ONNX Runtime takes whatever its `location` says. One name in there is no file
 //! at all but an address in this process's memory, which is how the library itself passes tensors between its parts. And a file
@@ -19,7 +19,7 @@ use crate::EngineError;
 const ORT_FORMAT: &[u8] = b"ORTM";
 /// The ends of its names.
 const ORT_EXTENSION: &str = "ort";
-/// What names that are no files begin with: `*/_ORT_MEM_ADDR_/*` and its like.
+/// Prefix of names that stand for memory instead of a file, such as `*/_ORT_MEM_ADDR_/*`.
 const MARKER: &str = "*/_ORT_";
 /// Deepest nesting of subgraphs that is followed.
 const MAX_DEPTH: u32 = 64;
@@ -82,7 +82,7 @@ fn within(folder: &Path, location: &str) -> Result<(), String> {
 		(Some(folder), Some(file)) if !may_follow(&folder, &file) => {
 			Err("a link that leads out of the model's folder".into())
 		}
-		// What is outside may not even be there for this process.
+		// A sandboxed process may not see the link's target at all.
 		(_, None) if path.is_symlink() => Err("a link that leads to nothing".into()),
 		_ => Ok(()),
 	}
@@ -238,7 +238,7 @@ impl<R: Read + Seek> Scan<'_, R> {
 
 	fn skip(&mut self, length: u64) -> Result<(), String> {
 		let signed = i64::try_from(length).map_err(broken)?;
-		// What is in the buffer is not read again.
+		// A relative seek within the buffer reads nothing again.
 		self.from.seek_relative(signed).map_err(broken)?;
 		self.at += length;
 		Ok(())

@@ -24,7 +24,7 @@ use super::{Isolation, Purpose};
 type Call = c_long;
 type Rules = BTreeMap<Call, Vec<SeccompRule>>;
 
-/// What any program needs: memory, threads, clocks, itself. Reads of what is open, and of what the file system shows it.
+/// Calls that every program needs: memory, threads, clocks, its own state, and reading files that it can see.
 const ALLOWED: &[Call] = &[
 	SYS_brk,
 	SYS_clock_getres,
@@ -106,7 +106,7 @@ const ALLOWED_HERE: &[Call] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_HERE: &[Call] = &[];
 
-/// What libraries try, and do without. Nothing here is granted to a model.
+/// Calls that libraries try and do without. They fail instead of ending the process, and a model gets none of them.
 const REFUSED: &[Call] = &[
 	SYS_accept4,
 	SYS_bind,
@@ -174,7 +174,7 @@ const REFUSED_HERE: &[Call] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: &[Call] = &[];
 
-/// What the C library probes for. Of `clone3` and `openat2` a filter sees a pointer and no more.
+/// Calls that the C library probes for. A filter sees only a pointer to the arguments of `clone3` and `openat2`.
 const UNKNOWN: &[Call] = &[SYS_clone3, SYS_openat2, SYS_futex_waitv];
 
 /// What the driver of a GPU needs besides: its devices, shared memory, local sockets, and a helper program.

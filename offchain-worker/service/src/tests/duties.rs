@@ -406,14 +406,20 @@ async fn what_failed_here_is_tried_again_and_not_for_ever() {
 	assert!(bench.silent());
 }
 
-#[tokio::test]
-async fn what_is_at_work_goes_on_while_the_journal_cannot_be_read() {
+/// A held worker whose journal is on a disk that can fail.
+fn on_a_failing_disk() -> (Bench, Disk) {
 	let folder = tempfile::tempdir().unwrap();
 	let disk = Disk::new();
 	let journal = disk.journal(&folder.path().join("journal.redb"), Metrics::default());
-	let mut bench = Bench::on_journal(folder, journal, 0, Limits::default(), |chain, engine| {
+	let bench = Bench::on_journal(folder, journal, 0, Limits::default(), |chain, engine| {
 		(chain, engine)
 	});
+	(bench, disk)
+}
+
+#[tokio::test]
+async fn what_is_at_work_goes_on_while_the_journal_cannot_be_read() {
+	let (mut bench, disk) = on_a_failing_disk();
 	bench.due(&[(1, DutyKind::Answer), (3, DutyKind::Answer)]);
 	bench.block(1);
 	bench.until(|s| s.running == 2).await;
@@ -454,12 +460,7 @@ async fn what_is_at_work_goes_on_while_the_journal_cannot_be_read() {
 
 #[tokio::test]
 async fn what_cannot_be_written_is_neither_said_nor_computed_again() {
-	let folder = tempfile::tempdir().unwrap();
-	let disk = Disk::new();
-	let journal = disk.journal(&folder.path().join("journal.redb"), Metrics::default());
-	let mut bench = Bench::on_journal(folder, journal, 0, Limits::default(), |chain, engine| {
-		(chain, engine)
-	});
+	let (mut bench, disk) = on_a_failing_disk();
 	bench.due(&[(1, DutyKind::Answer)]);
 	bench.block(1);
 	bench.until(|s| s.running == 1).await;

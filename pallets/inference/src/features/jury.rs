@@ -1,6 +1,6 @@
 //! Disputes: a jury measures, and the runtime finds who was right.
 //!
-//! A jury is a round like any other, of all who serve the model up to [`Config::MaxJurors`], under a challenge of its own. A
+//! A jury is a round like any other, of those who served the model when the request was made, up to [`Config::MaxJurors`], under a challenge of its own. A
 //! committee that does not agree calls it, and so does an appeal against an answer that was not drawn for a check. Its members
 //! measure under the committee's challenge as well, which is what the committee is judged by.
 //!
@@ -294,8 +294,8 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Who judges: those who served the model when the request was made, or as many of them as fit, each as likely as any other. Whoever
-	/// came later may have come for this jury, so only as many of them sit as it takes for a jury.
+	/// Returns the jurors: validators that served the model when the request was made, or as many of them as fit, each as likely as any
+	/// other. Validators that came later may have come for this jury, so only as many of them sit as a jury still needs.
 	fn jurors(
 		request: &RequestOf<T>,
 		roster: &Roster<T::AccountId>,

@@ -2,7 +2,7 @@ use consilience_primitives::{
 	report::Statement, request::Assurance, view::RequestState, RequestId,
 };
 use polkadot_sdk::{
-	frame_support::{assert_ok, traits::OneSessionHandler},
+	frame_support::{assert_ok, traits::OneSessionHandler, weights::Weight},
 	sp_core::{Pair, H256},
 	sp_runtime::transaction_validity::{
 		InvalidTransaction, TransactionSource, TransactionValidityError,
@@ -186,6 +186,15 @@ fn signed_for(
 	(said, signature)
 }
 
+/// Has a validator say this. Returns what its report may weigh at most, and what it weighed.
+fn weighed(validator: u64, statements: Vec<Statement>) -> (Weight, Weight) {
+	let (said, signature) = signed(validator, statements);
+	let most = Inference::report_weight(&said);
+	let origin = polkadot_sdk::frame_system::RawOrigin::Authorized.into();
+	let post = Inference::report(origin, said, signature).unwrap();
+	(most, post.actual_weight.unwrap())
+}
+
 #[test]
 fn only_the_reveal_that_settles_weighs_as_one() {
 	run(|| {
@@ -202,15 +211,7 @@ fn only_the_reveal_that_settles_weighs_as_one() {
 				evidence: measured(request, Habit::Honest),
 				salt: salt(m),
 			};
-			let (said, signature) = signed(m, vec![statement]);
-			let most = Inference::report_weight(&said);
-			let post = Inference::report(
-				polkadot_sdk::frame_system::RawOrigin::Authorized.into(),
-				said,
-				signature,
-			)
-			.unwrap();
-			let used = post.actual_weight.unwrap();
+			let (most, used) = weighed(m, vec![statement]);
 			assert!(used.ref_time() < most.ref_time());
 			weights.push(used.ref_time());
 		}
@@ -263,15 +264,8 @@ fn a_report_settles_no_more_than_it_weighs_and_the_rest_comes_in_the_next() {
 		let reveals = said.len() as u64;
 		assert!(reveals >= 4, "{reveals}");
 		let before = asked.iter().filter(|id| state(**id).is_settled()).count() as u64;
-		let (whole, signature) = signed(last, said);
-		let most = Inference::report_weight(&whole);
-		let post = Inference::report(
-			polkadot_sdk::frame_system::RawOrigin::Authorized.into(),
-			whole,
-			signature,
-		)
-		.unwrap();
-		assert!(post.actual_weight.unwrap().all_lte(most));
+		let (most, used) = weighed(last, said);
+		assert!(used.all_lte(most));
 		let settled = |before: u64| {
 			asked.iter().filter(|id| state(**id).is_settled()).count() as u64 - before
 		};
