@@ -75,7 +75,7 @@ async fn many_embeddings_at_once_are_final_or_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a benchmark: in one run of six on two cores members were late, and blamed (docs/figures.md)"]
+#[ignore = "a benchmark: in one run of four on two cores members were late, and blamed (docs/figures.md)"]
 async fn five_hundred_embeddings_at_once_are_final_or_refused() {
 	embeddings(500).await;
 }
