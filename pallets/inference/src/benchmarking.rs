@@ -439,7 +439,7 @@ fn judged_by<T: Config>(
 	let (_, committee) = members::<T>(id)?;
 	// So many of the others go on serving.
 	pallet_model_registry::Serving::<T>::mutate(MODEL, |list| {
-		list.retain(|(who, _)| !committee.contains(who));
+		list.retain(|server| !committee.contains(&server.who));
 		list.truncate(jurors as usize);
 	});
 	draw::<T>(id);

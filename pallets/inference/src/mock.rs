@@ -75,6 +75,7 @@ parameter_types! {
 	pub const DepositPerByte: u64 = 0;
 	pub static MinServing: u32 = 3;
 	pub const MaxServing: u32 = 64;
+	pub const ServingGrace: u64 = 200;
 	pub const MaxServed: u32 = 4;
 	pub const MaxModels: u32 = 4;
 	pub const Treasury: u64 = TREASURY;
@@ -125,6 +126,7 @@ impl pallet_model_registry::Config for Test {
 	type DepositPerByte = DepositPerByte;
 	type MinServing = MinServing;
 	type MaxServing = MaxServing;
+	type ServingGrace = ServingGrace;
 	type MaxServed = MaxServed;
 	type MaxModels = MaxModels;
 	type WeightInfo = pallet_model_registry::weights::SubstrateWeight<Test>;

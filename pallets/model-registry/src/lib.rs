@@ -95,6 +95,10 @@ pub mod pallet {
 		#[pallet::constant]
 		type MaxServing: Get<u32>;
 
+		/// Blocks for which a validator that has proven nothing keeps its place when as many serve a model as may.
+		#[pallet::constant]
+		type ServingGrace: Get<BlockNumberFor<Self>>;
+
 		/// Most models that one validator serves.
 		#[pallet::constant]
 		type MaxServed: Get<u32>;
@@ -120,13 +124,13 @@ pub mod pallet {
 	pub type Models<T: Config> =
 		CountedStorageMap<_, Blake2_128Concat, ModelId, ModelDetails<T::AccountId, BalanceOf<T>>>;
 
-	/// Validators that serve a model, and the block since which each does.
+	/// Validators that serve a model, in the order in which they began.
 	#[pallet::storage]
 	pub type Serving<T: Config> = StorageMap<
 		_,
 		Blake2_128Concat,
 		ModelId,
-		BoundedVec<(T::AccountId, BlockNumberFor<T>), T::MaxServing>,
+		BoundedVec<Server<T::AccountId, BlockNumberFor<T>>, T::MaxServing>,
 		ValueQuery,
 	>;
 
@@ -159,6 +163,11 @@ pub mod pallet {
 		ModelRemoved { model: ModelId },
 		/// A validator serves the model.
 		ServingStarted {
+			model: ModelId,
+			validator: T::AccountId,
+		},
+		/// A validator that had proven nothing has given its place to another.
+		ServingDisplaced {
 			model: ModelId,
 			validator: T::AccountId,
 		},
@@ -201,7 +210,7 @@ pub mod pallet {
 		AlreadyServing,
 		/// The validator does not serve the model.
 		NotServing,
-		/// As many validators serve the model as the chain takes.
+		/// As many validators serve the model as the chain takes, and none of them has had its time without proving that it can.
 		TooManyServing,
 		/// The validator serves as many models as the chain takes.
 		TooManyServed,

@@ -39,6 +39,7 @@ parameter_types! {
 	pub const DepositPerByte: u64 = 1;
 	pub const MinServing: u32 = 2;
 	pub const MaxServing: u32 = 3;
+	pub const ServingGrace: u64 = 10;
 	pub const MaxServed: u32 = 2;
 	pub const MaxModels: u32 = 4;
 }
@@ -50,6 +51,7 @@ impl crate::Config for Test {
 	type DepositPerByte = DepositPerByte;
 	type MinServing = MinServing;
 	type MaxServing = MaxServing;
+	type ServingGrace = ServingGrace;
 	type MaxServed = MaxServed;
 	type MaxModels = MaxModels;
 	type WeightInfo = crate::weights::SubstrateWeight<Test>;

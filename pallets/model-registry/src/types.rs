@@ -11,6 +11,29 @@ use crate::Config;
 pub type BalanceOf<T> =
 	<<T as Config>::Currency as Inspect<<T as frame_system::Config>::AccountId>>::Balance;
 
+/// A validator that serves a model.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub struct Server<AccountId, BlockNumber> {
+	/// Who.
+	pub who: AccountId,
+	/// Block since which it does.
+	pub since: BlockNumber,
+	/// Whether it has measured since then what others have measured too, and they agreed: the reference evidence is public and proves
+	/// no possession.
+	pub proven: bool,
+}
+
 /// A registered model.
 #[derive(
 	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,

@@ -60,6 +60,8 @@ impl pallet_model_registry::Config for Runtime {
 	type DepositPerByte = ConstU128<{ 10 * MILLI }>;
 	type MinServing = MinServing;
 	type MaxServing = ConstU32<64>;
+	// Ten minutes: a validator that serves a model that is asked is drawn in less.
+	type ServingGrace = ConstU32<{ 10 * MINUTES }>;
 	type MaxServed = ConstU32<16>;
 	type MaxModels = ConstU32<1_024>;
 	type WeightInfo = pallet_model_registry::weights::SubstrateWeight<Runtime>;

@@ -26,6 +26,18 @@ impl<T: Config> Pallet<T> {
 		});
 	}
 
+	/// Keeps a validator from serving a model until the next session, which counts for nothing later.
+	pub(crate) fn keep_away(who: &T::AccountId, model: ModelId) {
+		let next = T::ValidatorSet::session_index().saturating_add(1);
+		Barred::<T>::mutate(who, model, |bar| {
+			let Bar { until, times } = bar.unwrap_or(Bar { until: 0, times: 0 });
+			*bar = Some(Bar {
+				until: until.max(next),
+				times,
+			});
+		});
+	}
+
 	/// Whether a validator may not serve a model yet.
 	pub(crate) fn is_barred(who: &T::AccountId, model: ModelId) -> bool {
 		Barred::<T>::get(who, model).is_some_and(|bar| bar.until > T::ValidatorSet::session_index())

@@ -135,8 +135,10 @@ impl<T: Config> Pallet<T> {
 		let suspended = Suspended::<T>::get();
 		Serving::<T>::get(request.model)
 			.into_iter()
-			.filter(|(who, since)| *since <= latest && !suspended.iter().any(|(s, _)| s == who))
-			.filter_map(|(who, _)| roster.index(&who).map(|index| (who, index)))
+			.filter(|server| server.since <= latest)
+			.map(|server| server.who)
+			.filter(|who| !suspended.iter().any(|(s, _)| s == who))
+			.filter_map(|who| roster.index(&who).map(|index| (who, index)))
 			.collect()
 	}
 

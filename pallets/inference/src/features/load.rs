@@ -78,8 +78,8 @@ impl<T: Config> Pallet<T> {
 	pub(crate) fn capacity(model: consilience_primitives::ModelId) -> (u64, u64) {
 		let (roster, loads, most) = (Self::roster(), Loads::<T>::get(), T::MaxLoad::get());
 		let (mut whole, mut free) = (0u64, 0u64);
-		for (who, _) in Serving::<T>::get(model) {
-			if let Some(index) = roster.index(&who) {
+		for server in Serving::<T>::get(model) {
+			if let Some(index) = roster.index(&server.who) {
 				let load = loads.get(index as usize).copied().unwrap_or_default();
 				whole += u64::from(most);
 				free += u64::from(most.saturating_sub(load));

@@ -262,7 +262,12 @@ impl<T: Config> Pallet<T> {
 	) -> Result<Outcome, DispatchError> {
 		match statement {
 			Statement::Serve { model, evidence } => {
-				pallet_model_registry::Pallet::<T>::serve(validator, model, &evidence)?
+				let displaced =
+					pallet_model_registry::Pallet::<T>::serve(validator, model, &evidence)?;
+				if let Some(displaced) = displaced {
+					// Or two who have proven nothing would take turns.
+					Self::keep_away(&displaced, model);
+				}
 			}
 			Statement::Withdraw { model } => {
 				pallet_model_registry::Pallet::<T>::withdraw(validator, model)?

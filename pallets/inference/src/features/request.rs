@@ -93,7 +93,7 @@ impl<T: Config> Pallet<T> {
 			let serving = pallet_model_registry::Serving::<T>::get(id);
 			let there = serving
 				.iter()
-				.filter(|(who, _)| roster.index(who).is_some())
+				.filter(|server| roster.index(&server.who).is_some())
 				.count();
 			if there <= usize::from(verifiers) {
 				return Err(QuoteError::TooFewServe);

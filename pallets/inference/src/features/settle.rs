@@ -89,6 +89,11 @@ impl<T: Config> Pallet<T> {
 			}
 		}
 		Self::pay(id, request, &T::JuryFund::get(), pot);
+		if request.verifiers > 0 {
+			let measured = payees.executor.iter().chain(&payees.verifiers);
+			let measured = measured.chain(&payees.jurors);
+			pallet_model_registry::Pallet::<T>::proven(request.model, measured);
+		}
 		let state = match output {
 			Output::Unanswerable(_) => RequestState::Unanswerable,
 			Output::Text { .. } | Output::Tensors(_) => RequestState::Final,

@@ -17,6 +17,7 @@ use crate::{
 	mock::*,
 	Error, Event,
 };
+use pallet_model_registry::Serving;
 
 fn refused(result: Result<(), TransactionValidityError>, why: InvalidTransaction) {
 	assert_eq!(result, Err(TransactionValidityError::Invalid(why)));
@@ -46,6 +47,59 @@ fn what_is_due_is_let_in_once() {
 			evidence: digest(7),
 		}];
 		assert_ok!(report(101, serve));
+	});
+}
+
+#[test]
+fn who_measures_what_others_do_keeps_its_place_and_who_only_holds_one_does_not() {
+	run(|| {
+		let proven = || -> Vec<u64> {
+			let serving = Serving::<Test>::get(id(TEXT)).into_iter();
+			serving.filter(|s| s.proven).map(|s| s.who).collect()
+		};
+		assert!(proven().is_empty());
+		let request = ask(TEXT, ALICE);
+		settle_within(request, 6, &[]);
+		let view = Inference::request_view(request).unwrap();
+		let mut measured = view.verifiers;
+		measured.extend(view.executor);
+		measured.sort_unstable();
+		let mut shown = proven();
+		shown.sort_unstable();
+		assert_eq!(shown, measured);
+
+		// A party takes all other places. It serves nothing.
+		let late = VALIDATORS.into_iter().find(|v| !shown.contains(v)).unwrap();
+		let withdraw = vec![Statement::Withdraw { model: id(TEXT) }];
+		assert_ok!(report(late, withdraw));
+		next_block();
+		let mut party = 1_000;
+		while !Serving::<Test>::get(id(TEXT)).is_full() {
+			assert_ok!(ModelRegistry::serve(&party, id(TEXT), &digest(7)));
+			party += 1;
+		}
+		let serve = vec![Statement::Serve {
+			model: id(TEXT),
+			evidence: digest(7),
+		}];
+		let full = report(late, serve.clone());
+		refused(full, InvalidTransaction::Custom(NOT_DUE));
+		blocks(ServingGrace::get());
+		let displaced = Serving::<Test>::get(id(TEXT))
+			.into_iter()
+			.find(|s| !s.proven)
+			.unwrap();
+		assert_ok!(report(late, serve.clone()));
+		assert!(ModelRegistry::is_serving(&late, id(TEXT)));
+		assert!(!ModelRegistry::is_serving(&displaced.who, id(TEXT)));
+		// It does not take turns with whoever took its place.
+		assert!(Inference::is_barred(&displaced.who, id(TEXT)));
+		assert_ok!(ModelRegistry::withdraw(&1_010, id(TEXT)));
+		if VALIDATORS.contains(&displaced.who) {
+			next_block();
+			let barred = report(displaced.who, serve);
+			refused(barred, InvalidTransaction::Custom(NOT_DUE));
+		}
 	});
 }
 

@@ -82,9 +82,12 @@ impl<T: Config> Pallet<T> {
 		);
 		ensure!(details.open_requests == 0, Error::<T>::RequestsOpen);
 		Self::release_deposit(&owner, details.deposit)?;
-		for (validator, _) in Serving::<T>::take(model) {
-			Self::forget_served(&validator, model);
-			Self::deposit_event(Event::ServingStopped { model, validator });
+		for server in Serving::<T>::take(model) {
+			Self::forget_served(&server.who, model);
+			Self::deposit_event(Event::ServingStopped {
+				model,
+				validator: server.who,
+			});
 		}
 		Models::<T>::remove(model);
 		Self::deposit_event(Event::ModelRemoved { model });

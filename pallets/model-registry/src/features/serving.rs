@@ -1,4 +1,7 @@
 //! Who serves what. Called by `pallet-inference`, which knows whose report it reads.
+//!
+//! A place is let in by the reference evidence, which is public, and kept by what is measured afterwards: when as many serve a model
+//! as may, whoever has proven nothing for [`Config::ServingGrace`] blocks gives its place to the next.
 
 use consilience_primitives::{
 	comparison::{judge, Judgement},
@@ -8,11 +11,14 @@ use consilience_primitives::{
 };
 use polkadot_sdk::{
 	frame_support::{ensure, pallet_prelude::DispatchResult},
-	frame_system,
-	sp_runtime::{traits::Get, DispatchError},
+	frame_system::{self, pallet_prelude::BlockNumberFor},
+	sp_runtime::{
+		traits::{Get, Saturating},
+		DispatchError,
+	},
 };
 
-use crate::{Config, Error, Event, Models, Pallet, ServedBy, Serving};
+use crate::{Config, Error, Event, Models, Pallet, ServedBy, Server, Serving};
 
 impl<T: Config> Pallet<T> {
 	/// Whether `validator` could begin to serve `model` with this evidence of its reference input.
@@ -28,11 +34,11 @@ impl<T: Config> Pallet<T> {
 		);
 		let (serving, served) = (Serving::<T>::get(model), ServedBy::<T>::get(validator));
 		ensure!(
-			!serving.iter().any(|(who, _)| who == validator),
+			!serving.iter().any(|s| s.who == *validator),
 			Error::<T>::AlreadyServing
 		);
 		ensure!(
-			(serving.len() as u32) < T::MaxServing::get(),
+			!serving.is_full() || Self::displaceable(&serving).is_some(),
 			Error::<T>::TooManyServing
 		);
 		ensure!(
@@ -55,18 +61,45 @@ impl<T: Config> Pallet<T> {
 		Ok(())
 	}
 
-	/// Whether `validator` serves `model`.
-	pub fn is_serving(validator: &T::AccountId, model: ModelId) -> bool {
-		Serving::<T>::get(model)
-			.iter()
-			.any(|(who, _)| who == validator)
+	/// Who of these gives its place to the next: whoever has proven nothing for longest, and had its time.
+	fn displaceable(
+		serving: &[Server<T::AccountId, BlockNumberFor<T>>],
+	) -> Option<&Server<T::AccountId, BlockNumberFor<T>>> {
+		let now = frame_system::Pallet::<T>::block_number();
+		let first = serving.iter().find(|server| !server.proven)?;
+		(first.since.saturating_add(T::ServingGrace::get()) <= now).then_some(first)
 	}
 
-	/// Adds `validator` to those who serve `model`; with enough of them it takes requests.
-	pub fn serve(validator: &T::AccountId, model: ModelId, evidence: &Evidence) -> DispatchResult {
+	/// Whether `validator` serves `model`.
+	pub fn is_serving(validator: &T::AccountId, model: ModelId) -> bool {
+		Serving::<T>::get(model).iter().any(|s| s.who == *validator)
+	}
+
+	/// Adds `validator` to those who serve `model`; with enough of them it takes requests. Gives who had to make room.
+	pub fn serve(
+		validator: &T::AccountId,
+		model: ModelId,
+		evidence: &Evidence,
+	) -> Result<Option<T::AccountId>, DispatchError> {
 		Self::can_serve(validator, model, evidence)?;
+		let list = Serving::<T>::get(model);
+		let displaced = Self::displaceable(&list)
+			.filter(|_| list.is_full())
+			.map(|server| server.who.clone());
+		if let Some(displaced) = &displaced {
+			Self::withdraw(displaced, model)?;
+			Self::deposit_event(Event::ServingDisplaced {
+				model,
+				validator: displaced.clone(),
+			});
+		}
+		let server = Server {
+			who: validator.clone(),
+			since: frame_system::Pallet::<T>::block_number(),
+			proven: false,
+		};
 		let serving = Serving::<T>::try_mutate(model, |list| {
-			list.try_push((validator.clone(), frame_system::Pallet::<T>::block_number()))
+			list.try_push(server)
 				.map_err(|_| Error::<T>::TooManyServing)?;
 			Ok::<_, DispatchError>(list.len() as u32)
 		})?;
@@ -78,7 +111,26 @@ impl<T: Config> Pallet<T> {
 			validator: validator.clone(),
 		});
 		Self::update_status(model, serving);
-		Ok(())
+		Ok(displaced)
+	}
+
+	/// Notes that what these have measured with `model` is what others have measured too.
+	pub fn proven<'a>(model: ModelId, who: impl IntoIterator<Item = &'a T::AccountId>)
+	where
+		T::AccountId: 'a,
+	{
+		let mut list = Serving::<T>::get(model);
+		let mut changed = false;
+		for who in who {
+			let server = list.iter_mut().find(|s| s.who == *who && !s.proven);
+			if let Some(server) = server {
+				server.proven = true;
+				changed = true;
+			}
+		}
+		if changed {
+			Serving::<T>::insert(model, list);
+		}
 	}
 
 	/// Removes `validator` from those who serve `model`.
@@ -87,7 +139,7 @@ impl<T: Config> Pallet<T> {
 			let serving = list.as_mut().ok_or(Error::<T>::NotServing)?;
 			let index = serving
 				.iter()
-				.position(|(v, _)| v == validator)
+				.position(|s| s.who == *validator)
 				.ok_or(Error::<T>::NotServing)?;
 			serving.remove(index);
 			let left = serving.len() as u32;

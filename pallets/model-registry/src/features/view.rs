@@ -39,7 +39,7 @@ impl<T: Config> Pallet<T> {
 			status: details.status,
 			serving: Serving::<T>::get(id)
 				.into_iter()
-				.map(|(who, _)| who)
+				.map(|server| server.who)
 				.collect(),
 		}
 	}
@@ -47,7 +47,7 @@ impl<T: Config> Pallet<T> {
 	/// Checks that the two views of who serves what agree, that statuses follow from them, and that deposits are held.
 	#[cfg(any(feature = "std", feature = "try-runtime"))]
 	pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
-		use crate::{HoldReason, ServedBy};
+		use crate::{HoldReason, ServedBy, Server};
 		use alloc::collections::BTreeMap;
 		use consilience_primitives::model::ModelStatus;
 		use polkadot_sdk::{
@@ -67,7 +67,7 @@ impl<T: Config> Pallet<T> {
 					|| enough == (details.status == ModelStatus::Active),
 				"a model's status does not follow from who serves it"
 			);
-			for (validator, _) in &serving {
+			for Server { who: validator, .. } in &serving {
 				ensure!(
 					ServedBy::<T>::get(validator).contains(&id),
 					"a validator serves a model that is not in its list"

@@ -1,7 +1,7 @@
 use consilience_primitives::model::ModelStatus;
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
-use crate::{mock::*, Error, Event, Models};
+use crate::{mock::*, Error, Event, Models, Serving};
 
 fn register(n: u8) {
 	assert_ok!(ModelRegistry::register(
@@ -76,6 +76,48 @@ fn bounds_of_serving() {
 			ModelRegistry::withdraw(&5, id(1)),
 			Error::<Test>::NotServing
 		);
+	});
+}
+
+#[test]
+fn a_place_is_kept_by_who_has_proven_that_it_can_serve() {
+	run(|| {
+		register(1);
+		let serving = || Serving::<Test>::get(id(1)).into_iter().map(|s| s.who);
+		for who in 2..=4 {
+			assert_ok!(ModelRegistry::serve(&who, id(1), &evidence(1)), None);
+			System::set_block_number(System::block_number() + 1);
+		}
+		ModelRegistry::proven(id(1), &[2, 9]);
+		// Its time is not over.
+		assert_noop!(
+			ModelRegistry::serve(&5, id(1), &evidence(1)),
+			Error::<Test>::TooManyServing
+		);
+		System::set_block_number(2 + ServingGrace::get());
+		// The second has proven nothing for longest.
+		assert_ok!(ModelRegistry::serve(&5, id(1), &evidence(1)), Some(3));
+		System::assert_has_event(
+			Event::ServingDisplaced {
+				model: id(1),
+				validator: 3,
+			}
+			.into(),
+		);
+		assert_eq!(serving().collect::<Vec<_>>(), [2, 4, 5]);
+		assert!(ModelRegistry::served_by(3).is_empty());
+		ModelRegistry::proven(id(1), &[4, 5]);
+		System::set_block_number(1_000);
+		// All have proven that they can.
+		assert_noop!(
+			ModelRegistry::serve(&3, id(1), &evidence(1)),
+			Error::<Test>::TooManyServing
+		);
+		// Whoever comes again begins anew.
+		assert_ok!(ModelRegistry::withdraw(&2, id(1)));
+		assert_ok!(ModelRegistry::serve(&2, id(1), &evidence(1)), None);
+		System::set_block_number(2_000);
+		assert_ok!(ModelRegistry::serve(&3, id(1), &evidence(1)), Some(2));
 	});
 }
 
