@@ -173,6 +173,72 @@ impl TimeLimit {
 	}
 }
 
+/// How fast a validator's machine is with a model, as it has measured when it checked the model: what its capacity is counted with.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	PartialOrd,
+	Ord,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+	Serialize,
+	Deserialize,
+)]
+pub struct Speed {
+	/// Time that the machine needs, with several answers at once, in thousandths of what the model's [`TimeLimit`] gives for them.
+	pub pace: u32,
+	/// Work of every duty beside the model (reading the question, saying the answer), in thousandths of a block.
+	pub duty: u32,
+}
+
+/// As fast as the model's description says, with nothing to do beside it.
+impl Default for Speed {
+	fn default() -> Self {
+		Self {
+			pace: 1_000,
+			duty: 0,
+		}
+	}
+}
+
+impl Speed {
+	/// Least pace that is taken: a machine that were faster would still be given no more.
+	pub const LEAST_PACE: u32 = 10;
+	/// Largest pace that is taken. A slower machine would be late.
+	pub const MOST_PACE: u32 = 4_000;
+	/// Most work of a duty beside the model that is taken.
+	pub const MOST_DUTY: u32 = 500;
+
+	/// Whether the chain takes it.
+	pub fn is_valid(&self) -> bool {
+		(Self::LEAST_PACE..=Self::MOST_PACE).contains(&self.pace) && self.duty <= Self::MOST_DUTY
+	}
+
+	/// What so much work of the model's description is on this machine, in thousandths of a block. At least one.
+	pub fn work(&self, described: u32) -> u32 {
+		let own = u64::from(described) * u64::from(self.pace) / 1_000;
+		u32::try_from(own)
+			.unwrap_or(u32::MAX)
+			.saturating_add(self.duty)
+			.max(1)
+	}
+
+	/// A machine that was late: as if it needed twice as long, as far as that is taken.
+	pub fn slower(&self) -> Self {
+		let twice = |n: u32, most: u32| n.saturating_mul(2).min(most);
+		Self {
+			pace: twice(self.pace, Self::MOST_PACE),
+			duty: twice(self.duty.max(1), Self::MOST_DUTY),
+		}
+	}
+}
+
 /// The largest distances that a judgement allows.
 #[derive(
 	Clone,

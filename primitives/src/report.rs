@@ -10,6 +10,7 @@ use scale_info::TypeInfo;
 
 use crate::{
 	evidence::{Evidence, Salt},
+	model::Speed,
 	request::{Input, Output},
 	List, ModelId, RequestId,
 };
@@ -28,6 +29,8 @@ pub enum Statement {
 		model: ModelId,
 		/// What it measured.
 		evidence: Evidence,
+		/// How fast its machine was.
+		speed: Speed,
 	},
 	/// It stops serving the model. Duties already drawn stay.
 	Withdraw {

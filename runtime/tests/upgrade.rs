@@ -8,7 +8,9 @@ mod common;
 use common::{block, chain};
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
-	model::{Bounds, Limits, ModelSpec, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
+	model::{
+		Bounds, Limits, ModelSpec, NumericClass, Price, Speed, Task, TimeLimit, VerificationPolicy,
+	},
 	request::{Assurance, Input, Prompt, Sampling},
 	view::RequestState,
 	ModelId,
@@ -89,7 +91,12 @@ fn a_request_lives_through_an_upgrade_and_ends_with_its_money() {
 		let origin = RuntimeOrigin::signed(owner);
 		assert_ok!(ModelRegistry::register(origin, MODEL, spec(), price));
 		for (validator, _) in pallet_inference::Keys::<Runtime>::get() {
-			assert_ok!(ModelRegistry::serve(&validator, MODEL, &evidence()));
+			assert_ok!(ModelRegistry::serve(
+				&validator,
+				MODEL,
+				&evidence(),
+				Speed::default()
+			));
 		}
 		let money = Balances::free_balance(&requester);
 		let origin = RuntimeOrigin::signed(requester.clone());

@@ -9,7 +9,6 @@ use std::{
 use codec::Encode;
 use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
-	evidence::Evidence,
 	model::ModelSpec,
 	report::{Duties, Duty, DutyKind, Report, Statement, MAX_STATEMENTS},
 	List, ModelId, RequestId,
@@ -28,7 +27,7 @@ use crate::{
 	journal::{Journal, Key, Kind, Value},
 	metrics::Metrics,
 	runner::{Library, Runner},
-	serving::{self, Serving, ServingState},
+	serving::{self, Attestation, Serving, ServingState},
 	LOG_TARGET,
 };
 
@@ -79,7 +78,7 @@ enum Done {
 	},
 	Check {
 		model: ModelId,
-		result: Result<Evidence, JobError>,
+		result: Result<Attestation, JobError>,
 	},
 }
 
@@ -198,7 +197,7 @@ pub struct Worker<C, R, L> {
 	/// Jobs that could be begun.
 	ready: usize,
 	/// Models to be checked, as the chain describes them.
-	unchecked: Vec<(ModelId, ModelSpec)>,
+	unchecked: Vec<(ModelId, ModelSpec, Duration)>,
 	/// What runs, and whose fault a crash is.
 	blaming: Blaming,
 	/// Jobs at work.
@@ -602,9 +601,9 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					return;
 				};
 				match result {
-					Ok(evidence) => {
+					Ok(attestation) => {
 						tracing::info!(target: LOG_TARGET, "{model:?}: reference evidence reproduced");
-						self.serving.checked(model, Ok(evidence));
+						self.serving.checked(model, Ok(attestation));
 					}
 					Err(e) if e.is_busy() => {
 						self.postponed_checks.insert(model);
@@ -899,9 +898,12 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		}
 		for model in wanted {
 			if !on_chain.contains(&model) {
-				if let Some(evidence) = self.serving.evidence(&model) {
-					let evidence = evidence.clone();
-					let serve = Statement::Serve { model, evidence };
+				if let Some((evidence, speed)) = self.serving.attestation(&model).cloned() {
+					let serve = Statement::Serve {
+						model,
+						evidence,
+						speed,
+					};
 					self.say.push(Group::new(vec![serve]));
 					continue;
 				}
@@ -910,8 +912,9 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			if !self.serving.is_unknown(&model) {
 				continue;
 			}
+			let asked = Instant::now();
 			match self.chain.model(head.hash, model) {
-				Ok(Some(view)) => self.unchecked.push((model, view.spec)),
+				Ok(Some(view)) => self.unchecked.push((model, view.spec, asked.elapsed())),
 				Ok(None) => (),
 				Err(e) => tracing::warn!(target: LOG_TARGET, "{model:?}: {e}"),
 			}
@@ -921,7 +924,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		self.blaming.retain(|task| match task {
 			Task::Job(key) => entries.iter().any(|e| e.computes() == Some(*key)),
 			Task::Check(model) => {
-				postponed.contains(model) || unchecked.iter().any(|(m, _)| m == model)
+				postponed.contains(model) || unchecked.iter().any(|(m, ..)| m == model)
 			}
 		});
 	}
@@ -1054,18 +1057,18 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 	}
 
 	fn start_check(&mut self, index: usize) {
-		let (model, _) = self.unchecked[index];
+		let (model, ..) = self.unchecked[index];
 		if !self.blaming.may_begin(&Task::Check(model)) || !self.serving.begin_check(model) {
 			return;
 		}
-		let (model, spec) = self.unchecked.remove(index);
+		let (model, spec, call) = self.unchecked.remove(index);
 		self.blaming.begin(Task::Check(model), model, model);
 		self.loaded.insert(model);
 		let (runner, library, done) =
 			(self.runner.clone(), self.library.clone(), self.done.clone());
-		let patience = self.limits.patience;
+		let limits = self.limits;
 		tokio::spawn(async move {
-			let result = serving::check(model, &spec, &*runner, &library, patience).await;
+			let result = serving::check(model, &spec, &*runner, &library, &limits, call).await;
 			// The worker may have ended.
 			let _ = done.send(Done::Check { model, result }).await;
 		});

@@ -16,19 +16,32 @@ use std::{
 use consilience_primitives::{
 	comparison::{judge, Judgement},
 	evidence::Evidence,
-	model::{ModelSpec, NumericClass},
+	model::{ModelSpec, NumericClass, Speed},
 	ModelId,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
 	duty::{in_time, on_engine, JobError},
+	follow::Limits,
 	runner::{Library, Runner},
 	LOG_TARGET,
 };
 
 /// A machine that needs longer for the reference inference of a model is too slow to serve it.
 const REFERENCE: Duration = Duration::from_secs(600);
+
+/// A reference inference that takes longer, loading included, is not run again to be timed.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Inferences at once when the machine is timed.
+const TOGETHER: u32 = 4;
+
+/// Calls of the runtime that a duty comes to: its question, the report that says its answer, and its part of what is due.
+const CALLS: u32 = 4;
+
+/// A measurement as a part of an answer's work, as the runtime counts it.
+const VERIFIER_PART: u32 = 4;
 
 /// Where a model stands with this validator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,11 +76,14 @@ struct List {
 	quarantined: BTreeMap<ModelId, String>,
 }
 
+/// What a validator says of a model and its machine.
+pub(crate) type Attestation = (Evidence, Speed);
+
 /// The list and what was found out about its models.
 pub(crate) struct Serving {
 	path: PathBuf,
 	list: List,
-	checked: HashMap<ModelId, Result<Evidence, String>>,
+	checked: HashMap<ModelId, Result<Attestation, String>>,
 	checking: HashSet<ModelId>,
 }
 
@@ -173,13 +189,13 @@ impl Serving {
 	}
 
 	/// What the check found.
-	pub(crate) fn checked(&mut self, model: ModelId, result: Result<Evidence, String>) {
+	pub(crate) fn checked(&mut self, model: ModelId, result: Result<Attestation, String>) {
 		self.checking.remove(&model);
 		self.checked.insert(model, result);
 	}
 
-	/// Evidence with which the model can be announced.
-	pub(crate) fn evidence(&self, model: &ModelId) -> Option<&Evidence> {
+	/// With what the model can be announced.
+	pub(crate) fn attestation(&self, model: &ModelId) -> Option<&Attestation> {
 		let quarantined = self.list.quarantined.contains_key(model);
 		let checked = self.checked.get(model).and_then(|r| r.as_ref().ok());
 		checked.filter(|_| !quarantined)
@@ -205,20 +221,22 @@ impl Serving {
 			(_, true) => ServingState::Serving,
 			(false, false) => ServingState::Stored,
 			(true, false) if self.checking.contains(model) => ServingState::Checking,
-			(true, false) if self.evidence(model).is_some() => ServingState::Announced,
+			(true, false) if self.attestation(model).is_some() => ServingState::Announced,
 			(true, false) => ServingState::Waiting,
 		}
 	}
 }
 
-/// Checks whether this machine can serve a model that the chain describes so.
+/// Checks whether this machine can serve a model that the chain describes so, and how fast it is. `call` is how long the node needs to
+/// answer one question of its runtime.
 pub(crate) async fn check(
 	model: ModelId,
 	spec: &ModelSpec,
 	runner: &impl Runner,
 	library: &std::sync::Arc<impl Library>,
-	patience: Duration,
-) -> Result<Evidence, JobError> {
+	limits: &Limits,
+	call: Duration,
+) -> Result<Attestation, JobError> {
 	if let Some(why) = runner.unavailable() {
 		return Err(JobError::Library(why));
 	}
@@ -232,14 +250,57 @@ pub(crate) async fn check(
 				"what is registered on chain is not what the manifest says: its owner has to register it again".into(),
 			));
 		}
-		let until = Instant::now() + REFERENCE;
-		let reference = in_time(until + patience, runner.reference(model, until));
-		let (_, evidence) = reference.await?;
+		let begun = Instant::now();
+		let until = begun + REFERENCE;
+		let reference = in_time(until + limits.patience, runner.reference(model, until));
+		let (output, evidence) = reference.await?;
 		tracing::debug!(target: LOG_TARGET, "{model:?}: reference evidence {evidence:?}");
 		reproduces(spec, &evidence).map_err(JobError::Library)?;
-		Ok(evidence)
+		// The first one has loaded the model, and an engine does several things at once as fast as it can only when there are several.
+		let mut each = begun.elapsed();
+		if each < AGAIN {
+			let begun = Instant::now();
+			let again = (0..TOGETHER).map(|_| runner.reference(model, until));
+			let again = futures::future::try_join_all(again);
+			in_time(until + limits.patience, again).await?;
+			each = begun.elapsed() / TOGETHER;
+		}
+		let speed = speed(spec, output.units(), each, call, limits.block);
+		tracing::info!(
+			target: LOG_TARGET,
+			"{model:?}: the reference takes {each:.1?} of this machine, {TOGETHER} at once; pace {} of 1,000, duties {} thousandths of \
+			 a block",
+			speed.pace,
+			speed.duty
+		);
+		if speed.pace > Speed::MOST_PACE {
+			return Err(JobError::Library(format!(
+				"this machine needs {} times as long for an answer as the model's description gives, and would be late. It cannot serve \
+				 this model while it is so busy; try again with `consilience model serve`",
+				speed.pace.div_ceil(1_000)
+			)));
+		}
+		Ok((evidence, speed))
 	})
 	.await
+}
+
+/// How fast a machine is that needs so long for the reference inference and its measurement, with `units` of output.
+fn speed(spec: &ModelSpec, units: u32, each: Duration, call: Duration, block: Duration) -> Speed {
+	let thousandths = |time: Duration, of: u32| {
+		let parts = time.as_nanos().saturating_mul(u128::from(of)) / block.as_nanos().max(1);
+		u32::try_from(parts).unwrap_or(u32::MAX)
+	};
+	// An answer, and a measurement of it.
+	let work = spec.time.work(units);
+	let described = work.saturating_add(work.div_ceil(VERIFIER_PART));
+	let pace = thousandths(each, 1_000_000) / described.max(1);
+	Speed {
+		pace: pace.max(Speed::LEAST_PACE),
+		duty: thousandths(call, 1_000)
+			.saturating_mul(CALLS)
+			.clamp(1, Speed::MOST_DUTY),
+	}
 }
 
 /// Whether evidence is what the model's policy accepts for its reference input: what the runtime will ask, asked before it does.
@@ -264,5 +325,39 @@ fn reproduces(spec: &ModelSpec, evidence: &Evidence) -> Result<(), String> {
 		Err("this machine's evidence for the reference input is farther from the registered one than the model's policy \
 		     accepts. It cannot serve this model"
 			.into())
+	}
+}
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+	use crate::tests::manifest;
+
+	/// A description of four units a block, in blocks of three seconds.
+	fn measured(each: u64, call: u64) -> Speed {
+		let spec = manifest().spec().unwrap();
+		assert_eq!(spec.time.output_units_per_block, 4);
+		let (each, call) = (Duration::from_millis(each), Duration::from_millis(call));
+		speed(&spec, 4, each, call, Duration::from_secs(3))
+	}
+
+	#[test]
+	fn a_machine_as_fast_as_the_description_has_a_pace_of_a_thousand() {
+		// Four units are a block, and measuring them is a quarter of that.
+		let usual = measured(3_750, 3);
+		assert_eq!((usual.pace, usual.duty), (1_000, CALLS));
+		assert_eq!(measured(1_875, 3).pace, 500);
+		assert_eq!(measured(7_500, 3).pace, 2_000);
+	}
+
+	#[test]
+	fn what_the_chain_would_not_take_is_not_said() {
+		let fast = measured(0, 0);
+		assert_eq!((fast.pace, fast.duty), (Speed::LEAST_PACE, 1));
+		assert!(fast.is_valid());
+		let busy = measured(3_750, 60_000);
+		assert_eq!(busy.duty, Speed::MOST_DUTY);
+		assert!(busy.is_valid());
+		assert!(measured(60_000, 1).pace > Speed::MOST_PACE);
 	}
 }

@@ -9,7 +9,9 @@ use codec::Encode;
 use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
 	evidence::{output_commitment, Evidence, Fingerprint, Salt, Verdict, MAX_VALUES},
-	model::{Bounds, Limits, ModelSpec, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
+	model::{
+		Bounds, Limits, ModelSpec, NumericClass, Price, Speed, Task, TimeLimit, VerificationPolicy,
+	},
 	report::{Report, Statement},
 	request::{
 		Assurance, FinishReason, Input, Output, Prompt, Sampling, MAX_STOP, MAX_STOPS, MAX_TEXT,
@@ -148,7 +150,12 @@ fn world<T: Config>() -> Result<(), BenchmarkError> {
 	for i in 0..serving {
 		let validator: T::AccountId = account("validator", i, 0);
 		rich::<T>(&validator)?;
-		pallet_model_registry::Pallet::<T>::serve(&validator, MODEL, &evidence())?;
+		pallet_model_registry::Pallet::<T>::serve(
+			&validator,
+			MODEL,
+			&evidence(),
+			Speed::default(),
+		)?;
 		let duty = Assignment {
 			role: Role::Verifier,
 			work: 1,
@@ -622,7 +629,12 @@ mod benchmarks {
 		});
 		#[block]
 		{
-			pallet_model_registry::Pallet::<T>::serve(&validator, MODEL, &evidence())?;
+			pallet_model_registry::Pallet::<T>::serve(
+				&validator,
+				MODEL,
+				&evidence(),
+				Speed::default(),
+			)?;
 		}
 		Ok(())
 	}
@@ -917,7 +929,12 @@ mod benchmarks {
 		for n in 0..T::MaxServed::get() {
 			let model = ModelId::repeat_byte(n as u8);
 			register::<T>(model)?;
-			pallet_model_registry::Pallet::<T>::serve(offender, model, &evidence())?;
+			pallet_model_registry::Pallet::<T>::serve(
+				offender,
+				model,
+				&evidence(),
+				Speed::default(),
+			)?;
 		}
 		let kind = OffenceKind::FraudulentResult;
 		Pallet::<T>::offend(OTHERS, offender, kind);

@@ -1,5 +1,6 @@
 //! A runtime with balances, both pallets, a session that tests set, and randomness that they can withhold.
 
+pub(crate) use consilience_primitives::model::Speed;
 use std::cell::{Cell, RefCell};
 
 use codec::Encode;
@@ -620,7 +621,12 @@ pub(crate) fn externalities() -> sp_io::TestExternalities {
 				price()
 			));
 			for v in VALIDATORS {
-				assert_ok!(ModelRegistry::serve(&v, id(n), &digest(7)));
+				assert_ok!(ModelRegistry::serve(
+					&v,
+					id(n),
+					&digest(7),
+					Speed::default()
+				));
 			}
 		}
 		next_block();

@@ -66,6 +66,8 @@ pub struct Request<AccountId, BlockNumber, Balance> {
 	pub max_output_units: u32,
 	/// Work of the longest answer, in thousandths of a block.
 	pub work: u32,
+	/// What it takes of the capacity that its account may ask for, in thousandths of a block.
+	pub burden: u32,
 	/// Capacity that is kept for members who are not drawn yet, in thousandths of a block.
 	pub reserved: u32,
 	/// Seed of the sampling noise, once an executor is drawn. Stays when the executor is replaced.

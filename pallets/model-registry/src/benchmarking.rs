@@ -4,7 +4,7 @@ use alloc::{format, vec, vec::Vec};
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict, MAX_VALUES},
 	model::{
-		Bounds, Limits, ModelSpec, ModelStatus, NumericClass, Price, Task, TimeLimit,
+		Bounds, Limits, ModelSpec, ModelStatus, NumericClass, Price, Speed, Task, TimeLimit,
 		VerificationPolicy, MAX_MODEL_NAME,
 	},
 	tensor::{DataType, TensorSpec, MAX_NAME, MAX_RANK, MAX_TENSORS},
@@ -140,7 +140,12 @@ mod benchmarks {
 	fn remove(n: Linear<0, { T::MaxServing::get() }>) -> Result<(), BenchmarkError> {
 		let owner = registered::<T>()?;
 		for i in 0..n {
-			Pallet::<T>::serve(&account("validator", i, 0), MODEL, &evidence())?;
+			Pallet::<T>::serve(
+				&account("validator", i, 0),
+				MODEL,
+				&evidence(),
+				Speed::default(),
+			)?;
 		}
 		assert_eq!(Serving::<T>::get(MODEL).len() as u32, n);
 		Pallet::<T>::deprecate(RawOrigin::Signed(owner.clone()).into(), MODEL)?;

@@ -38,7 +38,7 @@ pub mod weights;
 
 use alloc::vec::Vec;
 use consilience_primitives::{
-	model::{ModelSpec, ModelStatus, Price},
+	model::{ModelSpec, ModelStatus, Price, Speed},
 	view::ModelView,
 	ModelId,
 };
@@ -171,6 +171,12 @@ pub mod pallet {
 			model: ModelId,
 			validator: T::AccountId,
 		},
+		/// A validator was late, and counts as slower than it said.
+		SpeedCorrected {
+			model: ModelId,
+			validator: T::AccountId,
+			speed: Speed,
+		},
 		/// A validator serves the model no longer.
 		ServingStopped {
 			model: ModelId,
@@ -214,6 +220,9 @@ pub mod pallet {
 		TooManyServing,
 		/// The validator serves as many models as the chain takes.
 		TooManyServed,
+		/// A pace of less than 10 or more than 4,000 thousandths, or duties of more than half a block each: a machine that is so slow
+		/// would be late.
+		BadSpeed,
 		/// The evidence is not what the model's policy accepts for its reference input.
 		ReferenceNotReproduced,
 	}

@@ -1,5 +1,6 @@
 //! A runtime with balances and the registry.
 
+pub(crate) use consilience_primitives::model::Speed;
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	model::{Bounds, Limits, ModelSpec, NumericClass, Price, Task, TimeLimit, VerificationPolicy},

@@ -1,7 +1,7 @@
 //! What the registry stores.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
-use consilience_primitives::model::{ModelSpec, ModelStatus, Price};
+use consilience_primitives::model::{ModelSpec, ModelStatus, Price, Speed};
 use polkadot_sdk::{frame_support::traits::fungible::Inspect, frame_system};
 use scale_info::TypeInfo;
 
@@ -29,6 +29,8 @@ pub struct Server<AccountId, BlockNumber> {
 	pub who: AccountId,
 	/// Block since which it does.
 	pub since: BlockNumber,
+	/// How fast its machine is with the model.
+	pub speed: Speed,
 	/// Whether it has measured since then what others have measured too, and they agreed: the reference evidence is public and proves
 	/// no possession.
 	pub proven: bool,

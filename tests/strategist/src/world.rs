@@ -16,7 +16,9 @@ use codec::Encode;
 use consilience_primitives::{
 	crypto::InferencePair,
 	evidence::{Evidence, Fingerprint, Verdict},
-	model::{Bounds, Limits, ModelSpec, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
+	model::{
+		Bounds, Limits, ModelSpec, NumericClass, Price, Speed, Task, TimeLimit, VerificationPolicy,
+	},
 	report::{Duties, Report, Statement, Work},
 	request::{Assurance, Input, Prompt, Sampling},
 	tensor::{DataType, Tensor, TensorSpec},
@@ -743,6 +745,7 @@ impl Chain {
 		Statement::Serve {
 			model: model.id(),
 			evidence: model.spec().reference,
+			speed: Speed::default(),
 		}
 	}
 

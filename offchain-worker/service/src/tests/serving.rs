@@ -12,24 +12,18 @@ async fn a_model_is_announced_when_it_is_registered_and_its_reference_reproduced
 	bench.register();
 	bench.block(2);
 	let model = manifest().id();
-	assert_eq!(
-		bench.said().await,
-		[Statement::Serve {
-			model,
-			evidence: evidence(42)
-		}]
-	);
+	assert!(matches!(
+		&bench.said().await[..],
+		[Statement::Serve { model: m, evidence: e, .. }] if *m == model && *e == evidence(42)
+	));
 	// It is remembered on disk.
 	let mut bench = bench.killed_and_restarted().await;
 	bench.register();
 	bench.block(3);
-	assert_eq!(
-		bench.said().await,
-		[Statement::Serve {
-			model,
-			evidence: evidence(42)
-		}]
-	);
+	assert!(matches!(
+		&bench.said().await[..],
+		[Statement::Serve { model: m, evidence: e, .. }] if *m == model && *e == evidence(42)
+	));
 }
 
 #[tokio::test]
@@ -111,20 +105,24 @@ async fn what_the_chain_says_of_a_model_must_be_what_its_manifest_says() {
 async fn a_model_that_the_chain_withdrew_is_checked_before_it_is_announced_again() {
 	let mut bench = Bench::new();
 	let model = manifest().id();
-	let serve = Statement::Serve {
-		model,
-		evidence: evidence(42),
-	};
 	bench.register();
 	bench.serve().await.unwrap();
 	bench.block(1);
-	assert_eq!(bench.said().await, std::slice::from_ref(&serve));
+	let announced = bench.said().await;
+	assert!(matches!(
+		&announced[..],
+		[Statement::Serve { model: m, evidence: e, .. }] if *m == model && *e == evidence(42)
+	));
 	bench.state().serving = vec![model];
 	bench.block(2);
 	bench.seen().await;
 	bench.state().serving.clear();
 	bench.block(3);
-	assert_eq!(bench.said().await, [serve]);
+	assert_eq!(
+		bench.said().await,
+		announced,
+		"its machine is not timed again"
+	);
 	bench.state().serving = vec![model];
 	bench.block(4);
 	bench.seen().await;

@@ -17,7 +17,12 @@
 
 use alloc::vec::Vec;
 use codec::Encode;
-use consilience_primitives::{model::TimeLimit, request::Assurance, view::RequestState, RequestId};
+use consilience_primitives::{
+	model::{Speed, TimeLimit},
+	request::Assurance,
+	view::RequestState,
+	RequestId,
+};
 use pallet_model_registry::{Models, Serving};
 use polkadot_sdk::{
 	frame_support::{
@@ -86,10 +91,10 @@ pub(crate) fn draw_distinct<AccountId>(
 
 /// Weights by expected completion: who would be ready in half the time is twice as likely, and nobody more than twice as likely
 /// as the one in the middle.
-fn by_completion(loads: &[u32], work: u32) -> Vec<u32> {
-	let weights: Vec<_> = loads
+fn by_completion(completions: &[u32]) -> Vec<u32> {
+	let weights: Vec<_> = completions
 		.iter()
-		.map(|load| u32::MAX / load.saturating_add(work).max(1) / 1_024)
+		.map(|work| u32::MAX / (*work).max(1) / 1_024)
 		.map(|weight| weight.max(1))
 		.collect();
 	let mut sorted = weights.clone();
@@ -115,7 +120,7 @@ impl<T: Config> Pallet<T> {
 	pub(crate) fn serving(
 		request: &RequestOf<T>,
 		roster: &Roster<T::AccountId>,
-	) -> Vec<(T::AccountId, u32)> {
+	) -> Vec<(T::AccountId, u32, Speed)> {
 		Self::serving_since(request, roster, BlockNumberFor::<T>::max_value())
 	}
 
@@ -123,7 +128,7 @@ impl<T: Config> Pallet<T> {
 	pub(crate) fn serving_before(
 		request: &RequestOf<T>,
 		roster: &Roster<T::AccountId>,
-	) -> Vec<(T::AccountId, u32)> {
+	) -> Vec<(T::AccountId, u32, Speed)> {
 		Self::serving_since(request, roster, request.requested_at)
 	}
 
@@ -131,14 +136,16 @@ impl<T: Config> Pallet<T> {
 		request: &RequestOf<T>,
 		roster: &Roster<T::AccountId>,
 		latest: BlockNumberFor<T>,
-	) -> Vec<(T::AccountId, u32)> {
+	) -> Vec<(T::AccountId, u32, Speed)> {
 		let suspended = Suspended::<T>::get();
 		Serving::<T>::get(request.model)
 			.into_iter()
 			.filter(|server| server.since <= latest)
-			.map(|server| server.who)
-			.filter(|who| !suspended.iter().any(|(s, _)| s == who))
-			.filter_map(|who| roster.index(&who).map(|index| (who, index)))
+			.filter(|server| !suspended.iter().any(|(s, _)| *s == server.who))
+			.filter_map(|server| {
+				let index = roster.index(&server.who)?;
+				Some((server.who, index, server.speed))
+			})
 			.collect()
 	}
 
@@ -151,7 +158,7 @@ impl<T: Config> Pallet<T> {
 	) -> Vec<T::AccountId> {
 		Self::serving_before(request, roster)
 			.into_iter()
-			.map(|(who, _)| who)
+			.map(|(who, ..)| who)
 			.filter(|who| !request.excluded.contains(who) && !members.contains(who))
 			.collect()
 	}
@@ -319,7 +326,7 @@ impl<T: Config> Pallet<T> {
 		};
 		let candidates: Vec<_> = Self::serving_before(request, roster)
 			.into_iter()
-			.filter(|(who, _)| !request.excluded.contains(who))
+			.filter(|(who, ..)| !request.excluded.contains(who))
 			.collect();
 		// An executor whose answer nobody could check would work for nothing.
 		if candidates.len() <= usize::from(request.verifiers) {
@@ -327,22 +334,28 @@ impl<T: Config> Pallet<T> {
 		}
 		let loads = Loads::<T>::get();
 		let load = |index: u32| loads.get(index as usize).copied().unwrap_or_default();
-		let (able, able_loads): (Vec<_>, Vec<_>) = candidates
+		// What each would have done with it beside what it has to do already.
+		let able: Vec<_> = candidates
 			.into_iter()
-			.map(|(who, index)| (who, load(index)))
-			// What is more than anybody's capacity is done by who has nothing else to do.
-			.filter(|(_, load)| {
-				*load == 0 || load.saturating_add(request.work) <= T::MaxLoad::get()
+			.map(|(who, index, speed)| {
+				let own = Self::work_of(request, Role::Executor, speed);
+				(who, load(index), own)
 			})
-			.unzip();
+			// What is more than anybody's capacity is done by who has nothing else to do.
+			.filter(|(_, load, own)| *load == 0 || load.saturating_add(*own) <= T::MaxLoad::get())
+			.collect();
 		let pick = H256((seed, b"executor").using_encoded(blake2_256));
-		let weights = by_completion(&able_loads, request.work);
+		let completions: Vec<_> = able
+			.iter()
+			.map(|(_, load, own)| load.saturating_add(*own))
+			.collect();
+		let weights = by_completion(&completions);
 		let Some(place) = weighted(&pick, &weights) else {
 			return false;
 		};
-		let executor = able[place].clone();
+		let (executor, load, _) = able[place].clone();
 		let answer = model.spec.time.answer_blocks(request.max_output_units);
-		let blocks = answer.saturating_add(able_loads[place] / 1_000);
+		let blocks = answer.saturating_add(load / 1_000);
 		Self::schedule(now, blocks.into(), id, request);
 		request.state = RequestState::Assigned;
 		request.executor = Some(executor.clone());
@@ -363,9 +376,12 @@ impl<T: Config> Pallet<T> {
 				.saturating_add((request.work.saturating_add(500) / 1_000).into()),
 			blocks: window,
 		});
-		let work = Self::work_of(request, Role::Executor);
-		Self::unreserve(request, work);
-		Self::assign(&executor, id, Role::Executor, work);
+		Self::assign_all(
+			core::slice::from_ref(&executor),
+			id,
+			request,
+			Role::Executor,
+		);
 		Requests::<T>::insert(id, &*request);
 		Self::deposit_event(Event::ExecutorDrawn {
 			request: id,
@@ -458,11 +474,7 @@ impl<T: Config> Pallet<T> {
 			.saturating_add(busiest / 1_000);
 		Self::schedule(now, blocks.into(), id, request);
 		let deadline = request.deadline;
-		let work = Self::work_of(request, Role::Verifier);
-		for verifier in &drawn {
-			Self::unreserve(request, work);
-			Self::assign(verifier, id, Role::Verifier, work);
-		}
+		Self::assign_all(&drawn, id, request, Role::Verifier);
 		let session = T::ValidatorSet::session_index();
 		let mut round = match round {
 			Some(mut r) => {
@@ -533,9 +545,9 @@ mod tests {
 
 	#[test]
 	fn nobody_is_drawn_more_than_twice_as_often_as_the_one_in_the_middle() {
-		let weights = by_completion(&[0, 1_000, 1_000, 7_000], 100);
+		let weights = by_completion(&[100, 1_100, 1_100, 7_100]);
 		assert_eq!(weights[0], 2 * weights[1]);
 		assert!(weights[3] < weights[1] / 4);
-		assert_eq!(by_completion(&[], 1), Vec::<u32>::new());
+		assert_eq!(by_completion(&[]), Vec::<u32>::new());
 	}
 }

@@ -12,7 +12,7 @@ use codec::Encode;
 use consilience_primitives::{
 	comparison::{compare, judge, judge_dispute, AnswerJudgement, Disputed, Finding, Judgement},
 	evidence::{Evidence, Fingerprint},
-	model::VerificationPolicy,
+	model::{Speed, VerificationPolicy},
 	request::Output,
 	view::RequestState,
 	RequestId,
@@ -113,7 +113,7 @@ impl<T: Config> Pallet<T> {
 	/// Whether those who serve the model would make up a jury, had they all a seat free.
 	fn is_possible(request: &RequestOf<T>, parties: &[T::AccountId]) -> bool {
 		let serving = Self::serving(request, &Self::roster());
-		Self::is_jury(serving.iter().map(|(who, _)| who), parties)
+		Self::is_jury(serving.iter().map(|(who, ..)| who), parties)
 	}
 
 	/// What an appeal against this request puts at stake: it pays the largest jury, and is not small.
@@ -172,7 +172,7 @@ impl<T: Config> Pallet<T> {
 				let parties = Self::parties(id, request);
 				let others = Self::serving_before(request, roster)
 					.into_iter()
-					.map(|(who, _)| who)
+					.map(|(who, ..)| who)
 					.filter(|who| !parties.contains(who))
 					.collect();
 				draw_distinct(&seed, b"auditor", others, request.verifiers.into())
@@ -188,10 +188,7 @@ impl<T: Config> Pallet<T> {
 		let challenge = H256((seed, b"challenge", parent).using_encoded(blake2_256));
 		let blocks = model.spec.time.answer_blocks(request.max_output_units);
 		Self::schedule(now, blocks.saturating_mul(2).into(), id, request);
-		let work = Self::work_of(request, Role::Juror);
-		for auditor in &drawn {
-			Self::assign(auditor, id, Role::Juror, work);
-		}
+		Self::assign_all(&drawn, id, request, Role::Juror);
 		request.state = RequestState::Disputed;
 		let round = Round::new(
 			challenge,
@@ -302,8 +299,8 @@ impl<T: Config> Pallet<T> {
 		parties: &[T::AccountId],
 		seed: &H256,
 	) -> Vec<T::AccountId> {
-		let names = |serving: Vec<(T::AccountId, u32)>| -> Vec<_> {
-			serving.into_iter().map(|(who, _)| who).collect()
+		let names = |serving: Vec<(T::AccountId, u32, Speed)>| -> Vec<_> {
+			serving.into_iter().map(|(who, ..)| who).collect()
 		};
 		let before = names(Self::serving_before(request, roster));
 		let late = names(Self::serving(request, roster))
@@ -344,10 +341,7 @@ impl<T: Config> Pallet<T> {
 		let busy = T::MaxLoad::get() / 1_000;
 		let blocks = blocks.saturating_mul(2).saturating_add(busy);
 		Self::schedule(now, blocks.into(), id, request);
-		let work = Self::work_of(request, Role::Juror);
-		for juror in &drawn {
-			Self::assign(juror, id, Role::Juror, work);
-		}
+		Self::assign_all(&drawn, id, request, Role::Juror);
 		let parent = frame_system::Pallet::<T>::parent_hash();
 		let challenge = H256((seed, b"jury", parent).using_encoded(blake2_256));
 		let deadline = request.deadline;

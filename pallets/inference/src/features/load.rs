@@ -1,11 +1,12 @@
 //! Capacity: how much work each validator of the session has been drawn for, and how much is promised to requests.
 //!
-//! Work is counted in thousandths of a block of one machine ([`consilience_primitives::model::TimeLimit::work`]). A request
-//! reserves what its executor and verifiers will need when it is taken, so that what was taken is answered; what cannot be is
-//! refused.
+//! Work is counted in thousandths of a block of the machine that does it: what the model's description gives for an answer
+//! ([`consilience_primitives::model::TimeLimit::work`]), times what the validator has measured when it checked the model
+//! ([`Speed`]). A request reserves what its executor and verifiers will need when it is taken, so that what was taken is
+//! answered; what cannot be is refused.
 
-use alloc::collections::BTreeMap;
-use consilience_primitives::RequestId;
+use alloc::{collections::BTreeMap, vec::Vec};
+use consilience_primitives::{model::Speed, ModelId, RequestId};
 use pallet_model_registry::Serving;
 use polkadot_sdk::sp_runtime::traits::Get;
 
@@ -32,21 +33,49 @@ impl<T: Config> Pallet<T> {
 		Roster(keys.map(|((who, _), index)| (who, index)).collect())
 	}
 
-	/// Work of one member.
-	pub(crate) fn work_of(request: &RequestOf<T>, role: Role) -> u32 {
-		match role {
+	/// Work of one member on a machine of this speed.
+	pub(crate) fn work_of(request: &RequestOf<T>, role: Role, speed: Speed) -> u32 {
+		speed.work(match role {
 			Role::Executor => request.work,
 			// A juror measures twice, in one pass.
 			Role::Verifier | Role::Juror => request.work.div_ceil(VERIFIER_PART),
+		})
+	}
+
+	/// Gives members of a request their work, each as its machine is fast.
+	pub(crate) fn assign_all(
+		who: &[T::AccountId],
+		id: RequestId,
+		request: &mut RequestOf<T>,
+		role: Role,
+	) {
+		let serving = Serving::<T>::get(request.model);
+		for member in who {
+			let server = serving.iter().find(|server| server.who == *member);
+			let speed = server.map(|server| server.speed).unwrap_or_default();
+			let work = Self::work_of(request, role, speed);
+			Self::unreserve(request, work);
+			Self::assign(member, id, role, work);
 		}
 	}
 
-	/// Work of executor and verifiers together.
-	pub(crate) fn whole_work(work: u32, verifiers: u8) -> u32 {
-		let checks = work
-			.div_ceil(VERIFIER_PART)
+	/// Work of executor and verifiers together, on machines like the one in the middle of those who serve the model.
+	pub(crate) fn whole_work(model: ModelId, work: u32, verifiers: u8) -> u32 {
+		let serving = Serving::<T>::get(model);
+		let middle = |of: fn(&Speed) -> u32| {
+			let mut all: Vec<_> = serving.iter().map(|server| of(&server.speed)).collect();
+			all.sort_unstable();
+			all.get(all.len() / 2).copied()
+		};
+		let usual = Speed::default();
+		let speed = Speed {
+			pace: middle(|speed| speed.pace).unwrap_or(usual.pace),
+			duty: middle(|speed| speed.duty).unwrap_or(usual.duty),
+		};
+		let checks = speed
+			.work(work.div_ceil(VERIFIER_PART))
 			.saturating_mul(verifiers.into());
-		work.saturating_add(checks)
+		speed.work(work).saturating_add(checks)
 	}
 
 	/// Adds a request to a validator's duties.
@@ -75,7 +104,7 @@ impl<T: Config> Pallet<T> {
 	}
 
 	/// Work that those who serve the model can take, if nobody had anything to do, and that they can take now.
-	pub(crate) fn capacity(model: consilience_primitives::ModelId) -> (u64, u64) {
+	pub(crate) fn capacity(model: ModelId) -> (u64, u64) {
 		let (roster, loads, most) = (Self::roster(), Loads::<T>::get(), T::MaxLoad::get());
 		let (mut whole, mut free) = (0u64, 0u64);
 		for server in Serving::<T>::get(model) {
@@ -90,11 +119,7 @@ impl<T: Config> Pallet<T> {
 
 	/// Whether a request of so much work would be done in time: beside what is promised already, and without giving one account more
 	/// than half of what there is while others could ask too. A network with nothing to do takes any request.
-	pub(crate) fn has_capacity(
-		who: Option<&T::AccountId>,
-		model: consilience_primitives::ModelId,
-		work: u32,
-	) -> bool {
+	pub(crate) fn has_capacity(who: Option<&T::AccountId>, model: ModelId, work: u32) -> bool {
 		let (whole, free) = Self::capacity(model);
 		if whole > 0 && free == whole {
 			return true;
@@ -105,7 +130,7 @@ impl<T: Config> Pallet<T> {
 
 	/// Takes a request's work from what its account has asked for.
 	pub(crate) fn unburden(request: &RequestOf<T>) {
-		let whole = Self::whole_work(request.work, request.verifiers);
+		let whole = request.burden;
 		OpenOf::<T>::mutate_exists(&request.requester, |open| {
 			if let Some(open) = open {
 				open.work = open.work.saturating_sub(whole.into());

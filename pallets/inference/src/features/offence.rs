@@ -347,6 +347,8 @@ impl<T: Config> Pallet<T> {
 		});
 		if strikes >= FREE_STRIKES {
 			Self::stop_serving(validator, model);
+		} else {
+			pallet_model_registry::Pallet::<T>::slower(validator, model);
 		}
 		if strikes > FREE_STRIKES {
 			Self::offend(request, validator, OffenceKind::Absence);

@@ -152,13 +152,17 @@ impl<T: Config> Pallet<T> {
 	/// Whether a statement is due from this validator. Changes nothing.
 	pub fn check_statement(validator: &T::AccountId, statement: &Statement) -> DispatchResult {
 		match statement {
-			Statement::Serve { model, evidence } => {
+			Statement::Serve {
+				model,
+				evidence,
+				speed,
+			} => {
 				ensure!(
 					!Self::is_disabled(validator) && !Self::is_barred(validator, *model),
 					Error::<T>::NotDue
 				);
 				ensure!(!Self::is_suspended(validator), Error::<T>::Suspended);
-				pallet_model_registry::Pallet::<T>::can_serve(validator, *model, evidence)
+				pallet_model_registry::Pallet::<T>::can_serve(validator, *model, evidence, *speed)
 			}
 			Statement::Withdraw { model } => {
 				let serves = pallet_model_registry::ServedBy::<T>::get(validator).contains(model);
@@ -261,9 +265,13 @@ impl<T: Config> Pallet<T> {
 		statement: Statement,
 	) -> Result<Outcome, DispatchError> {
 		match statement {
-			Statement::Serve { model, evidence } => {
+			Statement::Serve {
+				model,
+				evidence,
+				speed,
+			} => {
 				let displaced =
-					pallet_model_registry::Pallet::<T>::serve(validator, model, &evidence)?;
+					pallet_model_registry::Pallet::<T>::serve(validator, model, &evidence, speed)?;
 				if let Some(displaced) = displaced {
 					// Or two who have proven nothing would take turns.
 					Self::keep_away(&displaced, model);

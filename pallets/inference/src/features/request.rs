@@ -53,6 +53,8 @@ struct Quoted<T: Config> {
 	verifiers: u8,
 	/// Work of the longest answer, in thousandths of a block.
 	work: u32,
+	/// Work of executor and verifiers together on machines as they are.
+	burden: u32,
 	/// What it pays for juries.
 	premium: BalanceOf<T>,
 	/// What must be held for the longest answer, tip not counted.
@@ -101,7 +103,8 @@ impl<T: Config> Pallet<T> {
 		}
 		let (units_in, units_out) = (input.units(), input.max_output_units(&spec.limits));
 		let work = spec.time.work(units_out);
-		if !Self::has_capacity(who, id, Self::whole_work(work, verifiers)) {
+		let burden = Self::whole_work(id, work, verifiers);
+		if !Self::has_capacity(who, id, burden) {
 			return Err(QuoteError::NoCapacity);
 		}
 		let price = model
@@ -121,6 +124,7 @@ impl<T: Config> Pallet<T> {
 			.and_then(|sum| sum.checked_add(&premium))
 			.ok_or(QuoteError::Overflow)?;
 		Ok(Quoted {
+			burden,
 			model,
 			verifiers,
 			work,
@@ -158,6 +162,7 @@ impl<T: Config> Pallet<T> {
 			model: details,
 			verifiers,
 			work,
+			burden,
 			premium,
 			whole,
 		} = quoted;
@@ -181,7 +186,6 @@ impl<T: Config> Pallet<T> {
 		});
 		let max_output_units = input.max_output_units(&details.spec.limits);
 		let patience = Self::draw_patience(&details.spec.time, max_output_units);
-		let reserved = Self::whole_work(work, verifiers);
 		let mut request = Request {
 			requester: requester.clone(),
 			model,
@@ -195,7 +199,8 @@ impl<T: Config> Pallet<T> {
 			input_units: input.units(),
 			max_output_units,
 			work,
-			reserved,
+			burden,
+			reserved: burden,
 			seed: None,
 			executor: None,
 			excluded: List::new(),
@@ -218,11 +223,11 @@ impl<T: Config> Pallet<T> {
 		Self::queue_draw(id, &mut request, now.saturating_add(One::one()), 1);
 		Requests::<T>::insert(id, request);
 		Inputs::<T>::insert(id, input);
-		Reserved::<T>::mutate(|all| all.saturating_accrue(reserved.into()));
+		Reserved::<T>::mutate(|all| all.saturating_accrue(burden.into()));
 		Open::<T>::mutate(|n| *n += 1);
 		OpenOf::<T>::mutate(&requester, |open| {
 			open.requests += 1;
-			open.work.saturating_accrue(reserved.into());
+			open.work.saturating_accrue(burden.into());
 		});
 		pallet_model_registry::Pallet::<T>::request_opened(model);
 		Self::deposit_event(Event::RequestSubmitted {

@@ -240,7 +240,7 @@ impl<T: Config> Pallet<T> {
 				entry.0 = entry.0.saturating_add(request.escrow);
 				entry.1.requests += 1;
 				if !request.course.unchecked {
-					entry.1.work += u64::from(Self::whole_work(request.work, request.verifiers));
+					entry.1.work += u64::from(request.burden);
 				}
 			}
 			ensure!(

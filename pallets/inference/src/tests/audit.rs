@@ -94,7 +94,7 @@ fn an_appeal_overturns_a_false_answer_that_was_final_and_everybody_who_vouched_p
 			for v in party {
 				Inference::end_suspension(&v);
 				for n in [TEXT, TENSOR] {
-					let _ = ModelRegistry::serve(&v, id(n), &digest(7));
+					let _ = ModelRegistry::serve(&v, id(n), &digest(7), Speed::default());
 				}
 			}
 			next_block();
@@ -175,7 +175,7 @@ fn an_answer_that_a_captured_committee_made_final_is_measured_again_by_others_an
 			for v in party {
 				Inference::end_suspension(&v);
 				for n in [TEXT, TENSOR] {
-					let _ = ModelRegistry::serve(&v, id(n), &digest(7));
+					let _ = ModelRegistry::serve(&v, id(n), &digest(7), Speed::default());
 				}
 			}
 			next_block();

@@ -211,7 +211,7 @@ fn a_sampled_answer_that_is_drawn_for_a_check_is_checked_whatever_its_executor_d
 			set_session(&VALIDATORS[1..]);
 			set_session(&VALIDATORS);
 			for v in VALIDATORS {
-				let _ = ModelRegistry::serve(&v, id(TEXT), &digest(7));
+				let _ = ModelRegistry::serve(&v, id(TEXT), &digest(7), Speed::default());
 			}
 			next_block();
 		}
@@ -250,7 +250,7 @@ fn a_verdict_on_chain_is_not_thrown_away_by_whoever_withholds_after_it() {
 				found.contains(&(accomplice, OffenceKind::WithheldReveal)),
 				"{found:?}"
 			);
-			let _ = ModelRegistry::serve(&liar, id(model), &digest(7));
+			let _ = ModelRegistry::serve(&liar, id(model), &digest(7), Speed::default());
 		}
 	});
 }
@@ -450,6 +450,7 @@ fn repeated_absence_is_an_offence_that_grows_and_is_forgiven_in_time() {
 			let serve = Statement::Serve {
 				model: id(TEXT),
 				evidence,
+				speed: Speed::default(),
 			};
 			let _ = report(silent, vec![serve]);
 			let request = ask(TEXT, ALICE);
@@ -478,6 +479,7 @@ fn a_disabled_validator_is_drawn_no_more_and_cannot_come_back_in_the_session() {
 		let serve = Statement::Serve {
 			model: id(TEXT),
 			evidence: digest(7),
+			speed: Speed::default(),
 		};
 		assert!(report(VALIDATORS[0], vec![serve.clone()]).is_err());
 		for _ in 0..10 {

@@ -183,7 +183,12 @@ fn whoever_comes_for_one_request_is_too_late_for_it() {
 		let request = ask(TEXT, ALICE);
 		next_block();
 		for v in &VALIDATORS[..4] {
-			assert_ok!(ModelRegistry::serve(v, id(TEXT), &digest(7)));
+			assert_ok!(ModelRegistry::serve(
+				v,
+				id(TEXT),
+				&digest(7),
+				Speed::default()
+			));
 		}
 		settle_within(request, 8, &[]);
 		let mut members = verifiers(request);
@@ -279,5 +284,126 @@ fn nobody_is_set_to_work_whom_too_few_could_check() {
 		set_session(&VALIDATORS[..2]);
 		blocks(3);
 		assert_eq!(state(request), RequestState::Requested);
+	});
+}
+
+#[test]
+fn a_slow_machine_is_drawn_less_often_and_takes_less_at_a_time() {
+	run(|| {
+		let slow = VALIDATORS[0];
+		let serve = |who: u64, speed: Speed| {
+			let _ = ModelRegistry::withdraw(&who, id(TEXT));
+			assert_ok!(ModelRegistry::serve(&who, id(TEXT), &digest(7), speed));
+		};
+		serve(
+			slow,
+			Speed {
+				pace: Speed::MOST_PACE,
+				duty: 0,
+			},
+		);
+		next_block();
+		let mut executions = 0;
+		for _ in 0..60 {
+			let request = ask(TEXT, ALICE);
+			settle_within(request, 6, &[]);
+			executions += u32::from(executor(request) == slow);
+		}
+		// Of seven, each would be in eight or nine of sixty; a quarter of that, and chance.
+		assert!(executions <= 7, "{executions}");
+		// Its load is what it needs and not what the model's description says.
+		let request = (0..200)
+			.find_map(|_| {
+				let request = ask(TEXT, ALICE);
+				blocks(2);
+				if executor(request) == slow {
+					return Some(request);
+				}
+				settle_within(request, 6, &[]);
+				None
+			})
+			.expect("it is drawn at times");
+		let described = crate::Requests::<Test>::get(request).unwrap().work;
+		let load = crate::Assignments::<Test>::get(slow, request).unwrap().work;
+		assert_eq!(load, 4 * described);
+	});
+}
+
+#[test]
+fn what_duties_take_beside_the_model_counts() {
+	run(|| {
+		let (whole, free) = Inference::capacity(id(TEXT));
+		assert_eq!(whole, free);
+		let one = |verifiers| Inference::whole_work(id(TEXT), 4, verifiers);
+		assert_eq!(one(2), 4 + 2);
+		let speed = Speed {
+			pace: 500,
+			duty: 30,
+		};
+		for who in VALIDATORS {
+			assert_ok!(ModelRegistry::withdraw(&who, id(TEXT)));
+			assert_ok!(ModelRegistry::serve(&who, id(TEXT), &digest(7), speed));
+		}
+		// 4 units of work are 2 on these machines; a check is 1, and 0 on them.
+		assert_eq!(one(2), 32 + 2 * 30);
+		// One machine says nothing of the others.
+		let fast = Speed {
+			pace: Speed::LEAST_PACE,
+			duty: 0,
+		};
+		assert_ok!(ModelRegistry::withdraw(&VALIDATORS[0], id(TEXT)));
+		assert_ok!(ModelRegistry::serve(
+			&VALIDATORS[0],
+			id(TEXT),
+			&digest(7),
+			fast
+		));
+		assert_eq!(one(2), 32 + 2 * 30);
+	});
+}
+
+#[test]
+fn whoever_is_late_counts_as_slower() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let late = executor(request);
+		let speed = || {
+			let serving = pallet_model_registry::Serving::<Test>::get(id(TEXT));
+			serving.into_iter().find(|s| s.who == late).unwrap().speed
+		};
+		assert_eq!(speed(), Speed::default());
+		let deadline = crate::Requests::<Test>::get(request).unwrap().deadline;
+		blocks(deadline + 1 - System::block_number());
+		assert_eq!(
+			speed(),
+			Speed {
+				pace: 2_000,
+				duty: 2
+			}
+		);
+	});
+}
+
+#[test]
+fn a_speed_that_nobody_has_is_refused() {
+	run(|| {
+		assert_ok!(ModelRegistry::withdraw(&VALIDATORS[0], id(TEXT)));
+		for speed in [
+			Speed { pace: 0, duty: 0 },
+			Speed {
+				pace: Speed::MOST_PACE + 1,
+				duty: 0,
+			},
+			Speed {
+				pace: 1_000,
+				duty: Speed::MOST_DUTY + 1,
+			},
+		] {
+			assert_eq!(
+				ModelRegistry::serve(&VALIDATORS[0], id(TEXT), &digest(7), speed),
+				Err(pallet_model_registry::Error::<Test>::BadSpeed.into())
+			);
+		}
 	});
 }

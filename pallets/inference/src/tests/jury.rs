@@ -128,6 +128,7 @@ fn a_verifier_that_is_alone_with_its_bits_is_replaced_not_paid_and_not_slashed()
 		let serve = Statement::Serve {
 			model: id(TEXT),
 			evidence: digest(7),
+			speed: Speed::default(),
 		};
 		assert!(
 			report(liar, vec![serve.clone()]).is_err(),
@@ -476,6 +477,7 @@ fn who_comes_for_a_jury_does_not_decide_it() {
 			let serve = Statement::Serve {
 				model: id(TEXT),
 				evidence: digest(7),
+				speed: Speed::default(),
 			};
 			report(*late, vec![serve]).unwrap();
 			odd.push((*late, Habit::Vouching));

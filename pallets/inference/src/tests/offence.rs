@@ -35,6 +35,7 @@ fn serve(model: u8) -> Statement {
 	Statement::Serve {
 		model: id(model),
 		evidence: digest(7),
+		speed: Speed::default(),
 	}
 }
 
@@ -228,7 +229,7 @@ fn who_is_found_to_have_lied_is_drawn_for_nothing_and_may_not_serve() {
 		// All draws, of executors, verifiers, jurors and auditors, are among these.
 		let drawable = Inference::serving(&open, &Inference::roster());
 		assert_eq!(drawable.len(), VALIDATORS.len() - 1);
-		assert!(!drawable.iter().any(|(who, _)| *who == liar));
+		assert!(!drawable.iter().any(|(who, ..)| *who == liar));
 		told_to_staking();
 		assert!(
 			!serves(liar),

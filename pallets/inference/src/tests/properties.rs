@@ -55,6 +55,7 @@ enum Action {
 	Serve {
 		validator: usize,
 		model: u8,
+		pace: u32,
 	},
 	Session {
 		without: Option<usize>,
@@ -118,7 +119,8 @@ fn action() -> impl Strategy<Value = Action> {
 		1 => (0u64..20, any::<bool>()).prop_map(|(request, by_bob)| Action::Cancel { request, by_bob }),
 		20 => (0usize..7, habit()).prop_map(|(validator, habit)| Action::Work { validator, habit }),
 		1 => (0usize..7, model.clone()).prop_map(|(validator, model)| Action::Withdraw { validator, model }),
-		2 => (0usize..7, model.clone()).prop_map(|(validator, model)| Action::Serve { validator, model }),
+		2 => (0usize..7, model.clone(), prop_oneof![0u32..5_000, Just(1_000)])
+			.prop_map(|(validator, model, pace)| Action::Serve { validator, model, pace }),
 		1 => model.clone().prop_map(|model| Action::Register { model }),
 		1 => (model.clone(), 0u64..300).prop_map(|(model, per_request)| Action::SetPrice { model, per_request }),
 		// Mostly by somebody whose model it is not, so that there is a model most of the time.
@@ -210,10 +212,18 @@ fn act(action: Action) {
 				vec![Statement::Withdraw { model: id(model) }],
 			);
 		}
-		Action::Serve { validator, model } => {
+		Action::Serve {
+			validator,
+			model,
+			pace,
+		} => {
 			let statement = Statement::Serve {
 				model: id(model),
 				evidence: digest(7),
+				speed: Speed {
+					pace,
+					duty: pace / 100,
+				},
 			};
 			let _ = report(VALIDATORS[validator], vec![statement]);
 		}
@@ -248,6 +258,7 @@ fn act(action: Action) {
 					act(Action::Serve {
 						validator: (validator - VALIDATORS[0]) as usize,
 						model,
+						pace: 1_000,
 					});
 				}
 			}

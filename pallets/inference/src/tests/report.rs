@@ -45,6 +45,7 @@ fn what_is_due_is_let_in_once() {
 		let serve = vec![Statement::Serve {
 			model: id(TEXT),
 			evidence: digest(7),
+			speed: Speed::default(),
 		}];
 		assert_ok!(report(101, serve));
 	});
@@ -75,12 +76,18 @@ fn who_measures_what_others_do_keeps_its_place_and_who_only_holds_one_does_not()
 		next_block();
 		let mut party = 1_000;
 		while !Serving::<Test>::get(id(TEXT)).is_full() {
-			assert_ok!(ModelRegistry::serve(&party, id(TEXT), &digest(7)));
+			assert_ok!(ModelRegistry::serve(
+				&party,
+				id(TEXT),
+				&digest(7),
+				Speed::default()
+			));
 			party += 1;
 		}
 		let serve = vec![Statement::Serve {
 			model: id(TEXT),
 			evidence: digest(7),
+			speed: Speed::default(),
 		}];
 		let full = report(late, serve.clone());
 		refused(full, InvalidTransaction::Custom(NOT_DUE));

@@ -35,6 +35,7 @@ fn simulate(party: &[u64]) -> Rates {
 			let serve = Statement::Serve {
 				model: id(TEXT),
 				evidence: digest(7),
+				speed: Speed::default(),
 			};
 			let _ = report(v, vec![serve]);
 		}

@@ -6,7 +6,7 @@
 use consilience_primitives::{
 	comparison::{judge, Judgement},
 	evidence::Evidence,
-	model::{ModelStatus, NumericClass},
+	model::{ModelStatus, NumericClass, Speed},
 	ModelId,
 };
 use polkadot_sdk::{
@@ -21,12 +21,14 @@ use polkadot_sdk::{
 use crate::{Config, Error, Event, Models, Pallet, ServedBy, Server, Serving};
 
 impl<T: Config> Pallet<T> {
-	/// Whether `validator` could begin to serve `model` with this evidence of its reference input.
+	/// Whether `validator` could begin to serve `model` with this evidence of its reference input, and as fast as this.
 	pub fn can_serve(
 		validator: &T::AccountId,
 		model: ModelId,
 		evidence: &Evidence,
+		speed: Speed,
 	) -> Result<(), DispatchError> {
+		ensure!(speed.is_valid(), Error::<T>::BadSpeed);
 		let details = Models::<T>::get(model).ok_or(Error::<T>::UnknownModel)?;
 		ensure!(
 			details.status != ModelStatus::Deprecated,
@@ -80,8 +82,9 @@ impl<T: Config> Pallet<T> {
 		validator: &T::AccountId,
 		model: ModelId,
 		evidence: &Evidence,
+		speed: Speed,
 	) -> Result<Option<T::AccountId>, DispatchError> {
-		Self::can_serve(validator, model, evidence)?;
+		Self::can_serve(validator, model, evidence, speed)?;
 		let list = Serving::<T>::get(model);
 		let displaced = Self::displaceable(&list)
 			.filter(|_| list.is_full())
@@ -96,6 +99,7 @@ impl<T: Config> Pallet<T> {
 		let server = Server {
 			who: validator.clone(),
 			since: frame_system::Pallet::<T>::block_number(),
+			speed,
 			proven: false,
 		};
 		let serving = Serving::<T>::try_mutate(model, |list| {
@@ -131,6 +135,21 @@ impl<T: Config> Pallet<T> {
 		if changed {
 			Serving::<T>::insert(model, list);
 		}
+	}
+
+	/// Notes that a validator was late with `model`: its machine has more to do than it said.
+	pub fn slower(validator: &T::AccountId, model: ModelId) {
+		Serving::<T>::mutate_exists(model, |list| {
+			let mut serving = list.iter_mut().flatten();
+			if let Some(server) = serving.find(|s| s.who == *validator) {
+				server.speed = server.speed.slower();
+				Self::deposit_event(Event::SpeedCorrected {
+					model,
+					validator: validator.clone(),
+					speed: server.speed,
+				});
+			}
+		});
 	}
 
 	/// Removes `validator` from those who serve `model`.

@@ -155,7 +155,12 @@ fn removal_returns_the_deposit_once_no_request_is_open() {
 			spec(1),
 			price()
 		));
-		assert_ok!(ModelRegistry::serve(&4, id(1), &evidence(1)));
+		assert_ok!(ModelRegistry::serve(
+			&4,
+			id(1),
+			&evidence(1),
+			Speed::default()
+		));
 		assert_ok!(ModelRegistry::deprecate(RuntimeOrigin::signed(1), id(1)));
 		ModelRegistry::request_opened(id(1));
 		assert_noop!(

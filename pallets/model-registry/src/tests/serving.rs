@@ -20,9 +20,19 @@ fn status(n: u8) -> ModelStatus {
 fn enough_who_serve_make_a_model_active() {
 	run(|| {
 		register(1);
-		assert_ok!(ModelRegistry::serve(&2, id(1), &evidence(1)));
+		assert_ok!(ModelRegistry::serve(
+			&2,
+			id(1),
+			&evidence(1),
+			Speed::default()
+		));
 		assert_eq!(status(1), ModelStatus::Registered);
-		assert_ok!(ModelRegistry::serve(&3, id(1), &evidence(1)));
+		assert_ok!(ModelRegistry::serve(
+			&3,
+			id(1),
+			&evidence(1),
+			Speed::default()
+		));
 		assert_eq!(status(1), ModelStatus::Active);
 		System::assert_last_event(Event::ModelActive { model: id(1) }.into());
 		assert_ok!(ModelRegistry::withdraw(&2, id(1)));
@@ -36,13 +46,13 @@ fn who_does_not_reproduce_the_reference_does_not_serve() {
 	run(|| {
 		register(1);
 		assert_noop!(
-			ModelRegistry::serve(&2, id(1), &evidence(2)),
+			ModelRegistry::serve(&2, id(1), &evidence(2), Speed::default()),
 			Error::<Test>::ReferenceNotReproduced
 		);
 		let mut wrong = evidence(1);
 		wrong.verdict.margin_max = 1;
 		assert_noop!(
-			ModelRegistry::serve(&2, id(1), &wrong),
+			ModelRegistry::serve(&2, id(1), &wrong, Speed::default()),
 			Error::<Test>::ReferenceNotReproduced
 		);
 	});
@@ -53,23 +63,43 @@ fn bounds_of_serving() {
 	run(|| {
 		(1..=3).for_each(register);
 		assert_noop!(
-			ModelRegistry::serve(&2, id(9), &evidence(9)),
+			ModelRegistry::serve(&2, id(9), &evidence(9), Speed::default()),
 			Error::<Test>::UnknownModel
 		);
-		assert_ok!(ModelRegistry::serve(&2, id(1), &evidence(1)));
+		assert_ok!(ModelRegistry::serve(
+			&2,
+			id(1),
+			&evidence(1),
+			Speed::default()
+		));
 		assert_noop!(
-			ModelRegistry::serve(&2, id(1), &evidence(1)),
+			ModelRegistry::serve(&2, id(1), &evidence(1), Speed::default()),
 			Error::<Test>::AlreadyServing
 		);
-		assert_ok!(ModelRegistry::serve(&2, id(2), &evidence(2)));
+		assert_ok!(ModelRegistry::serve(
+			&2,
+			id(2),
+			&evidence(2),
+			Speed::default()
+		));
 		assert_noop!(
-			ModelRegistry::serve(&2, id(3), &evidence(3)),
+			ModelRegistry::serve(&2, id(3), &evidence(3), Speed::default()),
 			Error::<Test>::TooManyServed
 		);
-		assert_ok!(ModelRegistry::serve(&3, id(1), &evidence(1)));
-		assert_ok!(ModelRegistry::serve(&4, id(1), &evidence(1)));
+		assert_ok!(ModelRegistry::serve(
+			&3,
+			id(1),
+			&evidence(1),
+			Speed::default()
+		));
+		assert_ok!(ModelRegistry::serve(
+			&4,
+			id(1),
+			&evidence(1),
+			Speed::default()
+		));
 		assert_noop!(
-			ModelRegistry::serve(&5, id(1), &evidence(1)),
+			ModelRegistry::serve(&5, id(1), &evidence(1), Speed::default()),
 			Error::<Test>::TooManyServing
 		);
 		assert_noop!(
@@ -85,18 +115,24 @@ fn a_place_is_kept_by_who_has_proven_that_it_can_serve() {
 		register(1);
 		let serving = || Serving::<Test>::get(id(1)).into_iter().map(|s| s.who);
 		for who in 2..=4 {
-			assert_ok!(ModelRegistry::serve(&who, id(1), &evidence(1)), None);
+			assert_ok!(
+				ModelRegistry::serve(&who, id(1), &evidence(1), Speed::default()),
+				None
+			);
 			System::set_block_number(System::block_number() + 1);
 		}
 		ModelRegistry::proven(id(1), &[2, 9]);
 		// Its time is not over.
 		assert_noop!(
-			ModelRegistry::serve(&5, id(1), &evidence(1)),
+			ModelRegistry::serve(&5, id(1), &evidence(1), Speed::default()),
 			Error::<Test>::TooManyServing
 		);
 		System::set_block_number(2 + ServingGrace::get());
 		// The second has proven nothing for longest.
-		assert_ok!(ModelRegistry::serve(&5, id(1), &evidence(1)), Some(3));
+		assert_ok!(
+			ModelRegistry::serve(&5, id(1), &evidence(1), Speed::default()),
+			Some(3)
+		);
 		System::assert_has_event(
 			Event::ServingDisplaced {
 				model: id(1),
@@ -110,14 +146,20 @@ fn a_place_is_kept_by_who_has_proven_that_it_can_serve() {
 		System::set_block_number(1_000);
 		// All have proven that they can.
 		assert_noop!(
-			ModelRegistry::serve(&3, id(1), &evidence(1)),
+			ModelRegistry::serve(&3, id(1), &evidence(1), Speed::default()),
 			Error::<Test>::TooManyServing
 		);
 		// Whoever comes again begins anew.
 		assert_ok!(ModelRegistry::withdraw(&2, id(1)));
-		assert_ok!(ModelRegistry::serve(&2, id(1), &evidence(1)), None);
+		assert_ok!(
+			ModelRegistry::serve(&2, id(1), &evidence(1), Speed::default()),
+			None
+		);
 		System::set_block_number(2_000);
-		assert_ok!(ModelRegistry::serve(&3, id(1), &evidence(1)), Some(2));
+		assert_ok!(
+			ModelRegistry::serve(&3, id(1), &evidence(1), Speed::default()),
+			Some(2)
+		);
 	});
 }
 
@@ -127,8 +169,18 @@ fn a_validator_that_leaves_serves_nothing() {
 		register(1);
 		register(2);
 		for n in 1..=2 {
-			assert_ok!(ModelRegistry::serve(&2, id(n), &evidence(n)));
-			assert_ok!(ModelRegistry::serve(&3, id(n), &evidence(n)));
+			assert_ok!(ModelRegistry::serve(
+				&2,
+				id(n),
+				&evidence(n),
+				Speed::default()
+			));
+			assert_ok!(ModelRegistry::serve(
+				&3,
+				id(n),
+				&evidence(n),
+				Speed::default()
+			));
 		}
 		ModelRegistry::withdraw_all(&2);
 		assert!(ModelRegistry::served_by(2).is_empty());
@@ -143,11 +195,21 @@ fn a_validator_that_leaves_serves_nothing() {
 fn nobody_begins_to_serve_a_deprecated_model() {
 	run(|| {
 		register(1);
-		assert_ok!(ModelRegistry::serve(&2, id(1), &evidence(1)));
-		assert_ok!(ModelRegistry::serve(&3, id(1), &evidence(1)));
+		assert_ok!(ModelRegistry::serve(
+			&2,
+			id(1),
+			&evidence(1),
+			Speed::default()
+		));
+		assert_ok!(ModelRegistry::serve(
+			&3,
+			id(1),
+			&evidence(1),
+			Speed::default()
+		));
 		assert_ok!(ModelRegistry::deprecate(RuntimeOrigin::signed(1), id(1)));
 		assert_noop!(
-			ModelRegistry::serve(&4, id(1), &evidence(1)),
+			ModelRegistry::serve(&4, id(1), &evidence(1), Speed::default()),
 			Error::<Test>::AlreadyDeprecated
 		);
 		assert_ok!(ModelRegistry::withdraw(&2, id(1)));
