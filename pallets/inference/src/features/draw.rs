@@ -353,7 +353,7 @@ impl<T: Config> Pallet<T> {
 		let Some(place) = weighted(&pick, &weights) else {
 			return false;
 		};
-		let (executor, load, _) = able[place].clone();
+		let (executor, load, own) = able[place].clone();
 		let answer = model.spec.time.answer_blocks(request.max_output_units);
 		let blocks = answer.saturating_add(load / 1_000);
 		Self::schedule(now, blocks.into(), id, request);
@@ -370,10 +370,10 @@ impl<T: Config> Pallet<T> {
 			draw_blocks(blocks, T::DrawOdds::get())
 		};
 		request.windows = Some(Windows {
-			// An answer can be in the next block at the earliest, and is when its work is done.
+			// An answer can be in the next block at the earliest, and is when what its executor has to do before it is done, and it.
 			first: now
 				.saturating_add(2u32.into())
-				.saturating_add((request.work.saturating_add(500) / 1_000).into()),
+				.saturating_add((load.saturating_add(own).saturating_add(500) / 1_000).into()),
 			blocks: window,
 		});
 		Self::assign_all(
