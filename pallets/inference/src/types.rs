@@ -74,6 +74,9 @@ pub struct Request<AccountId, BlockNumber, Balance> {
 	pub executor: Option<AccountId>,
 	/// Validators that were late with this request and get no second chance.
 	pub excluded: List<AccountId, MAX_EXCLUDED>,
+	/// Members of its committee and its jury that were bound to evidence and did not show it while others could, each with the session
+	/// in which it was drawn.
+	pub withheld: List<(AccountId, SessionIndex), MAX_MEMBERS>,
 	/// When its verifiers can be drawn, fixed together with the executor.
 	pub windows: Option<Windows<BlockNumber>>,
 	/// The draw that it waits for.

@@ -292,6 +292,8 @@ impl<T: Config> Pallet<T> {
 			}
 		}
 		Rounds::<T>::remove(id);
+		// Nobody had called it a lie: what that committee said, or did not, is forgotten.
+		request.withheld.clear();
 		if request.output_commitment.is_some() {
 			// What was shown of a committed output can be copied: no second round would prove anything.
 			return Self::dispute(id, request, None);
