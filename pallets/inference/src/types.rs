@@ -132,7 +132,7 @@ pub struct Course {
 	pub executor_silent: bool,
 	/// There were fewer verifiers than asked for: the answer can be found wrong, and cannot become Final.
 	pub short: bool,
-	/// A verifier whose digest nobody shared was replaced. It happens once.
+	/// A verifier whose digest nobody shared was replaced, or all whose digest the executor did not share. It happens once.
 	pub replaced: bool,
 }
 
