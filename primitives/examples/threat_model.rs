@@ -91,7 +91,7 @@ fn jury(honest: u64, dishonest: u64, wrong: bool) -> (AnswerJudgement, bool) {
 		&POLICY,
 		&list,
 		(Some(&executor), seat(!wrong, 0)),
-		&verifiers,
+		(&verifiers, &[]),
 		None,
 		MIN_JURY,
 	);

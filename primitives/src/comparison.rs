@@ -164,7 +164,8 @@ pub struct Finding {
 ///
 /// - `jurors`: what each measured, with [`Evidence::prior`] where there is a disputed round.
 /// - `executor`: its place in the jury, and its evidence if there was a round (an appeal has none).
-/// - `verifiers`: the disputed round's.
+/// - `verifiers`: the disputed round's, and the places in the jury of those of it that showed nothing: whoever they are, they are not
+///   from outside.
 /// - `answer`: for tasks whose output is the evidence, what the output itself comes to under the jury's challenge, in place of
 ///   verdicts; compared with the jurors that ran the model.
 /// - `minimum`: jurors from outside the disputed round that must have run the model. With fewer nothing is found and nobody
@@ -175,7 +176,7 @@ pub fn judge_dispute(
 	policy: &VerificationPolicy,
 	jurors: &[&Evidence],
 	executor: (Option<&Evidence>, Option<usize>),
-	verifiers: &[Disputed],
+	(verifiers, silent): (&[Disputed], &[usize]),
 	output: Option<&Fingerprint>,
 	minimum: usize,
 ) -> Finding {
@@ -188,7 +189,9 @@ pub fn judge_dispute(
 			*mine = (*mine).max(other);
 		}
 	}
-	let party = |i: usize| executor.1 == Some(i) || verifiers.iter().any(|v| v.juror == Some(i));
+	let party = |i: usize| {
+		executor.1 == Some(i) || silent.contains(&i) || verifiers.iter().any(|v| v.juror == Some(i))
+	};
 	let ran = |i: &usize| by_juror[*i] == Judgement::Accept;
 	let independent = (0..jurors.len()).filter(ran).filter(|i| !party(*i)).count();
 	if independent < minimum.max(1) {
@@ -602,7 +605,7 @@ mod tests {
 			policy,
 			&jurors,
 			(Some(&committee[0]), Some(0)),
-			&[member(1), member(2)],
+			(&[member(1), member(2)], &[]),
 			None,
 			3,
 		)
@@ -701,11 +704,35 @@ mod tests {
 	}
 
 	#[test]
+	fn who_was_silent_in_the_disputed_round_is_not_from_outside() {
+		let committee = [0, 90_000].map(|m| evidence(digest(1), None, m));
+		let jury = [(); 4].map(|_| evidence(digest(9), Some(digest(1)), 90_000));
+		let jurors: Vec<_> = jury.iter().collect();
+		let verifier = Disputed {
+			evidence: &committee[1],
+			juror: Some(0),
+		};
+		let answer = |silent: &[usize]| {
+			let executor = (Some(&committee[0]), None);
+			judge_dispute(&exact(), &jurors, executor, (&[verifier], silent), None, 3).answer
+		};
+		assert_eq!(answer(&[]), AnswerJudgement::Wrong);
+		assert_eq!(answer(&[2]), AnswerJudgement::Undecided);
+	}
+
+	#[test]
 	fn an_output_that_is_the_evidence_is_judged_itself() {
 		let jury = [(); 4].map(|_| evidence(digest(9), None, 0));
 		let jurors: Vec<_> = jury.iter().collect();
 		let of = |output: &Fingerprint| {
-			judge_dispute(&exact(), &jurors, (None, Some(0)), &[], Some(output), 3)
+			judge_dispute(
+				&exact(),
+				&jurors,
+				(None, Some(0)),
+				(&[], &[]),
+				Some(output),
+				3,
+			)
 		};
 		assert_eq!(of(&digest(9)).answer, AnswerJudgement::Right);
 		let wrong = of(&digest(3));
@@ -726,7 +753,8 @@ mod tests {
 				evidence: &other,
 				juror: None,
 			};
-			judge_dispute(&policy(), &jurors, (Some(&own), None), &[disputed], None, 3).verifiers[0]
+			let disputed = (&[disputed][..], &[][..]);
+			judge_dispute(&policy(), &jurors, (Some(&own), None), disputed, None, 3).verifiers[0]
 		};
 		assert_eq!(
 			[of(10), of(11), of(100), of(101)],
@@ -827,10 +855,13 @@ mod tests {
 				&exact(),
 				&jurors,
 				(Some(&round[0]), Some(executor)),
-				&[
-					Disputed { evidence: &round[1], juror: Some(a) },
-					Disputed { evidence: &round[2], juror: Some(b) },
-				],
+				(
+					&[
+						Disputed { evidence: &round[1], juror: Some(a) },
+						Disputed { evidence: &round[2], juror: Some(b) },
+					],
+					&[],
+				),
 				None,
 				1,
 			);

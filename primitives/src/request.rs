@@ -191,7 +191,7 @@ impl Input {
 			| Self::Embedding(text) => text.len() as u32,
 			Self::Tensor(tensors) => tensors
 				.iter()
-				.map(|t| t.elements().unwrap_or(u32::MAX))
+				.map(Tensor::units)
 				.fold(0, u32::saturating_add),
 		}
 	}
@@ -354,13 +354,13 @@ pub enum Output {
 }
 
 impl Output {
-	/// Output units to pay for: tokens, or elements.
+	/// Output units to pay for: tokens, or what its tensors come to ([`Tensor::units`]).
 	pub fn units(&self) -> u32 {
 		match self {
 			Self::Text { tokens, .. } => tokens.len() as u32,
 			Self::Tensors(tensors) => tensors
 				.iter()
-				.map(|t| t.elements().unwrap_or(u32::MAX))
+				.map(Tensor::units)
 				.fold(0, u32::saturating_add),
 			Self::Unanswerable(_) => 0,
 		}

@@ -145,6 +145,12 @@ impl Tensor {
 			.ok_or(TensorError::TooManyElements)
 	}
 
+	/// Units to pay for: elements, and one for every eight bytes where strings are longer.
+	pub fn units(&self) -> u32 {
+		let bytes = self.data.len() as u32 / 8;
+		self.elements().unwrap_or(u32::MAX).max(bytes)
+	}
+
 	/// Whether the data is as long as the header says, and well-formed.
 	pub fn validate(&self) -> Result<(), TensorError> {
 		let elements = self.elements()?;
@@ -246,5 +252,27 @@ impl TryFrom<&NamedSpec> for TensorSpec {
 				.try_into()
 				.map_err(|_| "a tensor has more than 8 dimensions")?,
 		})
+	}
+}
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+
+	#[test]
+	fn long_strings_are_more_than_one_unit() {
+		let of = |datatype, shape: &[u32], bytes: usize| Tensor {
+			name: Default::default(),
+			datatype,
+			shape: shape.to_vec().try_into().unwrap(),
+			data: vec![0; bytes].try_into().unwrap(),
+		};
+		// As many as chain and state must carry, whatever the shape says.
+		assert_eq!(of(DataType::Bytes, &[1], 65_536).units(), 8_192);
+		assert_eq!(of(DataType::Bytes, &[3], 3 * 4).units(), 3);
+		// No number is longer than eight bytes.
+		assert_eq!(of(DataType::Fp64, &[2, 3], 48).units(), 6);
+		assert_eq!(of(DataType::Uint8, &[48], 48).units(), 48);
+		assert_eq!(of(DataType::Int4, &[48], 24).units(), 48);
 	}
 }

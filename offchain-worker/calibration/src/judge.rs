@@ -127,7 +127,7 @@ impl Case<'_> {
 			self.policy,
 			&jurors.iter().collect::<Vec<_>>(),
 			(Some(&self.executor[c]), None),
-			&disputed,
+			(&disputed, &[]),
 			output,
 			// The chain asks for more jurors that agree before it blames anybody.
 			1,

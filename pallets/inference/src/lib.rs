@@ -472,7 +472,7 @@ pub mod pallet {
 			request: RequestId,
 			executor: T::AccountId,
 		},
-		/// A verifier was late, or was alone with its bits; another is drawn.
+		/// A verifier was late, or was alone with its bits or the executor with others; another is drawn.
 		VerifierReplaced {
 			request: RequestId,
 			verifier: T::AccountId,

@@ -76,6 +76,9 @@ pub struct Request<AccountId, BlockNumber, Balance> {
 	pub executor: Option<AccountId>,
 	/// Validators that were late with this request and get no second chance.
 	pub excluded: List<AccountId, MAX_EXCLUDED>,
+	/// Members of its committee and its jury that were bound to evidence and did not show it while others could, each with the session
+	/// in which it was drawn.
+	pub withheld: List<(AccountId, SessionIndex), MAX_MEMBERS>,
 	/// When its verifiers can be drawn, fixed together with the executor.
 	pub windows: Option<Windows<BlockNumber>>,
 	/// The draw that it waits for.
@@ -131,7 +134,7 @@ pub struct Course {
 	pub executor_silent: bool,
 	/// There were fewer verifiers than asked for: the answer can be found wrong, and cannot become Final.
 	pub short: bool,
-	/// A verifier whose digest nobody shared was replaced. It happens once.
+	/// A verifier whose digest nobody shared was replaced, or all whose digest the executor did not share. It happens once.
 	pub replaced: bool,
 }
 

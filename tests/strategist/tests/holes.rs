@@ -4,14 +4,14 @@
 
 use consilience_strategist::{
 	policy::{
-		Answer::Wrong,
-		Flood, Leave,
-		Member::{Silent, Vouch},
+		Answer::{Unanswerable, Wrong},
+		Author, Flood, Leave,
+		Member::{Invent, Silent, Vouch},
 		OwnModel, Point,
 		Point::*,
-		Policy,
+		Policy, Return,
 		Reveal::{Wait, Withhold},
-		Serve,
+		Serve, Timing,
 	},
 	search::{Arena, Prizes, Score},
 };
@@ -110,6 +110,49 @@ hole!(
 		(ExecutorWatched, Silent as u8),
 		(Serve, Serve::JustInTime as u8),
 		(Flood, Flood::Load as u8)
+	]
+);
+
+hole!(
+	/// (c) Who writes the blocks that draw knows who is drawn, and lies only where that suits it.
+	who_writes_the_blocks_that_draw_chooses_who_is_drawn,
+	10,
+	LIES,
+	[
+		(When, Timing::BeforeOwnSlot as u8),
+		(Author, Author::HoldBack as u8)
+	]
+);
+
+hole!(
+	/// (e) Reports of others are left out, so that they look silent.
+	who_leaves_out_reports_has_others_blamed,
+	10,
+	LIES,
+	[(Author, Author::Censor as u8)]
+);
+
+hole!(
+	/// (j) Verifiers and jurors of the party share invented evidence, are nobody's fault, and save the work.
+	shared_inventions_are_paid,
+	10,
+	[
+		(VerifyStranger, Invent as u8),
+		(JudgeStranger, Invent as u8),
+		(Return, Return::AtOnce as u8)
+	]
+);
+
+hole!(
+	/// (n) That nothing can be answered costs nothing to say, and what the party agrees on is paid.
+	claims_that_there_is_no_answer_are_paid,
+	10,
+	[
+		(AnswerTensor, Unanswerable as u8),
+		(AnswerChecked, Unanswerable as u8),
+		(AnswerCheckedBlamed, Unanswerable as u8),
+		(VerifyFriendAlone, Vouch as u8),
+		(JudgeFriendStrong, Vouch as u8)
 	]
 );
 

@@ -242,8 +242,15 @@ impl<T: Config> Pallet<T> {
 			return Ok(outcome);
 		}
 		match comparison.lone(&policy) {
-			// The executor's own measurement differs, and its answer does not: it is drawn no more until it shows that it does not.
+			// The executor's own measurement differs, and its answer does not. Its verifiers may share what they invented: others measure,
+			// where there are any. Alone again, it is drawn no more until it shows that it does not differ.
 			Some(0) if !matches!(output, Output::Tensors(_)) => {
+				if !request.course.replaced
+					&& Self::others_could_measure(&request, &executor, &payees.verifiers)
+				{
+					Self::replace_all(id, request, round, payees.verifiers);
+					return Ok(outcome);
+				}
 				Self::bar(&executor, request.model);
 				let payees = Payees {
 					executor: None,
@@ -283,6 +290,37 @@ impl<T: Config> Pallet<T> {
 		Self::measure_again(id, request, round);
 	}
 
+	/// Whether as many as a committee needs serve the model beside these.
+	fn others_could_measure(
+		request: &RequestOf<T>,
+		executor: &T::AccountId,
+		verifiers: &[T::AccountId],
+	) -> bool {
+		let mut these = verifiers.to_vec();
+		these.push(executor.clone());
+		Self::checkers(request, &Self::roster(), &these).len() >= usize::from(request.verifiers)
+	}
+
+	/// All verifiers share bits that the executor does not: others measure in their place, once.
+	fn replace_all(
+		id: RequestId,
+		mut request: RequestOf<T>,
+		round: &RoundOf<T>,
+		verifiers: Vec<T::AccountId>,
+	) {
+		request.course.replaced = true;
+		for verifier in verifiers {
+			if request.excluded.try_push(verifier.clone()).is_err() {
+				return Self::dispute(id, request, None);
+			}
+			Self::deposit_event(Event::VerifierReplaced {
+				request: id,
+				verifier,
+			});
+		}
+		Self::measure_again(id, request, round);
+	}
+
 	/// Has another committee measure a text that is on chain, under another challenge.
 	pub(crate) fn measure_again(id: RequestId, mut request: RequestOf<T>, round: &RoundOf<T>) {
 		let now = frame_system::Pallet::<T>::block_number();
@@ -292,6 +330,8 @@ impl<T: Config> Pallet<T> {
 			}
 		}
 		Rounds::<T>::remove(id);
+		// Nobody had called it a lie: what that committee said, or did not, is forgotten.
+		request.withheld.clear();
 		if request.output_commitment.is_some() {
 			// What was shown of a committed output can be copied: no second round would prove anything.
 			return Self::dispute(id, request, None);

@@ -167,7 +167,7 @@ impl<T: Config> Pallet<T> {
 			// An output that is not shown costs more than evidence that is not, below.
 			let hides = *member == executor && output.is_none();
 			if !stalled && !hides {
-				Self::withheld(id, member);
+				Self::withheld(id, member, &mut request);
 			}
 		}
 		let Some(output) = output else {

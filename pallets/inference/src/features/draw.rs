@@ -151,7 +151,7 @@ impl<T: Config> Pallet<T> {
 
 	/// Those who can be drawn to check, whatever they have to do: a load that changed the set would let who floods honest validators
 	/// choose it.
-	fn checkers(
+	pub(crate) fn checkers(
 		request: &RequestOf<T>,
 		roster: &Roster<T::AccountId>,
 		members: &[T::AccountId],

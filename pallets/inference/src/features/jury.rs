@@ -12,7 +12,7 @@ use codec::Encode;
 use consilience_primitives::{
 	comparison::{compare, judge, judge_dispute, AnswerJudgement, Disputed, Finding, Judgement},
 	evidence::{Evidence, Fingerprint},
-	model::{Speed, VerificationPolicy},
+	model::{NumericClass, Speed, VerificationPolicy},
 	request::Output,
 	view::RequestState,
 	RequestId,
@@ -53,6 +53,8 @@ use crate::{
 /// What a jury found, with the disputed round's members and the jurors by name.
 struct Found<AccountId> {
 	finding: Finding,
+	/// Whether evidence that nobody saw may have been what costs stake.
+	hidden: bool,
 	verifiers: Vec<AccountId>,
 	jurors: Vec<AccountId>,
 }
@@ -87,13 +89,15 @@ impl<T: Config> Pallet<T> {
 		Self::deposit_event(Event::RequestDisputed { request: id });
 	}
 
-	/// The executor and the members of its round.
+	/// The executor and the members of its round, those too that showed nothing: silence makes nobody independent.
 	fn parties(id: RequestId, request: &RequestOf<T>) -> Vec<T::AccountId> {
 		let round = Rounds::<T>::get(id);
+		let silent = request.withheld.iter().map(|(who, _)| who.clone());
 		let members = round
 			.into_iter()
 			.flat_map(|r| r.members)
 			.map(|m| m.who)
+			.chain(silent)
 			.filter(|who| request.executor.as_ref() != Some(who));
 		request.executor.iter().cloned().chain(members).collect()
 	}
@@ -368,6 +372,7 @@ impl<T: Config> Pallet<T> {
 		let (Some(mut jury), parties) = (Juries::<T>::get(id), Self::parties(id, &request)) else {
 			return;
 		};
+		let audit = jury.audit;
 		let Some(round) = &mut jury.round else {
 			// The seats are taken, or no block had randomness. Every jury ends, and whoever waits longest is drawn first: more
 			// disputes than seats must not save a liar.
@@ -391,10 +396,11 @@ impl<T: Config> Pallet<T> {
 			match phase {
 				Phase::Commit => Self::strike(id, &absent, request.model),
 				Phase::Reveal if stalled => (),
-				Phase::Reveal => Self::withheld(id, &absent),
+				// Measuring again blames nobody for what it says, so nobody has anything to hide.
+				Phase::Reveal if audit => Self::not_shown(id, &absent),
+				Phase::Reveal => Self::withheld(id, &absent, &mut request),
 			}
 		}
-		let audit = jury.audit;
 		let enough = if audit {
 			!round.members.is_empty()
 		} else {
@@ -415,8 +421,18 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
+	/// A member of a committee or a jury committed and did not reveal. It is remembered for the verdict.
+	pub(crate) fn withheld(id: RequestId, member: &T::AccountId, request: &mut RequestOf<T>) {
+		let session = Self::session_of_deed(id, member);
+		if !request.withheld.iter().any(|(who, _)| who == member) {
+			// Those beyond the bound pay for their silence only.
+			let _ = request.withheld.try_push((member.clone(), session));
+		}
+		Self::not_shown(id, member);
+	}
+
 	/// A member committed and did not reveal.
-	pub(crate) fn withheld(id: RequestId, member: &T::AccountId) {
+	fn not_shown(id: RequestId, member: &T::AccountId) {
 		Self::offend(id, member, OffenceKind::WithheldReveal);
 		Self::deposit_event(Event::RevealMissing {
 			request: id,
@@ -521,15 +537,24 @@ impl<T: Config> Pallet<T> {
 		let challenge = jury.round.as_ref().map(|r| r.challenge).unwrap_or_default();
 		let shown = Self::shown_output(output, &challenge, policy)?;
 		let jurors: Vec<_> = revealed.iter().map(|(_, e)| *e).collect();
+		let silent: Vec<_> = request
+			.withheld
+			.iter()
+			.filter_map(|(who, _)| place(who))
+			.collect();
 		let finding = judge_dispute(
 			policy,
 			&jurors,
 			(own.map(|(_, e)| *e), place(executor)),
-			&disputed,
+			(&disputed, &silent),
 			shown.as_ref(),
 			T::MinJury::get() as usize,
 		);
+		// Where the output is the evidence, bits of the exact class cost nobody stake.
+		let costs = shown.is_none() || policy.class == NumericClass::Tolerant;
+		let lie = finding.answer == AnswerJudgement::Wrong && finding.executor == Judgement::Fraud;
 		Ok(Found {
+			hidden: costs && lie,
 			finding,
 			verifiers: verifiers.iter().map(|(who, _)| (*who).clone()).collect(),
 			jurors: revealed.iter().map(|(who, _)| (*who).clone()).collect(),
@@ -548,6 +573,7 @@ impl<T: Config> Pallet<T> {
 		};
 		let Found {
 			finding,
+			hidden,
 			verifiers,
 			jurors,
 		} = found;
@@ -576,6 +602,15 @@ impl<T: Config> Pallet<T> {
 				Self::offend(id, who, kind);
 				seen.push(who);
 				blamed += 1;
+			}
+		}
+		// Who saw that the answer was called a lie and withheld what it was bound to pays what vouching for it costs, or silence would be
+		// the cheaper way out.
+		for (who, session) in request.withheld.iter().filter(|_| hidden) {
+			if !seen.contains(&who) {
+				Self::bar(who, request.model);
+				Self::offend_at(id, who, OffenceKind::FraudulentEvidence, *session);
+				seen.push(who);
 			}
 		}
 		let accepted = |list: &[(T::AccountId, Judgement)]| -> Vec<_> {

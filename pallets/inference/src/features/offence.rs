@@ -238,7 +238,7 @@ impl<T: Config> Pallet<T> {
 
 	/// The session in which a validator was drawn for a request: as its executor, for its round or for its jury. The present one
 	/// where it was not.
-	fn session_of_deed(request: RequestId, who: &T::AccountId) -> SessionIndex {
+	pub(crate) fn session_of_deed(request: RequestId, who: &T::AccountId) -> SessionIndex {
 		let executor = || {
 			Requests::<T>::get(request)
 				.filter(|r| r.executor.as_ref() == Some(who))

@@ -204,6 +204,7 @@ impl<T: Config> Pallet<T> {
 			seed: None,
 			executor: None,
 			excluded: List::new(),
+			withheld: List::new(),
 			windows: None,
 			draw: None,
 			course: Course::default(),

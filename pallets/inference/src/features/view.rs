@@ -204,6 +204,17 @@ impl<T: Config> Pallet<T> {
 					.is_none_or(|draw| draws.contains(&(draw.at, id))),
 				"a request waits for a draw that never comes"
 			);
+			ensure!(
+				request.withheld.is_empty()
+					|| request.state == RequestState::Disputed
+					|| request.state.is_settled(),
+				"silence is held against members of a round that goes on"
+			);
+			let silent: BTreeSet<_> = request.withheld.iter().map(|(who, _)| who).collect();
+			ensure!(
+				silent.len() == request.withheld.len(),
+				"silence is held against somebody twice"
+			);
 			// A request that was settled once has its money, whatever is measured now.
 			if request.settled_at.is_some() {
 				ensure!(

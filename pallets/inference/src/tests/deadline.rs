@@ -250,8 +250,158 @@ fn a_verdict_on_chain_is_not_thrown_away_by_whoever_withholds_after_it() {
 				found.contains(&(accomplice, OffenceKind::WithheldReveal)),
 				"{found:?}"
 			);
-			let _ = ModelRegistry::serve(&liar, id(model), &digest(7), Speed::default());
+			// Bits of a tensor of the exact class cost nobody stake, shown or not.
+			assert_eq!(
+				found.contains(&(accomplice, OffenceKind::FraudulentEvidence)),
+				model == TEXT,
+				"{found:?}"
+			);
+			for v in [liar, accomplice] {
+				Inference::end_suspension(&v);
+				let _ = ModelRegistry::serve(&v, id(TENSOR), &digest(7), Speed::default());
+			}
+			next_block();
 		}
+	});
+}
+
+/// A wrong text whose executor shows its evidence, as an honest verifier does; with the executor and the other verifier.
+fn called_a_lie() -> (RequestId, u64, u64) {
+	let request = ask(TEXT, ALICE);
+	blocks(2);
+	let liar = executor(request);
+	work(liar, Habit::Vouching);
+	blocks(2);
+	(request, liar, verifiers(request)[0])
+}
+
+#[test]
+fn withholding_what_vouches_for_a_lie_is_no_cheaper_than_showing_it() {
+	let costs = |shown: bool| {
+		let mut parts = 0;
+		run(|| {
+			let (request, liar, accomplice) = called_a_lie();
+			let habit = if shown {
+				Habit::Vouching
+			} else {
+				Habit::Withholding
+			};
+			let odd = [(liar, Habit::Vouching), (accomplice, habit)];
+			settle_within(request, 60, &odd);
+			assert_eq!(state(request), RequestState::Rejected);
+			assert!(Inference::is_suspended(&accomplice));
+			blocks(6);
+			let of_accomplice = reported()
+				.into_iter()
+				.filter(|o| o.offender.0 == accomplice);
+			// Staking applies the largest.
+			let largest = of_accomplice.map(|o| o.fraction).max().unwrap();
+			parts = largest.deconstruct();
+		});
+		parts
+	};
+	assert_eq!(costs(true), 100_000_000);
+	// And its silence, in the committee and in the jury.
+	assert_eq!(costs(false), 120_000_000);
+}
+
+#[test]
+fn who_withholds_while_nothing_comes_is_not_taken_for_a_liar() {
+	run(|| {
+		let (request, liar, other) = called_a_lie();
+		// One of three shows its evidence: it may be the network that is late.
+		let odd = [(liar, Habit::Withholding), (other, Habit::Withholding)];
+		while state(request) == RequestState::Provisional {
+			work_block(&odd);
+		}
+		assert_eq!(state(request), RequestState::Disputed);
+		settle_within(request, 60, &[]);
+		assert_eq!(state(request), RequestState::Rejected);
+		blocks(6);
+		let found: Vec<_> = reported().iter().map(|o| (o.offender.0, o.kind)).collect();
+		assert_eq!(found, [(liar, OffenceKind::FraudulentResult)]);
+		assert!(!Inference::is_suspended(&other));
+	});
+}
+
+#[test]
+fn who_withholds_what_it_says_of_a_right_answer_pays_for_silence_only() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		work(executor(request), Habit::Honest);
+		blocks(2);
+		let [slanderer, silent] = verifiers(request)[..] else {
+			panic!()
+		};
+		settle_within(
+			request,
+			60,
+			&[(slanderer, Habit::Slandering), (silent, Habit::Withholding)],
+		);
+		assert_eq!(state(request), RequestState::Final);
+		blocks(6);
+		let found: Vec<_> = reported().iter().map(|o| (o.offender.0, o.kind)).collect();
+		// It withholds in the jury too.
+		let silence = (silent, OffenceKind::WithheldReveal);
+		let slander = (slanderer, OffenceKind::FraudulentEvidence);
+		assert!(
+			found.contains(&silence) && found.iter().all(|f| [silence, slander].contains(f)),
+			"{found:?}"
+		);
+		assert!(found.contains(&slander));
+		assert!(!Inference::is_suspended(&silent));
+	});
+}
+
+#[test]
+fn silence_makes_no_member_of_a_committee_an_outsider() {
+	run(|| {
+		// Five serve: beside a committee of three there are two, who are no jury.
+		for v in &VALIDATORS[..2] {
+			assert_ok!(ModelRegistry::withdraw(v, id(TEXT)));
+		}
+		next_block();
+		let (request, liar, accomplice) = called_a_lie();
+		let odd = [(liar, Habit::Vouching), (accomplice, Habit::Withholding)];
+		while state(request) == RequestState::Provisional {
+			work_block(&odd);
+		}
+		assert_eq!(state(request), RequestState::Disputed);
+		settle_within(request, 60, &[(liar, Habit::Vouching)]);
+		assert_eq!(state(request), RequestState::Rejected);
+		assert!(Inference::request_view(request).unwrap().jurors.is_empty());
+		blocks(6);
+		let found: Vec<_> = reported().iter().map(|o| (o.offender.0, o.kind)).collect();
+		assert_eq!(found, [(accomplice, OffenceKind::WithheldReveal)]);
+	});
+}
+
+#[test]
+fn a_check_by_chance_is_decided_once() {
+	run(|| {
+		admit_sampling();
+		let mut checked = 0;
+		for _ in 0..20 {
+			let assurance = Assurance::Sampled(500);
+			let request =
+				Inference::do_request(ALICE, id(TEXT), text("hi", 4), assurance, 1_000, 0).unwrap();
+			blocks(2);
+			work(executor(request), Habit::Honest);
+			blocks(2);
+			let drawn = verifiers(request);
+			// Its verifier says nothing: another is drawn, and chance is not asked again.
+			let odd: Vec<_> = drawn.iter().map(|v| (*v, Habit::Withholding)).collect();
+			settle_within(request, 40, &odd);
+			assert_eq!(state(request), RequestState::Final);
+			let passed = events()
+				.iter()
+				.any(|e| matches!(e, Event::NotChecked { request: r, .. } if *r == request));
+			assert_eq!(passed, drawn.is_empty());
+			assert!(drawn.iter().all(|v| !verifiers(request).contains(v)));
+			checked += u32::from(!drawn.is_empty());
+		}
+		assert!((2..=18).contains(&checked), "{checked}");
 	});
 }
 

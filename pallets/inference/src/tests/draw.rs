@@ -221,6 +221,66 @@ fn verifiers_are_drawn_with_the_randomness_of_several_blocks_after_the_answer_in
 	});
 }
 
+/// The challenge under which a request is measured, whose verifiers seven blocks draw, where the output of one of them is another.
+fn with_another(place: Option<usize>) -> H256 {
+	let mut challenge = None;
+	externalities().execute_with(|| {
+		DrawOdds::set(1_000);
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let windows = Requests::<Test>::get(request).unwrap().windows.unwrap();
+		work(executor(request), Habit::Honest);
+		let last = windows.first + u64::from(windows.blocks) - 1;
+		while System::block_number() < last {
+			next_block();
+		}
+		// The output of this block itself is not there yet.
+		if let Some(place) = place {
+			crate::Beacon::<Test>::mutate(|beacon| {
+				let at = beacon.len() - 1 - place;
+				beacon[at].1 = H256::repeat_byte(1);
+			});
+		}
+		next_block();
+		challenge = Inference::request_view(request).unwrap().challenge;
+		DrawOdds::set(0);
+	});
+	challenge.unwrap()
+}
+
+#[test]
+fn the_randomness_of_every_block_of_a_window_decides() {
+	let places = (0..6).map(Some).chain([None]);
+	let all: BTreeSet<_> = places.map(with_another).collect();
+	assert_eq!(all.len(), 7, "who owns six of seven blocks knows nothing");
+	assert_eq!(with_another(Some(6)), with_another(None), "one before it");
+}
+
+#[test]
+fn a_jury_is_drawn_with_the_randomness_of_several_blocks_too() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let liar = executor(request);
+		work(liar, Habit::Vouching);
+		blocks(2);
+		DrawOdds::set(1_000);
+		while state(request) != RequestState::Disputed {
+			work_block(&[(liar, Habit::Vouching)]);
+		}
+		let draw = Requests::<Test>::get(request).unwrap().draw.unwrap();
+		assert_eq!(draw.blocks, 7);
+		assert!(
+			draw.from >= System::block_number(),
+			"no block that is known"
+		);
+		assert_eq!(draw.at, draw.from + 6);
+		settle_within(request, 30, &[(liar, Habit::Vouching)]);
+		assert_eq!(state(request), RequestState::Rejected);
+		DrawOdds::set(0);
+	});
+}
+
 #[test]
 fn what_an_author_can_vary_changes_the_challenge_and_not_who_is_drawn() {
 	let drawn = |parent: u8| {
@@ -306,7 +366,7 @@ fn a_slow_machine_is_drawn_less_often_and_takes_less_at_a_time() {
 		let mut executions = 0;
 		for _ in 0..60 {
 			let request = ask(TEXT, ALICE);
-			settle_within(request, 6, &[]);
+			settle_within(request, 30, &[]);
 			executions += u32::from(executor(request) == slow);
 		}
 		// Of seven, each would be in eight or nine of sixty; a quarter of that, and chance.
@@ -319,7 +379,7 @@ fn a_slow_machine_is_drawn_less_often_and_takes_less_at_a_time() {
 				if executor(request) == slow {
 					return Some(request);
 				}
-				settle_within(request, 6, &[]);
+				settle_within(request, 30, &[]);
 				None
 			})
 			.expect("it is drawn at times");

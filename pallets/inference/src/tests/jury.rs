@@ -304,9 +304,196 @@ fn a_juror_that_withholds_is_an_offender_and_the_others_decide() {
 		assert_eq!(state(request), RequestState::Rejected);
 		let mut blamed = offences();
 		blamed.sort();
-		let mut expected = vec![(liar, FraudulentResult), (withholding, WithheldReveal)];
+		// Nobody knows what it was bound to, and a lie was judged: silence is no cheaper than having vouched for it.
+		let mut expected = vec![
+			(liar, FraudulentResult),
+			(withholding, FraudulentEvidence),
+			(withholding, WithheldReveal),
+		];
 		expected.sort();
 		assert_eq!(blamed, expected);
+	});
+}
+
+#[test]
+fn a_juror_that_reveals_early_makes_nobody_a_withholder() {
+	run(|| {
+		let request = committee(TEXT, Habit::Vouching);
+		let liar = executor(request);
+		while jurors(request).is_empty() {
+			work_block(&[(liar, Habit::Vouching)]);
+		}
+		// What was shown before the jury is long past when its time is over.
+		let seven = jurors(request);
+		assert_eq!(seven.len(), 7);
+		let waiting: Vec<_> = seven[1..]
+			.iter()
+			.map(|v| (*v, Habit::Withholding))
+			.collect();
+		settle_within(request, 60, &waiting);
+		assert_eq!(state(request), RequestState::Rejected);
+		assert!(offences().is_empty());
+	});
+}
+
+#[test]
+fn a_jury_that_finds_an_answer_right_is_paid_by_its_case_and_no_tip() {
+	run(|| {
+		let dear = Price {
+			per_request: 100_000,
+			..price()
+		};
+		assert_ok!(ModelRegistry::set_price(
+			RuntimeOrigin::signed(OWNER),
+			id(TEXT),
+			dear
+		));
+		let (assurance, input) = (Assurance::Committee(2), text("hi", 4));
+		let request =
+			Inference::do_request(ALICE, id(TEXT), input, assurance, 300_000, 50_000).unwrap();
+		blocks(2);
+		work(executor(request), Habit::Honest);
+		blocks(2);
+		let slanderer = verifiers(request)[0];
+		let parties = [executor(request), slanderer, verifiers(request)[1]];
+		let outside = VALIDATORS
+			.into_iter()
+			.find(|v| !parties.contains(v))
+			.unwrap();
+		let before = [outside, TREASURY, FUND].map(Balances::free_balance);
+		settle_within(request, 12, &[(slanderer, Habit::Slandering)]);
+		assert_eq!(state(request), RequestState::Final);
+		let after = [outside, TREASURY, FUND].map(Balances::free_balance);
+		// 10, and 1 for each of 34 units in and 3 out, whatever was asked for the answer.
+		assert_eq!(after[0] - before[0], 47);
+		// The treasury has its tenth of the price and gives nothing, and neither does the fund.
+		assert_eq!(after[1] - before[1], 10_006);
+		assert!(after[2] >= before[2]);
+	});
+}
+
+#[test]
+fn an_executor_that_is_alone_with_its_bits_is_not_paid_and_not_slashed() {
+	run(|| {
+		// Its answer is right, and its machine computes what no other does.
+		let request = committee(TEXT, Habit::Honest);
+		let alone = executor(request);
+		let before = Balances::free_balance(alone);
+		settle_within(request, 12, &[(alone, Habit::Lying)]);
+		assert_eq!(state(request), RequestState::Final);
+		assert_eq!(Balances::free_balance(alone), before);
+		assert!(!ModelRegistry::is_serving(&alone, id(TEXT)));
+		assert!(offences().is_empty());
+	});
+}
+
+#[test]
+fn verifiers_who_share_invented_bits_are_not_paid_and_do_no_harm() {
+	run(|| {
+		let request = committee(TEXT, Habit::Honest);
+		let honest = executor(request);
+		let party: [u64; 2] = verifiers(request).try_into().unwrap();
+		let before = party.map(Balances::free_balance);
+		let of_honest = Balances::free_balance(honest);
+		settle_within(request, 12, &party.map(|v| (v, Habit::Lying)));
+		assert_eq!(state(request), RequestState::Final);
+		assert!(jurors(request).is_empty());
+		// Others have measured, and find the executor's bits.
+		assert!(party.iter().all(|v| !verifiers(request).contains(v)));
+		assert_eq!(party.map(Balances::free_balance), before);
+		assert!(Balances::free_balance(honest) > of_honest);
+		assert!(ModelRegistry::is_serving(&honest, id(TEXT)));
+		assert!(offences().is_empty());
+	});
+}
+
+#[test]
+fn where_nobody_else_could_measure_the_bits_of_most_count() {
+	run(|| {
+		// Four serve: there is one beside a committee of three.
+		for v in &VALIDATORS[..3] {
+			assert_ok!(ModelRegistry::withdraw(v, id(TEXT)));
+		}
+		next_block();
+		let request = committee(TEXT, Habit::Honest);
+		let alone = executor(request);
+		settle_within(request, 4, &[(alone, Habit::Lying)]);
+		assert_eq!(state(request), RequestState::Final);
+		assert!(!ModelRegistry::is_serving(&alone, id(TEXT)));
+	});
+}
+
+#[test]
+fn a_verifier_and_a_juror_who_share_invented_bits_are_not_paid_and_kept_away() {
+	run(|| {
+		let request = committee(TEXT, Habit::Honest);
+		let [sharer, slanderer] = verifiers(request)[..] else {
+			panic!()
+		};
+		let parties = [executor(request), sharer, slanderer];
+		let juror = VALIDATORS
+			.into_iter()
+			.find(|v| !parties.contains(v))
+			.unwrap();
+		// The slander calls a jury, in which two show the same bits, that nobody else has.
+		let sharers = [sharer, juror];
+		let before = sharers.map(Balances::free_balance);
+		let mut odd = vec![(slanderer, Habit::Slandering)];
+		odd.extend(sharers.map(|v| (v, Habit::Lying)));
+		settle_within(request, 12, &odd);
+		assert_eq!(state(request), RequestState::Final);
+		assert_eq!(jurors(request).len(), 7);
+		assert_eq!(sharers.map(Balances::free_balance), before);
+		let serve = Statement::Serve {
+			model: id(TEXT),
+			evidence: digest(7),
+			speed: Speed::default(),
+		};
+		next_block();
+		for v in sharers {
+			assert!(!ModelRegistry::is_serving(&v, id(TEXT)));
+			assert!(report(v, vec![serve.clone()]).is_err());
+		}
+		// They may be machines of another kind.
+		assert_eq!(offences(), [(slanderer, FraudulentEvidence)]);
+	});
+}
+
+#[test]
+fn a_verdict_that_says_neither_calls_a_jury_and_is_not_paid() {
+	run(|| {
+		pallet_model_registry::Models::<Test>::mutate(id(TEXT), |model| {
+			let policy = &mut model.as_mut().unwrap().spec.policy;
+			policy.accept.margin_max = 100;
+			policy.fraud.margin_max = 200_000;
+		});
+		let request = committee(TEXT, Habit::Honest);
+		let unclear = verifiers(request)[0];
+		let before = Balances::free_balance(unclear);
+		// 90,000 is neither within what is accepted nor beyond what is a lie.
+		settle_within(request, 12, &[(unclear, Habit::Slandering)]);
+		assert_eq!(state(request), RequestState::Final);
+		assert_eq!(jurors(request).len(), 7);
+		assert_eq!(Balances::free_balance(unclear), before);
+		assert!(!ModelRegistry::is_serving(&unclear, id(TEXT)));
+		assert!(offences().is_empty(), "and not slashed");
+	});
+}
+
+#[test]
+fn a_machine_that_differs_again_stays_away_for_longer() {
+	run(|| {
+		let (who, model) = (VALIDATORS[0], id(TEXT));
+		for sessions in [1, 2, 4, 8] {
+			Inference::bar(&who, model);
+			for _ in 0..sessions {
+				assert!(Inference::is_barred(&who, model));
+				set_session(&VALIDATORS);
+			}
+			assert!(!Inference::is_barred(&who, model));
+		}
+		assert!(!Inference::is_barred(&who, id(TENSOR)));
+		assert!(!Inference::is_barred(&VALIDATORS[1], model));
 	});
 }
 

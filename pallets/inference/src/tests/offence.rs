@@ -2,7 +2,7 @@
 
 use consilience_primitives::{report::Statement, view::RequestState, RequestId};
 use polkadot_sdk::{
-	frame_support::{assert_noop, assert_ok},
+	frame_support::{assert_noop, assert_ok, traits::Hooks},
 	sp_runtime::{traits::BadOrigin, Perbill},
 	sp_staking::offence::Offence,
 };
@@ -298,6 +298,61 @@ fn it_is_known_that_an_absence_is_reported_while_it_is() {
 		let seen: Vec<_> = reported_as_absence();
 		assert_eq!(seen, [true, false, true, false]);
 		assert!(!ReportingAbsence::<Test>::exists());
+	});
+}
+
+#[test]
+fn a_verdict_of_a_jury_is_of_the_session_in_which_its_juror_was_drawn() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let liar = executor(request);
+		work(liar, Habit::Vouching);
+		blocks(2);
+		let parties = [liar, verifiers(request)[0], verifiers(request)[1]];
+		while crate::Juries::<Test>::get(request).is_none_or(|j| j.round.is_none()) {
+			work_block(&[(liar, Habit::Vouching)]);
+			if state(request) == RequestState::Disputed {
+				// The jury is drawn in a later session than the committee, and speaks in a later one still.
+				new_session();
+			}
+		}
+		let drawn_in = crate::Juries::<Test>::get(request)
+			.unwrap()
+			.round
+			.unwrap()
+			.members[0]
+			.session;
+		assert!(drawn_in > 0);
+		new_session();
+		let juror = VALIDATORS
+			.into_iter()
+			.find(|v| !parties.contains(v))
+			.unwrap();
+		settle_within(
+			request,
+			12,
+			&[(liar, Habit::Vouching), (juror, Habit::Vouching)],
+		);
+		let mut told = told_to_staking();
+		told.sort_unstable();
+		let mut expected = vec![(liar, 0, 100), (juror, drawn_in, 100)];
+		expected.sort_unstable();
+		assert_eq!(told, expected);
+	});
+}
+
+#[test]
+fn handing_over_an_offence_weighs_as_many_nominators_as_there_may_be() {
+	run(|| {
+		let idle = Inference::on_initialize(System::block_number());
+		Inference::offend_at(1, &LIAR, FraudulentResult, 0);
+		Inference::offend_at(2, &LIAR, FraudulentResult, 0);
+		let busy = Inference::on_initialize(System::block_number());
+		assert_eq!(busy - idle, Inference::offence_weight(), "one a block");
+		// What staking reads and writes for each of them is nothing in the mock, and what it computes is not.
+		let each = u64::from(MaxNominators::get()) * 30_000_000;
+		assert!(Inference::offence_weight().ref_time() >= each);
 	});
 }
 

@@ -284,6 +284,39 @@ fn only_the_reveal_that_settles_weighs_as_one() {
 }
 
 #[test]
+fn only_the_reveal_that_settles_reads_the_output() {
+	use codec::Encode;
+
+	let mut ext = externalities();
+	let (request, members) = ext.execute_with(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		work(executor(request), Habit::Honest);
+		blocks(2);
+		work_block(&[]);
+		let members = [vec![executor(request)], verifiers(request)].concat();
+		(request, members)
+	});
+	// What was read of the state is in the proof of it, a leaf with its value as it is stored.
+	let output = answer(&[1, 2, 3]).encode();
+	let mut read = Vec::new();
+	for member in members {
+		ext.commit_all().unwrap();
+		let said = || signed(member, statements(member, Habit::Honest));
+		let (said, signature) = ext.execute_with(said);
+		let ((), proof) = ext.execute_and_prove(|| {
+			assert_ok!(authorize(&said, &signature));
+			let origin = polkadot_sdk::frame_system::RawOrigin::Authorized.into();
+			assert_ok!(Inference::report(origin, said, signature));
+		});
+		let holds = |node: &Vec<u8>| node.windows(output.len()).any(|part| part == output);
+		read.push(proof.iter_nodes().any(holds));
+	}
+	ext.execute_with(|| assert_eq!(state(request), RequestState::Final));
+	assert_eq!(read, [false, false, true]);
+}
+
+#[test]
 fn a_report_settles_no_more_than_it_weighs_and_the_rest_comes_in_the_next() {
 	run(|| {
 		let asked: Vec<_> = [ALICE, BOB]

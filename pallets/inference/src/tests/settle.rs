@@ -1,4 +1,4 @@
-use consilience_primitives::{request::Assurance, view::RequestState};
+use consilience_primitives::{model::Price, request::Assurance, view::RequestState};
 use polkadot_sdk::{frame_support::assert_ok, sp_runtime::Perbill};
 
 use crate::{mock::*, Event};
@@ -42,6 +42,35 @@ fn requesters_loss_is_what_was_paid_to_the_unit() {
 		assert_eq!(Balances::free_balance(TREASURY) - treasury, 16);
 		assert_eq!(Balances::free_balance(FUND), 1_000 + premium);
 		assert_eq!(total(), money);
+	});
+}
+
+#[test]
+fn verifiers_of_a_model_that_costs_nothing_are_paid_what_a_measurement_is_worth() {
+	run(|| {
+		let free = Price {
+			per_request: 0,
+			per_input_unit: 0,
+			per_output_unit: 0,
+		};
+		let signed = RuntimeOrigin::signed(OWNER);
+		assert_ok!(ModelRegistry::set_price(signed, id(TEXT), free));
+		for verifiers in 1..=5 {
+			let assurance = Assurance::Committee(verifiers);
+			let before = VALIDATORS.map(Balances::free_balance);
+			let request =
+				Inference::do_request(ALICE, id(TEXT), text("hi", 4), assurance, 1_000, 0).unwrap();
+			settle_within(request, 8, &[]);
+			assert_eq!(state(request), RequestState::Final);
+			let earned: u64 = VALIDATORS
+				.map(Balances::free_balance)
+				.iter()
+				.zip(before)
+				.map(|(after, before)| after - before)
+				.sum();
+			// 10, and 1 for each of 34 units in and 3 out.
+			assert_eq!(earned, u64::from(verifiers) * 47);
+		}
 	});
 }
 
