@@ -538,6 +538,7 @@ pub(crate) fn spec(task: Task) -> ModelSpec {
 			.unwrap(),
 			_ => Default::default(),
 		},
+		sampling: Default::default(),
 		reference: digest(7),
 	}
 }
