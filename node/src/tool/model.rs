@@ -83,7 +83,7 @@ pub(crate) enum ModelCommand {
 		/// Folder, or id or name of a model in the store.
 		model: String,
 		#[command(flatten)]
-		input: InputArguments,
+		input: Box<InputArguments>,
 		/// Write the answer to this file instead of standard output.
 		#[arg(long)]
 		output: Option<PathBuf>,

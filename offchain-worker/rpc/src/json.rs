@@ -81,7 +81,7 @@ impl From<&TensorSpec> for JsonSpec {
 }
 
 /// A model on chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JsonModel {
 	/// Hash of its manifest.
 	pub id: ModelId,
