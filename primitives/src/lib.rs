@@ -9,7 +9,8 @@
 //! | [`model`] | what stands on chain about a model |
 //! | [`manifest`] | everything that makes two validators compute the same thing; content-addressed |
 //! | [`tensor`] | element types, tensors on the wire |
-//! | [`request`] | input, sampling parameters, output |
+//! | [`request`] | input, output |
+//! | [`sampling`] | how tokens are chosen |
 //! | [`challenge`] | what a round asks of its members, derived from one seed |
 //! | [`evidence`] | what each member measured, and the commitments to it |
 //! | [`comparison`] | medians, distances and judgements, in integer arithmetic |
@@ -33,6 +34,7 @@ pub mod manifest;
 pub mod model;
 pub mod report;
 pub mod request;
+pub mod sampling;
 pub mod sketch;
 pub mod tensor;
 pub mod view;

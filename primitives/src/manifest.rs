@@ -12,6 +12,7 @@ use crate::{
 	evidence::Evidence,
 	model::{Limits, ModelSpec, NumericClass, SpecError, Task, TimeLimit, VerificationPolicy},
 	request::Role,
+	sampling::SamplingDefaults,
 	tensor::NamedSpec,
 	ModelId,
 };
@@ -85,6 +86,9 @@ pub enum TaskDetails {
 		head_dim: u32,
 		/// How the cache is laid out.
 		cache: Cache,
+		/// How its publisher would have tokens chosen, where a request leaves that open.
+		#[serde(default, skip_serializing_if = "SamplingDefaults::is_empty")]
+		sampling: SamplingDefaults,
 	},
 	/// A text encoder.
 	Embedding {
@@ -297,6 +301,10 @@ impl Manifest {
 			signature: signature
 				.try_into()
 				.map_err(|_| ManifestError::TooLarge("the number of inputs"))?,
+			sampling: match self.task {
+				TaskDetails::TextGeneration { sampling, .. } => sampling,
+				_ => SamplingDefaults::default(),
+			},
 			reference: self.reference.evidence.clone(),
 		};
 		spec.validate().map_err(ManifestError::Spec)?;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
 	evidence::Evidence,
+	sampling::SamplingDefaults,
 	tensor::{TensorSpec, MAX_TENSORS},
 	Bytes, List,
 };
@@ -348,6 +349,8 @@ pub enum SpecError {
 	BadSignature,
 	/// The reference evidence is of another kind than the class asks for.
 	BadReference,
+	/// Advice on sampling that no request could follow, or for a model that generates no text.
+	BadSampling,
 }
 
 /// What is registered on chain about a model, beside its id. Every validator that attests the model has compared it with
@@ -372,6 +375,8 @@ pub struct ModelSpec {
 	pub policy: VerificationPolicy,
 	/// Inputs of a tensor model; empty for other tasks.
 	pub signature: List<TensorSpec, MAX_TENSORS>,
+	/// How its publisher would have tokens chosen; nothing for other tasks than text generation.
+	pub sampling: SamplingDefaults,
 	/// Evidence of the manifest's reference inference, to be reproduced by whoever serves the model.
 	pub reference: Evidence,
 }
@@ -427,6 +432,12 @@ impl ModelSpec {
 		}
 		if !self.reference.is_of(policy.class) || self.reference.prior.is_some() {
 			return Err(SpecError::BadReference);
+		}
+		let advises = !self.sampling.is_empty();
+		if advises
+			&& (self.task != Task::TextGeneration || self.sampling.sampling().check().is_err())
+		{
+			return Err(SpecError::BadSampling);
 		}
 		Ok(())
 	}

@@ -10,14 +10,12 @@ use crate::{
 	Bytes, List,
 };
 
+pub use crate::sampling::{LogitsProcessing, Sampling, MAX_STOP, MAX_STOPS};
+
 /// Most bytes of text in one message, prompt or text to embed.
 pub const MAX_TEXT: u32 = 32_768;
 /// Most messages of a chat.
 pub const MAX_MESSAGES: u32 = 16;
-/// Most stop strings, as in the OpenAI API.
-pub const MAX_STOPS: u32 = 4;
-/// Most bytes of a stop string.
-pub const MAX_STOP: u32 = 64;
 /// Most tokens of an answer.
 pub const MAX_TOKENS: u32 = 4_096;
 /// Input units charged for a chat message beside its bytes: room for the tokens that a chat template puts around it.
@@ -81,32 +79,6 @@ pub enum Prompt {
 	Text(Bytes<MAX_TEXT>),
 }
 
-/// How tokens are chosen. A [`Default`] is greedy and gives at most 128 tokens.
-#[derive(
-	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct Sampling {
-	/// Most tokens of the answer, the end-of-text token included.
-	pub max_tokens: u32,
-	/// Temperature in thousandths, 0 (greedy) to 2,000.
-	pub temperature: u16,
-	/// Nucleus in thousandths, 1 to 1,000 (everything).
-	pub top_p: u16,
-	/// Strings at which the answer ends.
-	pub stop: List<Bytes<MAX_STOP>, MAX_STOPS>,
-}
-
-impl Default for Sampling {
-	fn default() -> Self {
-		Self {
-			max_tokens: 128,
-			temperature: 0,
-			top_p: 1_000,
-			stop: List::new(),
-		}
-	}
-}
-
 /// What is asked of a model, by task.
 #[derive(
 	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
@@ -151,7 +123,7 @@ pub enum InputError {
 	ZeroTokens,
 	/// More tokens asked for than the model gives.
 	OutputTooLarge,
-	/// Temperature over 2,000 thousandths, `top_p` of zero or over 1,000 thousandths, or an empty stop string.
+	/// A parameter of sampling out of its range: [`Sampling::check`] says which.
 	BadSampling,
 	/// The tensors' names, element types or shapes are not the model's signature.
 	SignatureMismatch,
@@ -229,15 +201,7 @@ impl Input {
 				if sampling.max_tokens > limits.max_output_units.min(MAX_TOKENS) {
 					return Err(InputError::OutputTooLarge);
 				}
-				let bad_stop =
-					|s: &Bytes<MAX_STOP>| s.is_empty() || core::str::from_utf8(s).is_err();
-				if sampling.temperature > 2_000
-					|| sampling.top_p == 0
-					|| sampling.top_p > 1_000
-					|| sampling.stop.iter().any(bad_stop)
-				{
-					return Err(InputError::BadSampling);
-				}
+				sampling.check().map_err(|_| InputError::BadSampling)?;
 			}
 			Self::Embedding(bytes) => text(bytes)?,
 			Self::Tensor(tensors) => {

@@ -59,6 +59,7 @@ fn spec() -> ModelSpec {
 			min_sampling: 1_000,
 		},
 		signature: Default::default(),
+		sampling: Default::default(),
 		reference: evidence(),
 	}
 }
@@ -71,6 +72,7 @@ fn question() -> Input {
 			temperature: 0,
 			top_p: 1_000,
 			stop: Default::default(),
+			processing: None,
 		},
 	}
 }

@@ -16,7 +16,7 @@ try {
 	const model = found.find(({ task, status }) => task === 'TextGeneration' && status === 'Active')
 	if (!model) throw new Error('no text-generation model is active: run scripts/demo first')
 	const account = new Keyring({ type: 'sr25519' }).addFromUri('//Ferdie')
-	const { id } = await request(api, account, model.id, chat(question))
+	const { id } = await request(api, account, model.id, chat(question, 48, model.sampling))
 	await settled(api, id, (state) => console.error(`request ${id}: ${state}`))
 	console.log(await answer(api, id))
 } finally {

@@ -2,6 +2,10 @@
 
 import { ApiPromise, WsProvider } from '@polkadot/api'
 
+import { advice, sampling, utf8 } from './sampling.js'
+
+export { sampling }
+
 /** States after which nothing more happens to a request. */
 export const SETTLED = ['Final', 'Rejected', 'Expired', 'Cancelled', 'Unanswerable', 'Overturned']
 
@@ -10,7 +14,7 @@ export async function connect(url = 'ws://127.0.0.1:9944') {
 	return ApiPromise.create({ provider: new WsProvider(url), noInitWarn: true, throwOnConnect: true })
 }
 
-/** All registered models: `{ id, name, task, class, status, price, serving }`. */
+/** All registered models: `{ id, name, task, class, status, price, serving, sampling }`; the last is what its publisher advises. */
 export async function models(api) {
 	const entries = await api.query.modelRegistry.models.entries()
 	return Promise.all(
@@ -30,17 +34,18 @@ export async function models(api) {
 					perOutputUnit: model.price.perOutputUnit.toBigInt(),
 				},
 				serving: serving.map(([account]) => account.toString()),
+				sampling: advice(model.spec.sampling),
 			}
 		})
 	)
 }
 
-/** Input of a text-generation model: one question, answered greedily. */
-export function chat(question, maxTokens = 48) {
+/** Input of a text-generation model: one question, answered greedily if `how` does not say otherwise (see {@link sampling}). */
+export function chat(question, maxTokens = 48, how = {}) {
 	return {
 		TextGeneration: {
 			prompt: { Chat: [{ role: 'User', content: utf8(question) }] },
-			sampling: { maxTokens, temperature: 0, topP: 1000, stop: [] },
+			sampling: sampling(maxTokens, how),
 		},
 	}
 }
@@ -48,11 +53,6 @@ export function chat(question, maxTokens = 48) {
 /** Input of an embedding model. */
 export function embedding(text) {
 	return { Embedding: utf8(text) }
-}
-
-/** Bytes as polkadot.js takes them: a plain string could be read as hexadecimal. */
-function utf8(text) {
-	return `0x${Buffer.from(text, 'utf8').toString('hex')}`
 }
 
 /** What a request would cost at most, or throws the reason for which it would be refused. */

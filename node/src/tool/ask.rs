@@ -65,7 +65,7 @@ impl InferCommand {
 		let pair = chain::pair(&self.signer.suri)?;
 		let chain = Chain::connect(&self.node.url).await?;
 		let model = chain.find_model(&self.model).await?;
-		let input = self.input.input(model.spec.task)?;
+		let input = self.input.input(&model.spec)?;
 		let assurance = match self.sampled {
 			Some(p) => Assurance::Sampled(p),
 			None => Assurance::Committee(self.verifiers.unwrap_or(model.spec.policy.min_verifiers)),

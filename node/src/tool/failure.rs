@@ -116,7 +116,7 @@ pub(crate) fn quote(error: QuoteError, model: &super::chain::Model) -> String {
 				spec.limits.max_output_units
 			),
 			InputError::BadSampling =>
-				"--temperature is 0 to 2, --top-p over 0 to 1, and stop strings are not empty".into(),
+				"a parameter of sampling is out of its range: `consilience infer --help` names them".into(),
 			InputError::SignatureMismatch => format!(
 				"model {name} takes these tensors: {}",
 				spec.signature

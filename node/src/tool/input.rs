@@ -1,11 +1,12 @@
 //! Inputs from the command line and from files.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use consilience_primitives::{
-	model::Task,
-	request::{Input, Message, Prompt, Role, Sampling},
+	model::{ModelSpec, Task},
+	request::{Input, Message, Prompt, Role},
 };
+use consilience_rpc::JsonSampling;
 use consilience_store::open_inference::{to_tensor, JsonTensor};
 use serde_json::Value;
 
@@ -31,7 +32,8 @@ pub(crate) struct InputArguments {
 	pub(crate) text: Option<String>,
 
 	/// A JSON file of the Open Inference Protocol: {"inputs": [{"name", "shape", "datatype", "data"}]}. For text generation
-	/// and embedding one BYTES tensor with the text; "parameters" may hold max_tokens, temperature, top_p and stop.
+	/// and embedding one BYTES tensor with the text; "parameters" may hold max_tokens, temperature, top_p, stop, top_k, min_p,
+	/// repetition_penalty, presence_penalty, frequency_penalty and logit_bias.
 	#[arg(long, value_name = "FILE")]
 	pub(crate) input: Option<PathBuf>,
 
@@ -39,25 +41,49 @@ pub(crate) struct InputArguments {
 	#[arg(long)]
 	pub(crate) max_tokens: Option<u32>,
 
-	/// Temperature, 0 (always the likeliest token) to 2 [default: 0].
+	/// Temperature, 0 (always the likeliest token) to 2 [default: as the model's publisher advises, or 0].
 	#[arg(long)]
 	pub(crate) temperature: Option<f64>,
 
-	/// Nucleus: the share of probability that tokens are chosen from, over 0 to 1 [default: 1].
+	/// Nucleus: the share of probability that tokens are chosen from, over 0 to 1 [default: the publisher's, or 1].
 	#[arg(long)]
 	pub(crate) top_p: Option<f64>,
 
 	/// A string at which the answer ends; up to four.
 	#[arg(long)]
 	pub(crate) stop: Vec<String>,
+
+	/// How many of the likeliest tokens are chosen from, 0 for all [default: the publisher's, or 0].
+	#[arg(long)]
+	pub(crate) top_k: Option<i64>,
+
+	/// Share of the likeliest token's probability that a token needs to be chosen, 0 to 1 [default: the publisher's, or 0].
+	#[arg(long)]
+	pub(crate) min_p: Option<f64>,
+
+	/// Penalty on tokens that the prompt or the answer has, 0.1 to 10, as in Hugging Face's library [default: the publisher's,
+	/// or 1, which is none].
+	#[arg(long)]
+	pub(crate) repetition_penalty: Option<f64>,
+
+	/// Penalty on tokens that the answer has, -2 to 2, as in the OpenAI API [default: 0].
+	#[arg(long, allow_negative_numbers = true)]
+	pub(crate) presence_penalty: Option<f64>,
+
+	/// Penalty on tokens for each time that the answer has them, -2 to 2, as in the OpenAI API [default: 0].
+	#[arg(long, allow_negative_numbers = true)]
+	pub(crate) frequency_penalty: Option<f64>,
+
+	/// A token id and what is added to its logit, -100 to 100; up to sixteen.
+	#[arg(long, value_name = "TOKEN=BIAS", value_parser = bias)]
+	pub(crate) logit_bias: Vec<(u32, f64)>,
 }
 
-/// Thousandths of a parameter.
-fn thousandths(value: f64, name: &str, most: f64) -> Result<u16> {
-	if !(0.0..=most).contains(&value) {
-		return Err(format!("{name} is 0 to {most}, not {value}"));
-	}
-	Ok((value * 1_000.0).round() as u16)
+fn bias(text: &str) -> Result<(u32, f64)> {
+	let wrong = |_| format!("{text:?} is no token id and bias, such as 50256=-100");
+	let (token, bias) = text.split_once('=').ok_or(()).map_err(wrong)?;
+	let token = token.parse().map_err(|_| ()).map_err(wrong)?;
+	Ok((token, bias.parse().map_err(|_| ()).map_err(wrong)?))
 }
 
 fn bounded<const N: u32>(text: &str, what: &str) -> Result<consilience_primitives::Bytes<N>> {
@@ -68,10 +94,10 @@ fn bounded<const N: u32>(text: &str, what: &str) -> Result<consilience_primitive
 }
 
 impl InputArguments {
-	/// The input for a model of this task.
-	pub(crate) fn input(&self, task: Task) -> Result<Input> {
+	/// The input for a model that is registered so, or would be.
+	pub(crate) fn input(&self, spec: &ModelSpec) -> Result<Input> {
 		let file = self.input.as_ref().map(read).transpose()?;
-		match task {
+		match spec.task {
 			Task::TextGeneration => {
 				let prompt = match (&self.prompt, &file) {
 					(Some(prompt), _) => prompt.clone(),
@@ -84,7 +110,7 @@ impl InputArguments {
 				};
 				Ok(Input::TextGeneration {
 					prompt: self.prompt(&prompt)?,
-					sampling: self.sampling(file.as_ref())?,
+					sampling: self.sampling(file.as_ref())?.resolve(&spec.sampling)?,
 				})
 			}
 			Task::Embedding => {
@@ -136,55 +162,38 @@ impl InputArguments {
 		))
 	}
 
-	fn sampling(&self, file: Option<&Value>) -> Result<Sampling> {
-		let parameter = |name: &str| file.map_or(&Value::Null, |f| &f["parameters"][name]);
-		let defaults = Sampling::default();
-		let max_tokens = match (self.max_tokens, parameter("max_tokens")) {
-			(Some(n), _) => n,
-			(None, Value::Null) => defaults.max_tokens,
-			(None, n) => n
-				.as_u64()
-				.and_then(|n| n.try_into().ok())
-				.ok_or("parameters.max_tokens is no whole number")?,
+	/// What the file says, and the command line before it.
+	fn sampling(&self, file: Option<&Value>) -> Result<JsonSampling> {
+		let said = match file.map_or(&Value::Null, |f| &f["parameters"]) {
+			Value::Null => JsonSampling::default(),
+			parameters => serde_json::from_value(parameters.clone())
+				.map_err(|e| format!("\"parameters\" of the file: {e}"))?,
 		};
-		let float = |argument: Option<f64>, name: &str| match (argument, parameter(name)) {
-			(Some(v), _) => Ok(Some(v)),
-			(None, Value::Null) => Ok(None),
-			(None, v) => v
-				.as_f64()
-				.map(Some)
-				.ok_or(format!("parameters.{name} is no number")),
-		};
-		let temperature = match float(self.temperature, "temperature")? {
-			Some(t) => thousandths(t, "the temperature", 2.0)?,
-			None => defaults.temperature,
-		};
-		let top_p = match float(self.top_p, "top_p")? {
-			Some(p) => thousandths(p, "top_p", 1.0)?,
-			None => defaults.top_p,
-		};
-		let mut stop = self.stop.clone();
-		match parameter("stop") {
-			Value::Null => (),
-			Value::String(s) => stop.push(s.clone()),
-			Value::Array(list) => {
-				for s in list {
-					stop.push(s.as_str().ok_or("parameters.stop holds strings")?.into());
-				}
-			}
-			_ => return Err("parameters.stop is a string or a list of strings".into()),
-		}
-		let stop = stop
+		let stop: Vec<_> = self
+			.stop
 			.iter()
-			.map(|s| bounded(s, "a stop string"))
-			.collect::<Result<Vec<_>>>()?
-			.try_into()
-			.map_err(|_| "more than 4 stop strings".to_owned())?;
-		Ok(Sampling {
-			max_tokens,
-			temperature,
-			top_p,
-			stop,
+			.cloned()
+			.chain(said.stop.unwrap_or_default())
+			.collect();
+		let biases = self.logit_bias.iter();
+		let biases = biases.map(|(token, bias)| (token.to_string(), *bias));
+		let biases: BTreeMap<_, _> = said
+			.logit_bias
+			.unwrap_or_default()
+			.into_iter()
+			.chain(biases)
+			.collect();
+		Ok(JsonSampling {
+			max_tokens: self.max_tokens.or(said.max_tokens),
+			temperature: self.temperature.or(said.temperature),
+			top_p: self.top_p.or(said.top_p),
+			stop: Some(stop),
+			top_k: self.top_k.or(said.top_k),
+			min_p: self.min_p.or(said.min_p),
+			repetition_penalty: self.repetition_penalty.or(said.repetition_penalty),
+			presence_penalty: self.presence_penalty.or(said.presence_penalty),
+			frequency_penalty: self.frequency_penalty.or(said.frequency_penalty),
+			logit_bias: Some(biases),
 		})
 	}
 }

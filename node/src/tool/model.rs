@@ -83,7 +83,7 @@ pub(crate) enum ModelCommand {
 		/// Folder, or id or name of a model in the store.
 		model: String,
 		#[command(flatten)]
-		input: InputArguments,
+		input: Box<InputArguments>,
 		/// Write the answer to this file instead of standard output.
 		#[arg(long)]
 		output: Option<PathBuf>,
@@ -596,8 +596,8 @@ fn run(
 		// The usual length, or all that the model gives.
 		input.max_tokens = Some(MAX_TOKENS.min(manifest.limits.max_output_units));
 	}
-	let input = input.input(manifest.task())?;
 	let spec = manifest.spec().map_err(|e| e.to_string())?;
+	let input = input.input(&spec)?;
 	input
 		.validate(&spec)
 		.map_err(|e| format!("the model does not take this input: {e:?}"))?;

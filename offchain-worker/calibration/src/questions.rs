@@ -216,7 +216,7 @@ fn input(
 					max_tokens,
 					temperature,
 					top_p,
-					stop: List::new(),
+					..Default::default()
 				},
 			})
 		}

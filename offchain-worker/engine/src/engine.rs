@@ -592,6 +592,7 @@ pub(crate) fn language_model(
 		kv_heads,
 		head_dim,
 		cache,
+		sampling: _,
 	} = task
 	else {
 		return Err(EngineError::Mismatch("not a language model".into()));

@@ -28,7 +28,7 @@ use consilience_primitives::{
 	evidence::Evidence,
 	manifest::Manifest,
 	model::NumericClass::{Exact, Tolerant},
-	request::{FinishReason, Input, Message, Output, Prompt, Role, Sampling},
+	request::{FinishReason, Input, LogitsProcessing, Message, Output, Prompt, Role, Sampling},
 	tensor::{DataType, NamedSpec, Tensor},
 	List, ModelId,
 };
@@ -105,9 +105,29 @@ prop_compose! {
 		temperature in prop_oneof![Just(0u16), 0u16..3_000, any::<u16>()],
 		top_p in prop_oneof![Just(1_000u16), any::<u16>()],
 		stop in vec("[t0-9 ]{0,3}", 0..4),
+		processing in proptest::option::of(processing()),
 	) -> Sampling {
 		let stop = stop.iter().map(bytes).collect::<Vec<_>>().try_into().unwrap();
-		Sampling { max_tokens, temperature, top_p, stop }
+		Sampling { max_tokens, temperature, top_p, stop, processing }
+	}
+}
+
+prop_compose! {
+	fn processing()(
+		top_k in prop_oneof![0u16..70, any::<u16>()],
+		min_p in prop_oneof![0u16..=1_000, any::<u16>()],
+		repetition_penalty in prop_oneof![100u16..=10_000, any::<u16>()],
+		presence_penalty in prop_oneof![-2_000i16..=2_000, any::<i16>()],
+		frequency_penalty in prop_oneof![-2_000i16..=2_000, any::<i16>()],
+		logit_bias in prop_oneof![
+			proptest::collection::btree_map(0u32..70, -100_000i32..=100_000, 0..16).prop_map(|map| map.into_iter().collect()),
+			vec(any::<(u32, i32)>(), 0..16),
+		],
+	) -> LogitsProcessing {
+		LogitsProcessing {
+			top_k, min_p, repetition_penalty, presence_penalty, frequency_penalty,
+			logit_bias: logit_bias.try_into().unwrap(),
+		}
 	}
 }
 

@@ -125,7 +125,7 @@ fn describe(error: consilience_primitives::request::InputError) -> &'static str 
 		ZeroTokens => "max_tokens is zero",
 		OutputTooLarge => "max_tokens is more than the model gives: see its limits",
 		BadSampling => {
-			"temperature is over 2, top_p is not above 0 and at most 1, or a stop string is empty"
+			"a parameter of sampling is out of its range: temperature, top_p, stop, min_p, a penalty or logit_bias"
 		}
 		SignatureMismatch => {
 			"names, types or shapes of the tensors are not the model's: see its signature"

@@ -2,10 +2,7 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use consilience_primitives::{
-	request::{Assurance, Input},
-	ModelId, RequestId,
-};
+use consilience_primitives::{request::Assurance, ModelId, RequestId};
 use consilience_runtime_api::InferenceApi;
 use consilience_worker::{
 	chain::{AccountId, Balance, BlockNumber},
@@ -108,13 +105,15 @@ where
 		input: JsonInput,
 		verifiers: u8,
 	) -> Result<String, ErrorObjectOwned> {
-		let input = Input::try_from(&input).map_err(RpcError::Input)?;
 		let at = self.client.info().best_hash;
-		let price = self
-			.client
-			.runtime_api()
+		let api = self.client.runtime_api();
+		let runtime = |e: polkadot_sdk::sp_api::ApiError| RpcError::Runtime(e.to_string());
+		let view = api.model(at, model).map_err(runtime)?;
+		let spec = view.ok_or(RpcError::UnknownModel(model))?.spec;
+		let input = input.input(&spec.sampling).map_err(RpcError::Input)?;
+		let price = api
 			.quote(at, model, input, Assurance::Committee(verifiers))
-			.map_err(|e| RpcError::Runtime(e.to_string()))?
+			.map_err(runtime)?
 			.map_err(|e| RpcError::quote(model, e))?;
 		Ok(price.to_string())
 	}

@@ -3,9 +3,8 @@
 use consilience_primitives::{
 	evidence::Evidence,
 	model::{Limits, ModelStatus, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
-	request::{
-		Assurance, FinishReason, Input, Message, Output, Prompt, Role, Sampling, Unanswerable,
-	},
+	request::{Assurance, FinishReason, Input, Message, Output, Prompt, Role, Unanswerable},
+	sampling::SamplingDefaults,
 	tensor::TensorSpec,
 	view::{ModelView, RequestState, RequestView},
 	Bytes, ModelId, RequestId,
@@ -17,6 +16,9 @@ use consilience_worker::{
 };
 use polkadot_sdk::sp_core::H256;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::sampling::{nothing_else, take, JsonSampling};
 
 /// Amounts as decimal strings: JSON numbers lose digits in many languages.
 pub(crate) mod amount {
@@ -79,7 +81,7 @@ impl From<&TensorSpec> for JsonSpec {
 }
 
 /// A model on chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JsonModel {
 	/// Hash of its manifest.
 	pub id: ModelId,
@@ -107,6 +109,8 @@ pub struct JsonModel {
 	pub policy: VerificationPolicy,
 	/// Inputs of a tensor model.
 	pub signature: Vec<JsonSpec>,
+	/// What holds where a request leaves the choice of tokens open, by its publisher's advice.
+	pub sampling: JsonSampling,
 }
 
 impl From<ModelView<AccountId, Balance>> for JsonModel {
@@ -126,6 +130,7 @@ impl From<ModelView<AccountId, Balance>> for JsonModel {
 			time: spec.time,
 			policy: spec.policy,
 			signature: spec.signature.iter().map(Into::into).collect(),
+			sampling: (&spec.sampling).into(),
 		}
 	}
 }
@@ -165,6 +170,7 @@ pub struct EngineStatus {
 
 /// A chat message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct JsonMessage {
 	/// Who speaks.
 	pub role: Role,
@@ -172,8 +178,9 @@ pub struct JsonMessage {
 	pub content: String,
 }
 
-/// What is asked: `messages` or `prompt` with sampling parameters, `text` to embed, or `inputs` in the Open Inference Protocol.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What is asked: `messages` or `prompt` with sampling parameters, `text` to embed, or `inputs` in the Open Inference Protocol. What is
+/// not known is refused by its name.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum JsonInput {
 	/// Text generation from chat messages.
@@ -204,98 +211,68 @@ pub enum JsonInput {
 	},
 }
 
-/// How tokens are chosen, by OpenAI's names.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct JsonSampling {
-	/// Most tokens of the answer.
-	#[serde(default = "default_tokens")]
-	pub max_tokens: u32,
-	/// 0 (greedy) to 2, in thousandths.
-	#[serde(default)]
-	pub temperature: f64,
-	/// Nucleus, above 0 and at most 1, in thousandths.
-	#[serde(default = "one")]
-	pub top_p: f64,
-	/// Strings at which the answer ends.
-	#[serde(default)]
-	pub stop: Vec<String>,
-}
-
-fn default_tokens() -> u32 {
-	Sampling::default().max_tokens
-}
-
-fn one() -> f64 {
-	1.0
-}
-
-impl Default for JsonSampling {
-	fn default() -> Self {
-		Self {
-			max_tokens: default_tokens(),
-			temperature: 0.0,
-			top_p: 1.0,
-			stop: Vec::new(),
-		}
-	}
-}
-
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
 	String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn bytes<const N: u32>(text: &str) -> Result<Bytes<N>, String> {
+pub(crate) fn bytes<const N: u32>(text: &str) -> Result<Bytes<N>, String> {
 	text.as_bytes()
 		.to_vec()
 		.try_into()
 		.map_err(|_| format!("{} bytes of text are more than {N}", text.len()))
 }
 
-impl TryFrom<&JsonSampling> for Sampling {
-	type Error = String;
-
-	fn try_from(json: &JsonSampling) -> Result<Self, String> {
-		let thousandths = |name: &str, value: f64, largest: f64| {
-			if (0.0..=largest).contains(&value) {
-				Ok((value * 1000.0).round() as u16)
-			} else {
-				Err(format!(
-					"{name} is {value}, and must be from 0 to {largest}"
-				))
-			}
+impl JsonInput {
+	fn read(mut map: Map<String, Value>) -> Result<Self, String> {
+		let kinds = ["messages", "prompt", "text", "inputs"];
+		let given: Vec<_> = kinds
+			.into_iter()
+			.filter(|kind| map.get(*kind).is_some_and(|v| !v.is_null()))
+			.collect();
+		let [kind] = given[..] else {
+			let what = match given.is_empty() {
+				true => "nothing is asked".to_owned(),
+				false => format!("{} are given together", given.join(" and ")),
+			};
+			return Err(format!(
+				"{what}: give one of messages, prompt, text (to embed) and inputs (tensors)"
+			));
 		};
-		let stop = json
-			.stop
-			.iter()
-			.map(|s| bytes(s))
-			.collect::<Result<Vec<_>, _>>()?;
-		Ok(Self {
-			max_tokens: json.max_tokens,
-			temperature: thousandths("temperature", json.temperature, 2.0)?,
-			top_p: thousandths("top_p", json.top_p, 1.0)?,
-			stop: stop
-				.try_into()
-				.map_err(|_| "more than 4 stop strings".to_owned())?,
-		})
+		let missing = || format!("{kind} is missing");
+		let sampling = match kind {
+			"messages" | "prompt" => JsonSampling::take(&mut map)?,
+			_ => JsonSampling::default(),
+		};
+		let read = match kind {
+			"messages" => Self::Chat {
+				messages: take(&mut map, kind)?.ok_or_else(missing)?,
+				sampling,
+			},
+			"prompt" => Self::Prompt {
+				prompt: take(&mut map, kind)?.ok_or_else(missing)?,
+				sampling,
+			},
+			"text" => Self::Text {
+				text: take(&mut map, kind)?.ok_or_else(missing)?,
+			},
+			_ => Self::Tensors {
+				inputs: take(&mut map, kind)?.ok_or_else(missing)?,
+			},
+		};
+		map.retain(|name, value| !(value.is_null() && kinds.contains(&name.as_str())));
+		let known = match read {
+			Self::Chat { .. } | Self::Prompt { .. } => {
+				format!("{kind}, {}", JsonSampling::NAMES)
+			}
+			Self::Text { .. } | Self::Tensors { .. } => format!("{kind} alone"),
+		};
+		nothing_else(&map, &known)?;
+		Ok(read)
 	}
-}
 
-impl From<&Sampling> for JsonSampling {
-	fn from(s: &Sampling) -> Self {
-		Self {
-			max_tokens: s.max_tokens,
-			temperature: f64::from(s.temperature) / 1000.0,
-			top_p: f64::from(s.top_p) / 1000.0,
-			stop: s.stop.iter().map(|s| text(s)).collect(),
-		}
-	}
-}
-
-impl TryFrom<&JsonInput> for Input {
-	type Error = String;
-
-	fn try_from(json: &JsonInput) -> Result<Self, String> {
-		Ok(match json {
+	/// The input of a request to a model whose publisher advises this on what is left open.
+	pub fn input(&self, advice: &SamplingDefaults) -> Result<Input, String> {
+		Ok(match self {
 			JsonInput::Chat { messages, sampling } => {
 				let messages = messages
 					.iter()
@@ -306,21 +283,21 @@ impl TryFrom<&JsonInput> for Input {
 						})
 					})
 					.collect::<Result<Vec<_>, String>>()?;
-				Self::TextGeneration {
+				Input::TextGeneration {
 					prompt: Prompt::Chat(
 						messages
 							.try_into()
 							.map_err(|_| "more than 16 messages".to_owned())?,
 					),
-					sampling: sampling.try_into()?,
+					sampling: sampling.resolve(advice)?,
 				}
 			}
-			JsonInput::Prompt { prompt, sampling } => Self::TextGeneration {
+			JsonInput::Prompt { prompt, sampling } => Input::TextGeneration {
 				prompt: Prompt::Text(bytes(prompt)?),
-				sampling: sampling.try_into()?,
+				sampling: sampling.resolve(advice)?,
 			},
-			JsonInput::Text { text } => Self::Embedding(bytes(text)?),
-			JsonInput::Tensors { inputs } => Self::Tensor(
+			JsonInput::Text { text } => Input::Embedding(bytes(text)?),
+			JsonInput::Tensors { inputs } => Input::Tensor(
 				inputs
 					.iter()
 					.map(to_tensor)
@@ -329,6 +306,12 @@ impl TryFrom<&JsonInput> for Input {
 					.map_err(|_| "more than 8 tensors".to_owned())?,
 			),
 		})
+	}
+}
+
+impl<'de> Deserialize<'de> for JsonInput {
+	fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+		Self::read(Map::deserialize(d)?).map_err(serde::de::Error::custom)
 	}
 }
 
@@ -544,7 +527,7 @@ mod tests {
 
 	fn input(json: serde_json::Value) -> Result<Input, String> {
 		let json: JsonInput = from_value(json).map_err(|e| e.to_string())?;
-		Input::try_from(&json)
+		json.input(&SamplingDefaults::default())
 	}
 
 	#[test]
@@ -573,7 +556,39 @@ mod tests {
 		else {
 			panic!("a prompt is for text generation")
 		};
-		assert_eq!(sampling, Sampling::default());
+		assert_eq!(sampling, Default::default());
+	}
+
+	#[test]
+	fn what_is_not_known_is_refused_by_name() {
+		let user = json!([{ "role": "user", "content": "a" }]);
+		for (value, says) in [
+			(json!({ "messages": user, "n": 2 }), "\"n\" is not known"),
+			(
+				json!({ "messages": user, "model": "gpt" }),
+				"\"model\" is not known",
+			),
+			(
+				json!({ "messages": user, "prompt": "a" }),
+				"messages and prompt are given together",
+			),
+			(
+				json!({ "text": "a", "temperature": 1 }),
+				"\"temperature\" is not known here: there may be text alone",
+			),
+			(json!({ "max_tokens": 1 }), "nothing is asked"),
+			(
+				json!({ "messages": [{ "role": "user", "content": "a", "name": "b" }] }),
+				"messages: unknown field `name`",
+			),
+			(json!({ "prompt": 1 }), "prompt: "),
+		] {
+			let error = input(value).unwrap_err();
+			assert!(error.contains(says), "{error}");
+		}
+		let nulls =
+			json!({ "messages": user, "prompt": null, "stop": null, "max_completion_tokens": 4 });
+		assert!(input(nulls).is_ok());
 	}
 
 	#[test]

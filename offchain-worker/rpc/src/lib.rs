@@ -24,11 +24,13 @@ mod inference;
 mod json;
 mod life;
 mod models;
+mod sampling;
 
 pub use error::{code, is_outdated, RpcError};
 pub use inference::{Inference, InferenceRpcClient, InferenceRpcServer};
 pub use json::{
 	Block, EngineStatus, JsonInput, JsonMessage, JsonModel, JsonOutput, JsonPrice, JsonRequest,
-	JsonSampling, JsonSpec, LocalModel, Update,
+	JsonSpec, LocalModel, Update,
 };
 pub use models::{Models, ModelsRpcClient, ModelsRpcServer};
+pub use sampling::JsonSampling;

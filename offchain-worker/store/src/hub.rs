@@ -3,9 +3,12 @@
 //! fill in what a card's details leave out, so that a folder from the hub needs no more in its card than what the hub does not
 //! know.
 
-use std::path::Path;
+use std::{ops::RangeInclusive, path::Path};
 
 use consilience_files::{check, may_follow, turn_ends, Wanted};
+use consilience_primitives::sampling::{
+	SamplingDefaults, MAX_TEMPERATURE, ONE, REPETITION_PENALTY,
+};
 use serde_json::{Map, Value};
 
 /// What ONNX Runtime's exporter writes in the place of config.json.
@@ -67,6 +70,7 @@ pub(crate) fn complete(folder: &Path, details: &mut Map<String, Value>) -> Resul
 			.map(Value::from)
 	};
 	fill("head_dim", number(&["head_dim"]).or_else(divided));
+	fill("sampling", advice(&generation)?);
 	// The layout of every export of the hub; canonical graphs say otherwise in their cards.
 	fill("cache", Some("growing".into()));
 	if !details.contains_key("eos_token_ids") {
@@ -74,6 +78,65 @@ pub(crate) fn complete(folder: &Path, details: &mut Map<String, Value>) -> Resul
 		details.insert("eos_token_ids".into(), ends.into());
 	}
 	Ok(())
+}
+
+/// How `generation_config.json` would have tokens chosen, in thousandths; nothing where it does not say. What it says in another unit
+/// or range than a request could is an error.
+fn advice(generation: &Map<String, Value>) -> Result<Option<Value>, String> {
+	let said = |key: &str| generation.get(key).filter(|v| !v.is_null());
+	let wrong = |key: &str, value: &Value, range: &str| {
+		format!(
+			"generation_config.json: {key} is {value}, and can be {range} here: write sampling into the card's details, {{}} for \
+			 none"
+		)
+	};
+	let thousandths = |key: &str, range: RangeInclusive<u16>| {
+		let Some(value) = said(key) else {
+			return Ok(None);
+		};
+		let number = value.as_f64().map(|x| (x * 1_000.0).round());
+		let within = |x: &f64| (f64::from(*range.start())..=f64::from(*range.end())).contains(x);
+		let (least, most) = [range.start(), range.end()]
+			.map(|t| f64::from(*t) / 1_000.0)
+			.into();
+		match number.filter(within) {
+			Some(x) => Ok(Some(x as u16)),
+			None => Err(wrong(key, value, &format!("from {least} to {most}"))),
+		}
+	};
+	let top_k = match said("top_k") {
+		None => None,
+		Some(value) => match value.as_u64().and_then(|k| u16::try_from(k).ok()) {
+			Some(k) => Some(k),
+			None => return Err(wrong("top_k", value, "from 0 (all) to 65535")),
+		},
+	};
+	let mut advice = SamplingDefaults {
+		temperature: thousandths("temperature", 0..=MAX_TEMPERATURE)?,
+		top_p: thousandths("top_p", 1..=ONE)?,
+		top_k: top_k.filter(|k| *k > 0),
+		min_p: thousandths("min_p", 0..=ONE)?.filter(|p| *p > 0),
+		repetition_penalty: thousandths("repetition_penalty", REPETITION_PENALTY)?
+			.filter(|p| *p != ONE),
+	};
+	match said("do_sample").and_then(Value::as_bool) {
+		// The library's temperature, where the file leaves it open.
+		Some(true) => advice.temperature = advice.temperature.or(Some(ONE)),
+		// Greedy: the rest says what would hold otherwise.
+		Some(false) => {
+			advice = SamplingDefaults {
+				repetition_penalty: advice.repetition_penalty,
+				..Default::default()
+			}
+		}
+		None => (),
+	}
+	if advice.is_empty() {
+		return Ok(None);
+	}
+	serde_json::to_value(advice)
+		.map(Some)
+		.map_err(|e| e.to_string())
 }
 
 /// Every token that ends an answer, from every place where publishers put one: what ends a chat's turn is often another than what
@@ -397,6 +460,66 @@ mod tests {
 			(&details["layers"], &details["eos_token_ids"]),
 			(&json!(2), &json!([5]))
 		);
+	}
+
+	#[test]
+	fn the_publishers_sampling_is_advice() {
+		let advice = |generation: Value| {
+			let files = [
+				("config.json", json!({"eos_token_id": 5})),
+				("generation_config.json", generation),
+			];
+			completed(&files, json!({})).map(|d| d["sampling"].clone())
+		};
+		for (generation, expected) in [
+			// As Qwen 2.5 has it.
+			(
+				json!({"do_sample": true, "repetition_penalty": 1.05, "temperature": 0.7, "top_p": 0.8, "top_k": 20}),
+				json!({"repetition_penalty": 1_050, "temperature": 700, "top_p": 800, "top_k": 20}),
+			),
+			(
+				json!({"do_sample": true, "min_p": 0.15, "temperature": null}),
+				json!({"temperature": 1_000, "min_p": 150}),
+			),
+			(json!({"temperature": 0.6}), json!({"temperature": 600})),
+			// Greedy, whatever else it says.
+			(
+				json!({"do_sample": false, "temperature": 0.6, "top_k": 50}),
+				Value::Null,
+			),
+			(
+				json!({"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}),
+				Value::Null,
+			),
+			(json!({"bos_token_id": 1, "max_length": 2_048}), Value::Null),
+		] {
+			assert_eq!(advice(generation).unwrap(), expected);
+		}
+		for (generation, says) in [
+			(
+				json!({"temperature": 5.0}),
+				"temperature is 5.0, and can be from 0 to 2",
+			),
+			(
+				json!({"top_p": 0}),
+				"top_p is 0, and can be from 0.001 to 1",
+			),
+			(json!({"top_k": -3}), "top_k is -3"),
+			(
+				json!({"repetition_penalty": "much"}),
+				"repetition_penalty is \"much\"",
+			),
+		] {
+			let error = advice(generation).unwrap_err();
+			assert!(error.contains(says) && error.contains("card"), "{error}");
+		}
+		// What the card says holds.
+		let files = [(
+			"generation_config.json",
+			json!({"temperature": 0.6, "eos_token_id": 5}),
+		)];
+		let details = completed(&files, json!({"sampling": {"top_k": 5}})).unwrap();
+		assert_eq!(details["sampling"], json!({"top_k": 5}));
 	}
 
 	#[test]

@@ -14,9 +14,10 @@ use consilience_primitives::{
 	},
 	report::{Report, Statement},
 	request::{
-		Assurance, FinishReason, Input, Output, Prompt, Sampling, MAX_STOP, MAX_STOPS, MAX_TEXT,
-		MAX_TOKENS,
+		Assurance, FinishReason, Input, LogitsProcessing, Output, Prompt, Sampling, MAX_STOP,
+		MAX_STOPS, MAX_TEXT, MAX_TOKENS,
 	},
+	sampling::MAX_BIASES,
 	tensor::{DataType, Tensor, MAX_NAME, MAX_RANK, MAX_TENSORS, MAX_TENSOR_BYTES},
 	view::RequestState,
 	ModelId, RequestId,
@@ -100,6 +101,7 @@ fn spec() -> ModelSpec {
 			min_sampling: 1_000,
 		},
 		signature: Default::default(),
+		sampling: Default::default(),
 		reference: evidence(),
 	}
 }
@@ -209,6 +211,7 @@ fn input(bytes: u32) -> Input {
 			.expect("as long as the bound; qed");
 		MAX_STOPS as usize
 	];
+	let biases: Vec<_> = (0..MAX_BIASES).map(|token| (token, 1)).collect();
 	Input::TextGeneration {
 		prompt: Prompt::Text(
 			vec![b'x'; bytes as usize]
@@ -220,6 +223,10 @@ fn input(bytes: u32) -> Input {
 			temperature: 1_000,
 			top_p: 900,
 			stop: stop.try_into().expect("as many as the bound; qed"),
+			processing: Some(LogitsProcessing {
+				logit_bias: biases.try_into().expect("as many as the bound; qed"),
+				..Default::default()
+			}),
 		},
 	}
 }

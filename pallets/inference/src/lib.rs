@@ -623,7 +623,9 @@ pub mod pallet {
 		ZeroTokens,
 		/// `max_tokens` is more than the model gives.
 		OutputTooLarge,
-		/// Temperature is over 2,000 thousandths, `top_p` is zero or over 1,000 thousandths, or a stop string is empty.
+		/// A parameter of sampling is out of its range: temperature 0 to 2,000 thousandths, `top_p` 1 to 1,000, `min_p` 0 to 1,000,
+		/// repetition penalty 100 to 10,000, presence and frequency penalty −2,000 to 2,000, biases −100,000 to 100,000 by rising
+		/// token, no empty stop string.
 		BadSampling,
 		/// The tensors' names, element types or shapes are not the model's signature.
 		SignatureMismatch,

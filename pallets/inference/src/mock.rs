@@ -541,6 +541,7 @@ pub(crate) fn spec(task: Task) -> ModelSpec {
 			.unwrap(),
 			_ => Default::default(),
 		},
+		sampling: Default::default(),
 		reference: digest(7),
 	}
 }

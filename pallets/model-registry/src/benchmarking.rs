@@ -64,6 +64,7 @@ fn spec() -> ModelSpec {
 			min_sampling: 1_000,
 		},
 		signature: signature.try_into().expect("as many as the bound; qed"),
+		sampling: Default::default(),
 		reference: evidence(),
 	}
 }

@@ -58,6 +58,8 @@ use polkadot_sdk::{
 /// Target of this pallet's log lines.
 pub const LOG_TARGET: &str = "runtime::model-registry";
 
+// A registration is the largest call by far, and rare: a box would spare nobody anything.
+#[allow(clippy::large_enum_variant)]
 #[frame_support::pallet]
 pub mod pallet {
 	use super::*;
@@ -225,6 +227,8 @@ pub mod pallet {
 		BadSpeed,
 		/// The evidence is not what the model's policy accepts for its reference input.
 		ReferenceNotReproduced,
+		/// The advice on sampling has a value that no request may have, or is for a model that generates no text.
+		BadSampling,
 	}
 
 	#[pallet::hooks]
@@ -245,7 +249,7 @@ pub mod pallet {
 		/// - `model`: hash of the manifest. - `spec`: what the manifest says ([`ModelSpec`]); validators compare the two before
 		///   they serve. - `price`: what an inference costs.
 		/// - **Errors**: `AlreadyRegistered`, `TooManyModels`, `BadName`, `BadLimits`, `BadPolicy`, `BadSignature`,
-		///   `BadReference`, and the currency's when the deposit is not there.
+		///   `BadReference`, `BadSampling`, and the currency's when the deposit is not there.
 		/// - **Emits** `ModelRegistered`.
 		#[pallet::call_index(0)]
 		#[pallet::weight(T::WeightInfo::register())]

@@ -84,6 +84,7 @@ pub(crate) fn spec(digest: u8) -> ModelSpec {
 			min_sampling: 1_000,
 		},
 		signature: Default::default(),
+		sampling: Default::default(),
 		reference: evidence(digest),
 	}
 }

@@ -159,6 +159,7 @@ impl Model {
 			} else {
 				Default::default()
 			},
+			sampling: Default::default(),
 			reference: Evidence {
 				fingerprint: Fingerprint::Digest([7; 16]),
 				verdict: Verdict::default(),

@@ -597,6 +597,7 @@ fn only_a_machine_that_reproduces_the_reference_may_judge() {
 		},
 		policy: policy(class),
 		signature: Default::default(),
+		sampling: Default::default(),
 		reference: evidence(fingerprint, Verdict::default()),
 	};
 	let exact = spec(NumericClass::Exact, digest(1));

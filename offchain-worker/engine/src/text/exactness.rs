@@ -6,7 +6,6 @@
 use std::path::PathBuf;
 
 use blake2::{digest::consts::U16, Blake2b, Digest};
-use consilience_primitives::manifest;
 use serde_json::Value;
 
 use super::{template::Template, tokens::Tokens, LanguageModel, Layout};
@@ -34,20 +33,20 @@ const FP32: [&str; 3] = [
 	"093528d20c61f60701d737a36e47667f",
 ];
 
-/// A canonical model on disk.
-struct Model {
+/// A model on disk.
+pub(super) struct Model {
 	folder: PathBuf,
-	language: LanguageModel,
+	pub(super) language: LanguageModel,
 }
 
 /// The graph as one session runs it.
-struct Run<'m> {
-	layout: &'m Layout,
-	graph: Graph,
+pub(super) struct Run<'m> {
+	pub(super) layout: &'m Layout,
+	pub(super) graph: Graph,
 }
 
 impl Model {
-	fn open(name: &str) -> Self {
+	pub(super) fn open(name: &str) -> Self {
 		let folder = library::home()
 			.expect("HOME is set")
 			.join("models")
@@ -62,7 +61,7 @@ impl Model {
 		let number = |key: &str| details[key].as_u64().unwrap() as usize;
 		let text = |key: &str| details[key].as_str().map(str::to_owned);
 		let layout = Layout {
-			kind: manifest::Cache::Slots,
+			kind: serde_json::from_value(details["cache"].clone()).unwrap(),
 			layers: number("layers"),
 			kv_heads: number("kv_heads"),
 			head_dim: number("head_dim"),
@@ -88,7 +87,7 @@ impl Model {
 		Self { folder, language }
 	}
 
-	fn run(&self, threads: usize, optimization: &str) -> Run<'_> {
+	pub(super) fn run(&self, threads: usize, optimization: &str) -> Run<'_> {
 		let path = self.folder.join("model.onnx");
 		let graph = Graph::load(&path, threads, optimization, Placement::default()).unwrap();
 		self.language.layout.check(&graph).unwrap();

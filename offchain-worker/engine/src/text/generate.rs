@@ -25,17 +25,17 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-	/// For a prompt of so many tokens, at least one.
+	/// For a prompt of these tokens, at least one.
 	pub(crate) fn new(
 		model: &LanguageModel,
-		prompt: usize,
+		prompt: &[u32],
 		sampling: &Sampling,
 		seed: &H256,
 	) -> Self {
 		Self {
 			sampling: sampling.clone(),
-			sampler: Sampler::new(sampling, seed),
-			last_of_prompt: prompt - 1,
+			sampler: Sampler::new(sampling, seed, prompt),
+			last_of_prompt: prompt.len() - 1,
 			tokens: Vec::new(),
 			transcript: Transcript::new(&model.tokens, sampling),
 		}
@@ -75,6 +75,7 @@ impl Writer {
 			return Err(EngineError::Unanswerable(Unanswerable::NotFinite, why));
 		}
 		let next = self.sampler.choose(self.tokens.len() as u32, logits);
+		self.sampler.said(next);
 		self.tokens.push(next);
 		if self.transcript.looks() && !model.eos.contains(&next) {
 			self.transcript.push(&model.tokens, next)?;

@@ -187,12 +187,13 @@ impl LanguageModel {
 				Collector::new(part, tokens, prompt + tokens - 1, policy)
 			})
 			.collect();
+		let sampler = Sampler::new(sampling, seed, &fed);
 		let longest = collectors.iter().map(|c| c.tokens).max().unwrap_or(1);
 		fed.extend(answer.iter().take(longest - 1));
 		let measurement = Measurement {
 			policy: *policy,
 			collectors,
-			sampler: Sampler::new(sampling, seed),
+			sampler,
 			answer,
 			last_of_prompt: prompt - 1,
 			last: fed.len() - 1,
@@ -215,9 +216,12 @@ impl Measurement {
 		}
 		let i = position.wrapping_sub(self.last_of_prompt);
 		if let Some(token) = self.answer.get(i) {
-			let margin = self.sampler.margin(i as u32, logits, *token).margin;
+			let bounds = [self.policy.accept, self.policy.fraud];
+			let slacks = bounds.map(|b| f64::from(b.margin_max) / STEPS);
+			let margin = self.sampler.margin(i as u32, logits, *token, &slacks);
+			self.sampler.said(*token);
 			for collector in self.collectors.iter_mut().filter(|c| i < c.tokens) {
-				collector.weigh(margin, &self.policy);
+				collector.weigh(margin.margin, &self.policy);
 			}
 		}
 		(position == self.last).then(|| {

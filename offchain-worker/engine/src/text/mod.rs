@@ -8,9 +8,12 @@ pub(crate) mod generate;
 mod jinja;
 pub(crate) mod measure;
 mod nucleus;
+mod penalties;
 pub(crate) mod prefix;
 #[cfg(test)]
 mod prompts;
+#[cfg(test)]
+mod replay;
 pub mod sampling;
 pub(crate) mod scheduler;
 #[cfg(test)]
@@ -18,6 +21,7 @@ mod schedules;
 pub(crate) mod stop;
 pub(crate) mod template;
 pub(crate) mod tokens;
+mod truncation;
 
 use consilience_primitives::request::{Input, Prompt, Sampling, Unanswerable};
 
@@ -81,6 +85,9 @@ impl LanguageModel {
 		if sampling.max_tokens == 0 {
 			return Err(EngineError::Input("max_tokens is zero".into()));
 		}
+		sampling
+			.check()
+			.map_err(|why| EngineError::Input(why.into()))?;
 		let ids = self.prompt(prompt)?;
 		let wanted = ids.len() + sampling.max_tokens as usize;
 		if wanted > self.context {

@@ -167,7 +167,7 @@ impl Scheduler {
 	pub(crate) fn generate(&self, input: &Input, seed: &H256) -> Result<Output, EngineError> {
 		let (prompt, sampling) = self.model.question(input)?;
 		let most = prompt.len() + sampling.max_tokens as usize;
-		let writer = Writer::new(&self.model, prompt.len(), sampling, seed);
+		let writer = Writer::new(&self.model, &prompt, sampling, seed);
 		match self.outcome(prompt, most, Reader::Write(writer))? {
 			Outcome::Answer(tokens, finish) => self.model.output(&tokens, finish, sampling),
 			Outcome::Evidence(_) => Err(EngineError::Run("evidence instead of an answer".into())),

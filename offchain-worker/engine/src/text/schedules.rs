@@ -14,7 +14,7 @@ use std::{
 use consilience_primitives::{
 	manifest,
 	model::{Bounds as Accepted, NumericClass, VerificationPolicy},
-	request::{Input, Prompt, Sampling},
+	request::{Input, LogitsProcessing, Prompt, Sampling},
 };
 use polkadot_sdk::sp_core::H256;
 use proptest::prelude::*;
@@ -143,6 +143,7 @@ struct Job {
 	max_tokens: u32,
 	temperature: u16,
 	top_p: u16,
+	processing: Option<LogitsProcessing>,
 	seed: u8,
 	/// Steps that are done before it arrives.
 	arrives: usize,
@@ -159,6 +160,7 @@ impl Job {
 				max_tokens: self.max_tokens,
 				temperature: self.temperature,
 				top_p: self.top_p,
+				processing: self.processing.clone(),
 				..Default::default()
 			},
 		}
@@ -174,7 +176,7 @@ impl Job {
 		let (prompt, sampling) = model.question(&input).unwrap();
 		assert_eq!(prompt, self.prompt);
 		let layout = &model.layout;
-		let mut writer = Writer::new(model, prompt.len(), sampling, &self.seed());
+		let mut writer = Writer::new(model, &prompt, sampling, &self.seed());
 		let mut cache = layout.empty(graph, CONTEXT).unwrap();
 		let mut logits = layout.step(graph, &mut cache, &prompt).unwrap();
 		loop {
@@ -195,7 +197,7 @@ impl Job {
 		let (prompt, sampling) = model.question(&input).unwrap();
 		let (Some(exchanged), Outcome::Answer(mut tokens, finish)) = (self.check, answer.clone())
 		else {
-			let writer = Writer::new(model, prompt.len(), sampling, &self.seed());
+			let writer = Writer::new(model, &prompt, sampling, &self.seed());
 			return (prompt, Reader::Write(writer), answer);
 		};
 		if let Some(i) = exchanged {
@@ -250,6 +252,30 @@ fn tokens(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u32>> {
 	prop::collection::vec(20u32..64, count)
 }
 
+fn processing() -> impl Strategy<Value = LogitsProcessing> {
+	let biases = prop::collection::btree_map(0u32..64, -3_000i32..3_000, 0..4);
+	(
+		0u16..20,
+		0u16..300,
+		800u16..1_300,
+		-500i16..500,
+		0i16..500,
+		biases,
+	)
+		.prop_map(
+			|(top_k, min_p, repetition_penalty, presence_penalty, frequency_penalty, biases)| {
+				LogitsProcessing {
+					top_k,
+					min_p,
+					repetition_penalty,
+					presence_penalty,
+					frequency_penalty,
+					logit_bias: biases.into_iter().collect::<Vec<_>>().try_into().unwrap(),
+				}
+			},
+		)
+}
+
 fn job() -> impl Strategy<Value = Job> {
 	(
 		prop_oneof![tokens(1..20), tokens(100..240)],
@@ -259,16 +285,18 @@ fn job() -> impl Strategy<Value = Job> {
 			Just((1_000, 1_000)),
 			Just((900, 800))
 		],
+		prop::option::of(processing()),
 		any::<u8>(),
 		0usize..80,
 		prop::option::weighted(0.3, prop::option::of(0usize..100)),
 	)
 		.prop_map(
-			|(prompt, max_tokens, (temperature, top_p), seed, arrives, check)| Job {
+			|(prompt, max_tokens, (temperature, top_p), processing, seed, arrives, check)| Job {
 				prompt,
 				max_tokens,
 				temperature,
 				top_p,
+				processing,
 				seed,
 				arrives,
 				check,
@@ -484,6 +512,7 @@ fn asked(prompt: Vec<u32>, max_tokens: u32) -> Job {
 		max_tokens,
 		temperature: 0,
 		top_p: 1_000,
+		processing: None,
 		seed: 0,
 		arrives: 0,
 		check: None,

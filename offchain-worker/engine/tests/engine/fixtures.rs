@@ -143,6 +143,7 @@ pub(crate) fn text(name: &str, class: NumericClass) -> Manifest {
 		kv_heads: 2,
 		head_dim,
 		cache,
+		sampling: Default::default(),
 	};
 	let files = ["model.onnx", "model.onnx_data", "tokenizer.json"];
 	let input = ReferenceInput::Text {

@@ -213,6 +213,7 @@ fn language(chat_template: Option<&str>) -> TaskDetails {
 		kv_heads: 1,
 		head_dim: 1,
 		cache: Cache::Growing,
+		sampling: Default::default(),
 	}
 }
 

@@ -5,10 +5,14 @@ use consilience_engine::{Engine, EngineError, Part};
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	model::NumericClass::{self, Exact, Tolerant},
-	request::{FinishReason, Input, Message, Output, Prompt, Role, Sampling, Unanswerable},
+	request::{
+		FinishReason, Input, LogitsProcessing, Message, Output, Prompt, Role, Sampling,
+		Unanswerable,
+	},
 	List,
 };
 use polkadot_sdk::sp_core::H256;
+use proptest::prelude::*;
 
 use crate::fixtures::{engine, load, CONTEXT, VOCABULARY};
 
@@ -505,4 +509,151 @@ fn parts_are_the_evidence_of_shorter_answers() {
 			);
 		}
 	}
+}
+
+prop_compose! {
+	/// Every way of choosing that a request may ask for.
+	fn any_sampling()(
+		max_tokens in 1u32..60,
+		temperature in prop_oneof![1 => Just(0u16), 4 => 1u16..=2_000],
+		top_p in prop_oneof![Just(1_000u16), 1u16..=1_000],
+		top_k in prop_oneof![Just(0u16), 1u16..80],
+		min_p in prop_oneof![Just(0u16), 1u16..=1_000],
+		repetition_penalty in prop_oneof![Just(1_000u16), 500u16..=2_000],
+		presence_penalty in prop_oneof![Just(0i16), -2_000i16..=2_000],
+		frequency_penalty in prop_oneof![Just(0i16), -2_000i16..=2_000],
+		biases in prop::collection::btree_map(0..VOCABULARY + 2, -100_000i32..=100_000, 0..16),
+	) -> Sampling {
+		let processing = LogitsProcessing {
+			top_k, min_p, repetition_penalty, presence_penalty, frequency_penalty,
+			logit_bias: biases.into_iter().collect::<Vec<_>>().try_into().unwrap(),
+		};
+		Sampling { max_tokens, temperature, top_p, processing: processing.compact(), ..Default::default() }
+	}
+}
+
+/// Tokens that are fed for the checks of an engine's only model, and those that others had fed before.
+fn checked(engine: &Engine) -> u64 {
+	let statistics = engine.statistics();
+	let [(_, of)] = &statistics.texts[..] else {
+		panic!("{statistics:?}")
+	};
+	of.check_tokens + of.reused_tokens
+}
+
+#[test]
+fn every_way_of_choosing_is_replayed_in_one_pass() {
+	for (name, class) in MODELS {
+		let engine = engine();
+		let model = load(&engine, name, class);
+		let prompts = [("t20 t21 t22 t23", 4), ("t30 t31", 2)];
+		let config = ProptestConfig::with_cases(40);
+		proptest!(config, |(sampling in any_sampling(), n: u8, which in 0usize..2)| {
+			let (text, prompt) = prompts[which];
+			let input = question(text, sampling);
+			let output = engine.run(model, &input, &seed(n)).unwrap();
+			let before = checked(&engine);
+			let evidence = engine.measure(model, &input, &seed(n), Some(&output), &seed(9)).unwrap();
+			// The prompt and the answer without its last token, once.
+			prop_assert_eq!(checked(&engine) - before, prompt + u64::from(output.units()) - 1);
+			prop_assert_eq!(evidence.verdict, Verdict::default(), "{}: {:?}", name, output);
+			prop_assert!(evidence.is_of(class));
+		});
+	}
+}
+
+#[test]
+fn a_lie_under_penalties_is_found() {
+	let engine = engine();
+	let processing = LogitsProcessing {
+		top_k: 40,
+		min_p: 20,
+		repetition_penalty: 1_200,
+		presence_penalty: 500,
+		frequency_penalty: 500,
+		logit_bias: vec![(1, -100_000), (30, 1_000)].try_into().unwrap(),
+	};
+	for (name, class) in MODELS {
+		let model = load(&engine, name, class);
+		let asked = |processing: Option<LogitsProcessing>| {
+			question(
+				"t20 t21 t20",
+				Sampling {
+					processing,
+					..warm(30)
+				},
+			)
+		};
+		let input = asked(Some(processing.clone()));
+		let measure = |claimed: &Output| {
+			let evidence = engine.measure(model, &input, &seed(4), Some(claimed), &seed(9));
+			evidence.unwrap().verdict
+		};
+		let right = engine.run(model, &input, &seed(4)).unwrap();
+		assert_eq!(measure(&right), Verdict::default());
+		let (tokens, _, finish) = parts(&right);
+		assert_eq!(
+			(tokens.len(), finish),
+			(30, FinishReason::Length),
+			"its end was forbidden"
+		);
+		// Any of the tokens exchanged: by itself, and for what it does to the penalties of those behind it.
+		for i in [0, 7, 29] {
+			let mut tokens = tokens.clone();
+			tokens[i] = 2 + (tokens[i] + 1) % 60;
+			let verdict = measure(&claim(&tokens, &words(&tokens), finish));
+			assert!(
+				verdict.margin_max > 0 && verdict.deviations > 0,
+				"{name} {i}: {verdict:?}"
+			);
+		}
+		// Sold with one of them, and written without it.
+		for (left_out, change) in [
+			(
+				"all",
+				(|_| LogitsProcessing::default()) as fn(LogitsProcessing) -> LogitsProcessing,
+			),
+			("repetition", |p| LogitsProcessing {
+				repetition_penalty: 1_000,
+				..p
+			}),
+			("presence", |p| LogitsProcessing {
+				presence_penalty: 0,
+				..p
+			}),
+			("frequency", |p| LogitsProcessing {
+				frequency_penalty: 0,
+				..p
+			}),
+		] {
+			let cheap = asked(change(processing.clone()).compact());
+			let (tokens, _, _) = parts(&engine.run(model, &cheap, &seed(4)).unwrap());
+			// As long as it should be, whatever it says.
+			let mut tokens: Vec<_> = tokens.into_iter().filter(|t| *t > 1).collect();
+			tokens.resize(30, 20);
+			let verdict = measure(&claim(&tokens, &words(&tokens), finish));
+			assert!(verdict.deviations > 0, "{name}: {left_out}");
+		}
+	}
+}
+
+#[test]
+fn parameters_out_of_range_are_refused_by_name() {
+	let engine = engine();
+	let model = load(&engine, "llama-fp32", Exact);
+	let processing = Some(LogitsProcessing {
+		repetition_penalty: 0,
+		..Default::default()
+	});
+	let input = question(
+		"t5",
+		Sampling {
+			processing,
+			..warm(1)
+		},
+	);
+	let Err(EngineError::Input(why)) = engine.run(model, &input, &seed(1)) else {
+		panic!("it has no meaning")
+	};
+	assert!(why.contains("repetition_penalty"), "{why}");
 }

@@ -494,6 +494,7 @@ pub(crate) fn named(name: &str) -> Manifest {
 			kv_heads: 1,
 			head_dim: 4,
 			cache: Cache::Slots,
+			sampling: Default::default(),
 		},
 		graph: "model.onnx".into(),
 		files: ["model.onnx", "tokenizer.json"]

@@ -31,6 +31,7 @@ impl<T: Config> Pallet<T> {
 			SpecError::BadPolicy => Error::<T>::BadPolicy,
 			SpecError::BadSignature => Error::<T>::BadSignature,
 			SpecError::BadReference => Error::<T>::BadReference,
+			SpecError::BadSampling => Error::<T>::BadSampling,
 		})?;
 		ensure!(
 			!Models::<T>::contains_key(model),

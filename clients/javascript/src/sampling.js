@@ -1,0 +1,52 @@
+// How tokens are chosen, in the units that people give and in those of the chain.
+
+/** Bytes as polkadot.js takes them: a plain string could be read as hexadecimal. */
+export function utf8(text) {
+	return `0x${Buffer.from(text, 'utf8').toString('hex')}`
+}
+
+/** A publisher's advice in the units of {@link chat}'s `sampling`; what it does not say is left out. */
+export function advice(stored) {
+	const said = {}
+	for (const name of ['temperature', 'topP', 'minP', 'repetitionPenalty']) {
+		if (stored[name].isSome) said[name] = stored[name].unwrap().toNumber() / 1000
+	}
+	if (stored.topK.isSome) said.topK = stored.topK.unwrap().toNumber()
+	return said
+}
+
+/** What changes nothing. */
+const NOTHING = { topK: 0, minP: 0, repetitionPenalty: 1, presencePenalty: 0, frequencyPenalty: 0, logitBias: {} }
+
+/**
+ * How tokens are chosen, as the chain takes it: thousandths. Out of `{ temperature, topP, stop, topK, minP, repetitionPenalty,
+ * presencePenalty, frequencyPenalty, logitBias }` as in the OpenAI API and Hugging Face's library, `logitBias` being an object of token
+ * ids; what is left out is greedy and changes nothing. A name that is not among these throws.
+ */
+export function sampling(maxTokens, { temperature = 0, topP = 1, stop = [], ...rest } = {}) {
+	for (const name of Object.keys(rest)) {
+		if (!(name in NOTHING)) throw new Error(`${name} is no parameter of sampling: there are ${Object.keys(NOTHING).join(', ')}`)
+	}
+	const given = { ...NOTHING, ...rest }
+	const thousandths = (value) => Math.round(value * 1000)
+	const biases = Object.entries(given.logitBias).map(([token, bias]) => {
+		if (!/^\d+$/.test(token)) throw new Error(`logitBias: ${token} is no token id`)
+		return [Number(token), thousandths(bias)]
+	})
+	const idle = Object.keys(NOTHING).every((name) => name === 'logitBias' || given[name] === NOTHING[name])
+	const processing = {
+		topK: given.topK,
+		minP: thousandths(given.minP),
+		repetitionPenalty: thousandths(given.repetitionPenalty),
+		presencePenalty: thousandths(given.presencePenalty),
+		frequencyPenalty: thousandths(given.frequencyPenalty),
+		logitBias: biases.sort(([a], [b]) => a - b),
+	}
+	return {
+		maxTokens,
+		temperature: thousandths(temperature),
+		topP: thousandths(topP),
+		stop: [stop].flat().map(utf8),
+		processing: idle && biases.length === 0 ? null : processing,
+	}
+}

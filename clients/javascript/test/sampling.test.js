@@ -1,0 +1,47 @@
+// Units of people and of the chain; needs no network.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+
+import { sampling } from '../src/sampling.js'
+
+test('what is left out is greedy and takes no room', () => {
+	assert.deepEqual(sampling(48), { maxTokens: 48, temperature: 0, topP: 1000, stop: [], processing: null })
+	assert.equal(sampling(1, { topK: 0, repetitionPenalty: 1, logitBias: {} }).processing, null)
+})
+
+test('parameters become thousandths', () => {
+	const found = sampling(5, {
+		temperature: 0.7,
+		topP: 0.9,
+		stop: 'x',
+		topK: 40,
+		minP: 0.05,
+		repetitionPenalty: 1.1,
+		presencePenalty: -0.5,
+		frequencyPenalty: 2,
+		logitBias: { 10: -100, 9: 1.5 },
+	})
+	assert.deepEqual(found, {
+		maxTokens: 5,
+		temperature: 700,
+		topP: 900,
+		stop: ['0x78'],
+		processing: {
+			topK: 40,
+			minP: 50,
+			repetitionPenalty: 1100,
+			presencePenalty: -500,
+			frequencyPenalty: 2000,
+			logitBias: [
+				[9, 1500],
+				[10, -100000],
+			],
+		},
+	})
+})
+
+test('what is not known is refused by name', () => {
+	assert.throws(() => sampling(1, { top_k: 5 }), /top_k is no parameter/)
+	assert.throws(() => sampling(1, { logitBias: { the: 1 } }), /the is no token id/)
+})
