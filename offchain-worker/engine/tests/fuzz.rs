@@ -102,10 +102,11 @@ fn bytes<const N: u32>(text: impl AsRef<[u8]>) -> consilience_primitives::Bytes<
 prop_compose! {
 	fn sampling()(
 		max_tokens in prop_oneof![0u32..8, any::<u32>()],
-		temperature in prop_oneof![Just(0u16), 0u16..3_000, any::<u16>()],
-		top_p in prop_oneof![Just(1_000u16), any::<u16>()],
+		temperature in prop_oneof![3 => Just(0u16), 3 => 0u16..=2_000, 1 => any::<u16>()],
+		top_p in prop_oneof![3 => Just(1_000u16), 3 => 1u16..=1_000, 1 => any::<u16>()],
 		stop in vec("[t0-9 ]{0,3}", 0..4),
-		processing in proptest::option::of(processing()),
+		// Mostly what is in range, or nothing would be answered.
+		processing in proptest::option::of(prop_oneof![9 => processing(), 1 => wild_processing()]),
 	) -> Sampling {
 		let stop = stop.iter().map(bytes).collect::<Vec<_>>().try_into().unwrap();
 		Sampling { max_tokens, temperature, top_p, stop, processing }
@@ -115,14 +116,25 @@ prop_compose! {
 prop_compose! {
 	fn processing()(
 		top_k in prop_oneof![0u16..70, any::<u16>()],
-		min_p in prop_oneof![0u16..=1_000, any::<u16>()],
-		repetition_penalty in prop_oneof![100u16..=10_000, any::<u16>()],
-		presence_penalty in prop_oneof![-2_000i16..=2_000, any::<i16>()],
-		frequency_penalty in prop_oneof![-2_000i16..=2_000, any::<i16>()],
-		logit_bias in prop_oneof![
-			proptest::collection::btree_map(0u32..70, -100_000i32..=100_000, 0..16).prop_map(|map| map.into_iter().collect()),
-			vec(any::<(u32, i32)>(), 0..16),
-		],
+		min_p in 0u16..=1_000,
+		repetition_penalty in 100u16..=10_000,
+		presence_penalty in -2_000i16..=2_000,
+		frequency_penalty in -2_000i16..=2_000,
+		logit_bias in proptest::collection::btree_map(0u32..70, -100_000i32..=100_000, 0..16),
+	) -> LogitsProcessing {
+		let logit_bias: Vec<_> = logit_bias.into_iter().collect();
+		LogitsProcessing {
+			top_k, min_p, repetition_penalty, presence_penalty, frequency_penalty,
+			logit_bias: logit_bias.try_into().unwrap(),
+		}
+	}
+}
+
+prop_compose! {
+	fn wild_processing()(
+		(top_k, min_p, repetition_penalty) in any::<(u16, u16, u16)>(),
+		(presence_penalty, frequency_penalty) in any::<(i16, i16)>(),
+		logit_bias in vec(any::<(u32, i32)>(), 0..16),
 	) -> LogitsProcessing {
 		LogitsProcessing {
 			top_k, min_p, repetition_penalty, presence_penalty, frequency_penalty,
