@@ -600,7 +600,9 @@ async fn who_looks_who_checks_and_is_silent_or_withholds_is_found_and_who_comes_
 		.flat_map(|r| {
 			[
 				(r, silent.clone(), FraudulentResult),
+				// To say nothing costs what to vouch for it does, and more.
 				(r, friend.clone(), WithheldReveal),
+				(r, friend.clone(), FraudulentEvidence),
 			]
 		})
 		.chain(by(&friend).flat_map(|r| {

@@ -101,11 +101,11 @@ fn bytes<const N: u32>(text: impl AsRef<[u8]>) -> consilience_primitives::Bytes<
 
 prop_compose! {
 	fn sampling()(
-		max_tokens in prop_oneof![0u32..8, any::<u32>()],
+		// Mostly what is in range, or nothing would be answered.
+		max_tokens in prop_oneof![3 => 0u32..8, 1 => any::<u32>()],
 		temperature in prop_oneof![3 => Just(0u16), 3 => 0u16..=2_000, 1 => any::<u16>()],
 		top_p in prop_oneof![3 => Just(1_000u16), 3 => 1u16..=1_000, 1 => any::<u16>()],
-		stop in vec("[t0-9 ]{0,3}", 0..4),
-		// Mostly what is in range, or nothing would be answered.
+		stop in vec(prop_oneof![9 => "[t0-9 ]{1,3}", 1 => Just(String::new())], 0..4),
 		processing in proptest::option::of(prop_oneof![9 => processing(), 1 => wild_processing()]),
 	) -> Sampling {
 		let stop = stop.iter().map(bytes).collect::<Vec<_>>().try_into().unwrap();

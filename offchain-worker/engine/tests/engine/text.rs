@@ -638,7 +638,7 @@ fn a_lie_under_penalties_is_found() {
 			assert_eq!(verdict.deviations > 0, differs, "{name}: {left_out}");
 			found += u32::from(differs);
 		}
-		assert!(found >= 2, "{name}: only {found} of them change anything");
+		assert!(found > 0, "{name}: none of them changes anything");
 	}
 }
 
