@@ -172,6 +172,11 @@ impl TimeLimit {
 		let work = u64::from(output_units) * 1_000 / u64::from(self.output_units_per_block.max(1));
 		u32::try_from(work).unwrap_or(u32::MAX).max(1)
 	}
+
+	/// Work of measuring an answer of so much work. One pass over prompt and answer was measured at 0.13 to 0.19 of generating it.
+	pub fn measuring(work: u32) -> u32 {
+		work.div_ceil(4)
+	}
 }
 
 /// How fast a validator's machine is with a model, as it has measured when it checked the model: what its capacity is counted with.
@@ -211,7 +216,7 @@ impl Default for Speed {
 impl Speed {
 	/// Least pace that is taken: a machine that were faster would still be given no more.
 	pub const LEAST_PACE: u32 = 10;
-	/// Largest pace that is taken. A slower machine would be late.
+	/// Largest pace that is taken. The chain counts a slower machine as one of this pace.
 	pub const MOST_PACE: u32 = 4_000;
 	/// Most work of a duty beside the model that is taken.
 	pub const MOST_DUTY: u32 = 500;

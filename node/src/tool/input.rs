@@ -162,7 +162,7 @@ impl InputArguments {
 		))
 	}
 
-	/// What the file says, and the command line before it.
+	/// Returns the sampling parameters of the file, overridden by those of the command line.
 	fn sampling(&self, file: Option<&Value>) -> Result<JsonSampling> {
 		let said = match file.map_or(&Value::Null, |f| &f["parameters"]) {
 			Value::Null => JsonSampling::default(),

@@ -16,7 +16,7 @@ use std::{
 use consilience_primitives::{
 	comparison::{judge, Judgement},
 	evidence::Evidence,
-	model::{ModelSpec, NumericClass, Speed},
+	model::{ModelSpec, NumericClass, Speed, TimeLimit},
 	ModelId,
 };
 use serde::{Deserialize, Serialize};
@@ -39,9 +39,6 @@ const TOGETHER: u32 = 4;
 
 /// Calls of the runtime that a duty comes to: its question, the report that says its answer, and its part of what is due.
 const CALLS: u64 = 4;
-
-/// A measurement as a part of an answer's work, as the runtime counts it.
-const VERIFIER_PART: u32 = 4;
 
 /// Where a model stands with this validator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -300,7 +297,7 @@ fn parts(time: Duration, block: Duration, of: u64) -> u64 {
 /// what the description gives for them.
 fn pace(spec: &ModelSpec, units: u32, each: Duration, block: Duration) -> u64 {
 	let work = spec.time.work(units);
-	let described = work.saturating_add(work.div_ceil(VERIFIER_PART));
+	let described = work.saturating_add(TimeLimit::measuring(work));
 	parts(each, block, 1_000_000) / u64::from(described.max(1))
 }
 

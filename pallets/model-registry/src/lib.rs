@@ -222,8 +222,7 @@ pub mod pallet {
 		TooManyServing,
 		/// The validator serves as many models as the chain takes.
 		TooManyServed,
-		/// A pace of less than 10 or more than 4,000 thousandths, or duties of more than half a block each: a machine that is so slow
-		/// would be late.
+		/// A pace of less than 10 or more than 4,000 thousandths, or duties of more than half a block each.
 		BadSpeed,
 		/// The evidence is not what the model's policy accepts for its reference input.
 		ReferenceNotReproduced,

@@ -1,4 +1,4 @@
-//! What is done to single logits before a token is drawn: biases, and penalties for what was said.
+//! Changes of single logits before a token is drawn: biases, and penalties for tokens that were said.
 //!
 //! They follow from the prompt and the tokens before a position alone, so that who checks an answer counts along as it walks over
 //! the positions, and needs no other pass. As in vLLM (`vllm/v1/sample/sampler.py`), the bias is first, then the repetition penalty,
@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 
 use consilience_primitives::sampling::LogitsProcessing;
 
-/// What is known of a token.
+/// A token with a bias, or with a penalty.
 #[derive(Clone, Debug, Default)]
 struct Entry {
 	bias: f64,
-	/// Whether the prompt has it.
+	/// Whether it is in the prompt.
 	asked: bool,
 	/// How often the answer has it so far.
 	said: u32,
@@ -55,12 +55,12 @@ impl Penalties {
 		}
 	}
 
-	/// Whether no logit changes, now or later.
+	/// Returns whether every logit stays as it is, at all positions.
 	pub(super) fn are_none(&self) -> bool {
 		self.entries.values().all(|e| e.bias == 0.0) && !self.count()
 	}
 
-	/// Whether it matters what was said.
+	/// Returns whether tokens that were said have a penalty.
 	fn count(&self) -> bool {
 		self.repetition != 1.0 || self.presence != 0.0 || self.frequency != 0.0
 	}
@@ -75,7 +75,7 @@ impl Penalties {
 	/// Changes the logits of a position.
 	pub(super) fn apply(&self, logits: &mut [f32]) {
 		for (token, entry) in &self.entries {
-			// What the vocabulary does not have cannot be said.
+			// A token outside the vocabulary has no logit.
 			let Some(logit) = logits.get_mut(*token as usize) else {
 				continue;
 			};

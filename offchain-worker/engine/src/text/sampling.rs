@@ -178,7 +178,7 @@ impl Sampler {
 				} else {
 					1.0
 				};
-				// What machines differ by in a raw logit may show here so many times: distances are in raw logits.
+				// A penalty may magnify a difference between raw logits by this factor: distances are in raw logits.
 				let (most, of_best, of_claimed) = match &self.penalties {
 					Some(p) => (p.most_reach(), p.reach(best), p.reach(claimed)),
 					None => (1.0, 1.0, 1.0),

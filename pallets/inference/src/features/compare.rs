@@ -248,7 +248,7 @@ impl<T: Config> Pallet<T> {
 				if !request.course.replaced
 					&& Self::others_could_measure(&request, &executor, &payees.verifiers)
 				{
-					Self::replace_all(id, request, round, payees.verifiers);
+					Self::replace(id, request, round, payees.verifiers);
 					return Ok(outcome);
 				}
 				Self::bar(&executor, request.model);
@@ -261,33 +261,14 @@ impl<T: Config> Pallet<T> {
 			Some(place) if place > 0 && !request.course.replaced => {
 				let lone = payees.verifiers.get(place - 1).cloned();
 				if let Some(lone) = lone {
-					Self::replace_lone(id, request, round, &lone);
+					// A machine whose bits nobody shares, and that finds the answer right as everybody does.
+					Self::bar(&lone, request.model);
+					Self::replace(id, request, round, Vec::from([lone]));
 				}
 			}
 			_ => Self::dispute(id, request, None),
 		}
 		Ok(outcome)
-	}
-
-	/// A machine whose bits nobody shares, and that finds the answer right as everybody does: another measures in its place, under
-	/// another challenge, because this one's evidence is on chain.
-	fn replace_lone(
-		id: RequestId,
-		mut request: RequestOf<T>,
-		round: &RoundOf<T>,
-		lone: &T::AccountId,
-	) {
-		Self::bar(lone, request.model);
-		request.course.replaced = true;
-		// A request that has turned away as many as it may is judged by a jury.
-		if request.excluded.try_push(lone.clone()).is_err() {
-			return Self::dispute(id, request, None);
-		}
-		Self::deposit_event(Event::VerifierReplaced {
-			request: id,
-			verifier: lone.clone(),
-		});
-		Self::measure_again(id, request, round);
 	}
 
 	/// Whether as many as a committee needs serve the model beside these.
@@ -301,8 +282,8 @@ impl<T: Config> Pallet<T> {
 		Self::checkers(request, &Self::roster(), &these).len() >= usize::from(request.verifiers)
 	}
 
-	/// All verifiers share bits that the executor does not: others measure in their place, once.
-	fn replace_all(
+	/// Has others measure in the place of these verifiers, once, under another challenge, because the evidence of this one is on chain.
+	fn replace(
 		id: RequestId,
 		mut request: RequestOf<T>,
 		round: &RoundOf<T>,
@@ -310,6 +291,7 @@ impl<T: Config> Pallet<T> {
 	) {
 		request.course.replaced = true;
 		for verifier in verifiers {
+			// A request that has turned away as many as it may is judged by a jury.
 			if request.excluded.try_push(verifier.clone()).is_err() {
 				return Self::dispute(id, request, None);
 			}

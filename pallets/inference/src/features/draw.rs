@@ -376,12 +376,8 @@ impl<T: Config> Pallet<T> {
 				.saturating_add((load.saturating_add(own).saturating_add(500) / 1_000).into()),
 			blocks: window,
 		});
-		Self::assign_all(
-			core::slice::from_ref(&executor),
-			id,
-			request,
-			Role::Executor,
-		);
+		Self::unreserve(request, own);
+		Self::assign(&executor, id, Role::Executor, own);
 		Requests::<T>::insert(id, &*request);
 		Self::deposit_event(Event::ExecutorDrawn {
 			request: id,

@@ -6,7 +6,10 @@
 //! answered; what cannot be is refused.
 
 use alloc::{collections::BTreeMap, vec::Vec};
-use consilience_primitives::{model::Speed, ModelId, RequestId};
+use consilience_primitives::{
+	model::{Speed, TimeLimit},
+	ModelId, RequestId,
+};
 use pallet_model_registry::Serving;
 use polkadot_sdk::sp_runtime::traits::Get;
 
@@ -14,9 +17,6 @@ use crate::{
 	Assignment, Assignments, Config, Indices, Keys, Loads, OpenOf, Pallet, RequestOf, Reserved,
 	Role,
 };
-
-/// A verifier's work as a part of the executor's: one pass over prompt and answer was measured at 0.13 to 0.19 of generating it.
-const VERIFIER_PART: u32 = 4;
 
 /// The session's validators by account, read once for the draws of a block.
 pub(crate) struct Roster<AccountId>(BTreeMap<AccountId, u32>);
@@ -38,7 +38,7 @@ impl<T: Config> Pallet<T> {
 		speed.work(match role {
 			Role::Executor => request.work,
 			// A juror measures twice, in one pass.
-			Role::Verifier | Role::Juror => request.work.div_ceil(VERIFIER_PART),
+			Role::Verifier | Role::Juror => TimeLimit::measuring(request.work),
 		})
 	}
 
@@ -73,7 +73,7 @@ impl<T: Config> Pallet<T> {
 			duty: middle(|speed| speed.duty).unwrap_or(usual.duty),
 		};
 		let checks = speed
-			.work(work.div_ceil(VERIFIER_PART))
+			.work(TimeLimit::measuring(work))
 			.saturating_mul(verifiers.into());
 		speed.work(work).saturating_add(checks)
 	}
