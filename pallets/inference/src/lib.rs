@@ -159,9 +159,14 @@ pub mod pallet {
 		#[pallet::constant]
 		type MaxLoad: Get<u32>;
 
-		/// Most juries and audits that sit at a time.
+		/// Most juries that sit at a time, a third of them, and one at least, for appeals and contests.
 		#[pallet::constant]
 		type MaxJuries: Get<u32>;
+
+		/// Blocks in which a jury's accusation can be contested, where others serve the model who did not sit. Staking hears of it
+		/// afterwards.
+		#[pallet::constant]
+		type ContestBlocks: Get<BlockNumberFor<Self>>;
 
 		/// In one of how many answers a third of the slots may own all blocks that draw its verifiers ([`features::draw`]).
 		#[pallet::constant]
@@ -298,11 +303,11 @@ pub mod pallet {
 	#[pallet::storage]
 	pub type ReportingAbsence<T> = StorageValue<_, bool, ValueQuery>;
 
-	/// Validators that are drawn for nothing because they were found to have lied, each with the last session of that. A list,
-	/// because it is nearly always empty and looked into at every draw.
+	/// Validators that are drawn for nothing because they were found to have lied. A list, because it is nearly always empty and
+	/// looked into at every draw.
 	#[pallet::storage]
 	pub type Suspended<T: Config> =
-		StorageValue<_, WeakBoundedVec<(T::AccountId, SessionIndex), T::MaxValidators>, ValueQuery>;
+		StorageValue<_, WeakBoundedVec<Suspension<T::AccountId>, T::MaxValidators>, ValueQuery>;
 
 	/// A validator's wrong verdicts of sessions up to this one are one deed, and it was reported. Accounts of validators cost a
 	/// stake: a fast hasher will do.
@@ -313,6 +318,43 @@ pub mod pallet {
 	#[pallet::storage]
 	pub type CountedVerdictsUntil<T: Config> =
 		StorageDoubleMap<_, Twox64Concat, SessionIndex, Twox64Concat, T::AccountId, ()>;
+
+	/// Settled requests whose [`Ruling`] can still be contested, the oldest first: a queue whose places are counted.
+	#[pallet::storage]
+	pub type Rulings<T> = StorageMap<_, Twox64Concat, u64, RequestId>;
+
+	/// The first place of [`Rulings`], and the place after its last.
+	#[pallet::storage]
+	pub type RulingRange<T> = StorageValue<_, (u64, u64), ValueQuery>;
+
+	/// What is owed out of a validator's slash, by the validator and the request. Accounts of validators cost a stake: a fast hasher
+	/// will do.
+	#[pallet::storage]
+	pub type Claims<T: Config> = StorageDoubleMap<
+		_,
+		Twox64Concat,
+		T::AccountId,
+		Twox64Concat,
+		RequestId,
+		Claim<T::AccountId, BalanceOf<T>>,
+	>;
+
+	/// [`Claims`] by the session in which they are forgotten.
+	#[pallet::storage]
+	pub type ClaimsUntil<T: Config> = StorageDoubleMap<
+		_,
+		Twox64Concat,
+		SessionIndex,
+		Twox64Concat,
+		(T::AccountId, RequestId),
+		(),
+	>;
+
+	/// Slashes that were applied to validators with [`Claims`] on them, and of which these are still to be paid. A list, because it is
+	/// nearly always empty.
+	#[pallet::storage]
+	pub type Recovered<T: Config> =
+		StorageValue<_, WeakBoundedVec<(T::AccountId, BalanceOf<T>), T::MaxValidators>, ValueQuery>;
 
 	/// Requests to draw for at the end of a block. What is not [`Request::draw`]n for in it any more is passed over.
 	#[pallet::storage]
@@ -376,9 +418,9 @@ pub mod pallet {
 	#[pallet::storage]
 	pub type Reserved<T> = StorageValue<_, u64, ValueQuery>;
 
-	/// Juries and audits that sit.
+	/// Juries that sit. Audits take no seat: they are as few as chance makes them.
 	#[pallet::storage]
-	pub type Sitting<T> = StorageValue<_, u32, ValueQuery>;
+	pub type Sitting<T> = StorageValue<_, Seats, ValueQuery>;
 
 	/// Whose evidence was due of late, and who has shown some ([`features::finality`]).
 	#[pallet::storage]
@@ -517,10 +559,31 @@ pub mod pallet {
 		},
 		/// A settled answer was looked at again and stays.
 		AnswerStands { request: RequestId },
-		/// A settled answer was false. Its requester has back what the jury fund could give.
+		/// A settled answer was false. What its requester paid is owed to it out of the slash, as far as that goes.
 		AnswerOverturned {
 			request: RequestId,
-			compensated: BalanceOf<T>,
+			owed: BalanceOf<T>,
+		},
+		/// A jury accuses a validator. Up to this block it may call a second one, of those who did not sit; then staking hears of it.
+		Accused {
+			request: RequestId,
+			offender: T::AccountId,
+			kind: OffenceKind,
+			contestable_until: BlockNumberFor<T>,
+		},
+		/// One of the accused called a second jury.
+		Contested {
+			request: RequestId,
+			who: T::AccountId,
+			bond: BalanceOf<T>,
+		},
+		/// Both juries together found what the first had found, or not: then nobody is slashed for it.
+		ContestEnded { request: RequestId, end: ContestEnd },
+		/// A validator was slashed, and what was owed out of that is paid, or a part of it.
+		ClaimPaid {
+			request: RequestId,
+			who: T::AccountId,
+			amount: BalanceOf<T>,
 		},
 		/// Somebody was paid out of the jury fund or a lost bond.
 		MeasurementPaid {
@@ -671,6 +734,8 @@ pub mod pallet {
 		JuryTooSmall,
 		/// A share is more than the whole, or absence costs more than withholding, or withholding more than a false answer.
 		BadParameters,
+		/// The jury accuses nobody, not this account, or not any more; it was contested already; or everybody who serves the model sat.
+		NotContestable,
 		/// The validator was found to have lied and may not serve for now.
 		Suspended,
 		/// The validator is not suspended.
@@ -683,6 +748,8 @@ pub mod pallet {
 			let (late, late_juries, passed) = Self::process_deadlines(now);
 			let pruned = Self::prune(now);
 			let offences = Self::process_offences();
+			let rulings = Self::process_rulings(now);
+			let claims = Self::pay_claims();
 			// It reads the output that it was about.
 			let late_jury = <T as Config>::WeightInfo::late_jury().saturating_add(
 				<T as Config>::WeightInfo::read_output(MAX_TENSORS * MAX_TENSOR_BYTES),
@@ -695,6 +762,8 @@ pub mod pallet {
 				.saturating_add(T::DbWeight::get().reads(passed.into()))
 				.saturating_add(Self::weigh_draws(now))
 				.saturating_add(offence.saturating_mul(offences.into()))
+				.saturating_add(<T as Config>::WeightInfo::ruling().saturating_mul(rulings.into()))
+				.saturating_add(<T as Config>::WeightInfo::claim().saturating_mul(claims.into()))
 		}
 
 		fn on_finalize(now: BlockNumberFor<T>) {
@@ -724,6 +793,10 @@ pub mod pallet {
 			assert!(
 				T::MaxJurors::get() <= MAX_MEMBERS && T::MinJury::get() <= T::MaxJurors::get(),
 				"a round cannot hold a jury, or no jury is large enough"
+			);
+			assert!(
+				T::ContestBlocks::get() < T::Retention::get(),
+				"a ruling might be forgotten before staking hears of it"
 			);
 			assert!(
 				T::MaxOpen::get() > 0
@@ -824,6 +897,19 @@ pub mod pallet {
 			Parameters::<T>::put(parameters);
 			Self::deposit_event(Event::ParametersChanged { parameters });
 			Ok(())
+		}
+
+		/// Contests what a jury found that costs stake: those who serve the model and did not sit measure too, and both juries together
+		/// decide. The answer's end stays what it is; only stake is at issue, of all who are accused in this request.
+		///
+		/// - **Origin**: signed by one of the accused. A bond is held, as for an appeal ([`Pallet::appeal_bond`]): returned if nobody is
+		///   slashed; otherwise it pays the second jury and the rest is burned.
+		/// - **Errors**: `UnknownRequest`, `NotContestable`, and the currency's when the bond is not there. **Emits** `Contested`.
+		#[pallet::call_index(9)]
+		#[pallet::weight(<T as Config>::WeightInfo::contest())]
+		pub fn contest(origin: OriginFor<T>, request: RequestId) -> DispatchResult {
+			let who = ensure_signed(origin)?;
+			Self::do_contest(who, request)
 		}
 
 		/// Lets a validator serve again that was suspended wrongly. What it was reported for stays with staking, where a slash is

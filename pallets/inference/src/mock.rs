@@ -36,7 +36,10 @@ use polkadot_sdk::{
 		transaction_validity::{TransactionSource, TransactionValidityError},
 		BuildStorage, DispatchError, Perbill,
 	},
-	sp_staking::offence::{Offence, OffenceError, ReportOffence},
+	sp_staking::{
+		offence::{Offence, OffenceError, ReportOffence},
+		OnStakingUpdate,
+	},
 };
 
 use crate::{
@@ -98,13 +101,14 @@ parameter_types! {
 	pub const MaxValidators: u32 = 64;
 	pub const SuspensionSessions: u32 = 2;
 	pub static MaxLoad: u32 = 4_000;
-	pub const MaxJuries: u32 = 2;
+	pub static MaxJuries: u32 = 2;
+	pub static ContestBlocks: u64 = 12;
 	/// One block draws.
 	pub static DrawOdds: u32 = 0;
 	pub static AuditDelay: u64 = 6;
-	pub const MaxJurors: u32 = 8;
+	pub static MaxJurors: u32 = 8;
 	pub const MaxNominators: u32 = 16;
-	pub const MinJury: u32 = 3;
+	pub static MinJury: u32 = 3;
 	pub const AppealBond: u64 = 500;
 	pub const AppealBlocks: u64 = 5;
 	pub const MinEscrow: u64 = 20;
@@ -221,6 +225,18 @@ pub(crate) fn reported_as_absence() -> Vec<bool> {
 	ABSENCES.take()
 }
 
+/// Staking applies a slash: the fund receives it.
+pub(crate) fn slashed(validator: u64, amount: u64) {
+	<Inference as OnStakingUpdate<u64, u64>>::on_slash(
+		&validator,
+		amount,
+		&Default::default(),
+		amount,
+	);
+	let fund = Balances::free_balance(FUND);
+	Balances::force_set_balance(RuntimeOrigin::root(), FUND, fund + amount).unwrap();
+}
+
 /// Has validators with these places disabled.
 pub(crate) fn disable(places: &[u32]) {
 	DISABLED.set(places.to_vec());
@@ -250,7 +266,7 @@ pub struct Identified;
 
 impl Convert<u64, Option<()>> for Identified {
 	fn convert(validator: u64) -> Option<()> {
-		VALIDATORS.contains(&validator).then_some(())
+		(VALIDATORS[0]..TREASURY).contains(&validator).then_some(())
 	}
 }
 
@@ -327,6 +343,7 @@ impl crate::Config for Test {
 	type MaxValidators = MaxValidators;
 	type MaxLoad = MaxLoad;
 	type MaxJuries = MaxJuries;
+	type ContestBlocks = ContestBlocks;
 	type DrawOdds = DrawOdds;
 	type AuditDelay = AuditDelay;
 	type MaxJurors = MaxJurors;
@@ -432,6 +449,18 @@ impl crate::WeightInfo for Units {
 	}
 
 	fn appeal() -> Weight {
+		UNIT
+	}
+
+	fn contest() -> Weight {
+		UNIT
+	}
+
+	fn ruling() -> Weight {
+		UNIT
+	}
+
+	fn claim() -> Weight {
 		UNIT
 	}
 

@@ -1,18 +1,25 @@
 //! What the pallet stores.
 
+use alloc::vec::Vec;
+
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use consilience_primitives::{
-	evidence::Evidence, request::Assurance, view::RequestState, List, ModelId,
+	comparison::AnswerJudgement, evidence::Evidence, request::Assurance, view::RequestState, List,
+	ModelId,
 };
 use polkadot_sdk::{
+	frame_support::WeakBoundedVec,
 	frame_system::pallet_prelude::BlockNumberFor,
 	sp_core::H256,
-	sp_runtime::{traits::AtLeast32BitUnsigned, Perbill},
+	sp_runtime::{
+		traits::{AtLeast32BitUnsigned, Get},
+		Perbill,
+	},
 	sp_staking::SessionIndex,
 };
 use scale_info::TypeInfo;
 
-use crate::features::round::Round;
+use crate::features::{offence::PendingOffence, round::Round};
 
 pub use pallet_model_registry::BalanceOf;
 
@@ -181,6 +188,18 @@ pub struct Draw<BlockNumber> {
 	pub blocks: u8,
 }
 
+/// Changes a list that is bounded by what happens, not by its type.
+pub(crate) fn change<V, S: Get<u32>, R>(
+	list: &mut WeakBoundedVec<V, S>,
+	name: &'static str,
+	change: impl FnOnce(&mut Vec<V>) -> R,
+) -> R {
+	let mut all = core::mem::take(list).into_inner();
+	let result = change(&mut all);
+	*list = WeakBoundedVec::force_from(all, Some(name));
+	result
+}
+
 /// What a validator has been drawn for.
 #[derive(
 	Clone,
@@ -262,12 +281,120 @@ pub struct Appeal<AccountId, Balance> {
 	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct Jury<AccountId, BlockNumber, Balance> {
-	/// The jury's round, once it is drawn.
+	/// The jury's round, once it is drawn. Where the ruling was contested, that of the second jury.
 	pub round: Option<Round<AccountId, BlockNumber, Evidence>>,
 	/// The appeal that called it; none where a committee did not agree.
 	pub appeal: Option<Appeal<AccountId, Balance>>,
 	/// Whether it only measures a settled answer again: it blames nobody, and calls a jury where it does not agree.
 	pub audit: bool,
+	/// What it found that costs stake, while a second jury can be called.
+	pub ruling: Option<Ruling<AccountId, BlockNumber>>,
+	/// The second jury that one of the accused called, and how it ended.
+	pub contest: Option<Contest<AccountId, Balance>>,
+}
+
+/// Most validators that one jury accuses: a round and a jury, each with the executor.
+pub const MAX_ACCUSED: u32 = 2 * MAX_MEMBERS;
+
+/// What a jury found that costs stake. Staking does not hear of it before it can be contested no longer.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Ruling<AccountId, BlockNumber> {
+	/// What the jury found of the answer.
+	pub answer: AnswerJudgement,
+	/// Jurors that found so.
+	pub with: u32,
+	/// Jurors that found something else.
+	pub against: u32,
+	/// Whom it accuses, and of what.
+	pub accused: List<PendingOffence<AccountId>, MAX_ACCUSED>,
+	/// Who sat: not in the second jury.
+	pub jurors: List<AccountId, MAX_MEMBERS>,
+	/// Last block in which it can be contested.
+	pub until: BlockNumber,
+}
+
+/// A second jury.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Contest<AccountId, Balance> {
+	/// Who of the accused called it.
+	pub who: AccountId,
+	/// What is held from it until the second jury has spoken.
+	pub bond: Balance,
+	/// State to which the request goes back.
+	pub was: RequestState,
+	/// Members of the second jury: where fewer than half of them come, nobody is slashed.
+	pub drawn: u32,
+	/// How it ended.
+	pub end: Option<ContestEnd>,
+}
+
+/// How a contest ended.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub enum ContestEnd {
+	/// Both juries together found what the first had found.
+	Upheld,
+	/// They did not, or too few came: nobody is slashed.
+	Quashed,
+}
+
+/// Seats that juries take.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	Default,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub struct Seats {
+	/// Juries over what a committee or an audit disagreed on.
+	pub disputes: u32,
+	/// Juries of appeals and contests: at most a third of all, or appeals would keep liars unjudged.
+	pub appeals: u32,
+}
+
+/// What is owed for one request out of a slash that staking has not applied yet.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Claim<AccountId, Balance> {
+	/// To whom, and how much: the requester first.
+	pub owed: List<(AccountId, Balance), 2>,
+	/// Session in which it is forgotten, because staking can't apply the slash any more.
+	pub until: SessionIndex,
+}
+
+/// A validator that was found to have lied, and is drawn for nothing.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Suspension<AccountId> {
+	/// Which.
+	pub validator: AccountId,
+	/// Last session of that.
+	pub until: SessionIndex,
+	/// Lies that were found. It ends early when all of them are quashed.
+	pub findings: u32,
 }
 
 /// A duty of a validator.

@@ -54,6 +54,12 @@ pub trait WeightInfo {
 	fn draw_jury() -> Weight;
 	/// What the benchmark `appeal` measures.
 	fn appeal() -> Weight;
+	/// What the benchmark `contest` measures.
+	fn contest() -> Weight;
+	/// What the benchmark `ruling` measures: staking is to hear of all that one accuses.
+	fn ruling() -> Weight;
+	/// What the benchmark `claim` measures: what is owed for one request.
+	fn claim() -> Weight;
 	/// What the benchmark `set_parameters` measures.
 	fn set_parameters() -> Weight;
 	/// What the benchmark `lift_suspension` measures.
@@ -631,6 +637,24 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// Shortest time: 522_305_000 picoseconds.
 		Weight::from_parts(537_569_000, 168926)
 			.saturating_add(T::DbWeight::get().reads(89_u64))
+			.saturating_add(T::DbWeight::get().writes(8_u64))
+	}
+	/// Counted by hand, beside `appeal`, which does the same.
+	fn contest() -> Weight {
+		Weight::from_parts(537_569_000, 168926)
+			.saturating_add(T::DbWeight::get().reads(91_u64))
+			.saturating_add(T::DbWeight::get().writes(8_u64))
+	}
+	/// Counted by hand: 64 offences are queued.
+	fn ruling() -> Weight {
+		Weight::from_parts(300_000_000, 168926)
+			.saturating_add(T::DbWeight::get().reads(70_u64))
+			.saturating_add(T::DbWeight::get().writes(67_u64))
+	}
+	/// Counted by hand, beside two transfers.
+	fn claim() -> Weight {
+		Weight::from_parts(250_000_000, 16892)
+			.saturating_add(T::DbWeight::get().reads(9_u64))
 			.saturating_add(T::DbWeight::get().writes(8_u64))
 	}
 	/// Storage: `Inference::Parameters` (r:0 w:1)

@@ -85,6 +85,8 @@ impl pallet_inference::Config for Runtime {
 	// Ten blocks of one machine's work: less than the time that a model gives for an answer beside its own work.
 	type MaxLoad = ConstU32<10_000>;
 	type MaxJuries = ConstU32<32>;
+	// Two hours: long enough for an operator to look at it.
+	type ContestBlocks = ConstU32<{ 120 * MINUTES }>;
 	// A third of the slots owns all blocks that draw in one of a thousand answers.
 	type DrawOdds = ConstU32<1_000>;
 	type MaxJurors = ConstU32<32>;

@@ -293,9 +293,11 @@ impl<T: Config> Pallet<T> {
 			looked_at += 1;
 			Prune::<T>::remove(first);
 			PruneRange::<T>::put((first + 1, end));
-			// One that is looked at again is not forgotten meanwhile, nor one of which somebody is still to be told.
+			// One that is looked at again is not forgotten meanwhile, nor one of which somebody, or staking, is still to be told.
 			let kept = request.is_some_and(|r| {
-				!r.state.is_settled() || (r.callback && Callbacks::<T>::get().contains(&id))
+				!r.state.is_settled()
+					|| (r.callback && Callbacks::<T>::get().contains(&id))
+					|| Juries::<T>::get(id).is_some_and(|jury| jury.ruling.is_some())
 			});
 			if kept {
 				Self::queue_prune(id);

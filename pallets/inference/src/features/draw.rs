@@ -141,7 +141,7 @@ impl<T: Config> Pallet<T> {
 		Serving::<T>::get(request.model)
 			.into_iter()
 			.filter(|server| server.since <= latest)
-			.filter(|server| !suspended.iter().any(|(s, _)| *s == server.who))
+			.filter(|server| !suspended.iter().any(|s| s.validator == server.who))
 			.filter_map(|server| {
 				let index = roster.index(&server.who)?;
 				Some((server.who, index, server.speed))

@@ -47,16 +47,16 @@ use crate::{
 		settle::Payees,
 	},
 	Appeal, BalanceOf, Config, Error, Event, HoldReason, Juries, Jury, JuryOf, Outputs, Pallet,
-	Parameters, RequestOf, Requests, Role, RoundOf, Rounds, Sitting,
+	Parameters, RequestOf, Requests, Role, RoundOf, Rounds, Seats, Sitting,
 };
 
 /// What a jury found, with the disputed round's members and the jurors by name.
-struct Found<AccountId> {
-	finding: Finding,
+pub(crate) struct Found<AccountId> {
+	pub(crate) finding: Finding,
 	/// Whether evidence that nobody saw may have been what costs stake.
-	hidden: bool,
-	verifiers: Vec<AccountId>,
-	jurors: Vec<AccountId>,
+	pub(crate) hidden: bool,
+	pub(crate) verifiers: Vec<AccountId>,
+	pub(crate) jurors: Vec<AccountId>,
 }
 
 impl<T: Config> Pallet<T> {
@@ -81,6 +81,8 @@ impl<T: Config> Pallet<T> {
 				round: None,
 				appeal,
 				audit: false,
+				ruling: None,
+				contest: None,
 			},
 		);
 		Self::queue_later_draw(id, &mut request);
@@ -90,7 +92,7 @@ impl<T: Config> Pallet<T> {
 	}
 
 	/// The executor and the members of its round, those too that showed nothing: silence makes nobody independent.
-	fn parties(id: RequestId, request: &RequestOf<T>) -> Vec<T::AccountId> {
+	pub(crate) fn parties(id: RequestId, request: &RequestOf<T>) -> Vec<T::AccountId> {
 		let round = Rounds::<T>::get(id);
 		let silent = request.withheld.iter().map(|(who, _)| who.clone());
 		let members = round
@@ -200,13 +202,14 @@ impl<T: Config> Pallet<T> {
 			drawn.iter().cloned(),
 			request.deadline,
 		);
-		Sitting::<T>::mutate(|n| n.saturating_inc());
 		Juries::<T>::insert(
 			id,
 			Jury {
 				round: Some(round),
 				appeal: None,
 				audit: true,
+				ruling: None,
+				contest: None,
 			},
 		);
 		Requests::<T>::insert(id, &*request);
@@ -250,7 +253,7 @@ impl<T: Config> Pallet<T> {
 			}
 			None => compare(&policy, None, &evidence).agrees(),
 		};
-		Self::leave_seats(id, round);
+		Self::leave_seats(id, round, &jury);
 		// Nobody there to measure is no reason to doubt.
 		if same || evidence.is_empty() {
 			Self::pay_measurements(id, &request, output.units(), &who);
@@ -274,11 +277,44 @@ impl<T: Config> Pallet<T> {
 	}
 
 	/// The members of a jury's or an audit's round have nothing more to do.
-	pub(crate) fn leave_seats(id: RequestId, round: &RoundOf<T>) {
+	pub(crate) fn leave_seats(id: RequestId, round: &RoundOf<T>, jury: &JuryOf<T>) {
 		for member in &round.members {
 			Self::unassign(&member.who, id);
 		}
-		Sitting::<T>::mutate(|n| *n = n.saturating_sub(1));
+		if !jury.audit {
+			Sitting::<T>::mutate(|seats| {
+				let taken = Self::seats_of(seats, jury);
+				*taken = taken.saturating_sub(1);
+			});
+		}
+	}
+
+	/// The seats among which a jury's are counted.
+	fn seats_of<'a>(seats: &'a mut Seats, jury: &JuryOf<T>) -> &'a mut u32 {
+		if Self::is_optional(jury) {
+			&mut seats.appeals
+		} else {
+			&mut seats.disputes
+		}
+	}
+
+	/// Whether it was somebody's wish that called it, and no disagreement.
+	pub(crate) fn is_optional(jury: &JuryOf<T>) -> bool {
+		jury.appeal.is_some() || Self::is_contested(jury)
+	}
+
+	/// Takes the seats of a jury, if there are any free for its kind.
+	fn take_seats(jury: &JuryOf<T>) -> bool {
+		Sitting::<T>::mutate(|seats| {
+			let all = T::MaxJuries::get();
+			let full = seats.disputes.saturating_add(seats.appeals) >= all;
+			let enough = Self::is_optional(jury) && seats.appeals >= (all / 3).max(1);
+			if full || enough {
+				return false;
+			}
+			Self::seats_of(seats, jury).saturating_inc();
+			true
+		})
 	}
 
 	/// What an output that is the evidence itself comes to under a challenge.
@@ -332,13 +368,20 @@ impl<T: Config> Pallet<T> {
 			return true;
 		};
 		let parties = Self::parties(id, request);
-		let drawn = Self::jurors(request, roster, &parties, &seed);
+		let drawn = if Self::is_contested(&jury) {
+			Self::second_jurors(request, roster, &parties, &jury, &seed)
+		} else {
+			Self::jurors(request, roster, &parties, &seed)
+		};
 		if !Self::is_jury(&drawn, &parties) {
 			Self::undecided(id, request.clone());
 			return true;
 		}
-		if Sitting::<T>::get() >= T::MaxJuries::get() {
+		if !Self::take_seats(&jury) {
 			return false;
+		}
+		if let Some(contest) = &mut jury.contest {
+			contest.drawn = drawn.len() as u32;
 		}
 		let blocks = model.spec.time.answer_blocks(request.max_output_units);
 		// It measures twice, and whoever has much to do still has the time.
@@ -356,7 +399,6 @@ impl<T: Config> Pallet<T> {
 			drawn.iter().cloned(),
 			deadline,
 		));
-		Sitting::<T>::mutate(|n| n.saturating_inc());
 		Juries::<T>::insert(id, jury);
 		Self::deposit_event(Event::JuryDrawn {
 			request: id,
@@ -372,7 +414,7 @@ impl<T: Config> Pallet<T> {
 		let (Some(mut jury), parties) = (Juries::<T>::get(id), Self::parties(id, &request)) else {
 			return;
 		};
-		let audit = jury.audit;
+		let (audit, second) = (jury.audit, Self::is_contested(&jury));
 		let Some(round) = &mut jury.round else {
 			// The seats are taken, or no block had randomness. Every jury ends, and whoever waits longest is drawn first: more
 			// disputes than seats must not save a liar.
@@ -396,8 +438,8 @@ impl<T: Config> Pallet<T> {
 			match phase {
 				Phase::Commit => Self::strike(id, &absent, request.model),
 				Phase::Reveal if stalled => (),
-				// Measuring again blames nobody for what it says, so nobody has anything to hide.
-				Phase::Reveal if audit => Self::not_shown(id, &absent),
+				// Measuring again blames nobody for what it says, and a second jury nobody for what it hides.
+				Phase::Reveal if audit || second => Self::not_shown(id, &absent),
 				Phase::Reveal => Self::withheld(id, &absent, &mut request),
 			}
 		}
@@ -445,11 +487,14 @@ impl<T: Config> Pallet<T> {
 		let Some(jury) = Juries::<T>::get(id) else {
 			return;
 		};
+		if Self::is_contested(&jury) {
+			return Self::quash(id, request, jury);
+		}
 		if let Some(appeal) = &jury.appeal {
 			Self::return_bond(id, appeal);
 		}
 		if let Some(round) = &jury.round {
-			Self::leave_seats(id, round);
+			Self::leave_seats(id, round, &jury);
 		}
 		if request.settled_at.is_some() {
 			return Self::stands(id, request);
@@ -493,6 +538,9 @@ impl<T: Config> Pallet<T> {
 		};
 		let output = Outputs::<T>::get(id).ok_or(Error::<T>::NotDue)?;
 		let found = Self::find(id, &request, &jury, &revealed, &output)?;
+		if Self::is_contested(&jury) {
+			return Ok(Self::conclude_contest(id, request, jury, output, found));
+		}
 		let outcome = Outcome::Judged {
 			jurors: found.jurors.len() as u32,
 			output: output.encoded_size() as u32,
@@ -564,7 +612,7 @@ impl<T: Config> Pallet<T> {
 	fn end_dispute(
 		id: RequestId,
 		mut request: RequestOf<T>,
-		jury: JuryOf<T>,
+		mut jury: JuryOf<T>,
 		output: Output,
 		found: Found<T::AccountId>,
 	) {
@@ -578,7 +626,7 @@ impl<T: Config> Pallet<T> {
 			jurors,
 		} = found;
 		let decided = finding.answer != AnswerJudgement::Undecided;
-		let mut blamed = 0;
+		let mut accused = Vec::new();
 		let of_verifiers: Vec<_> = verifiers.into_iter().zip(finding.verifiers).collect();
 		let of_jurors: Vec<_> = jurors.into_iter().zip(finding.jurors).collect();
 		let others = of_verifiers
@@ -599,17 +647,20 @@ impl<T: Config> Pallet<T> {
 				} else {
 					OffenceKind::FraudulentEvidence
 				};
-				Self::offend(id, who, kind);
+				let session = Self::session_of_deed(id, who);
+				accused.extend(Self::accuse(id, who, kind, session));
 				seen.push(who);
-				blamed += 1;
 			}
 		}
+		// Out of whose slash is paid what the lie has cost others.
+		let liar = seen.first().map(|who| (*who).clone());
 		// Who saw that the answer was called a lie and withheld what it was bound to pays what vouching for it costs, or silence would be
 		// the cheaper way out.
 		for (who, session) in request.withheld.iter().filter(|_| hidden) {
 			if !seen.contains(&who) {
 				Self::bar(who, request.model);
-				Self::offend_at(id, who, OffenceKind::FraudulentEvidence, *session);
+				let kind = OffenceKind::FraudulentEvidence;
+				accused.extend(Self::accuse(id, who, kind, *session));
 				seen.push(who);
 			}
 		}
@@ -624,8 +675,9 @@ impl<T: Config> Pallet<T> {
 			.filter(|j| !seen.contains(&j))
 			.collect();
 		if let Some(round) = &jury.round {
-			Self::leave_seats(id, round);
+			Self::leave_seats(id, round, &jury);
 		}
+		Self::rule(id, &request, &mut jury, finding.answer, &of_jurors, accused);
 		let right = finding.answer == AnswerJudgement::Right;
 		match &jury.appeal {
 			Some(appeal) if right => Self::take_bond(id, &request, appeal, &paid_jurors),
@@ -636,7 +688,7 @@ impl<T: Config> Pallet<T> {
 			match finding.answer {
 				AnswerJudgement::Wrong => {
 					Self::pay_measurements(id, &request, output.units(), &paid_jurors);
-					Self::overturn(id, request, &jury, blamed > 0);
+					Self::overturn(id, request, &jury, liar.as_ref());
 				}
 				_ => Self::stands(id, request),
 			}
@@ -671,19 +723,27 @@ impl<T: Config> Pallet<T> {
 		});
 		// Whoever found it out is paid what a measurement is worth, whatever was asked for the answer: the loser's stake pays that
 		// back.
-		if blamed > 0 {
+		if let Some(liar) = &liar {
 			Self::pay_measurements(id, &request, output.units(), &paid);
-			if let Some(appeal) = &jury.appeal {
-				Self::reward_appeal(id, appeal);
-			}
+			// Who was right to appeal wins its bond again.
+			let won = jury.appeal.map(|appeal| (appeal.who, appeal.bond));
+			Self::owe(liar, id, won);
 		}
 	}
 
-	/// A settled answer was false. Its requester is compensated as far as the fund goes, into which the slash flows.
-	fn overturn(id: RequestId, mut request: RequestOf<T>, jury: &JuryOf<T>, blamed: bool) {
-		let compensated = Self::from_fund(id, &request.requester, request.paid);
-		if let Some(appeal) = jury.appeal.as_ref().filter(|_| blamed) {
-			Self::reward_appeal(id, appeal);
+	/// A settled answer was false. Out of the slash its requester has back what it paid, and whoever appealed wins its bond again.
+	fn overturn(
+		id: RequestId,
+		mut request: RequestOf<T>,
+		jury: &JuryOf<T>,
+		liar: Option<&T::AccountId>,
+	) {
+		let mut owed = Zero::zero();
+		if let Some(liar) = liar {
+			owed = request.paid;
+			let requester = (request.requester.clone(), owed);
+			let won = jury.appeal.as_ref().map(|a| (a.who.clone(), a.bond));
+			Self::owe(liar, id, core::iter::once(requester).chain(won));
 		}
 		request.state = RequestState::Overturned;
 		let callback = request.callback;
@@ -691,18 +751,10 @@ impl<T: Config> Pallet<T> {
 		if callback {
 			Self::queue_callback(id);
 		}
-		Self::deposit_event(Event::AnswerOverturned {
-			request: id,
-			compensated,
-		});
+		Self::deposit_event(Event::AnswerOverturned { request: id, owed });
 	}
 
-	/// Who was right to appeal wins its bond again, as far as the fund goes.
-	fn reward_appeal(id: RequestId, appeal: &Appeal<T::AccountId, BalanceOf<T>>) {
-		Self::from_fund(id, &appeal.who, appeal.bond);
-	}
-
-	fn return_bond(id: RequestId, appeal: &Appeal<T::AccountId, BalanceOf<T>>) {
+	pub(crate) fn return_bond(id: RequestId, appeal: &Appeal<T::AccountId, BalanceOf<T>>) {
 		let released = T::Currency::release(
 			&HoldReason::Appeal.into(),
 			&appeal.who,
@@ -716,7 +768,7 @@ impl<T: Config> Pallet<T> {
 
 	/// Pays the jurors of an appeal that was lost what their measurements are worth out of its bond, and burns the rest: nobody gains
 	/// by calling a jury.
-	fn take_bond(
+	pub(crate) fn take_bond(
 		id: RequestId,
 		request: &RequestOf<T>,
 		appeal: &Appeal<T::AccountId, BalanceOf<T>>,

@@ -3,7 +3,9 @@
 pub mod answer;
 pub mod bar;
 pub mod callback;
+pub mod claim;
 pub mod compare;
+pub mod contest;
 pub mod deadline;
 pub mod draw;
 pub mod finality;

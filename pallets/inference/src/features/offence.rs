@@ -18,7 +18,6 @@ use polkadot_sdk::{
 	frame_support::{
 		traits::{ValidatorSet, ValidatorSetWithIdentification},
 		weights::Weight,
-		WeakBoundedVec,
 	},
 	frame_system,
 	sp_runtime::{
@@ -33,8 +32,9 @@ use polkadot_sdk::{
 use scale_info::TypeInfo;
 
 use crate::{
-	Config, CountedVerdicts, CountedVerdictsUntil, Event, Juries, OffenceQueue, OffenceRange,
-	Pallet, Parameters, ReportingAbsence, Requests, Rounds, Strikes, Suspended, WeightInfo,
+	types::change, Config, CountedVerdicts, CountedVerdictsUntil, Event, Juries, OffenceQueue,
+	OffenceRange, Pallet, Parameters, ReportingAbsence, Requests, Rounds, Strikes, Suspended,
+	Suspension, WeightInfo,
 };
 
 /// Offences handed to staking in a block. One can weigh a fifth of a block, when as many nominators as there may be stand behind
@@ -199,40 +199,62 @@ impl<T: Config> Pallet<T> {
 		kind: OffenceKind,
 		session: SessionIndex,
 	) {
+		if let Some(offence) = Self::accuse(request, offender, kind, session) {
+			Self::queue_offence(offence);
+		}
+	}
+
+	/// Does what a lie costs at once: its author is drawn for nothing from now on. Returns what staking is to hear, where it is not one
+	/// deed with what was found before.
+	pub(crate) fn accuse(
+		request: RequestId,
+		offender: &T::AccountId,
+		kind: OffenceKind,
+		session: SessionIndex,
+	) -> Option<PendingOffence<T::AccountId>> {
 		let parameters = Parameters::<T>::get();
 		let same_deed = kind == OffenceKind::FraudulentEvidence
 			&& CountedVerdicts::<T>::get(offender).is_some_and(|until| session <= until);
-		let fraction = match kind {
-			_ if same_deed => Perbill::zero(),
-			OffenceKind::FraudulentResult => parameters.result_slash,
-			OffenceKind::FraudulentEvidence => parameters.evidence_slash,
-			OffenceKind::WithheldReveal => parameters.withheld_slash,
-			OffenceKind::Absence => parameters.absence_slash,
-		};
-		if kind.is_fraud() && !same_deed {
+		if same_deed {
+			Self::deposit_event(Event::OffenceReported {
+				request,
+				offender: offender.clone(),
+				kind,
+				fraction: Perbill::zero(),
+			});
+			return None;
+		}
+		if kind.is_fraud() {
 			let until = Self::suspend(offender);
 			if kind == OffenceKind::FraudulentEvidence {
 				Self::count_verdicts(offender, until);
 			}
 		}
-		if !same_deed {
-			let offence = PendingOffence {
-				request,
-				offender: offender.clone(),
-				kind,
-				session,
-				fraction,
-			};
-			OffenceRange::<T>::mutate(|(_, end)| {
-				OffenceQueue::<T>::insert(*end, offence);
-				*end += 1;
-			});
-		}
-		Self::deposit_event(Event::OffenceReported {
+		Some(PendingOffence {
 			request,
 			offender: offender.clone(),
 			kind,
-			fraction,
+			session,
+			fraction: match kind {
+				OffenceKind::FraudulentResult => parameters.result_slash,
+				OffenceKind::FraudulentEvidence => parameters.evidence_slash,
+				OffenceKind::WithheldReveal => parameters.withheld_slash,
+				OffenceKind::Absence => parameters.absence_slash,
+			},
+		})
+	}
+
+	/// Has staking hear of an offence in one of the next blocks.
+	pub(crate) fn queue_offence(offence: PendingOffence<T::AccountId>) {
+		Self::deposit_event(Event::OffenceReported {
+			request: offence.request,
+			offender: offence.offender.clone(),
+			kind: offence.kind,
+			fraction: offence.fraction,
+		});
+		OffenceRange::<T>::mutate(|(_, end)| {
+			OffenceQueue::<T>::insert(*end, offence);
+			*end += 1;
 		});
 	}
 
@@ -255,36 +277,61 @@ impl<T: Config> Pallet<T> {
 			.unwrap_or_else(T::ValidatorSet::session_index)
 	}
 
-	/// Has a validator drawn for nothing for a while. Gives the last session of that.
+	/// Has a validator drawn for nothing for a while. Returns the last session of that.
 	fn suspend(validator: &T::AccountId) -> SessionIndex {
-		Suspended::<T>::mutate(|list| {
-			if let Some((_, until)) = list.iter().find(|(v, _)| v == validator) {
-				return *until;
-			}
-			let until =
-				T::ValidatorSet::session_index().saturating_add(T::SuspensionSessions::get());
-			// At most the validators of two eras: of the present, and those drawn in the last.
-			let mut all = core::mem::take(list).into_inner();
-			all.push((validator.clone(), until));
-			*list = WeakBoundedVec::force_from(all, Some("suspended validators"));
+		let until = T::ValidatorSet::session_index().saturating_add(T::SuspensionSessions::get());
+		// At most the validators of two eras: of the present, and those drawn in the last.
+		let (until, is_new) = Suspended::<T>::mutate(|list| {
+			change(list, "suspended validators", |all| {
+				if let Some(known) = all.iter_mut().find(|s| s.validator == *validator) {
+					known.findings.saturating_inc();
+					return (known.until, false);
+				}
+				all.push(Suspension {
+					validator: validator.clone(),
+					until,
+					findings: 1,
+				});
+				(until, true)
+			})
+		});
+		if is_new {
 			Self::deposit_event(Event::ValidatorSuspended {
 				validator: validator.clone(),
 				until,
 			});
-			until
-		})
+		}
+		until
+	}
+
+	/// One of the lies for which a validator is suspended was none.
+	pub(crate) fn withdraw_finding(validator: &T::AccountId) {
+		let last = Suspended::<T>::mutate(|list| {
+			change(list, "suspended validators", |all| {
+				let known = all.iter_mut().find(|s| s.validator == *validator);
+				known.is_some_and(|s| {
+					s.findings.saturating_dec();
+					s.findings == 0
+				})
+			})
+		});
+		if last {
+			Self::end_suspension(validator);
+		}
 	}
 
 	/// Whether a validator is drawn for nothing, and may not begin to serve, because it was found to have lied.
 	pub fn is_suspended(validator: &T::AccountId) -> bool {
-		Suspended::<T>::get().iter().any(|(v, _)| v == validator)
+		Suspended::<T>::get()
+			.iter()
+			.any(|s| s.validator == *validator)
 	}
 
-	/// Lets a validator serve again, because it was suspended wrongly. Whether it was.
+	/// Lets a validator serve again, because it was suspended wrongly. Returns whether it was.
 	pub fn end_suspension(validator: &T::AccountId) -> bool {
 		let ended = Suspended::<T>::mutate(|list| {
 			let before = list.len();
-			list.retain(|(v, _)| v != validator);
+			list.retain(|s| s.validator != *validator);
 			list.len() < before
 		});
 		if ended {
@@ -312,12 +359,12 @@ impl<T: Config> Pallet<T> {
 		let now = T::ValidatorSet::session_index();
 		let over: Vec<_> = Suspended::<T>::get()
 			.into_iter()
-			.filter(|(_, until)| *until < now)
+			.filter(|s| s.until < now)
 			.collect();
 		if !over.is_empty() {
-			Suspended::<T>::mutate(|list| list.retain(|(_, until)| *until >= now));
+			Suspended::<T>::mutate(|list| list.retain(|s| s.until >= now));
 		}
-		for (validator, _) in over {
+		for Suspension { validator, .. } in over {
 			Self::deposit_event(Event::SuspensionEnded { validator });
 		}
 		let Some(old) = now.checked_sub(T::StakeHistory::bonding().saturating_add(1)) else {
@@ -474,15 +521,16 @@ impl<T: Config> Pallet<T> {
 			suspended.len() as u32 <= T::MaxValidators::get().saturating_mul(2),
 			"more are suspended than can have lied"
 		);
-		for (place, (validator, until)) in suspended.iter().enumerate() {
+		for (place, suspension) in suspended.iter().enumerate() {
 			ensure!(
-				*until >= now && until - now <= T::SuspensionSessions::get(),
+				suspension.until >= now && suspension.until - now <= T::SuspensionSessions::get(),
 				"a suspension does not end"
 			);
-			ensure!(
-				suspended.iter().position(|(v, _)| v == validator) == Some(place),
-				"a validator is suspended twice"
-			);
+			ensure!(suspension.findings > 0, "a suspension for nothing");
+			let first = suspended
+				.iter()
+				.position(|s| s.validator == suspension.validator);
+			ensure!(first == Some(place), "a validator is suspended twice");
 		}
 		let forgotten = now.saturating_sub(T::StakeHistory::bonding());
 		for (validator, until) in CountedVerdicts::<T>::iter() {

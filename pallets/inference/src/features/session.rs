@@ -55,6 +55,7 @@ impl<T: Config> OneSessionHandler<T::AccountId> for Pallet<T> {
 		Self::forgive_strikes();
 		Self::forget_bars();
 		Self::forgive_lies();
+		Self::forget_claims();
 		let next: Vec<_> = validators.map(|(v, k)| (v.clone(), k)).collect();
 		let last = Keys::<T>::get();
 		if last[..] == next[..] {

@@ -189,8 +189,20 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Pays out of the jury fund, as far as it goes. Gives what arrived.
-	pub(crate) fn from_fund(
+	/// Pays a measurement out of the jury fund, as far as it goes.
+	fn from_fund(id: RequestId, who: &T::AccountId, amount: BalanceOf<T>) {
+		let amount = Self::transfer_from_fund(id, who, amount);
+		if !amount.is_zero() {
+			Self::deposit_event(Event::MeasurementPaid {
+				request: id,
+				who: who.clone(),
+				amount,
+			});
+		}
+	}
+
+	/// Pays out of the jury fund, as far as it goes. Returns what arrived.
+	pub(crate) fn transfer_from_fund(
 		id: RequestId,
 		who: &T::AccountId,
 		amount: BalanceOf<T>,
@@ -202,20 +214,10 @@ impl<T: Config> Pallet<T> {
 		if amount.is_zero() {
 			return amount;
 		}
-		match T::Currency::transfer(&fund, who, amount, Preservation::Preserve) {
-			Ok(amount) => {
-				Self::deposit_event(Event::MeasurementPaid {
-					request: id,
-					who: who.clone(),
-					amount,
-				});
-				amount
-			}
-			Err(e) => {
-				log::warn!(target: crate::LOG_TARGET, "request {id}: the fund has not paid: {e:?}");
-				Zero::zero()
-			}
-		}
+		T::Currency::transfer(&fund, who, amount, Preservation::Preserve).unwrap_or_else(|e| {
+			log::warn!(target: crate::LOG_TARGET, "request {id}: the fund has not paid: {e:?}");
+			Zero::zero()
+		})
 	}
 
 	/// Ends a request: returns what is left of the escrow, frees its validators, and has it forgotten later. Gives what was

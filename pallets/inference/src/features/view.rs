@@ -154,7 +154,8 @@ impl<T: Config> Pallet<T> {
 	pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
 		use crate::{
 			Callbacks, Deadlines, Draws, HoldReason, Indices, Loads, OffenceQueue, OffenceRange,
-			Open, OpenOf, OpenOfAccount, Parameters, Prune, PruneRange, Reserved, Role, Sitting,
+			Open, OpenOf, OpenOfAccount, Parameters, Prune, PruneRange, Reserved, Role, Seats,
+			Sitting,
 		};
 		use alloc::collections::{BTreeMap, BTreeSet};
 		use polkadot_sdk::{
@@ -166,6 +167,8 @@ impl<T: Config> Pallet<T> {
 		};
 
 		Self::try_state_of_offences()?;
+		Self::try_state_of_claims()?;
+		Self::try_state_of_rulings()?;
 		let mut held = BTreeMap::<T::AccountId, (BalanceOf<T>, OpenOfAccount)>::new();
 		let mut bonds = BTreeMap::new();
 		let mut by_model = BTreeMap::new();
@@ -192,7 +195,7 @@ impl<T: Config> Pallet<T> {
 			);
 		}
 		let (mut open, mut to_be_told, mut reserved, mut sitting) =
-			(0u32, waiting.len() as u32, 0u64, 0u32);
+			(0u32, waiting.len() as u32, 0u64, Seats::default());
 		for (id, request) in Requests::<T>::iter() {
 			ensure!(Inputs::<T>::contains_key(id), "a request without input");
 			*by_model.entry(request.model).or_insert(0u32) += 1;
@@ -274,12 +277,21 @@ impl<T: Config> Pallet<T> {
 						jury.round.is_none() == waits,
 						"a jury is to be drawn or not, wrongly"
 					);
-					sitting += u32::from(jury.round.is_some());
-					if let Some(appeal) = &jury.appeal {
-						let sum = bonds
-							.entry(appeal.who.clone())
-							.or_insert(BalanceOf::<T>::zero());
-						sum.saturating_accrue(appeal.bond);
+					let sits = u32::from(jury.round.is_some());
+					if Self::is_optional(&jury) {
+						sitting.appeals += sits;
+					} else if !jury.audit {
+						sitting.disputes += sits;
+					}
+					let contested = Self::is_contested(&jury);
+					let contest = jury.contest.as_ref().filter(|_| contested);
+					let appeal = jury.appeal.as_ref().filter(|_| !contested);
+					let bond = contest
+						.map(|c| (&c.who, c.bond))
+						.or(appeal.map(|a| (&a.who, a.bond)));
+					if let Some((who, bond)) = bond {
+						let sum = bonds.entry(who.clone()).or_insert(BalanceOf::<T>::zero());
+						sum.saturating_accrue(bond);
 					}
 					for member in jury.round.into_iter().flat_map(|r| r.members) {
 						assigned.insert((member.who, id, Role::Juror));

@@ -1,18 +1,24 @@
 //! Settled answers stay open to proof: appeals and random measurement again.
 
-use consilience_primitives::{view::RequestState, RequestId};
+use consilience_primitives::{request::Assurance, view::RequestState, RequestId};
 use polkadot_sdk::{
 	frame_support::{assert_noop, assert_ok, traits::fungible::InspectHold},
 	sp_runtime::Perbill,
 };
 
 use crate::{
-	mock::*, Error, Event, HoldReason, OffenceKind, Parameters, RequestInference, Settled,
+	mock::*, Claims, Error, Event, HoldReason, OffenceKind, Parameters, RequestInference, Settled,
 };
 
 /// An answer that a whole committee has lied into finality.
 fn captured(model: u8) -> (RequestId, [u64; 3]) {
 	let request = ask(model, ALICE);
+	let party = capture(request, model);
+	(request, party)
+}
+
+/// Has a whole committee lie an answer into finality.
+fn capture(request: RequestId, model: u8) -> [u64; 3] {
 	blocks(2);
 	let lie = if model == TEXT {
 		Habit::Vouching
@@ -28,7 +34,7 @@ fn captured(model: u8) -> (RequestId, [u64; 3]) {
 	];
 	settle_within(request, 6, &party.map(|v| (v, lie)));
 	assert_eq!(state(request), RequestState::Final);
-	(request, party)
+	party
 }
 
 fn end(request: RequestId, odd: &[(u64, Habit)]) {
@@ -64,17 +70,27 @@ fn an_appeal_overturns_a_false_answer_that_was_final_and_everybody_who_vouched_p
 			);
 			end(request, &party.map(|v| (v, lie)));
 			assert_eq!(state(request), RequestState::Overturned);
-			assert_eq!(Balances::free_balance(ALICE) - alice, paid, "compensated");
+			assert_eq!(
+				Balances::free_balance(ALICE),
+				alice,
+				"nobody is slashed yet"
+			);
 			blocks(6);
 			let found: Vec<_> = reported().iter().map(|o| (o.offender.0, o.kind)).collect();
+			for liar in party {
+				slashed(liar, 10_000);
+				next_block();
+			}
+			let compensated = Balances::free_balance(ALICE) - alice;
 			let won = Balances::free_balance(BOB) - bob;
 			if model == TENSOR {
 				// Several that share bits could be machines of another kind: they are kept away and not slashed, and nobody is rewarded.
-				assert_eq!((won, found.len()), (0, 0));
+				assert_eq!((compensated, won, found.len()), (0, 0, 0));
 				assert!(party
 					.iter()
 					.all(|v| !ModelRegistry::is_serving(v, id(TENSOR))));
 			} else {
+				assert_eq!(compensated, paid, "the requester is compensated");
 				assert_eq!(won, 500, "the appellant is rewarded");
 				assert!(
 					found.contains(&(party[0], OffenceKind::FraudulentResult)),
@@ -99,6 +115,79 @@ fn an_appeal_overturns_a_false_answer_that_was_final_and_everybody_who_vouched_p
 			}
 			next_block();
 		}
+	});
+}
+
+#[test]
+fn compensation_comes_out_of_the_slash_and_is_no_more_than_it() {
+	run(|| {
+		// Others have paid a fortune into the fund, and the liar asks itself, with a tip.
+		Balances::force_set_balance(RuntimeOrigin::root(), FUND, 1_000_000).unwrap();
+		let tip = 100_000;
+		let request = Inference::do_request(
+			ALICE,
+			id(TEXT),
+			text("hi", 4),
+			Assurance::Committee(2),
+			101_000,
+			tip,
+		)
+		.unwrap();
+		let party = capture(request, TEXT);
+		assert_ok!(Inference::appeal(RuntimeOrigin::signed(BOB), request));
+		end(request, &party.map(|v| (v, Habit::Vouching)));
+		let owed = Inference::request_view(request).unwrap().paid;
+		assert!(owed > tip);
+		assert!(events().contains(&Event::AnswerOverturned { request, owed }));
+		let (alice, bob, fund) = (
+			Balances::free_balance(ALICE),
+			Balances::free_balance(BOB),
+			Balances::free_balance(FUND),
+		);
+		blocks(10);
+		assert_eq!(
+			Balances::free_balance(ALICE),
+			alice,
+			"nobody is slashed yet"
+		);
+		// Accomplices owe nothing for it, and the requester comes before the appellant.
+		slashed(party[1], 700);
+		slashed(party[0], 700);
+		blocks(2);
+		assert_eq!(Balances::free_balance(ALICE), alice + 700);
+		assert_eq!(Balances::free_balance(BOB), bob);
+		assert_eq!(Balances::free_balance(FUND), fund + 700);
+		check();
+		// What is left is paid by the next slash, and the rest of that stays with the fund.
+		slashed(party[0], 200_000);
+		blocks(2);
+		assert_eq!(Balances::free_balance(ALICE), alice + owed);
+		assert_eq!(Balances::free_balance(BOB), bob + 500);
+		check();
+		slashed(party[0], 200_000);
+		blocks(2);
+		assert_eq!(Balances::free_balance(ALICE), alice + owed);
+	});
+}
+
+#[test]
+fn what_is_owed_is_forgotten_when_no_slash_can_come_any_more() {
+	run(|| {
+		let (request, party) = captured(TEXT);
+		assert_ok!(Inference::appeal(RuntimeOrigin::signed(BOB), request));
+		end(request, &party.map(|v| (v, Habit::Vouching)));
+		// Staking hears of it, and never applies it.
+		blocks(6);
+		let alice = Balances::free_balance(ALICE);
+		for session in 0..=BONDING {
+			assert!(Claims::<Test>::contains_key(party[0], request), "{session}");
+			set_session(&VALIDATORS);
+			check();
+		}
+		slashed(party[0], 10_000);
+		blocks(2);
+		assert_eq!(Balances::free_balance(ALICE), alice);
+		assert_eq!(Claims::<Test>::iter().count(), 0);
 	});
 }
 

@@ -5,6 +5,7 @@ mod audit;
 mod callback;
 mod changes;
 mod compare;
+mod contest;
 mod deadline;
 mod draw;
 mod jury;
