@@ -122,6 +122,9 @@ pub enum DutyKind {
 	Reveal,
 	/// As executor that its round has left out, or that has shown its evidence: only [`Statement::RevealOutput`].
 	RevealOutput,
+	/// As member of a committee over whose answer a jury judges meanwhile: [`Statement::Reveal`] what was committed, under
+	/// [`Work::prior`]. It counts until the jury has spoken.
+	LateReveal,
 }
 
 /// Something that is due.

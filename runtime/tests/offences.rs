@@ -212,6 +212,39 @@ fn who_lies_in_the_last_blocks_of_an_era_and_leaves_is_slashed() {
 }
 
 #[test]
+fn whoever_was_lied_to_is_compensated_when_staking_applies_the_slash_and_not_before() {
+	run(|mut chain| {
+		chain.era(1);
+		let (liar, acquitted) = (validator(0), validator(1));
+		let requester = AccountId::new([7; 32]);
+		let fund = consilience_runtime::configs::inference::JuryFundAccount::get();
+		let owed = 2 * UNIT;
+		Inference::owe(&liar, 1, [(requester.clone(), owed)]);
+		Inference::owe(&acquitted, 2, [(requester.clone(), owed)]);
+		let era = active_era();
+		offend(1, &liar, FraudulentResult, session());
+		chain.reported();
+		// Governance finds that one was no lie.
+		offend(2, &acquitted, FraudulentResult, session());
+		chain.reported();
+		chain.far_era(era + SLASH_DEFER_DURATION);
+		assert_ok!(Staking::cancel_deferred_slash(
+			RuntimeOrigin::root(),
+			era + SLASH_DEFER_DURATION + 1,
+			vec![1]
+		));
+		assert_eq!(Balances::total_balance(&requester), 0);
+		let before = Balances::total_balance(&fund);
+		chain.era(era + SLASH_DEFER_DURATION + 1);
+		chain.next(1);
+		chain.next(1);
+		near(pending(&liar), 0);
+		assert_eq!(Balances::total_balance(&requester), owed);
+		near(Balances::total_balance(&fund), before + LIE - owed);
+	});
+}
+
+#[test]
 fn two_lies_in_an_era_cost_twice_and_the_second_adds_to_the_first_only() {
 	run(|mut chain| {
 		chain.era(1);

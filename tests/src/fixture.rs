@@ -31,6 +31,19 @@ pub fn quick(folder: PathBuf) -> PathBuf {
 	folder
 }
 
+/// Gives the model in a folder a chat template that refuses conversations which its own side begins, as many publishers' do.
+pub fn picky(folder: PathBuf) -> PathBuf {
+	let path = folder.join("model.json");
+	let card = fs::read(&path).expect("a model's folder has a card");
+	let mut card: Value = serde_json::from_slice(&card).expect("a card is JSON");
+	card["details"]["chat_template"] = json!(
+		"{% if messages[0]['role'] == 'assistant' %}{{ raise_exception('the user speaks first') }}{% endif %}\
+		 {% for message in messages %}{{ message['content'] }} {% endfor %}"
+	);
+	fs::write(&path, card.to_string()).expect("the test's folder is writable");
+	folder
+}
+
 /// The tiny language model with one bit of each weight's mantissa: what somebody could run in its place. It hardly ever says the
 /// same.
 pub fn cheap_model(parent: &Path, name: &str) -> PathBuf {

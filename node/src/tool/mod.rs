@@ -90,6 +90,18 @@ pub(crate) enum RequestCommand {
 		#[command(flatten)]
 		format: Format,
 	},
+	/// Contest what a jury accuses this validator of: those who serve the model and did not sit measure too, and both juries together
+	/// decide. Holds a bond, which is lost if the accusation stands.
+	Contest {
+		/// Number of the request.
+		request: RequestId,
+		#[command(flatten)]
+		signer: Signer,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
 	/// Take back a request before an executor is drawn for it.
 	Cancel {
 		/// Number of the request.
@@ -123,12 +135,16 @@ impl RequestCommand {
 				format,
 			} => {
 				let call = pallet_inference::Call::appeal { request: *request };
-				block_on(async {
-					let pair = chain::pair(&signer.suri)?;
-					let chain = chain::Chain::connect(&node.url).await?;
-					chain.submit(&pair, call.into()).await?;
-					watch::until_settled(&chain, *request, *format, since).await
-				})
+				block_on(Self::judge(*request, call, signer, node, *format, since))
+			}
+			Self::Contest {
+				request,
+				signer,
+				node,
+				format,
+			} => {
+				let call = pallet_inference::Call::contest { request: *request };
+				block_on(Self::judge(*request, call, signer, node, *format, since))
 			}
 			Self::Cancel {
 				request,
@@ -149,6 +165,23 @@ impl RequestCommand {
 				})
 			}
 		}
+	}
+}
+
+impl RequestCommand {
+	/// Has a jury called, and follows the request to its end.
+	async fn judge(
+		request: RequestId,
+		call: pallet_inference::Call<consilience_runtime::Runtime>,
+		signer: &Signer,
+		node: &NodeAddress,
+		format: Format,
+		since: std::time::Instant,
+	) -> Result<()> {
+		let pair = chain::pair(&signer.suri)?;
+		let chain = chain::Chain::connect(&node.url).await?;
+		chain.submit(&pair, call.into()).await?;
+		watch::until_settled(&chain, request, format, since).await
 	}
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Question {
 	pub(crate) seed: H256,
 	/// Seed of the challenge.
 	pub(crate) challenge: Option<H256>,
+	/// That of the disputed round, where a jury judges.
+	pub(crate) prior: Option<H256>,
 	/// Whether there is an output on chain.
 	pub(crate) shown: bool,
 	/// Where a job for it waits.
@@ -56,6 +58,7 @@ impl Question {
 		Self {
 			seed: work.seed,
 			challenge: work.challenge,
+			prior: work.prior,
 			shown: work.output.is_some(),
 			lane: match &work.input {
 				Input::TextGeneration { .. } if measured => Lane::Check,
@@ -99,7 +102,7 @@ pub(crate) fn wanted(duty: &Duty<BlockNumber>, work: &Question) -> Option<Key> {
 	let (kind, seed) = match duty.kind {
 		DutyKind::Answer | DutyKind::CommitOutput => (Kind::Output, work.seed),
 		DutyKind::Commit => (Kind::Evidence, work.challenge?),
-		DutyKind::Reveal | DutyKind::RevealOutput => return None,
+		DutyKind::Reveal | DutyKind::RevealOutput | DutyKind::LateReveal => return None,
 	};
 	Some(Key {
 		request: duty.request,
@@ -159,7 +162,11 @@ pub(crate) fn step(
 			),
 		});
 	}
-	let Some(challenge) = work.challenge else {
+	let asked = match duty.kind {
+		DutyKind::LateReveal => work.prior,
+		_ => work.challenge,
+	};
+	let Some(challenge) = asked else {
 		return Ok(Step::Stuck("a round without a challenge"));
 	};
 	let key = Key {

@@ -88,7 +88,7 @@ struct Validator {
 	duties: Duties<AccountId, BlockNumber>,
 }
 
-/// Whether a duty is to show what was committed to, which waits for finality.
+/// Whether a duty is to show what was committed to, which waits for finality. What is late has waited long enough.
 fn shows(kind: DutyKind) -> bool {
 	matches!(kind, DutyKind::Reveal | DutyKind::RevealOutput)
 }
@@ -788,16 +788,18 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			.as_ref()
 			.map(|v| v.duties.duties.clone())
 			.unwrap_or_default();
-		let mut known: HashMap<RequestId, Entry> = before
+		// Of a request there may be one of a jury, and one of the committee before it.
+		let name = |duty: &Duty<_>| (duty.request, duty.kind == DutyKind::LateReveal);
+		let mut known: HashMap<(RequestId, bool), Entry> = before
 			.into_iter()
 			.filter(|e| follows && e.lasts())
-			.map(|e| (e.duty.request, e))
+			.map(|e| (name(&e.duty), e))
 			.collect();
 		// What was learnt of the last finalised block was about what waited then.
 		self.closed_at = None;
 		let mut entries = Vec::with_capacity(duties.len());
 		for duty in duties {
-			match known.remove(&duty.request) {
+			match known.remove(&name(&duty)) {
 				Some(entry) if entry.duty == duty => entries.push(entry),
 				_ => entries.extend(self.look(head, duty)),
 			}

@@ -49,9 +49,9 @@ use crate::{
 		offence::{OffenceKind, FREE_STRIKES},
 		report::Outcome,
 	},
-	Assignment, Assignments, BalanceOf, Call, Callbacks, Config, Deadlines, Draws, Indices, Juries,
-	Keys, Loads, OffenceRange, Outputs, Pallet, Parameters, Requests, Role, Rounds, Session,
-	Strikes, WeightInfo, MAX_EXCLUDED,
+	Assignment, Assignments, BalanceOf, Call, Callbacks, Claims, Config, Deadlines, Draws, Indices,
+	Juries, Keys, Loads, OffenceRange, Outputs, Pallet, Parameters, Recovered, Requests, Role,
+	Rounds, Session, Strikes, WeightInfo, MAX_EXCLUDED,
 };
 
 const MODEL: ModelId = ModelId::repeat_byte(1);
@@ -87,7 +87,7 @@ fn spec() -> ModelSpec {
 			max_output_units: MAX_TOKENS,
 		},
 		time: TimeLimit {
-			base_blocks: 10,
+			base_blocks: 20,
 			output_units_per_block: 4_096,
 		},
 		policy: VerificationPolicy {
@@ -296,6 +296,15 @@ fn requested<T: Config>(verifiers: u8) -> Result<RequestId, BenchmarkError> {
 			assert!(late);
 		}
 	});
+	Ok(id)
+}
+
+/// A request over which the largest jury has ruled, beside which others serve the model.
+fn ruled<T: Config>() -> Result<RequestId, BenchmarkError> {
+	let all = pallet_model_registry::Serving::<T>::get(MODEL);
+	let (id, left) = jury_revealed::<T>(most_jurors::<T>(), 1)?;
+	pallet_model_registry::Serving::<T>::insert(MODEL, all);
+	reveal_all::<T>(id, &left)?;
 	Ok(id)
 }
 
@@ -742,7 +751,9 @@ mod benchmarks {
 		assert!(matches!(outcome, Outcome::Judged { jurors, .. } if jurors == j));
 		assert_eq!(state::<T>(id), Some(RequestState::Rejected));
 		let liars = most_liars::<T>(j) + u32::from(most_verifiers::<T>()) + 1;
-		assert_eq!(OffenceRange::<T>::get().1, u64::from(liars));
+		let waiting = Juries::<T>::get(id).and_then(|jury| jury.ruling);
+		let accused = waiting.map_or(0, |ruling| ruling.accused.len() as u64);
+		assert_eq!(OffenceRange::<T>::get().1 + accused, u64::from(liars));
 		Ok(())
 	}
 
@@ -896,6 +907,65 @@ mod benchmarks {
 		#[extrinsic_call]
 		_(RawOrigin::Signed(who), id);
 		assert_eq!(state::<T>(id), Some(RequestState::Disputed));
+		Ok(())
+	}
+
+	/// By the executor that was found to have lied.
+	#[benchmark]
+	fn contest() -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let id = ruled::<T>()?;
+		let who = executor::<T>(id)?;
+		let open = Requests::<T>::get(id).ok_or("no request")?;
+		let bond = Pallet::<T>::appeal_bond(&open);
+		T::Currency::increase_balance(&who, bond, Precision::Exact)?;
+		crowd::<T>(T::DrawPatience::get());
+		#[extrinsic_call]
+		_(RawOrigin::Signed(who), id);
+		assert_eq!(state::<T>(id), Some(RequestState::Disputed));
+		Ok(())
+	}
+
+	/// Staking is to hear of all that the largest jury accuses.
+	#[benchmark]
+	fn ruling() -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let id = ruled::<T>()?;
+		let until = Juries::<T>::get(id)
+			.and_then(|jury| jury.ruling)
+			.map(|ruling| ruling.until)
+			.ok_or("no ruling")?;
+		let heard;
+		#[block]
+		{
+			heard = Pallet::<T>::process_rulings(until.saturating_add(One::one()));
+		}
+		assert_eq!(heard, 1);
+		assert!(OffenceRange::<T>::get().1 > 0);
+		Ok(())
+	}
+
+	/// A requester and an appellant are owed something for one request.
+	#[benchmark]
+	fn claim() -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let liar: T::AccountId = account("validator", 0, 0);
+		let unit: BalanceOf<T> = T::Currency::minimum_balance();
+		let [requester, appellant] = [1, 2].map(|n| account("requester", n, 0));
+		for request in [OTHERS, OTHERS + 1] {
+			let owed = [&requester, &appellant].map(|who: &T::AccountId| (who.clone(), unit));
+			Pallet::<T>::owe(&liar, request, owed);
+		}
+		Recovered::<T>::put(WeakBoundedVec::force_from(
+			vec![(liar.clone(), unit.saturating_mul(2u32.into()))],
+			None,
+		));
+		#[block]
+		{
+			Pallet::<T>::pay_claims();
+		}
+		assert_eq!(Claims::<T>::iter_prefix(&liar).count(), 1);
+		assert!(Recovered::<T>::get().is_empty());
 		Ok(())
 	}
 

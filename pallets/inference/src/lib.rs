@@ -224,8 +224,8 @@ pub mod pallet {
 		#[pallet::constant]
 		type DrawPatience: Get<BlockNumberFor<Self>>;
 
-		/// Blocks that members have to reveal, and that they are given once more. At least 12 each: a third of the authors may keep a
-		/// reveal out of theirs.
+		/// Blocks that members have to reveal, and that they are given once more; no duty has fewer. At least 12: a third of the authors
+		/// may keep what is said out of theirs.
 		#[pallet::constant]
 		type RevealBlocks: Get<BlockNumberFor<Self>>;
 
@@ -409,6 +409,11 @@ pub mod pallet {
 	#[pallet::storage]
 	pub type Assignments<T: Config> =
 		StorageDoubleMap<_, Twox64Concat, T::AccountId, Twox64Concat, RequestId, Assignment>;
+
+	/// Members of committees that have not shown their evidence of an answer that was called a lie: it is taken until a jury has spoken.
+	#[pallet::storage]
+	pub type Overdue<T: Config> =
+		StorageDoubleMap<_, Twox64Concat, T::AccountId, Twox64Concat, RequestId, ()>;
 
 	/// Work that each of the session's validators was drawn for, in the session's order, in thousandths of a block.
 	#[pallet::storage]

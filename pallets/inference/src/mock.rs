@@ -885,8 +885,13 @@ fn computed(habit: Habit) -> Vec<Tensor> {
 
 /// What an honest validator measures of a request.
 pub(crate) fn measured(request: RequestId, habit: Habit) -> Evidence {
+	let challenge = Inference::work(request).unwrap().challenge.unwrap();
+	measured_under(request, habit, challenge)
+}
+
+/// The same under this challenge.
+pub(crate) fn measured_under(request: RequestId, habit: Habit, challenge: H256) -> Evidence {
 	let work = Inference::work(request).unwrap();
-	let challenge = work.challenge.unwrap();
 	if let Some(Output::Unanswerable(claimed)) = work.output {
 		let found = if habit == Habit::Refusing {
 			Some(claimed)
@@ -1034,7 +1039,21 @@ pub(crate) fn statements(validator: u64, habit: Habit) -> Vec<Statement> {
 					commitment,
 				});
 			}
-			DutyKind::Reveal | DutyKind::RevealOutput if habit == Habit::Withholding => (),
+			DutyKind::Reveal | DutyKind::RevealOutput | DutyKind::LateReveal
+				if habit == Habit::Withholding => {}
+			DutyKind::LateReveal => {
+				let prior = Inference::work(request).unwrap().prior.unwrap();
+				let evidence = measured_under(request, habit, prior);
+				let salt = salt(validator);
+				// It may have been bound to something else.
+				if Inference::check_reveal(&validator, request, &evidence, &salt).is_ok() {
+					statements.push(Statement::Reveal {
+						request,
+						evidence,
+						salt,
+					});
+				}
+			}
 			DutyKind::Reveal | DutyKind::RevealOutput => {
 				let evidence = evidence_of(request, habit);
 				let salt = salt(validator);

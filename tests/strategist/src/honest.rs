@@ -191,6 +191,20 @@ pub fn discharge(chain: &Chain, who: &AccountId, duty: &Duty<BlockNumber>) -> Ve
 			output: truth(&work.input, &work.seed),
 			salt: salt(who, request),
 		}],
+		DutyKind::LateReveal => {
+			let committee = Work {
+				output: committed_to(&work),
+				challenge: work.prior,
+				prior: None,
+				..work
+			};
+			let shown = measure(&committee).map(|evidence| Statement::Reveal {
+				request,
+				evidence,
+				salt: salt(who, request),
+			});
+			shown.into_iter().collect()
+		}
 		DutyKind::Reveal | DutyKind::RevealOutput => Vec::new(),
 	}
 }

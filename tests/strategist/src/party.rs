@@ -275,6 +275,8 @@ impl Party {
 				DutyKind::Answer | DutyKind::CommitOutput => self.answer(&situation, clock),
 				DutyKind::Commit => self.commit(&situation),
 				DutyKind::Reveal | DutyKind::RevealOutput => self.show(&situation),
+				// What was hidden stays hidden.
+				DutyKind::LateReveal => Vec::new(),
 			});
 		}
 		for model in [Model::Text, Model::Tensor, Model::Own] {

@@ -254,7 +254,10 @@ impl<C: Chain> LyingChain<C> {
 		match self.liar.lie {
 			Some(Lie::SilentExecutor) => !answers,
 			Some(Lie::SilentVerifier) => self.executes(at, own, request),
-			Some(Lie::WithholdReveal) => !matches!(kind, DutyKind::Reveal | DutyKind::RevealOutput),
+			Some(Lie::WithholdReveal) => !matches!(
+				kind,
+				DutyKind::Reveal | DutyKind::RevealOutput | DutyKind::LateReveal
+			),
 			Some(Lie::CrashAfterAnswer) => {
 				if !answers && self.executes(at, own, request) {
 					(self.liar.crash)();
@@ -270,7 +273,8 @@ impl<C: Chain> LyingChain<C> {
 			}
 			Some(Lie::SilentWhenWatched) => answers || !self.is_watched(at, own, request),
 			Some(Lie::WithholdForFriend) => {
-				kind != DutyKind::Reveal || !self.is_lost(at, own, request)
+				kind != DutyKind::LateReveal
+					&& (kind != DutyKind::Reveal || !self.is_lost(at, own, request))
 			}
 			_ => true,
 		}

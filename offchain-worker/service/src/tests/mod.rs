@@ -129,6 +129,7 @@ pub(crate) fn answers(statement: &Statement, kind: DutyKind) -> bool {
 			statement,
 			Statement::Reveal { .. } | Statement::RevealOutput { .. }
 		),
+		DutyKind::LateReveal => matches!(statement, Statement::Reveal { .. }),
 		DutyKind::RevealOutput => matches!(statement, Statement::RevealOutput { .. }),
 	}
 }

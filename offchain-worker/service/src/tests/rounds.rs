@@ -38,6 +38,45 @@ async fn what_was_committed_is_revealed_after_a_kill() {
 }
 
 #[tokio::test]
+async fn what_was_committed_is_shown_late_while_a_jury_measures() {
+	let mut bench = Bench::new();
+	bench.due(&[(5, DutyKind::Commit)]);
+	bench.block(1);
+	let said = bench.said().await;
+	let [Statement::Commit { commitment, .. }] = said[..] else {
+		panic!("{said:?}")
+	};
+
+	// It was away while it should have revealed, and sits in the jury too.
+	let mut bench = bench.killed_and_restarted().await;
+	jury(&bench, DutyKind::Commit);
+	let late = Duty {
+		kind: DutyKind::LateReveal,
+		..bench.state().due.duties[0].clone()
+	};
+	bench.state().due.duties.push(late);
+	bench.block(3);
+	let mut said = bench.said().await;
+	while said.len() < 2 {
+		bench.block(4);
+		said.extend(bench.said().await);
+	}
+	let shown = said.iter().find_map(|statement| match statement {
+		Statement::Reveal { evidence, salt, .. } => Some((evidence, salt)),
+		_ => None,
+	});
+	let (evidence, salt) = shown.unwrap();
+	assert_eq!(evidence.prior, None);
+	let prior = H256::repeat_byte(2);
+	assert_eq!(
+		evidence.commitment(5, &prior, &validator(), salt),
+		commitment
+	);
+	let measures = |s: &Statement| matches!(s, Statement::Commit { request: 5, .. });
+	assert!(said.iter().any(measures), "{said:?}");
+}
+
+#[tokio::test]
 async fn another_challenge_is_another_measurement() {
 	let mut bench = Bench::new();
 	bench.due(&[(5, DutyKind::Commit)]);

@@ -25,7 +25,7 @@ pub const CLAIMS_PER_BLOCK: u32 = 4;
 
 impl<T: Config> Pallet<T> {
 	/// Owes these, in this order, what a validator is slashed for a request, once it is.
-	pub(crate) fn owe(
+	pub fn owe(
 		offender: &T::AccountId,
 		request: RequestId,
 		owed: impl IntoIterator<Item = (T::AccountId, BalanceOf<T>)>,

@@ -22,8 +22,8 @@ use polkadot_sdk::{
 
 use crate::{
 	features::{report::Outcome, round::RoundError, settle::Payees},
-	Config, Error, Event, ExpiryReason, Juries, Outputs, Pallet, RequestOf, Requests, RoundOf,
-	Rounds,
+	Config, Error, Event, ExpiryReason, Juries, Outputs, Overdue, Pallet, RequestOf, Requests,
+	RoundOf, Rounds,
 };
 
 impl<T: Config> From<RoundError> for Error<T> {
@@ -120,6 +120,11 @@ impl<T: Config> Pallet<T> {
 		});
 	}
 
+	/// Whether this is evidence of a committee while a jury judges: a juror's has that of two challenges.
+	fn is_overdue(validator: &T::AccountId, id: RequestId, evidence: &Evidence) -> bool {
+		evidence.prior.is_none() && Overdue::<T>::contains_key(validator, id)
+	}
+
 	/// The commitment that this evidence opens, if it is due from this validator and opens it.
 	pub(crate) fn check_reveal(
 		validator: &T::AccountId,
@@ -127,14 +132,21 @@ impl<T: Config> Pallet<T> {
 		evidence: &Evidence,
 		salt: &Salt,
 	) -> Result<H256, DispatchError> {
-		let (request, round) = Self::measured(id)?;
+		let late = Self::is_overdue(validator, id, evidence);
+		let (request, round) = if late {
+			let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
+			(request, Rounds::<T>::get(id).ok_or(Error::<T>::NotDue)?)
+		} else {
+			Self::measured(id)?
+		};
 		let commitment = evidence.commitment(id, &round.challenge, validator, salt);
 		round
 			.may_reveal(validator, commitment)
 			.map_err(Error::<T>::from)?;
 		let model = Models::<T>::get(request.model).ok_or(Error::<T>::UnknownModel)?;
 		// A juror measures under the disputed challenge too, where there is one.
-		let twice = request.state == RequestState::Disputed && Rounds::<T>::contains_key(id);
+		let twice =
+			!late && request.state == RequestState::Disputed && Rounds::<T>::contains_key(id);
 		let policy = model.spec.policy.for_output(request.course.unanswerable);
 		ensure!(
 			evidence.is_of(policy.class) && evidence.prior.is_some() == twice,
@@ -151,6 +163,9 @@ impl<T: Config> Pallet<T> {
 		salt: Salt,
 	) -> Result<Outcome, DispatchError> {
 		let commitment = Self::check_reveal(validator, id, &evidence, &salt)?;
+		if Self::is_overdue(validator, id, &evidence) {
+			return Self::reveal_late(validator, id, evidence, commitment);
+		}
 		let (request, mut round) = Self::measured(id)?;
 		round
 			.reveal(validator, evidence.clone(), commitment)
@@ -167,6 +182,27 @@ impl<T: Config> Pallet<T> {
 		} else {
 			Self::conclude(id)
 		}
+	}
+
+	/// Takes evidence of a committee's member that comes while a jury measures.
+	fn reveal_late(
+		validator: &T::AccountId,
+		id: RequestId,
+		evidence: Evidence,
+		commitment: H256,
+	) -> Result<Outcome, DispatchError> {
+		let mut round = Rounds::<T>::get(id).ok_or(Error::<T>::NotDue)?;
+		round
+			.reveal(validator, evidence.clone(), commitment)
+			.map_err(Error::<T>::from)?;
+		Rounds::<T>::insert(id, round);
+		Overdue::<T>::remove(validator, id);
+		Self::deposit_event(Event::EvidenceRevealed {
+			request: id,
+			member: validator.clone(),
+			evidence,
+		});
+		Ok(Outcome::Open)
 	}
 
 	/// Settles the request, or calls a jury, if every member's evidence and the output are there.

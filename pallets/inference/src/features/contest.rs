@@ -2,7 +2,7 @@
 //!
 //! Where more serve a model than sit in a jury, a party that holds fewer than half of those who serve can be most of a jury by chance.
 //! So an accusation waits: one of the accused calls those who did not sit, and the verdicts of both juries are counted together. A party
-//! that holds no more than half of those who serve can then neither have somebody honest slashed nor have a liar acquitted. Where all who
+//! that holds no more than half of both can then neither have somebody honest slashed nor have a liar acquitted. Where all who
 //! serve sat in the first jury, there is nobody else to ask, and staking hears of it at once.
 
 use alloc::vec::Vec;
@@ -40,18 +40,24 @@ use crate::{
 pub const RULINGS_PER_BLOCK: u32 = 4;
 
 impl<T: Config> Pallet<T> {
-	/// Those who can sit in the second jury: who served the model when the request was made, and neither sat nor is judged.
+	/// Those who can sit in the second jury: who served the model when the request was made, and has not sat. None, where too few of them
+	/// are from outside the disputed round.
 	fn others(
 		request: &RequestOf<T>,
 		roster: &Roster<T::AccountId>,
 		parties: &[T::AccountId],
 		jurors: &[T::AccountId],
 	) -> Vec<T::AccountId> {
-		Self::serving_before(request, roster)
+		let others: Vec<_> = Self::serving_before(request, roster)
 			.into_iter()
 			.map(|(who, ..)| who)
-			.filter(|who| !parties.contains(who) && !jurors.contains(who))
-			.collect()
+			.filter(|who| !jurors.contains(who))
+			.collect();
+		if Self::is_jury(&others, parties) {
+			others
+		} else {
+			Vec::new()
+		}
 	}
 
 	/// Has staking hear of what a jury found: at once where nobody else could be asked, and otherwise when nobody asked in time.
@@ -69,7 +75,7 @@ impl<T: Config> Pallet<T> {
 		let parties = Self::parties(id, request);
 		let jurors: Vec<_> = of_jurors.iter().map(|(who, _)| who.clone()).collect();
 		let others = Self::others(request, &Self::roster(), &parties, &jurors);
-		if (others.len() as u32) < T::MinJury::get() {
+		if others.is_empty() {
 			accused.into_iter().for_each(Self::queue_offence);
 			return;
 		}
@@ -144,7 +150,7 @@ impl<T: Config> Pallet<T> {
 		ensure!(
 			ruling.until >= now
 				&& ruling.accused.iter().any(|o| o.offender == who)
-				&& others.len() as u32 >= T::MinJury::get(),
+				&& !others.is_empty(),
 			Error::<T>::NotContestable
 		);
 		let bond = Self::appeal_bond(&request);

@@ -11,8 +11,8 @@ use polkadot_sdk::{
 
 use crate::{
 	features::{offence::OffenceKind, round::Phase, settle::Payees},
-	Callbacks, Config, Deadlines, Event, ExpiryReason, Inputs, Juries, Outputs, Pallet, Prune,
-	PruneRange, RequestOf, Requests, RoundOf, Rounds,
+	Callbacks, Config, Deadlines, Event, ExpiryReason, Inputs, Juries, Outputs, Overdue, Pallet,
+	Prune, PruneRange, RequestOf, Requests, RoundOf, Rounds,
 };
 
 impl<T: Config> Pallet<T> {
@@ -161,6 +161,9 @@ impl<T: Config> Pallet<T> {
 		};
 		let stalled = Self::is_stalled();
 		let output = Outputs::<T>::get(id);
+		if output.is_some() && Self::is_called_a_lie(&request, &round) {
+			return Self::dispute_late(id, request, round, stalled);
+		}
 		let absent = round.leave_out_absent();
 		for member in &absent {
 			Self::unassign(member, id);
@@ -185,23 +188,12 @@ impl<T: Config> Pallet<T> {
 			return Self::expire(id, request, ExpiryReason::RevealMissing);
 		};
 		request.course.executor_silent |= absent.contains(&executor);
-		let Some(model) = Models::<T>::get(request.model) else {
-			return Self::expire(id, request, ExpiryReason::NoExecutor);
-		};
-		let policy = model.spec.policy.for_output(request.course.unanswerable);
-		let verdicts: Vec<_> = round
-			.revealed()
-			.filter(|(who, _)| **who != executor)
-			.map(|(_, evidence)| evidence.verdict.within(&policy.accept))
-			.collect();
+		let shown = round.revealed().filter(|(who, _)| **who != executor);
+		let nothing = shown.count() == 0;
 		let missing = absent.iter().any(|who| *who != executor);
-		if verdicts.contains(&false) {
-			Rounds::<T>::insert(id, &round);
-			return Self::dispute(id, request, None);
-		}
 		// What was shown of a committed output can be copied: nobody can measure in place of who is missing.
 		let committed = request.output_commitment.is_some();
-		if verdicts.is_empty() && (committed || request.verifiers == 0) {
+		if nothing && (committed || request.verifiers == 0) {
 			Rounds::<T>::insert(id, &round);
 			return Self::expire(id, request, ExpiryReason::RevealMissing);
 		}
@@ -220,6 +212,63 @@ impl<T: Config> Pallet<T> {
 			}
 		}
 		Self::measure_again(id, request, &round);
+	}
+
+	/// Whether a verifier has shown that it finds the answer wrong.
+	fn is_called_a_lie(request: &RequestOf<T>, round: &RoundOf<T>) -> bool {
+		let Some(model) = Models::<T>::get(request.model) else {
+			return false;
+		};
+		let policy = model.spec.policy.for_output(request.course.unanswerable);
+		round
+			.revealed()
+			.filter(|(who, _)| request.executor.as_ref() != Some(who))
+			.any(|(_, evidence)| !evidence.verdict.within(&policy.accept))
+	}
+
+	/// Calls a jury over an answer that was called a lie while members have not shown their evidence. What they show before the verdict
+	/// still counts: a machine that stopped is no liar.
+	fn dispute_late(
+		id: RequestId,
+		mut request: RequestOf<T>,
+		mut round: RoundOf<T>,
+		stalled: bool,
+	) {
+		let absent = if stalled {
+			round.leave_out_absent()
+		} else {
+			round.absent()
+		};
+		for member in &absent {
+			Self::unassign(member, id);
+			request.course.executor_silent |= request.executor.as_ref() == Some(member);
+			if !stalled {
+				Overdue::<T>::insert(member, id, ());
+			}
+		}
+		Rounds::<T>::insert(id, round);
+		Self::dispute(id, request, None);
+	}
+
+	/// A jury has spoken: whoever of the committee has not shown its evidence by now is silent.
+	pub(crate) fn end_overdue(id: RequestId, request: &mut RequestOf<T>) {
+		let Some(mut round) = Rounds::<T>::get(id) else {
+			return;
+		};
+		let silent: Vec<_> = round
+			.members
+			.iter()
+			.map(|member| member.who.clone())
+			.filter(|who| Overdue::<T>::take(who, id).is_some())
+			.collect();
+		if silent.is_empty() {
+			return;
+		}
+		for member in &silent {
+			Self::withheld(id, member, request);
+			round.leave_out(member);
+		}
+		Rounds::<T>::insert(id, round);
 	}
 
 	/// Takes the request from an executor that has not answered, and has another drawn.

@@ -163,6 +163,13 @@ impl<T: Config> Pallet<T> {
 			.collect()
 	}
 
+	/// Blocks that a validator has for its duty: what the model gives, and never so few that a third of the authors could keep what it
+	/// says out of all of them and have it blamed for that.
+	pub(crate) fn fair_blocks(time: &TimeLimit, output_units: u32) -> u32 {
+		let least = T::RevealBlocks::get().unique_saturated_into();
+		time.answer_blocks(output_units).max(least)
+	}
+
 	/// Has a request drawn for with the randomness of `blocks` blocks from `from` on.
 	pub(crate) fn queue_draw(
 		id: RequestId,
@@ -354,7 +361,7 @@ impl<T: Config> Pallet<T> {
 			return false;
 		};
 		let (executor, load, own) = able[place].clone();
-		let answer = model.spec.time.answer_blocks(request.max_output_units);
+		let answer = Self::fair_blocks(&model.spec.time, request.max_output_units);
 		let blocks = answer.saturating_add(load / 1_000);
 		Self::schedule(now, blocks.into(), id, request);
 		request.state = RequestState::Assigned;
@@ -463,10 +470,7 @@ impl<T: Config> Pallet<T> {
 			.filter_map(|index| loads.get(index as usize).copied())
 			.max()
 			.unwrap_or_default();
-		let blocks = model
-			.spec
-			.time
-			.answer_blocks(request.max_output_units)
+		let blocks = Self::fair_blocks(&model.spec.time, request.max_output_units)
 			.saturating_add(busiest / 1_000);
 		Self::schedule(now, blocks.into(), id, request);
 		let deadline = request.deadline;

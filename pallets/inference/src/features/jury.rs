@@ -105,7 +105,7 @@ impl<T: Config> Pallet<T> {
 	}
 
 	/// Whether enough of these are from outside the disputed round.
-	fn is_jury<'a>(
+	pub(crate) fn is_jury<'a>(
 		who: impl IntoIterator<Item = &'a T::AccountId>,
 		parties: &[T::AccountId],
 	) -> bool
@@ -192,7 +192,7 @@ impl<T: Config> Pallet<T> {
 		};
 		let parent = frame_system::Pallet::<T>::parent_hash();
 		let challenge = H256((seed, b"challenge", parent).using_encoded(blake2_256));
-		let blocks = model.spec.time.answer_blocks(request.max_output_units);
+		let blocks = Self::fair_blocks(&model.spec.time, request.max_output_units);
 		Self::schedule(now, blocks.saturating_mul(2).into(), id, request);
 		Self::assign_all(&drawn, id, request, Role::Juror);
 		request.state = RequestState::Disputed;
@@ -383,7 +383,7 @@ impl<T: Config> Pallet<T> {
 		if let Some(contest) = &mut jury.contest {
 			contest.drawn = drawn.len() as u32;
 		}
-		let blocks = model.spec.time.answer_blocks(request.max_output_units);
+		let blocks = Self::fair_blocks(&model.spec.time, request.max_output_units);
 		// It measures twice, and whoever has much to do still has the time.
 		let busy = T::MaxLoad::get() / 1_000;
 		let blocks = blocks.saturating_mul(2).saturating_add(busy);
@@ -490,6 +490,7 @@ impl<T: Config> Pallet<T> {
 		if Self::is_contested(&jury) {
 			return Self::quash(id, request, jury);
 		}
+		Self::end_overdue(id, &mut request);
 		if let Some(appeal) = &jury.appeal {
 			Self::return_bond(id, appeal);
 		}
@@ -537,6 +538,8 @@ impl<T: Config> Pallet<T> {
 			return Ok(Outcome::Open);
 		};
 		let output = Outputs::<T>::get(id).ok_or(Error::<T>::NotDue)?;
+		let mut request = request;
+		Self::end_overdue(id, &mut request);
 		let found = Self::find(id, &request, &jury, &revealed, &output)?;
 		if Self::is_contested(&jury) {
 			return Ok(Self::conclude_contest(id, request, jury, output, found));

@@ -95,7 +95,11 @@ fn subject(statement: &Statement) -> (u8, ModelId, RequestId) {
 		Statement::Answer { request, .. } => (1, none, *request),
 		Statement::CommitOutput { request, .. } => (2, none, *request),
 		Statement::Commit { request, .. } => (3, none, *request),
-		Statement::Reveal { request, .. } => (4, none, *request),
+		// Of a committee that is late, and of the jury over it.
+		Statement::Reveal {
+			request, evidence, ..
+		} if evidence.prior.is_none() => (4, none, *request),
+		Statement::Reveal { request, .. } => (6, none, *request),
 		Statement::RevealOutput { request, .. } => (5, none, *request),
 	}
 }

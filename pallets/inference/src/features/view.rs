@@ -13,8 +13,8 @@ use polkadot_sdk::frame_system::pallet_prelude::BlockNumberFor;
 
 use crate::{
 	features::round::{Phase, Progress},
-	Assignments, BalanceOf, Config, Inputs, Juries, Keys, Outputs, Pallet, Requests, RoundOf,
-	Rounds, Session,
+	Assignments, BalanceOf, Config, Inputs, Juries, Keys, Outputs, Overdue, Pallet, Requests,
+	RoundOf, Rounds, Session,
 };
 
 impl<T: Config> Pallet<T> {
@@ -78,6 +78,7 @@ impl<T: Config> Pallet<T> {
 		let mut duties: Vec<_> = Assignments::<T>::iter_key_prefix(validator)
 			.filter_map(|id| Self::duty(validator, id))
 			.collect();
+		duties.extend(Overdue::<T>::iter_key_prefix(validator).filter_map(Self::overdue_duty));
 		duties.sort_by_key(|d| d.deadline);
 		Some(Duties {
 			validator: validator.clone(),
@@ -123,6 +124,17 @@ impl<T: Config> Pallet<T> {
 			request: id,
 			model: request.model,
 			kind,
+			deadline: request.deadline,
+		})
+	}
+
+	/// What a committee's member has not shown in time, and may show until the jury has spoken.
+	fn overdue_duty(id: RequestId) -> Option<Duty<BlockNumberFor<T>>> {
+		let request = Requests::<T>::get(id)?;
+		Some(Duty {
+			request: id,
+			model: request.model,
+			kind: DutyKind::LateReveal,
 			deadline: request.deadline,
 		})
 	}
@@ -173,6 +185,7 @@ impl<T: Config> Pallet<T> {
 		let mut bonds = BTreeMap::new();
 		let mut by_model = BTreeMap::new();
 		let mut assigned = BTreeSet::new();
+		let mut overdue = BTreeSet::new();
 		let draws: BTreeSet<_> = Draws::<T>::iter()
 			.flat_map(|(at, ids)| ids.into_iter().map(move |id| (at, id)))
 			.collect();
@@ -293,6 +306,11 @@ impl<T: Config> Pallet<T> {
 						let sum = bonds.entry(who.clone()).or_insert(BalanceOf::<T>::zero());
 						sum.saturating_accrue(bond);
 					}
+					for member in round.into_iter().flat_map(|r| r.members) {
+						if matches!(member.progress, Progress::Committed(_)) {
+							overdue.insert((member.who, id));
+						}
+					}
 					for member in jury.round.into_iter().flat_map(|r| r.members) {
 						assigned.insert((member.who, id, Role::Juror));
 					}
@@ -381,6 +399,11 @@ impl<T: Config> Pallet<T> {
 		ensure!(
 			stored == assigned,
 			"assignments do not follow from the requests"
+		);
+		let taken: BTreeSet<_> = Overdue::<T>::iter_keys().collect();
+		ensure!(
+			taken == overdue,
+			"evidence is taken late of others than have not shown it"
 		);
 		let keys = Keys::<T>::get();
 		let table = Loads::<T>::get();

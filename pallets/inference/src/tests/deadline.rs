@@ -1,13 +1,19 @@
 use consilience_primitives::{
-	report::Statement,
+	comparison::Judgement,
+	report::{DutyKind, Statement},
 	request::{Assurance, Output},
 	view::RequestState,
 	RequestId,
 };
-use polkadot_sdk::frame_support::assert_ok;
+use polkadot_sdk::{
+	frame_support::{assert_noop, assert_ok},
+	sp_core::Pair,
+};
 
 use crate::{
-	features::offence::FREE_STRIKES, mock::*, Event, ExpiryReason, OffenceKind, Requests, Strikes,
+	features::{offence::FREE_STRIKES, round::Phase},
+	mock::*,
+	Error, Event, ExpiryReason, OffenceKind, Requests, Strikes,
 };
 
 #[test]
@@ -368,12 +374,81 @@ fn silence_makes_no_member_of_a_committee_an_outsider() {
 			work_block(&odd);
 		}
 		assert_eq!(state(request), RequestState::Disputed);
-		settle_within(request, 60, &[(liar, Habit::Vouching)]);
+		settle_within(request, 60, &odd);
 		assert_eq!(state(request), RequestState::Rejected);
 		assert!(Inference::request_view(request).unwrap().jurors.is_empty());
 		blocks(6);
 		let found: Vec<_> = reported().iter().map(|o| (o.offender.0, o.kind)).collect();
 		assert_eq!(found, [(accomplice, OffenceKind::WithheldReveal)]);
+	});
+}
+
+#[test]
+fn a_machine_that_stops_in_a_dispute_and_is_back_before_the_verdict_pays_nothing() {
+	run(|| {
+		let (request, liar, honest) = called_a_lie();
+		let odd = [(liar, Habit::Vouching), (honest, Habit::Withholding)];
+		while state(request) == RequestState::Provisional {
+			work_block(&odd);
+		}
+		assert_eq!(state(request), RequestState::Disputed);
+		check();
+		let late: Vec<_> = Inference::duties(&pair(honest).public())
+			.unwrap()
+			.duties
+			.into_iter()
+			.filter(|d| d.kind == DutyKind::LateReveal)
+			.map(|d| d.request)
+			.collect();
+		assert_eq!(late, [request]);
+		// Evidence that it was not bound to does not count.
+		let prior = Inference::work(request).unwrap().prior.unwrap();
+		let other = measured_under(request, Habit::Vouching, prior);
+		assert_noop!(
+			Inference::check_reveal(&honest, request, &other, &salt(honest)),
+			Error::<Test>::CommitmentMismatch
+		);
+		work_block(&[(liar, Habit::Vouching)]);
+		check();
+		settle_within(request, 60, &[(liar, Habit::Vouching)]);
+		assert_eq!(state(request), RequestState::Rejected);
+		let named = events().into_iter().find_map(|event| match event {
+			Event::RequestRejected { verifiers, .. } => Some(verifiers),
+			_ => None,
+		});
+		assert!(named.unwrap().contains(&(honest, Judgement::Accept)));
+		blocks(6);
+		let found: Vec<_> = reported().iter().map(|o| (o.offender.0, o.kind)).collect();
+		assert_eq!(found, [(liar, OffenceKind::FraudulentResult)]);
+		assert!(!Inference::is_suspended(&honest));
+	});
+}
+
+#[test]
+fn what_vouches_for_a_lie_costs_the_same_however_late_it_is_shown() {
+	run(|| {
+		let (request, liar, friend) = called_a_lie();
+		while state(request) == RequestState::Provisional {
+			// It is bound to what vouches for the lie, and waits.
+			let round = crate::Rounds::<Test>::get(request).unwrap();
+			let habit = match round.phase {
+				Phase::Commit => Habit::Vouching,
+				Phase::Reveal => Habit::Withholding,
+			};
+			work_block(&[(liar, Habit::Vouching), (friend, habit)]);
+		}
+		let both = [(liar, Habit::Vouching), (friend, Habit::Vouching)];
+		settle_within(request, 60, &both);
+		assert_eq!(state(request), RequestState::Rejected);
+		blocks(6);
+		let found: Vec<_> = reported().iter().map(|o| (o.offender.0, o.kind)).collect();
+		assert_eq!(
+			found,
+			[
+				(liar, OffenceKind::FraudulentResult),
+				(friend, OffenceKind::FraudulentEvidence)
+			]
+		);
 	});
 }
 

@@ -467,3 +467,21 @@ fn a_speed_that_nobody_has_is_refused() {
 		}
 	});
 }
+
+#[test]
+fn no_duty_is_so_short_that_a_third_of_the_authors_can_have_somebody_blamed() {
+	run(|| {
+		pallet_model_registry::Models::<Test>::mutate(id(TEXT), |model| {
+			model.as_mut().unwrap().spec.time.base_blocks = 1;
+		});
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let least = RevealBlocks::get();
+		let deadline = || Requests::<Test>::get(request).unwrap().deadline;
+		assert_eq!(deadline(), System::block_number() - 1 + least);
+		work(executor(request), Habit::Honest);
+		blocks(2);
+		assert!(!verifiers(request).is_empty());
+		assert_eq!(deadline(), System::block_number() - 1 + least);
+	});
+}
