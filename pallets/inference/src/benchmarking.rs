@@ -752,7 +752,7 @@ mod benchmarks {
 		assert_eq!(state::<T>(id), Some(RequestState::Rejected));
 		let liars = most_liars::<T>(j) + u32::from(most_verifiers::<T>()) + 1;
 		let waiting = Juries::<T>::get(id).and_then(|jury| jury.ruling);
-		let accused = waiting.map_or(0, |ruling| ruling.accused.len() as u64);
+		let accused = waiting.map_or(0, |found| found.accused.len() as u64);
 		assert_eq!(OffenceRange::<T>::get().1 + accused, u64::from(liars));
 		Ok(())
 	}
@@ -933,7 +933,7 @@ mod benchmarks {
 		let id = ruled::<T>()?;
 		let until = Juries::<T>::get(id)
 			.and_then(|jury| jury.ruling)
-			.map(|ruling| ruling.until)
+			.map(|found| found.until)
 			.ok_or("no ruling")?;
 		let heard;
 		#[block]
@@ -952,9 +952,9 @@ mod benchmarks {
 		let liar: T::AccountId = account("validator", 0, 0);
 		let unit: BalanceOf<T> = T::Currency::minimum_balance();
 		let [requester, appellant] = [1, 2].map(|n| account("requester", n, 0));
-		for request in [OTHERS, OTHERS + 1] {
+		for id in [OTHERS, OTHERS + 1] {
 			let owed = [&requester, &appellant].map(|who: &T::AccountId| (who.clone(), unit));
-			Pallet::<T>::owe(&liar, request, owed);
+			Pallet::<T>::owe(&liar, id, owed);
 		}
 		Recovered::<T>::put(WeakBoundedVec::force_from(
 			vec![(liar.clone(), unit.saturating_mul(2u32.into()))],

@@ -288,6 +288,42 @@ fn a_second_jury_that_does_not_come_slashes_nobody() {
 }
 
 #[test]
+fn fewer_than_half_of_a_second_jury_slash_nobody() {
+	crowd(|| {
+		let request = disputed(true);
+		let liar = executor(request);
+		until(request, RequestState::is_settled, |v| {
+			if v == liar {
+				Habit::Vouching
+			} else {
+				Habit::Honest
+			}
+		});
+		let parties = [&[liar][..], &verifiers(request)].concat();
+		assert_ok!(Inference::contest(RuntimeOrigin::signed(liar), request));
+		while seats(request).is_empty() {
+			work_all(|_| Habit::Honest);
+		}
+		let drawn = seats(request);
+		assert_eq!(drawn.len(), 7);
+		let strangers = drawn.iter().filter(|v| !parties.contains(v));
+		let come: Vec<_> = strangers.take(3).copied().collect();
+		until(
+			request,
+			|s| s == RequestState::Rejected,
+			|v| {
+				if come.contains(&v) {
+					Habit::Honest
+				} else {
+					Habit::Silent
+				}
+			},
+		);
+		assert_eq!(ends(), [ContestEnd::Quashed]);
+	});
+}
+
+#[test]
 fn where_everybody_sat_there_is_nobody_else_to_ask() {
 	run(|| {
 		let request = ask(TEXT, ALICE);

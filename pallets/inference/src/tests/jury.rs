@@ -254,6 +254,31 @@ fn more_disputes_than_seats_save_no_liar() {
 }
 
 #[test]
+fn appeals_take_no_more_than_a_third_of_the_seats() {
+	run(|| {
+		admit_sampling();
+		MaxJuries::set(3);
+		let appealed = [sampled(0, Habit::Honest), sampled(0, Habit::Honest)];
+		let disputed = committee(TEXT, Habit::Vouching);
+		let liar = executor(disputed);
+		while state(disputed) == RequestState::Provisional {
+			work_block(&[(liar, Habit::Vouching)]);
+		}
+		for request in appealed {
+			assert_ok!(Inference::appeal(RuntimeOrigin::signed(ALICE), request));
+		}
+		let sits = |request| !jurors(request).is_empty();
+		blocks(2);
+		assert!(sits(appealed[0]) && !sits(appealed[1]), "the second waits");
+		assert!(sits(disputed));
+		check();
+		for request in [disputed, appealed[0], appealed[1]] {
+			settle_within(request, 40, &[(liar, Habit::Vouching)]);
+		}
+	});
+}
+
+#[test]
 fn jurors_who_do_not_come_are_not_waited_for() {
 	run(|| {
 		let request = committee(TEXT, Habit::Vouching);
