@@ -153,6 +153,8 @@ pub struct Duties<AccountId, BlockNumber> {
 	pub serving: Vec<ModelId>,
 	/// What is due, the most urgent first.
 	pub duties: Vec<Duty<BlockNumber>>,
+	/// Requests in which a jury accuses this validator of a lie, each with the last block in which that can be contested.
+	pub accused: Vec<(RequestId, BlockNumber)>,
 }
 
 /// What the engine needs to do a duty.

@@ -44,6 +44,10 @@ pub enum Role {
 	User,
 	/// The model, in earlier turns.
 	Assistant,
+	/// What a tool gave that the model had asked for.
+	Tool,
+	/// Instructions of whoever built on the model; `system` to a chat template that does not know the word.
+	Developer,
 }
 
 impl Role {
@@ -53,6 +57,8 @@ impl Role {
 			Self::System => "system",
 			Self::User => "user",
 			Self::Assistant => "assistant",
+			Self::Tool => "tool",
+			Self::Developer => "developer",
 		}
 	}
 }

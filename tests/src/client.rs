@@ -122,6 +122,18 @@ impl Client {
 		hash.unwrap_or_else(|| panic!("there is no block {number}"))
 	}
 
+	/// How many entries a storage map has, up to ten.
+	pub async fn entries(&self, pallet: &str, item: &str, at: Hash) -> usize {
+		let prefix = Bytes(storage_key(pallet, item));
+		let keys: Vec<Bytes> = self
+			.call(
+				"state_getKeysPaged",
+				rpc_params![prefix, 10, Option::<Bytes>::None, at],
+			)
+			.await;
+		keys.len()
+	}
+
 	/// A value of storage at a block.
 	pub async fn storage<T: Decode>(&self, key: Vec<u8>, at: Hash) -> Option<T> {
 		let value: Option<Bytes> = self

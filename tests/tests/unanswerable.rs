@@ -3,10 +3,8 @@
 use std::collections::BTreeSet;
 
 use consilience_primitives::request::{Input, Message, Prompt, Role, Sampling, Unanswerable};
-use consilience_runtime::{Runtime, UNIT};
+use consilience_runtime::UNIT;
 use consilience_tests::{infer, picky, quick, tiny_model, Network, RequestEvent, Story};
-use jsonrpsee::rpc_params;
-use polkadot_sdk::sp_core::Bytes;
 
 const REQUESTER: &str = "//Ferdie";
 
@@ -86,10 +84,8 @@ async fn five_questions_that_nobody_can_answer_are_paid_and_strike_nobody() {
 	let at = client
 		.hash(story.events.last().expect("much has happened").0)
 		.await;
-	let strikes = pallet_inference::Strikes::<Runtime>::final_prefix();
-	let params = rpc_params![Bytes(strikes.to_vec()), 10, None::<Bytes>, at];
-	let keys: Vec<Bytes> = client.call("state_getKeysPaged", params).await;
-	assert!(keys.is_empty(), "somebody was struck");
+	let struck = client.entries("Inference", "Strikes", at).await;
+	assert_eq!(struck, 0, "somebody was struck");
 	let options = ["--prompt", "t5 t6", "--max-tokens", "4"];
 	let answer = infer(&network.nodes[1], REQUESTER, &model, &options)
 		.await

@@ -9,7 +9,7 @@ use std::{
 use consilience_engine::{
 	chat_overhead,
 	isolation::{isolate, Isolation, Purpose},
-	Engine, EngineConfig, Probe, Provider,
+	probe_template, Engine, EngineConfig, Probe, Provider, Reception,
 };
 use consilience_primitives::{
 	evidence::Evidence,
@@ -569,8 +569,36 @@ fn import(
 	bar.0.finish_and_clear();
 	let mut value = summary(id, &manifest, Some(&store.folder(id)));
 	value["measured"] = exactness::measured_json(measured.as_ref());
+	let refused = refused_orders(&manifest)?;
+	for note in &refused {
+		eprintln!("note: the chat template {note}: who asks so is answered `Unanswerable`, and pays for that");
+	}
+	value["chat_refuses"] = refused.into();
 	format.print(&value, || line(id, &manifest));
 	Ok(())
+}
+
+/// Returns what the model's chat template does not take, in words. Fails where it cannot be compiled.
+fn refused_orders(manifest: &Manifest) -> Result<Vec<String>> {
+	let TaskDetails::TextGeneration {
+		chat_template: Some(template),
+		bos_token,
+		eos_token,
+		..
+	} = &manifest.task
+	else {
+		return Ok(Vec::new());
+	};
+	let probed = probe_template(template, bos_token.as_deref(), eos_token.as_deref())
+		.map_err(|e| e.to_string())?;
+	let refused = probed.into_iter().filter_map(|(order, reception)| {
+		let order = order.describe();
+		match reception {
+			Reception::Taken | Reception::Dropped => None,
+			Reception::Refused(why) => Some(format!("refuses {order} ({why})")),
+		}
+	});
+	Ok(refused.collect())
 }
 
 fn run(

@@ -174,8 +174,31 @@ pub struct EngineStatus {
 pub struct JsonMessage {
 	/// Who speaks.
 	pub role: Role,
-	/// What is said.
+	/// What is said. Read from a string, or from a list of parts as OpenAI's clients send it, of which all have to be text.
+	#[serde(deserialize_with = "content")]
 	pub content: String,
+}
+
+/// Reads a message's content.
+fn content<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+	use serde::de::Error;
+	let part = |part: &Value| match (&part["type"], &part["text"]) {
+		(Value::String(kind), Value::String(text)) if kind == "text" => Ok(text.clone()),
+		(Value::String(kind), _) if kind == "text" => Err(D::Error::custom(
+			"a content part of type \"text\" has no text",
+		)),
+		(Value::String(kind), _) => Err(D::Error::custom(format!(
+			"a content part of type {kind:?} is not taken: models here read text"
+		))),
+		_ => Err(D::Error::custom("a content part has no type")),
+	};
+	match Value::deserialize(d)? {
+		Value::String(text) => Ok(text),
+		Value::Array(parts) => parts.iter().map(part).collect(),
+		_ => Err(D::Error::custom(
+			"content is a string, or a list of parts of type \"text\"",
+		)),
+	}
 }
 
 /// What is asked: `messages` or `prompt` with sampling parameters, `text` to embed, or `inputs` in the Open Inference Protocol. What is
@@ -557,6 +580,45 @@ mod tests {
 			panic!("a prompt is for text generation")
 		};
 		assert_eq!(sampling, Default::default());
+	}
+
+	#[test]
+	fn content_may_be_in_parts_and_roles_are_those_of_openai() {
+		let said = input(json!({ "messages": [
+			{ "role": "developer", "content": [{ "type": "text", "text": "Be " }, { "type": "text", "text": "brief." }] },
+			{ "role": "tool", "content": "4" },
+		]}));
+		let Ok(Input::TextGeneration {
+			prompt: Prompt::Chat(messages),
+			..
+		}) = said
+		else {
+			panic!("{said:?}")
+		};
+		let said: Vec<_> = messages
+			.iter()
+			.map(|m| (m.role, text(&m.content)))
+			.collect();
+		assert_eq!(
+			said,
+			[
+				(Role::Developer, "Be brief.".into()),
+				(Role::Tool, "4".into())
+			]
+		);
+		for (content, says) in [
+			(
+				json!([{ "type": "image_url", "image_url": { "url": "data:" } }]),
+				"type \"image_url\" is not taken",
+			),
+			(json!([{ "type": "text" }]), "has no text"),
+			(json!([{ "text": "a" }]), "has no type"),
+			(json!(null), "a string, or a list"),
+		] {
+			let messages = json!([{ "role": "user", "content": content }]);
+			let error = input(json!({ "messages": messages })).unwrap_err();
+			assert!(error.contains(says), "{error}");
+		}
 	}
 
 	#[test]

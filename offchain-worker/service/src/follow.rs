@@ -222,6 +222,8 @@ pub struct Worker<C, R, L> {
 	said: HashMap<H256, BlockNumber>,
 	/// Reports that may be in the pool or in a block.
 	outstanding: Vec<Outstanding>,
+	/// Accusations of which the log has told.
+	accused: BTreeSet<RequestId>,
 	/// Block on which the last report was made.
 	reported: Option<H256>,
 	pruned: BlockNumber,
@@ -320,6 +322,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			say: Vec::new(),
 			said: HashMap::new(),
 			outstanding: Vec::new(),
+			accused: BTreeSet::new(),
 			reported: None,
 			pruned: 0,
 			withheld: false,
@@ -432,6 +435,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		self.metrics
 			.serving(found.as_ref().map_or(0, |v| v.duties.serving.len()));
 		self.note_withdrawals(found.as_ref());
+		self.note_accusations(found.as_ref());
 		self.validator = found;
 		self.refresh(head, follows);
 		if told {
@@ -462,6 +466,23 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				self.serving.forget_check(*model);
 			}
 		}
+	}
+
+	/// Says once of each request in which a jury accuses this validator what can be done about it.
+	fn note_accusations(&mut self, now: Option<&Validator>) {
+		let Some(now) = now else {
+			return;
+		};
+		for (request, until) in &now.duties.accused {
+			if self.accused.insert(*request) {
+				tracing::error!(
+					target: LOG_TARGET,
+					"request {request}: a jury accuses this validator of a lie, and it is drawn for nothing. Look at what it said with 					 `consilience verify {request}`. If that was right, call those who did not sit, up to block {until} and against a bond: 					 `consilience request contest {request} --suri SECRET`"
+				);
+			}
+		}
+		let still = |request: &RequestId| now.duties.accused.iter().any(|(r, _)| r == request);
+		self.accused.retain(still);
 	}
 
 	/// Frees the memory of models that are neither served nor to be served, and for which nothing is due.

@@ -1065,6 +1065,8 @@ mod benchmarks {
 			Pallet::<T>::process_deadlines(now);
 			Pallet::<T>::prune(now);
 			Pallet::<T>::process_offences();
+			Pallet::<T>::process_rulings(now);
+			Pallet::<T>::pay_claims();
 			Pallet::<T>::process_draws(now);
 			Pallet::<T>::process_callbacks(now, idle);
 		}

@@ -56,7 +56,7 @@ impl LanguageModel {
 				})?;
 				let messages = messages
 					.iter()
-					.map(|m| Ok((m.role.name(), utf8(&m.content)?)))
+					.map(|m| Ok((template.role(m.role), utf8(&m.content)?)))
 					.collect::<Result<Vec<_>, EngineError>>()?;
 				// The template writes the special tokens itself.
 				(template.render(&messages, self.tokens.controls())?, false)

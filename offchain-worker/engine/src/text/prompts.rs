@@ -1,6 +1,6 @@
 //! Prompts as Hugging Face's library and its tokenizers make them.
 
-use consilience_primitives::request::{FinishReason, Sampling, Unanswerable};
+use consilience_primitives::request::{FinishReason, Role, Sampling, Unanswerable};
 use serde_json::{json, Value};
 use tokenizers::Tokenizer;
 
@@ -202,13 +202,24 @@ fn what_a_template_refuses_is_known_before_anybody_asks() {
 		[
 			(Order::System, refused("System role not supported")),
 			(Order::Twice, alternate.clone()),
-			(Order::AssistantFirst, alternate),
+			(Order::AssistantFirst, alternate.clone()),
 			(Order::SystemAlone, refused("System role not supported")),
+			(Order::Tool, alternate),
 		]
 	);
 	let last = "{{ messages[-1].content }}";
 	assert_eq!(of(last)[0], (Order::System, Reception::Dropped));
 	assert!(probe("{% for %}", None, None).is_err());
+}
+
+#[test]
+fn a_developer_is_the_system_where_the_template_does_not_know_the_word() {
+	let of = |source: &str| Template::new(source.into(), None, None).unwrap();
+	assert_eq!(of(CHATML).role(Role::Developer), "system");
+	assert_eq!(of(CHATML).role(Role::Tool), "tool");
+	let knows =
+		"{% for m in messages if m.role in ['developer', 'user'] %}{{ m.content }}{% endfor %}";
+	assert_eq!(of(knows).role(Role::Developer), "developer");
 }
 
 /// A tokenizer of bytes, as `tokenizer.json` has it, with these merges and special tokens.

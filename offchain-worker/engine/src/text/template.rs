@@ -138,6 +138,14 @@ impl Template {
 		Ok(template)
 	}
 
+	/// The word for a role. OpenAI's clients say `developer` where all but the newest templates say `system`.
+	pub(crate) fn role(&self, role: Role) -> &'static str {
+		match role {
+			Role::Developer if !self.source.contains(role.name()) => Role::System.name(),
+			role => role.name(),
+		}
+	}
+
 	/// What the template writes of its own, and some of what it does not: where to look for the control tokens that it uses.
 	pub(crate) fn words(&self) -> String {
 		let mut words = self.source.clone();
@@ -313,6 +321,8 @@ pub enum Order {
 	SystemAlone,
 	/// A message without text.
 	Empty,
+	/// A tool's result after the assistant's turn.
+	Tool,
 }
 
 /// What a chat template makes of an order of roles.
@@ -328,7 +338,7 @@ pub enum Reception {
 
 impl Order {
 	/// All of them.
-	pub const ALL: [Self; 9] = [
+	pub const ALL: [Self; 10] = [
 		Self::User,
 		Self::System,
 		Self::Turns,
@@ -338,6 +348,7 @@ impl Order {
 		Self::AssistantLast,
 		Self::SystemAlone,
 		Self::Empty,
+		Self::Tool,
 	];
 
 	/// The roles, in order.
@@ -352,6 +363,7 @@ impl Order {
 			Self::SystemLater => &[User, System, User],
 			Self::AssistantLast => &[User, Assistant],
 			Self::SystemAlone => &[System],
+			Self::Tool => &[User, Assistant, Tool],
 		}
 	}
 
@@ -367,6 +379,7 @@ impl Order {
 			Self::AssistantLast => "the assistant last",
 			Self::SystemAlone => "a system message alone",
 			Self::Empty => "a message without text",
+			Self::Tool => "a tool's result",
 		}
 	}
 }

@@ -189,6 +189,7 @@ impl Chain for MockChain {
 				.get(&at)
 				.map(|b| b.duties.clone())
 				.unwrap_or_default(),
+			accused: Vec::new(),
 		}))
 	}
 

@@ -106,6 +106,20 @@ impl<T: Config> Pallet<T> {
 		});
 	}
 
+	/// Requests in which a jury accuses a validator, each with the last block in which that can be contested.
+	pub(crate) fn accusations(validator: &T::AccountId) -> Vec<(RequestId, BlockNumberFor<T>)> {
+		let (first, end) = RulingRange::<T>::get();
+		(first..end)
+			.filter_map(Rulings::<T>::get)
+			.filter_map(|id| {
+				let jury = Juries::<T>::get(id).filter(|jury| jury.contest.is_none())?;
+				let ruling = jury.ruling?;
+				let accused = ruling.accused.iter().any(|o| o.offender == *validator);
+				accused.then_some((id, ruling.until))
+			})
+			.collect()
+	}
+
 	/// Has staking hear of accusations that nobody has contested in time. Returns the number of rulings.
 	pub(crate) fn process_rulings(now: BlockNumberFor<T>) -> u32 {
 		let (first, end) = RulingRange::<T>::get();

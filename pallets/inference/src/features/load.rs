@@ -8,20 +8,28 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 use consilience_primitives::{
 	model::{Speed, TimeLimit},
-	ModelId, RequestId,
+	RequestId,
 };
-use pallet_model_registry::Serving;
-use polkadot_sdk::sp_runtime::traits::Get;
+use pallet_model_registry::{Server, Serving};
+use polkadot_sdk::{frame_system::pallet_prelude::BlockNumberFor, sp_runtime::traits::Get};
 
 use crate::{
 	Assignment, Assignments, Config, Indices, Keys, Loads, OpenOf, Pallet, RequestOf, Reserved,
 	Role,
 };
 
+/// A validator that serves a model.
+type ServerOf<T> = Server<<T as polkadot_sdk::frame_system::Config>::AccountId, BlockNumberFor<T>>;
+
 /// The session's validators by account, read once for the draws of a block.
 pub(crate) struct Roster<AccountId>(BTreeMap<AccountId, u32>);
 
 impl<AccountId: Ord> Roster<AccountId> {
+	/// Whether there is only one: nobody can check what it says.
+	pub(crate) fn is_solo(&self) -> bool {
+		self.0.len() == 1
+	}
+
 	pub(crate) fn index(&self, who: &AccountId) -> Option<u32> {
 		self.0.get(who).copied()
 	}
@@ -59,9 +67,8 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Work of executor and verifiers together, on machines like the one in the middle of those who serve the model.
-	pub(crate) fn whole_work(model: ModelId, work: u32, verifiers: u8) -> u32 {
-		let serving = Serving::<T>::get(model);
+	/// Work of executor and verifiers together, on machines like the one in the middle of these.
+	pub(crate) fn whole_work(serving: &[ServerOf<T>], work: u32, verifiers: u8) -> u32 {
 		let middle = |of: fn(&Speed) -> u32| {
 			let mut all: Vec<_> = serving.iter().map(|server| of(&server.speed)).collect();
 			all.sort_unstable();
@@ -103,24 +110,23 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Work that those who serve the model can take, if nobody had anything to do, and that they can take now.
-	pub(crate) fn capacity(model: ModelId) -> (u64, u64) {
-		let (roster, loads, most) = (Self::roster(), Loads::<T>::get(), T::MaxLoad::get());
+	/// Work that those with these places in the session can take, if nobody had anything to do, and that they can take now.
+	pub(crate) fn capacity(there: &[u32]) -> (u64, u64) {
+		let (loads, most) = (Loads::<T>::get(), T::MaxLoad::get());
 		let (mut whole, mut free) = (0u64, 0u64);
-		for server in Serving::<T>::get(model) {
-			if let Some(index) = roster.index(&server.who) {
-				let load = loads.get(index as usize).copied().unwrap_or_default();
-				whole += u64::from(most);
-				free += u64::from(most.saturating_sub(load));
-			}
+		for index in there {
+			let load = loads.get(*index as usize).copied().unwrap_or_default();
+			whole += u64::from(most);
+			free += u64::from(most.saturating_sub(load));
 		}
 		(whole, free.saturating_sub(Reserved::<T>::get()))
 	}
 
-	/// Whether a request of so much work would be done in time: beside what is promised already, and without giving one account more
-	/// than half of what there is while others could ask too. A network with nothing to do takes any request.
-	pub(crate) fn has_capacity(who: Option<&T::AccountId>, model: ModelId, work: u32) -> bool {
-		let (whole, free) = Self::capacity(model);
+	/// Whether a request of so much work would be done in time by those with these places in the session: beside what is promised already, and
+	/// without giving one account more than half of what there is while others could ask too. A network with nothing to do takes any
+	/// request.
+	pub(crate) fn has_capacity(who: Option<&T::AccountId>, there: &[u32], work: u32) -> bool {
+		let (whole, free) = Self::capacity(there);
 		if whole > 0 && free == whole {
 			return true;
 		}

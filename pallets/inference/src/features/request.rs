@@ -1,5 +1,6 @@
 //! Taking and cancelling requests: bad input is refused here, with a reason and nothing charged.
 
+use alloc::vec::Vec;
 use consilience_primitives::{
 	model::ModelStatus,
 	request::{Assurance, Input, InputError},
@@ -87,24 +88,22 @@ impl<T: Config> Pallet<T> {
 			return Err(QuoteError::BadAssurance);
 		}
 		let mut verifiers = assurance.verifiers(&spec.policy);
-		if Self::is_solo() {
+		let roster = Self::roster();
+		let serving = pallet_model_registry::Serving::<T>::get(id);
+		let there: Vec<_> = serving
+			.iter()
+			.filter_map(|server| roster.index(&server.who))
+			.collect();
+		if roster.is_solo() {
 			// Nobody is there to check: a developer's chain.
 			verifiers = 0;
-		} else {
-			let roster = Self::roster();
-			let serving = pallet_model_registry::Serving::<T>::get(id);
-			let there = serving
-				.iter()
-				.filter(|server| roster.index(&server.who).is_some())
-				.count();
-			if there <= usize::from(verifiers) {
-				return Err(QuoteError::TooFewServe);
-			}
+		} else if there.len() <= usize::from(verifiers) {
+			return Err(QuoteError::TooFewServe);
 		}
 		let (units_in, units_out) = (input.units(), input.max_output_units(&spec.limits));
 		let work = spec.time.work(units_out);
-		let burden = Self::whole_work(id, work, verifiers);
-		if !Self::has_capacity(who, id, burden) {
+		let burden = Self::whole_work(&serving, work, verifiers);
+		if !Self::has_capacity(who, &there, burden) {
 			return Err(QuoteError::NoCapacity);
 		}
 		let price = model

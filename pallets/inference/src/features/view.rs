@@ -86,6 +86,7 @@ impl<T: Config> Pallet<T> {
 			index: index as u32,
 			serving: ServedBy::<T>::get(validator).into_inner(),
 			duties,
+			accused: Self::accusations(validator),
 		})
 	}
 

@@ -1,7 +1,10 @@
 //! What a jury finds waits for a second one, where others serve the model who did not sit.
 
 use consilience_primitives::{report::Statement, view::RequestState, RequestId};
-use polkadot_sdk::frame_support::{assert_noop, assert_ok, traits::fungible::InspectHold};
+use polkadot_sdk::{
+	frame_support::{assert_noop, assert_ok, traits::fungible::InspectHold},
+	sp_core::Pair,
+};
 
 use crate::{
 	mock::*, ContestEnd, Error, Event, HoldReason, Juries, OffenceKind, OffenceKind::*, Suspended,
@@ -135,6 +138,10 @@ fn what_a_jury_finds_waits_as_long_as_it_can_be_contested_and_its_liars_are_draw
 			|e| matches!(e, Event::Accused { offender, kind: FraudulentResult, .. } if offender == liar),
 		);
 		assert!(waits);
+		let told = |v| Inference::duties(&pair(v).public()).unwrap().accused;
+		let until = Juries::<Test>::get(request).unwrap().ruling.unwrap().until;
+		assert_eq!(told(liar), [(request, until)]);
+		assert_eq!(told(verifiers(request)[0]), []);
 		blocks(ContestBlocks::get());
 		assert_eq!(heard(), []);
 		check();

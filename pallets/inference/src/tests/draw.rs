@@ -392,9 +392,10 @@ fn a_slow_machine_is_drawn_less_often_and_takes_less_at_a_time() {
 #[test]
 fn what_duties_take_beside_the_model_counts() {
 	run(|| {
-		let (whole, free) = Inference::capacity(id(TEXT));
+		let serving = || pallet_model_registry::Serving::<Test>::get(id(TEXT));
+		let (whole, free) = Inference::capacity(&[0, 1, 2, 3, 4, 5, 6]);
 		assert_eq!(whole, free);
-		let one = |verifiers| Inference::whole_work(id(TEXT), 4, verifiers);
+		let one = |verifiers| Inference::whole_work(&serving(), 4, verifiers);
 		assert_eq!(one(2), 4 + 2);
 		let speed = Speed {
 			pace: 500,
