@@ -319,9 +319,9 @@ pub mod pallet {
 	pub type CountedVerdictsUntil<T: Config> =
 		StorageDoubleMap<_, Twox64Concat, SessionIndex, Twox64Concat, T::AccountId, ()>;
 
-	/// Settled requests whose [`Ruling`] can still be contested, the oldest first: a queue whose places are counted.
+	/// Settled requests whose [`Ruling`] can still be contested, and until which block, the oldest first: a queue whose places are counted.
 	#[pallet::storage]
-	pub type Rulings<T> = StorageMap<_, Twox64Concat, u64, RequestId>;
+	pub type Rulings<T: Config> = StorageMap<_, Twox64Concat, u64, (RequestId, BlockNumberFor<T>)>;
 
 	/// The first place of [`Rulings`], and the place after its last.
 	#[pallet::storage]
@@ -540,7 +540,7 @@ pub mod pallet {
 			who: T::AccountId,
 			bond: BalanceOf<T>,
 		},
-		/// The answer is right: the jury is paid out of the bond, and the rest burned.
+		/// The answer is right, or the accusation stands that was contested: the jury is paid out of the bond, and the rest burned.
 		AppealLost {
 			request: RequestId,
 			who: T::AccountId,
@@ -582,7 +582,7 @@ pub mod pallet {
 			who: T::AccountId,
 			bond: BalanceOf<T>,
 		},
-		/// Both juries together found what the first had found, or not: then nobody is slashed for it.
+		/// Both juries together found what the first had found, or not.
 		ContestEnded { request: RequestId, end: ContestEnd },
 		/// A validator was slashed, and what was owed out of that is paid, or a part of it.
 		ClaimPaid {
@@ -880,7 +880,7 @@ pub mod pallet {
 		/// Appeals against an answer that was not drawn for a check, or that is settled and not forgotten: a jury measures.
 		///
 		/// - **Origin**: signed by anybody. A bond is held ([`Pallet::appeal_bond`]): it is returned if the jury cannot decide, returned and
-		///   doubled, as far as the jury fund goes, if the answer is wrong and somebody is blamed for it, and if the answer is right
+		///   doubled, out of the slash, if the answer is wrong and somebody is blamed for it, and if the answer is right
 		///   it pays the jury and the rest is burned.
 		/// - **Errors**: `UnknownRequest`, `NotAppealable`, `JuryTooSmall`, and the currency's when the bond is not
 		///   there. **Emits** `Appealed`, `RequestDisputed`.

@@ -287,6 +287,8 @@ pub struct Jury<AccountId, BlockNumber, Balance> {
 	pub appeal: Option<Appeal<AccountId, Balance>>,
 	/// Whether it only measures a settled answer again: it blames nobody, and calls a jury where it does not agree.
 	pub audit: bool,
+	/// Those who were drawn for the first jury, whether they came or not: none of them sits in the second.
+	pub seats: List<AccountId, MAX_MEMBERS>,
 	/// What it found that costs stake, while a second jury can be called.
 	pub ruling: Option<Ruling<AccountId, BlockNumber>>,
 	/// The second jury that one of the accused called, and how it ended.
@@ -296,6 +298,60 @@ pub struct Jury<AccountId, BlockNumber, Balance> {
 /// Most validators that one jury accuses: a round and a jury, each with the executor.
 pub const MAX_ACCUSED: u32 = 2 * MAX_MEMBERS;
 
+/// What an accusation rests on.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub enum Basis {
+	/// What the answer was found to be: it was a lie, or was vouched for, or slandered. Both juries say what it is.
+	Answer,
+	/// What a member of the committee measured: a second jury measures that as well.
+	Committee,
+	/// What a juror measured under a challenge that nobody else measures under again.
+	Juror,
+}
+
+/// An accusation by a jury.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Accusation<AccountId> {
+	/// Whom, and of what.
+	pub offence: PendingOffence<AccountId>,
+	/// What it rests on.
+	pub basis: Basis,
+}
+
+/// Votes of jurors on an answer. Whoever was absent, or says neither, has none.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	Default,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub struct Votes {
+	/// That it is right.
+	pub right: u32,
+	/// That it is wrong.
+	pub wrong: u32,
+}
+
 /// What a jury found that costs stake. Staking does not hear of it before it can be contested no longer.
 #[derive(
 	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
@@ -303,14 +359,10 @@ pub const MAX_ACCUSED: u32 = 2 * MAX_MEMBERS;
 pub struct Ruling<AccountId, BlockNumber> {
 	/// What the jury found of the answer.
 	pub answer: AnswerJudgement,
-	/// Jurors that found so.
-	pub with: u32,
-	/// Jurors that found something else.
-	pub against: u32,
-	/// Whom it accuses, and of what.
-	pub accused: List<PendingOffence<AccountId>, MAX_ACCUSED>,
-	/// Who sat: not in the second jury.
-	pub jurors: List<AccountId, MAX_MEMBERS>,
+	/// What its members said of it.
+	pub votes: Votes,
+	/// Whom it accuses.
+	pub accused: List<Accusation<AccountId>, MAX_ACCUSED>,
 	/// Last block in which it can be contested.
 	pub until: BlockNumber,
 }
@@ -326,8 +378,6 @@ pub struct Contest<AccountId, Balance> {
 	pub bond: Balance,
 	/// State to which the request goes back.
 	pub was: RequestState,
-	/// Members of the second jury: where fewer than half of them come, nobody is slashed.
-	pub drawn: u32,
 	/// How it ended.
 	pub end: Option<ContestEnd>,
 }
@@ -346,9 +396,9 @@ pub struct Contest<AccountId, Balance> {
 	TypeInfo,
 )]
 pub enum ContestEnd {
-	/// Both juries together found what the first had found.
+	/// Both juries together found what the first had found, of one of the accused at least.
 	Upheld,
-	/// They did not, or too few came: nobody is slashed.
+	/// They did not, or the network stood still: nobody is slashed.
 	Quashed,
 }
 
@@ -367,9 +417,9 @@ pub enum ContestEnd {
 	TypeInfo,
 )]
 pub struct Seats {
-	/// Juries over what a committee or an audit disagreed on.
+	/// Juries over what a committee or an audit disagreed on, and second juries.
 	pub disputes: u32,
-	/// Juries of appeals and contests: at most a third of all, or appeals would keep liars unjudged.
+	/// Juries of appeals: at most a third of all, or appeals would keep liars unjudged.
 	pub appeals: u32,
 }
 
@@ -395,6 +445,8 @@ pub struct Suspension<AccountId> {
 	pub until: SessionIndex,
 	/// Lies that were found. It ends early when all of them are quashed.
 	pub findings: u32,
+	/// Of them, those that can still be contested, or are: it does not end before.
+	pub pending: u32,
 }
 
 /// A duty of a validator.

@@ -654,7 +654,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	/// Counted by hand, beside two transfers.
 	fn claim() -> Weight {
 		Weight::from_parts(250_000_000, 16892)
-			.saturating_add(T::DbWeight::get().reads(9_u64))
+			.saturating_add(T::DbWeight::get().reads(17_u64))
 			.saturating_add(T::DbWeight::get().writes(8_u64))
 	}
 	/// Storage: `Inference::Parameters` (r:0 w:1)

@@ -26,6 +26,16 @@ impl<T: Config> Pallet<T> {
 		});
 	}
 
+	/// Takes back the last time that a machine was found to differ.
+	pub(crate) fn unbar(who: &T::AccountId, model: ModelId) {
+		Barred::<T>::mutate_exists(who, model, |bar| {
+			*bar = bar.take().and_then(|b| {
+				let times = b.times.checked_sub(1).filter(|times| *times > 0)?;
+				Some(Bar { until: 0, times })
+			});
+		});
+	}
+
 	/// Keeps a validator from serving a model until the next session, which counts for nothing later.
 	pub(crate) fn keep_away(who: &T::AccountId, model: ModelId) {
 		let next = T::ValidatorSet::session_index().saturating_add(1);

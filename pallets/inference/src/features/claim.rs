@@ -2,13 +2,18 @@
 //!
 //! Whoever was given a false answer, and whoever proved that it was one, is owed money that the liar loses. Staking defers a slash, and
 //! governance may cancel it; paid any earlier, or out of more than the slash, a party that is requester and executor at once would empty
-//! the jury fund: it pays itself a large tip for a lie, appeals, and is compensated by everybody.
+//! the jury fund: it pays itself a large tip for a lie, appeals, and is compensated by everybody. And if all of a slash could be owed, such
+//! a request would be an insurance: whatever its validator is slashed for would come back. So claims have a tenth of it, which is many
+//! times what a request costs.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use consilience_primitives::RequestId;
 use polkadot_sdk::{
 	frame_support::traits::ValidatorSet,
-	sp_runtime::traits::{Saturating, Zero},
+	sp_runtime::{
+		traits::{Saturating, Zero},
+		Perbill,
+	},
 	sp_staking::{EraIndex, OnStakingUpdate},
 };
 
@@ -19,6 +24,12 @@ use crate::{
 
 /// Name of [`Recovered`] in a log that says it is too long.
 const SLASHES: &str = "slashes with claims on them";
+
+/// The part of a slash that claims are paid from. The rest stays lost, whoever is compensated.
+pub const CLAIMS_SHARE: Perbill = Perbill::from_percent(10);
+
+/// Claims on one validator among which a slash is divided.
+const CLAIMS_AT_A_TIME: usize = 32;
 
 /// Requests for which claims are paid in a block.
 pub const CLAIMS_PER_BLOCK: u32 = 4;
@@ -65,35 +76,36 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Pays what is owed out of a slash that was applied, as far as the slash goes. Returns the number of requests.
+	/// Pays what is owed out of a slash that was applied: all claims that there are have an equal part of it at most, so that no large one leaves
+	/// nothing to the others. What is more is not paid. Returns the number of requests.
 	pub(crate) fn pay_claims() -> u32 {
 		let Some((offender, mut left)) = Recovered::<T>::get().first().cloned() else {
 			return 0;
 		};
+		let due: Vec<_> = Claims::<T>::iter_prefix(&offender)
+			.take(CLAIMS_AT_A_TIME)
+			.collect();
+		let share = left / (due.len() as u32).max(1).into();
+		let more = due.len() > CLAIMS_PER_BLOCK as usize;
 		let mut paid = 0;
-		while paid < CLAIMS_PER_BLOCK && !left.is_zero() {
-			let Some((request, mut claim)) = Claims::<T>::iter_prefix(&offender).next() else {
-				break;
-			};
+		for (request, claim) in due.into_iter().take(CLAIMS_PER_BLOCK as usize) {
 			paid += 1;
 			Self::drop_claim(&offender, request);
-			for (who, amount) in &mut claim.owed {
-				let part = (*amount).min(left);
-				left.saturating_reduce(part);
-				amount.saturating_reduce(part);
-				let arrived = Self::transfer_from_fund(request, who, part);
+			let mut part = share;
+			for (who, amount) in claim.owed {
+				let amount = amount.min(part);
+				part.saturating_reduce(amount);
+				left.saturating_reduce(amount);
+				let arrived = Self::transfer_from_fund(request, &who, amount);
 				if !arrived.is_zero() {
 					Self::deposit_event(Event::ClaimPaid {
 						request,
-						who: who.clone(),
+						who,
 						amount: arrived,
 					});
 				}
 			}
-			// The rest waits for the next slash.
-			Self::owe(&offender, request, claim.owed);
 		}
-		let more = !left.is_zero() && Claims::<T>::iter_prefix(&offender).next().is_some();
 		Recovered::<T>::mutate(|list| {
 			change(list, SLASHES, |all| {
 				all.retain(|(who, _)| *who != offender);
@@ -143,6 +155,7 @@ impl<T: Config> OnStakingUpdate<T::AccountId, BalanceOf<T>> for Pallet<T> {
 		_slashed_unlocking: &BTreeMap<EraIndex, BalanceOf<T>>,
 		slashed_total: BalanceOf<T>,
 	) {
+		let slashed_total = CLAIMS_SHARE.mul_floor(slashed_total);
 		if slashed_total.is_zero() || Claims::<T>::iter_prefix(stash).next().is_none() {
 			return;
 		}

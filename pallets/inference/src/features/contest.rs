@@ -1,9 +1,10 @@
 //! Contests: nothing above absence is slashed on one jury where there can be a second.
 //!
 //! Where more serve a model than sit in a jury, a party that holds fewer than half of those who serve can be most of a jury by chance.
-//! So an accusation waits: one of the accused calls those who did not sit, and the verdicts of both juries are counted together. A party
-//! that holds no more than half of both can then neither have somebody honest slashed nor have a liar acquitted. Where all who
-//! serve sat in the first jury, there is nobody else to ask, and staking hears of it at once.
+//! So an accusation waits: one of the accused calls those who were not drawn for the first jury, and the votes of both juries on the answer are
+//! counted together, whatever fingerprints come with them. Silence is on nobody's side. So nobody is slashed for what it said of an answer,
+//! or for an answer, against most of those who came to either jury; and nobody is acquitted against them. Where all who serve
+//! were drawn for the first jury, there is nobody else to ask, and staking hears of it at once.
 
 use alloc::vec::Vec;
 use codec::Encode;
@@ -22,42 +23,35 @@ use polkadot_sdk::{
 	frame_system::{self, pallet_prelude::BlockNumberFor},
 	sp_core::H256,
 	sp_runtime::traits::Saturating,
+	sp_staking::SessionIndex,
 };
 
 use crate::{
 	features::{
-		draw::draw_distinct,
-		jury::Found,
-		load::Roster,
-		offence::{OffenceKind, PendingOffence},
-		report::Outcome,
+		draw::draw_distinct, jury::Found, load::Roster, offence::OffenceKind, report::Outcome,
 	},
-	Appeal, Barred, Config, Contest, ContestEnd, CountedVerdicts, CountedVerdictsUntil, Error,
-	Event, HoldReason, Juries, JuryOf, Pallet, RequestOf, Requests, Ruling, RulingRange, Rulings,
+	Accusation, Appeal, Basis, Config, Contest, ContestEnd, Error, Event, HoldReason, Juries,
+	JuryOf, Pallet, RequestOf, Requests, Ruling, RulingRange, Rulings, Votes,
 };
 
 /// Rulings of which staking hears in a block.
 pub const RULINGS_PER_BLOCK: u32 = 4;
 
+/// Whom a jury accuses of what, when that was done, and what it rests on.
+pub(crate) type Blamed<AccountId> = (AccountId, OffenceKind, SessionIndex, Basis);
+
 impl<T: Config> Pallet<T> {
-	/// Those who can sit in the second jury: who served the model when the request was made, and has not sat. None, where too few of them
-	/// are from outside the disputed round.
+	/// Those who can sit in the second jury: who served the model when the request was made, and was not drawn for the first.
 	fn others(
 		request: &RequestOf<T>,
 		roster: &Roster<T::AccountId>,
-		parties: &[T::AccountId],
-		jurors: &[T::AccountId],
+		jury: &JuryOf<T>,
 	) -> Vec<T::AccountId> {
-		let others: Vec<_> = Self::serving_before(request, roster)
+		Self::serving_before(request, roster)
 			.into_iter()
 			.map(|(who, ..)| who)
-			.filter(|who| !jurors.contains(who))
-			.collect();
-		if Self::is_jury(&others, parties) {
-			others
-		} else {
-			Vec::new()
-		}
+			.filter(|who| !jury.seats.contains(who))
+			.collect()
 	}
 
 	/// Has staking hear of what a jury found: at once where nobody else could be asked, and otherwise when nobody asked in time.
@@ -65,43 +59,46 @@ impl<T: Config> Pallet<T> {
 		id: RequestId,
 		request: &RequestOf<T>,
 		jury: &mut JuryOf<T>,
-		answer: AnswerJudgement,
-		of_jurors: &[(T::AccountId, Judgement)],
-		accused: Vec<PendingOffence<T::AccountId>>,
+		(answer, votes): (AnswerJudgement, Votes),
+		blamed: Vec<Blamed<T::AccountId>>,
 	) {
+		if blamed.is_empty() {
+			return;
+		}
+		let others = Self::others(request, &Self::roster(), jury);
+		let contestable = Self::is_jury(&others, &Self::parties(id, request));
+		let until =
+			frame_system::Pallet::<T>::block_number().saturating_add(T::ContestBlocks::get());
+		let mut accused = Vec::new();
+		for (who, kind, session, basis) in blamed {
+			// What is one deed with what staking has heard of costs nothing that could be contested.
+			let known = Self::is_same_deed(&who, kind, session);
+			let offence = Self::accuse(id, &who, kind, session);
+			if known || !contestable {
+				Self::queue_offence(offence);
+				continue;
+			}
+			Self::finding_waits(&who);
+			Self::deposit_event(Event::Accused {
+				request: id,
+				offender: who,
+				kind,
+				contestable_until: until,
+			});
+			accused.push(Accusation { offence, basis });
+		}
 		if accused.is_empty() {
 			return;
 		}
-		let parties = Self::parties(id, request);
-		let jurors: Vec<_> = of_jurors.iter().map(|(who, _)| who.clone()).collect();
-		let others = Self::others(request, &Self::roster(), &parties, &jurors);
-		if others.is_empty() {
-			accused.into_iter().for_each(Self::queue_offence);
-			return;
-		}
-		let until =
-			frame_system::Pallet::<T>::block_number().saturating_add(T::ContestBlocks::get());
-		for offence in &accused {
-			Self::deposit_event(Event::Accused {
-				request: id,
-				offender: offence.offender.clone(),
-				kind: offence.kind,
-				contestable_until: until,
-			});
-		}
-		let with = of_jurors.iter().filter(|(_, j)| *j == Judgement::Accept);
-		let with = with.count() as u32;
 		jury.ruling = Some(Ruling {
 			answer,
-			with,
-			against: (of_jurors.len() as u32).saturating_sub(with),
+			votes,
 			accused: consilience_primitives::List::truncate_from(accused),
-			jurors: consilience_primitives::List::truncate_from(jurors),
 			until,
 		});
 		Juries::<T>::insert(id, &*jury);
 		RulingRange::<T>::mutate(|(_, end)| {
-			Rulings::<T>::insert(*end, id);
+			Rulings::<T>::insert(*end, (id, until));
 			*end += 1;
 		});
 	}
@@ -111,11 +108,12 @@ impl<T: Config> Pallet<T> {
 		let (first, end) = RulingRange::<T>::get();
 		(first..end)
 			.filter_map(Rulings::<T>::get)
-			.filter_map(|id| {
+			.filter_map(|(id, until)| {
 				let jury = Juries::<T>::get(id).filter(|jury| jury.contest.is_none())?;
-				let ruling = jury.ruling?;
-				let accused = ruling.accused.iter().any(|o| o.offender == *validator);
-				accused.then_some((id, ruling.until))
+				let mut accused = jury.ruling?.accused.into_iter();
+				accused
+					.any(|a| a.offence.offender == *validator)
+					.then_some((id, until))
 			})
 			.collect()
 	}
@@ -126,21 +124,19 @@ impl<T: Config> Pallet<T> {
 		let last = end.min(first.saturating_add(RULINGS_PER_BLOCK.into()));
 		let mut place = first;
 		while place < last {
-			let jury = Rulings::<T>::get(place).and_then(|id| Some((id, Juries::<T>::get(id)?)));
-			if let Some((id, mut jury)) = jury {
-				// One that is contested ends with its contest.
-				let due = jury.ruling.as_ref().filter(|_| jury.contest.is_none());
-				if due.is_some_and(|ruling| ruling.until >= now) {
-					break;
-				}
-				if due.is_some() {
-					let ruling = jury.ruling.take();
-					Juries::<T>::insert(id, &jury);
-					ruling
-						.into_iter()
-						.flat_map(|ruling| ruling.accused)
-						.for_each(Self::queue_offence);
-				}
+			let Some((id, until)) = Rulings::<T>::get(place) else {
+				break;
+			};
+			if until >= now {
+				break;
+			}
+			// One that is contested ends with its contest.
+			let waiting = Juries::<T>::get(id).filter(|jury| jury.contest.is_none());
+			if let Some(mut jury) = waiting {
+				let ruling = jury.ruling.take();
+				Juries::<T>::insert(id, &jury);
+				let accused = ruling.into_iter().flat_map(|ruling| ruling.accused);
+				accused.for_each(|a| Self::conclude_accusation(a, None));
 			}
 			Rulings::<T>::remove(place);
 			place += 1;
@@ -159,12 +155,11 @@ impl<T: Config> Pallet<T> {
 		let Some(ruling) = jury.ruling.as_ref().filter(|_| jury.contest.is_none()) else {
 			return Err(Error::<T>::NotContestable.into());
 		};
-		let parties = Self::parties(id, &request);
-		let others = Self::others(&request, &Self::roster(), &parties, &ruling.jurors);
+		let others = Self::others(&request, &Self::roster(), &jury);
 		ensure!(
 			ruling.until >= now
-				&& ruling.accused.iter().any(|o| o.offender == who)
-				&& !others.is_empty(),
+				&& ruling.accused.iter().any(|a| a.offence.offender == who)
+				&& Self::is_jury(&others, &Self::parties(id, &request)),
 			Error::<T>::NotContestable
 		);
 		let bond = Self::appeal_bond(&request);
@@ -173,7 +168,6 @@ impl<T: Config> Pallet<T> {
 			who: who.clone(),
 			bond,
 			was: request.state,
-			drawn: 0,
 			end: None,
 		});
 		jury.round = None;
@@ -195,20 +189,19 @@ impl<T: Config> Pallet<T> {
 		jury.contest.as_ref().is_some_and(|c| c.end.is_none())
 	}
 
-	/// Draws the second jury: those who did not sit in the first.
+	/// Draws the second jury: those who were not drawn for the first.
 	pub(crate) fn second_jurors(
 		request: &RequestOf<T>,
 		roster: &Roster<T::AccountId>,
-		parties: &[T::AccountId],
 		jury: &JuryOf<T>,
 		seed: &H256,
 	) -> Vec<T::AccountId> {
-		let first = jury.ruling.as_ref().map(|r| &r.jurors[..]);
-		let others = Self::others(request, roster, parties, first.unwrap_or_default());
+		let others = Self::others(request, roster, jury);
 		draw_distinct(seed, b"second juror", others, T::MaxJurors::get())
 	}
 
-	/// The second jury has measured. Each accusation is upheld where both juries together find what the first found.
+	/// The second jury has measured, as far as it came: whoever did not is on nobody's side. What the answer is, the votes of both juries say
+	/// together; what a member of the committee measured, both have to have found; what a first juror measured under its own challenge can't be measured again.
 	pub(crate) fn conclude_contest(
 		id: RequestId,
 		request: RequestOf<T>,
@@ -227,55 +220,58 @@ impl<T: Config> Pallet<T> {
 			finding,
 			verifiers,
 			jurors,
+			contradicts,
+			votes,
 			..
 		} = found;
-		let of_jurors: Vec<_> = jurors.into_iter().zip(finding.jurors).collect();
-		// Those who found as their jury did. Where that decided nothing, they side with nobody.
-		let agreed = of_jurors.iter().filter(|(_, j)| *j == Judgement::Accept);
-		let agreed = agreed.count() as u32;
-		let differed = (of_jurors.len() as u32).saturating_sub(agreed);
-		let same = finding.answer == ruling.answer;
-		let (with, against) = match finding.answer {
-			_ if same => (agreed, differed),
-			AnswerJudgement::Undecided => (0, 0),
-			_ => (differed, agreed),
+		let right = ruling.votes.right.saturating_add(votes.right);
+		let wrong = ruling.votes.wrong.saturating_add(votes.wrong);
+		let upheld = match ruling.answer {
+			AnswerJudgement::Right => right > wrong,
+			AnswerJudgement::Wrong => wrong > right,
+			AnswerJudgement::Undecided => false,
 		};
-		let drawn = jury.contest.as_ref().map_or(0, |c| c.drawn);
-		let came = of_jurors.len() as u32 >= drawn.div_ceil(2);
-		let upheld =
-			came && ruling.with.saturating_add(with) > ruling.against.saturating_add(against);
-		let of_verifiers: Vec<_> = verifiers.into_iter().zip(finding.verifiers).collect();
-		// Where the second jury agrees, it has measured those of the committee itself.
 		let executor = request.executor.clone();
-		let seen_again = |who: &T::AccountId| {
+		let of_verifiers: Vec<_> = verifiers.into_iter().zip(finding.verifiers).collect();
+		let measured_again = |who: &T::AccountId| {
 			if executor.as_ref() == Some(who) {
 				return finding.executor == Judgement::Fraud;
 			}
 			let verifier = of_verifiers.iter().find(|(v, _)| v == who);
-			verifier.is_none_or(|(_, j)| *j == Judgement::Fraud)
+			verifier.is_some_and(|(_, j)| *j == Judgement::Fraud)
 		};
-		let stands = |offence: &PendingOffence<T::AccountId>| {
-			upheld && (!same || seen_again(&offence.offender))
+		let stands = |accusation: &Accusation<T::AccountId>| match accusation.basis {
+			Basis::Answer => upheld,
+			Basis::Committee => measured_again(&accusation.offence.offender),
+			Basis::Juror => false,
 		};
-		for (who, judgement) in &of_jurors {
-			// Two juries have found otherwise.
-			if upheld && same && *judgement == Judgement::Fraud {
-				Self::bar(who, request.model);
-				Self::offend(id, who, OffenceKind::FraudulentEvidence);
+		let same = finding.answer == ruling.answer;
+		let of_jurors = jurors.into_iter().zip(finding.jurors);
+		let mut paid = Vec::new();
+		for ((who, judgement), contradicts) in of_jurors.zip(contradicts.1) {
+			match judgement {
+				Judgement::Accept if same || !upheld => paid.push(who),
+				Judgement::Accept => (),
+				// Its verdict is against what both juries say. Of what it measured only one jury has judged, which costs no stake.
+				_ => {
+					Self::bar(&who, request.model);
+					if upheld && same && contradicts {
+						Self::offend(id, &who, OffenceKind::FraudulentEvidence);
+					}
+				}
 			}
 		}
-		let paid: Vec<_> = of_jurors
-			.iter()
-			.filter(|(_, j)| *j == Judgement::Accept && (same || !upheld))
-			.map(|(who, _)| who.clone())
-			.collect();
 		Self::end_contest(id, request, jury, Some(&output), &paid, stands);
 		outcome
 	}
 
-	/// Too few came to the second jury, or were there: nobody is slashed.
-	pub(crate) fn quash(id: RequestId, request: RequestOf<T>, jury: JuryOf<T>) {
-		Self::end_contest(id, request, jury, None, &[], |_| false);
+	/// Nobody could be drawn for the second jury, or nobody came: the first one's word stands, or friends would acquit by their absence. A
+	/// network that stands still slashes nobody.
+	pub(crate) fn nobody_came(id: RequestId, request: RequestOf<T>, jury: JuryOf<T>) {
+		let stalled = Self::is_stalled();
+		Self::end_contest(id, request, jury, None, &[], |accusation| {
+			!stalled && accusation.basis == Basis::Answer
+		});
 	}
 
 	fn end_contest(
@@ -284,7 +280,7 @@ impl<T: Config> Pallet<T> {
 		mut jury: JuryOf<T>,
 		output: Option<&Output>,
 		paid: &[T::AccountId],
-		stands: impl Fn(&PendingOffence<T::AccountId>) -> bool,
+		stands: impl Fn(&Accusation<T::AccountId>) -> bool,
 	) {
 		if let Some(round) = &jury.round {
 			Self::leave_seats(id, round, &jury);
@@ -292,20 +288,32 @@ impl<T: Config> Pallet<T> {
 		let (Some(ruling), Some(contest)) = (jury.ruling.take(), jury.contest.as_mut()) else {
 			return;
 		};
-		let (upheld, quashed): (Vec<_>, Vec<_>) = ruling.accused.into_iter().partition(stands);
-		let end = if upheld.is_empty() {
-			ContestEnd::Quashed
-		} else {
+		let ended: Vec<_> = ruling
+			.accused
+			.into_iter()
+			.map(|accusation| {
+				let stands = stands(&accusation);
+				(accusation, stands)
+			})
+			.collect();
+		let end = if ended.iter().any(|(_, stands)| *stands) {
 			ContestEnd::Upheld
+		} else {
+			ContestEnd::Quashed
 		};
+		// Whoever contests answers for its own part only.
+		let lost = ended
+			.iter()
+			.any(|(a, stands)| *stands && a.offence.offender == contest.who);
 		contest.end = Some(end);
 		let bond = Appeal {
 			who: contest.who.clone(),
 			bond: contest.bond,
 		};
 		request.state = contest.was;
+		request.draw = None;
 		Juries::<T>::insert(id, &jury);
-		if end == ContestEnd::Upheld {
+		if lost {
 			Self::take_bond(id, &request, &bond, paid);
 		} else {
 			Self::return_bond(id, &bond);
@@ -313,25 +321,27 @@ impl<T: Config> Pallet<T> {
 				Self::pay_measurements(id, &request, output.units(), paid);
 			}
 		}
-		upheld.into_iter().for_each(Self::queue_offence);
-		for offence in quashed {
-			Self::acquit(&offence, &request);
+		for (accusation, stands) in ended {
+			Self::conclude_accusation(accusation, (!stands).then_some(&request));
 		}
 		Requests::<T>::insert(id, request);
 		Self::deposit_event(Event::ContestEnded { request: id, end });
 	}
 
-	/// Takes back what a quashed accusation has already done.
-	fn acquit(offence: &PendingOffence<T::AccountId>, request: &RequestOf<T>) {
-		let who = &offence.offender;
-		if offence.kind == OffenceKind::FraudulentEvidence {
-			if let Some(until) = CountedVerdicts::<T>::take(who) {
-				CountedVerdictsUntil::<T>::remove(until, who);
+	/// Staking hears of an accusation, or what it has already done is taken back.
+	pub(crate) fn conclude_accusation(
+		accusation: Accusation<T::AccountId>,
+		acquitted_in: Option<&RequestOf<T>>,
+	) {
+		let offence = accusation.offence;
+		Self::finding_ends(&offence.offender, acquitted_in.is_none());
+		match acquitted_in {
+			Some(request) => {
+				Self::drop_claim(&offence.offender, offence.request);
+				Self::unbar(&offence.offender, request.model);
 			}
+			None => Self::queue_offence(offence),
 		}
-		Self::drop_claim(who, offence.request);
-		Barred::<T>::remove(who, request.model);
-		Self::withdraw_finding(who);
 	}
 
 	/// Checks that every ruling that waits is one, and that the queue has no gap.
@@ -346,13 +356,10 @@ impl<T: Config> Pallet<T> {
 				&& Rulings::<T>::iter_keys().count() as u64 == end - first,
 			"the queue of rulings has a gap, or something outside"
 		);
-		let waiting: BTreeSet<_> = Rulings::<T>::iter_values().collect();
+		let waiting: BTreeSet<_> = Rulings::<T>::iter_values().map(|(id, _)| id).collect();
 		for (id, jury) in Juries::<T>::iter() {
 			if let Some(ruling) = &jury.ruling {
-				ensure!(
-					!ruling.accused.is_empty() && ruling.with > 0,
-					"a ruling against nobody, or by nobody"
-				);
+				ensure!(!ruling.accused.is_empty(), "a ruling against nobody");
 				ensure!(
 					waiting.contains(&id) || Self::is_contested(&jury),
 					"staking never hears of a ruling"

@@ -264,8 +264,12 @@ impl<T: Config> Pallet<T> {
 		if silent.is_empty() {
 			return;
 		}
+		// It is the network that is late, and nobody to blame.
+		let stalled = Self::is_stalled();
 		for member in &silent {
-			Self::withheld(id, member, request);
+			if !stalled {
+				Self::withheld(id, member, request);
+			}
 			round.leave_out(member);
 		}
 		Rounds::<T>::insert(id, round);

@@ -46,8 +46,8 @@ use crate::{
 		round::{Phase, Progress, Round},
 		settle::Payees,
 	},
-	Appeal, BalanceOf, Config, Error, Event, HoldReason, Juries, Jury, JuryOf, Outputs, Pallet,
-	Parameters, RequestOf, Requests, Role, RoundOf, Rounds, Seats, Sitting,
+	Appeal, BalanceOf, Basis, Config, Error, Event, HoldReason, Juries, Jury, JuryOf, Outputs,
+	Pallet, Parameters, RequestOf, Requests, Role, RoundOf, Rounds, Seats, Sitting, Votes,
 };
 
 /// What a jury found, with the disputed round's members and the jurors by name.
@@ -57,6 +57,10 @@ pub(crate) struct Found<AccountId> {
 	pub(crate) hidden: bool,
 	pub(crate) verifiers: Vec<AccountId>,
 	pub(crate) jurors: Vec<AccountId>,
+	/// Whether what each of them says of the answer contradicts what it was found to be: verifiers, then jurors.
+	pub(crate) contradicts: (Vec<bool>, Vec<bool>),
+	/// What the jurors say of the answer.
+	pub(crate) votes: Votes,
 }
 
 impl<T: Config> Pallet<T> {
@@ -81,6 +85,7 @@ impl<T: Config> Pallet<T> {
 				round: None,
 				appeal,
 				audit: false,
+				seats: Default::default(),
 				ruling: None,
 				contest: None,
 			},
@@ -208,6 +213,7 @@ impl<T: Config> Pallet<T> {
 				round: Some(round),
 				appeal: None,
 				audit: true,
+				seats: Default::default(),
 				ruling: None,
 				contest: None,
 			},
@@ -267,6 +273,7 @@ impl<T: Config> Pallet<T> {
 
 	/// A settled answer that was looked at again stays what it was.
 	fn stands(id: RequestId, mut request: RequestOf<T>) {
+		request.draw = None;
 		request.state = if request.course.unanswerable {
 			RequestState::Unanswerable
 		} else {
@@ -298,9 +305,9 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Whether it was somebody's wish that called it, and no disagreement.
+	/// Whether it was somebody's wish that called it, and neither a disagreement nor an accusation.
 	pub(crate) fn is_optional(jury: &JuryOf<T>) -> bool {
-		jury.appeal.is_some() || Self::is_contested(jury)
+		jury.appeal.is_some() && !Self::is_contested(jury)
 	}
 
 	/// Takes the seats of a jury, if there are any free for its kind.
@@ -368,20 +375,26 @@ impl<T: Config> Pallet<T> {
 			return true;
 		};
 		let parties = Self::parties(id, request);
-		let drawn = if Self::is_contested(&jury) {
-			Self::second_jurors(request, roster, &parties, &jury, &seed)
+		let second = Self::is_contested(&jury);
+		let drawn = if second {
+			Self::second_jurors(request, roster, &jury, &seed)
 		} else {
 			Self::jurors(request, roster, &parties, &seed)
 		};
-		if !Self::is_jury(&drawn, &parties) {
+		let enough = if second {
+			!drawn.is_empty()
+		} else {
+			Self::is_jury(&drawn, &parties)
+		};
+		if !enough {
 			Self::undecided(id, request.clone());
 			return true;
 		}
 		if !Self::take_seats(&jury) {
 			return false;
 		}
-		if let Some(contest) = &mut jury.contest {
-			contest.drawn = drawn.len() as u32;
+		if !second {
+			jury.seats = consilience_primitives::List::truncate_from(drawn.clone());
 		}
 		let blocks = Self::fair_blocks(&model.spec.time, request.max_output_units);
 		// It measures twice, and whoever has much to do still has the time.
@@ -443,7 +456,7 @@ impl<T: Config> Pallet<T> {
 				Phase::Reveal => Self::withheld(id, &absent, &mut request),
 			}
 		}
-		let enough = if audit {
+		let enough = if audit || second {
 			!round.members.is_empty()
 		} else {
 			Self::is_jury(round.members.iter().map(|m| &m.who), &parties)
@@ -488,7 +501,7 @@ impl<T: Config> Pallet<T> {
 			return;
 		};
 		if Self::is_contested(&jury) {
-			return Self::quash(id, request, jury);
+			return Self::nobody_came(id, request, jury);
 		}
 		Self::end_overdue(id, &mut request);
 		if let Some(appeal) = &jury.appeal {
@@ -601,11 +614,41 @@ impl<T: Config> Pallet<T> {
 			shown.as_ref(),
 			T::MinJury::get() as usize,
 		);
+		let answer = finding.answer;
+		let contradicts = |evidence: &Evidence| {
+			shown.is_none()
+				&& match answer {
+					AnswerJudgement::Right => !evidence.verdict.within(&policy.fraud),
+					AnswerJudgement::Wrong => evidence.verdict.within(&policy.accept),
+					AnswerJudgement::Undecided => false,
+				}
+		};
+		let mut votes = Votes::default();
+		for juror in &jurors {
+			let (right, wrong) = match &shown {
+				Some(shown) => {
+					let both = [shown, &juror.fingerprint];
+					let same = judge(policy, &both).iter().all(|j| *j == Judgement::Accept);
+					(same, !same)
+				}
+				None => (
+					juror.verdict.within(&policy.accept),
+					!juror.verdict.within(&policy.fraud),
+				),
+			};
+			votes.right += u32::from(right);
+			votes.wrong += u32::from(wrong);
+		}
 		// Where the output is the evidence, bits of the exact class cost nobody stake.
 		let costs = shown.is_none() || policy.class == NumericClass::Tolerant;
 		let lie = finding.answer == AnswerJudgement::Wrong && finding.executor == Judgement::Fraud;
 		Ok(Found {
 			hidden: costs && lie,
+			contradicts: (
+				verifiers.iter().map(|(_, e)| contradicts(e)).collect(),
+				jurors.iter().map(|e| contradicts(e)).collect(),
+			),
+			votes,
 			finding,
 			verifiers: verifiers.iter().map(|(who, _)| (*who).clone()).collect(),
 			jurors: revealed.iter().map(|(who, _)| (*who).clone()).collect(),
@@ -627,31 +670,50 @@ impl<T: Config> Pallet<T> {
 			hidden,
 			verifiers,
 			jurors,
+			contradicts,
+			votes,
 		} = found;
 		let decided = finding.answer != AnswerJudgement::Undecided;
 		let mut accused = Vec::new();
 		let of_verifiers: Vec<_> = verifiers.into_iter().zip(finding.verifiers).collect();
 		let of_jurors: Vec<_> = jurors.into_iter().zip(finding.jurors).collect();
+		// What an accusation rests on: what was said of the answer, or else what was measured.
+		let basis = |contradicts: bool, measured: Basis| {
+			if contradicts {
+				Basis::Answer
+			} else {
+				measured
+			}
+		};
 		let others = of_verifiers
 			.iter()
-			.chain(&of_jurors)
-			.map(|(who, j)| (who, *j, false));
+			.zip(&contradicts.0)
+			.map(|((who, j), says)| (who, *j, basis(*says, Basis::Committee)))
+			.chain(
+				of_jurors
+					.iter()
+					.zip(&contradicts.1)
+					.map(|((who, j), says)| (who, *j, basis(*says, Basis::Juror))),
+			);
+		let lied = finding.answer == AnswerJudgement::Wrong;
 		let mut seen = Vec::new();
-		for (who, judgement, wrote) in
-			core::iter::once((&executor, finding.executor, true)).chain(others)
+		for (place, (who, judgement, basis)) in
+			core::iter::once((&executor, finding.executor, basis(lied, Basis::Committee)))
+				.chain(others)
+				.enumerate()
 		{
 			// Other bits than most have, or a verdict that says nothing: drawn no more for a while.
 			if judgement == Judgement::Fraud || (decided && judgement == Judgement::Grey) {
 				Self::bar(who, request.model);
 			}
 			if judgement == Judgement::Fraud && !seen.contains(&who) {
-				let kind = if wrote && finding.answer == AnswerJudgement::Wrong {
+				let kind = if place == 0 && lied {
 					OffenceKind::FraudulentResult
 				} else {
 					OffenceKind::FraudulentEvidence
 				};
 				let session = Self::session_of_deed(id, who);
-				accused.extend(Self::accuse(id, who, kind, session));
+				accused.push((who.clone(), kind, session, basis));
 				seen.push(who);
 			}
 		}
@@ -663,7 +725,7 @@ impl<T: Config> Pallet<T> {
 			if !seen.contains(&who) {
 				Self::bar(who, request.model);
 				let kind = OffenceKind::FraudulentEvidence;
-				accused.extend(Self::accuse(id, who, kind, *session));
+				accused.push((who.clone(), kind, *session, Basis::Answer));
 				seen.push(who);
 			}
 		}
@@ -680,7 +742,7 @@ impl<T: Config> Pallet<T> {
 		if let Some(round) = &jury.round {
 			Self::leave_seats(id, round, &jury);
 		}
-		Self::rule(id, &request, &mut jury, finding.answer, &of_jurors, accused);
+		Self::rule(id, &request, &mut jury, (finding.answer, votes), accused);
 		let right = finding.answer == AnswerJudgement::Right;
 		match &jury.appeal {
 			Some(appeal) if right => Self::take_bond(id, &request, appeal, &paid_jurors),
@@ -743,7 +805,8 @@ impl<T: Config> Pallet<T> {
 	) {
 		let mut owed = Zero::zero();
 		if let Some(liar) = liar {
-			owed = request.paid;
+			// What it gave on top is its own affair: an executor may be a friend.
+			owed = request.paid.saturating_sub(request.tip);
 			let requester = (request.requester.clone(), owed);
 			let won = jury.appeal.as_ref().map(|a| (a.who.clone(), a.bond));
 			Self::owe(liar, id, core::iter::once(requester).chain(won));

@@ -44,6 +44,9 @@ pub const PER_BLOCK: u32 = 1;
 /// Absences that cost nothing. They are halved in every session.
 pub const FREE_STRIKES: u32 = 3;
 
+/// Name of [`Suspended`] in a log that says it is too long.
+const SUSPENDED: &str = "suspended validators";
+
 /// What is remembered of past sessions: `sp_staking` and the session traits tell of the present one only.
 pub trait StakeHistory<AccountId> {
 	/// Number of validators in a session.
@@ -199,38 +202,22 @@ impl<T: Config> Pallet<T> {
 		kind: OffenceKind,
 		session: SessionIndex,
 	) {
-		if let Some(offence) = Self::accuse(request, offender, kind, session) {
-			Self::queue_offence(offence);
-		}
+		let offence = Self::accuse(request, offender, kind, session);
+		Self::queue_offence(offence);
 	}
 
-	/// Does what a lie costs at once: its author is drawn for nothing from now on. Returns what staking is to hear, where it is not one
-	/// deed with what was found before.
+	/// Does what a lie costs at once: its author is drawn for nothing from now on. Returns what staking is to hear.
 	pub(crate) fn accuse(
 		request: RequestId,
 		offender: &T::AccountId,
 		kind: OffenceKind,
 		session: SessionIndex,
-	) -> Option<PendingOffence<T::AccountId>> {
+	) -> PendingOffence<T::AccountId> {
 		let parameters = Parameters::<T>::get();
-		let same_deed = kind == OffenceKind::FraudulentEvidence
-			&& CountedVerdicts::<T>::get(offender).is_some_and(|until| session <= until);
-		if same_deed {
-			Self::deposit_event(Event::OffenceReported {
-				request,
-				offender: offender.clone(),
-				kind,
-				fraction: Perbill::zero(),
-			});
-			return None;
+		if kind.is_fraud() && !Self::is_same_deed(offender, kind, session) {
+			Self::suspend(offender);
 		}
-		if kind.is_fraud() {
-			let until = Self::suspend(offender);
-			if kind == OffenceKind::FraudulentEvidence {
-				Self::count_verdicts(offender, until);
-			}
-		}
-		Some(PendingOffence {
+		PendingOffence {
 			request,
 			offender: offender.clone(),
 			kind,
@@ -241,17 +228,38 @@ impl<T: Config> Pallet<T> {
 				OffenceKind::WithheldReveal => parameters.withheld_slash,
 				OffenceKind::Absence => parameters.absence_slash,
 			},
-		})
+		}
 	}
 
-	/// Has staking hear of an offence in one of the next blocks.
-	pub(crate) fn queue_offence(offence: PendingOffence<T::AccountId>) {
+	/// Whether it is one deed with wrong verdicts of which staking has heard.
+	pub(crate) fn is_same_deed(
+		offender: &T::AccountId,
+		kind: OffenceKind,
+		session: SessionIndex,
+	) -> bool {
+		kind == OffenceKind::FraudulentEvidence
+			&& CountedVerdicts::<T>::get(offender).is_some_and(|until| session <= until)
+	}
+
+	/// Has staking hear of an offence in one of the next blocks, if it is not one deed with what it has heard of already.
+	pub(crate) fn queue_offence(mut offence: PendingOffence<T::AccountId>) {
+		let same_deed = Self::is_same_deed(&offence.offender, offence.kind, offence.session);
+		if same_deed {
+			offence.fraction = Perbill::zero();
+		} else if offence.kind == OffenceKind::FraudulentEvidence {
+			let until =
+				T::ValidatorSet::session_index().saturating_add(T::SuspensionSessions::get());
+			Self::count_verdicts(&offence.offender, until);
+		}
 		Self::deposit_event(Event::OffenceReported {
 			request: offence.request,
 			offender: offence.offender.clone(),
 			kind: offence.kind,
 			fraction: offence.fraction,
 		});
+		if same_deed {
+			return;
+		}
 		OffenceRange::<T>::mutate(|(_, end)| {
 			OffenceQueue::<T>::insert(*end, offence);
 			*end += 1;
@@ -277,22 +285,23 @@ impl<T: Config> Pallet<T> {
 			.unwrap_or_else(T::ValidatorSet::session_index)
 	}
 
-	/// Has a validator drawn for nothing for a while. Returns the last session of that.
-	fn suspend(validator: &T::AccountId) -> SessionIndex {
+	/// Has a validator drawn for nothing for a while.
+	fn suspend(validator: &T::AccountId) {
 		let until = T::ValidatorSet::session_index().saturating_add(T::SuspensionSessions::get());
 		// At most the validators of two eras: of the present, and those drawn in the last.
-		let (until, is_new) = Suspended::<T>::mutate(|list| {
-			change(list, "suspended validators", |all| {
+		let is_new = Suspended::<T>::mutate(|list| {
+			change(list, SUSPENDED, |all| {
 				if let Some(known) = all.iter_mut().find(|s| s.validator == *validator) {
 					known.findings.saturating_inc();
-					return (known.until, false);
+					return false;
 				}
 				all.push(Suspension {
 					validator: validator.clone(),
 					until,
 					findings: 1,
+					pending: 0,
 				});
-				(until, true)
+				true
 			})
 		});
 		if is_new {
@@ -301,21 +310,36 @@ impl<T: Config> Pallet<T> {
 				until,
 			});
 		}
-		until
 	}
 
-	/// One of the lies for which a validator is suspended was none.
-	pub(crate) fn withdraw_finding(validator: &T::AccountId) {
-		let last = Suspended::<T>::mutate(|list| {
-			change(list, "suspended validators", |all| {
-				let known = all.iter_mut().find(|s| s.validator == *validator);
-				known.is_some_and(|s| {
-					s.findings.saturating_dec();
-					s.findings == 0
-				})
+	/// Changes what is noted of a suspended validator. Returns how many findings there are left, if it is one.
+	fn change_suspension(
+		validator: &T::AccountId,
+		how: impl FnOnce(&mut Suspension<T::AccountId>),
+	) -> Option<u32> {
+		Suspended::<T>::mutate(|list| {
+			change(list, SUSPENDED, |all| {
+				let known = all.iter_mut().find(|s| s.validator == *validator)?;
+				how(known);
+				Some(known.findings)
 			})
+		})
+	}
+
+	/// A finding waits for being contested.
+	pub(crate) fn finding_waits(validator: &T::AccountId) {
+		Self::change_suspension(validator, |s| s.pending.saturating_inc());
+	}
+
+	/// A finding waits no longer: it stands, or was none.
+	pub(crate) fn finding_ends(validator: &T::AccountId, stands: bool) {
+		let left = Self::change_suspension(validator, |s| {
+			s.pending.saturating_dec();
+			if !stands {
+				s.findings.saturating_dec();
+			}
 		});
-		if last {
+		if left == Some(0) {
 			Self::end_suspension(validator);
 		}
 	}
@@ -359,10 +383,10 @@ impl<T: Config> Pallet<T> {
 		let now = T::ValidatorSet::session_index();
 		let over: Vec<_> = Suspended::<T>::get()
 			.into_iter()
-			.filter(|s| s.until < now)
+			.filter(|s| s.until < now && s.pending == 0)
 			.collect();
 		if !over.is_empty() {
-			Suspended::<T>::mutate(|list| list.retain(|s| s.until >= now));
+			Suspended::<T>::mutate(|list| list.retain(|s| s.until >= now || s.pending > 0));
 		}
 		for Suspension { validator, .. } in over {
 			Self::deposit_event(Event::SuspensionEnded { validator });
@@ -523,10 +547,14 @@ impl<T: Config> Pallet<T> {
 		);
 		for (place, suspension) in suspended.iter().enumerate() {
 			ensure!(
-				suspension.until >= now && suspension.until - now <= T::SuspensionSessions::get(),
+				(suspension.until >= now || suspension.pending > 0)
+					&& suspension.until <= now.saturating_add(T::SuspensionSessions::get()),
 				"a suspension does not end"
 			);
-			ensure!(suspension.findings > 0, "a suspension for nothing");
+			ensure!(
+				suspension.findings > 0 && suspension.findings >= suspension.pending,
+				"a suspension for nothing"
+			);
 			let first = suspended
 				.iter()
 				.position(|s| s.validator == suspension.validator);

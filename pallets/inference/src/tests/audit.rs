@@ -1,6 +1,6 @@
 //! Settled answers stay open to proof: appeals and random measurement again.
 
-use consilience_primitives::{request::Assurance, view::RequestState, RequestId};
+use consilience_primitives::{model::Price, request::Assurance, view::RequestState, RequestId};
 use polkadot_sdk::{
 	frame_support::{assert_noop, assert_ok, traits::fungible::InspectHold},
 	sp_runtime::Perbill,
@@ -119,25 +119,34 @@ fn an_appeal_overturns_a_false_answer_that_was_final_and_everybody_who_vouched_p
 }
 
 #[test]
-fn compensation_comes_out_of_the_slash_and_is_no_more_than_it() {
+fn compensation_comes_out_of_the_slash_and_is_no_more_than_a_tenth_of_it() {
 	run(|| {
-		// Others have paid a fortune into the fund, and the liar asks itself, with a tip.
+		// Others have paid a fortune into the fund, and the liar asks itself, of a model of its own, with a tip.
 		Balances::force_set_balance(RuntimeOrigin::root(), FUND, 1_000_000).unwrap();
-		let tip = 100_000;
+		let dear = Price {
+			per_request: 100_000,
+			..price()
+		};
+		assert_ok!(ModelRegistry::set_price(
+			RuntimeOrigin::signed(OWNER),
+			id(TEXT),
+			dear
+		));
+		let tip = 50_000;
 		let request = Inference::do_request(
 			ALICE,
 			id(TEXT),
 			text("hi", 4),
 			Assurance::Committee(2),
-			101_000,
+			300_000,
 			tip,
 		)
 		.unwrap();
 		let party = capture(request, TEXT);
 		assert_ok!(Inference::appeal(RuntimeOrigin::signed(BOB), request));
 		end(request, &party.map(|v| (v, Habit::Vouching)));
-		let owed = Inference::request_view(request).unwrap().paid;
-		assert!(owed > tip);
+		let owed = Inference::request_view(request).unwrap().paid - tip;
+		assert!(owed > 100_000);
 		assert!(events().contains(&Event::AnswerOverturned { request, owed }));
 		let (alice, bob, fund) = (
 			Balances::free_balance(ALICE),
@@ -151,22 +160,40 @@ fn compensation_comes_out_of_the_slash_and_is_no_more_than_it() {
 			"nobody is slashed yet"
 		);
 		// Accomplices owe nothing for it, and the requester comes before the appellant.
-		slashed(party[1], 700);
-		slashed(party[0], 700);
+		slashed(party[1], 7_000);
+		slashed(party[0], 7_000);
 		blocks(2);
 		assert_eq!(Balances::free_balance(ALICE), alice + 700);
 		assert_eq!(Balances::free_balance(BOB), bob);
-		assert_eq!(Balances::free_balance(FUND), fund + 700);
+		assert_eq!(Balances::free_balance(FUND), fund + 14_000 - 700);
 		check();
-		// What is left is paid by the next slash, and the rest of that stays with the fund.
-		slashed(party[0], 200_000);
+		// What else its validator loses does not come back to the party.
+		slashed(party[0], 2_000_000);
 		blocks(2);
-		assert_eq!(Balances::free_balance(ALICE), alice + owed);
-		assert_eq!(Balances::free_balance(BOB), bob + 500);
-		check();
-		slashed(party[0], 200_000);
-		blocks(2);
-		assert_eq!(Balances::free_balance(ALICE), alice + owed);
+		assert_eq!(Balances::free_balance(ALICE), alice + 700);
+		assert_eq!(Balances::free_balance(BOB), bob);
+	});
+}
+
+#[test]
+fn a_large_claim_leaves_the_others_theirs() {
+	run(|| {
+		let liar = VALIDATORS[0];
+		Inference::owe(&liar, 1, [(ALICE, 1_000_000)]);
+		Inference::owe(&liar, 2, [(BOB, 30)]);
+		let before = [ALICE, BOB].map(Balances::free_balance);
+		slashed(liar, 1_000);
+		next_block();
+		let after = [ALICE, BOB].map(Balances::free_balance);
+		assert_eq!([after[0] - before[0], after[1] - before[1]], [50, 30]);
+		// As many as there are at a time, a few in each block.
+		for request in 10..20 {
+			Inference::owe(&liar, request, [(BOB, 20)]);
+		}
+		slashed(liar, 2_000);
+		blocks(4);
+		assert_eq!(Balances::free_balance(BOB) - after[1], 200);
+		assert_eq!(Claims::<Test>::iter().count(), 0);
 	});
 }
 

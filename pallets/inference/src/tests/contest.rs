@@ -4,10 +4,12 @@ use consilience_primitives::{report::Statement, view::RequestState, RequestId};
 use polkadot_sdk::{
 	frame_support::{assert_noop, assert_ok, traits::fungible::InspectHold},
 	sp_core::Pair,
+	sp_runtime::Perbill,
 };
 
 use crate::{
-	mock::*, ContestEnd, Error, Event, HoldReason, Juries, OffenceKind, OffenceKind::*, Suspended,
+	mock::*, Accusation, Basis, ContestEnd, Error, Event, HoldReason, Juries, OffenceKind,
+	OffenceKind::*, Suspended,
 };
 
 /// Validators of which a jury is the smaller part.
@@ -176,7 +178,7 @@ fn who_was_found_guilty_by_a_captured_jury_is_acquitted_by_those_who_did_not_sit
 			Error::<Test>::NotContestable
 		);
 		check();
-		let first = Juries::<Test>::get(request).unwrap().ruling.unwrap().jurors;
+		let first = Juries::<Test>::get(request).unwrap().seats;
 		until(
 			request,
 			|s| s == RequestState::Rejected,
@@ -275,58 +277,127 @@ fn most_of_a_second_jury_acquits_nobody_whom_most_of_both_find_guilty() {
 }
 
 #[test]
-fn a_second_jury_that_does_not_come_slashes_nobody() {
+fn friends_who_stay_away_from_the_second_jury_acquit_nobody() {
+	for come in [0, 1, 3] {
+		crowd(|| {
+			let request = disputed(true);
+			let liar = executor(request);
+			until(request, RequestState::is_settled, |v| {
+				if v == liar {
+					Habit::Vouching
+				} else {
+					Habit::Honest
+				}
+			});
+			assert_ok!(Inference::contest(RuntimeOrigin::signed(liar), request));
+			while seats(request).is_empty() {
+				work_all(|_| Habit::Honest);
+			}
+			let drawn = seats(request);
+			assert_eq!(drawn.len(), 7);
+			until(
+				request,
+				|s| s == RequestState::Rejected,
+				|v| {
+					if drawn[..come].contains(&v) {
+						Habit::Honest
+					} else {
+						Habit::Silent
+					}
+				},
+			);
+			assert_eq!(ends(), [ContestEnd::Upheld], "{come} came");
+			blocks(3);
+			assert!(heard().contains(&(liar, FraudulentResult)), "{come} came");
+		});
+	}
+}
+
+#[test]
+fn whoever_was_drawn_for_the_first_jury_and_did_not_come_is_not_asked_again() {
 	crowd(|| {
+		// All sixteen are drawn, and three friends stay away.
+		MaxJurors::set(16);
 		let request = disputed(true);
 		let liar = executor(request);
-		until(request, RequestState::is_settled, |v| {
-			if v == liar {
-				Habit::Vouching
-			} else {
-				Habit::Honest
-			}
+		let parties = [&[liar][..], &verifiers(request)].concat();
+		assert_eq!(seats(request).len(), 16);
+		let friends: Vec<_> = MANY
+			.into_iter()
+			.filter(|v| !parties.contains(v))
+			.take(3)
+			.collect();
+		until(request, RequestState::is_settled, |v| match v {
+			_ if v == liar => Habit::Vouching,
+			_ if friends.contains(&v) => Habit::Silent,
+			_ => Habit::Honest,
 		});
-		assert_ok!(Inference::contest(RuntimeOrigin::signed(liar), request));
-		until(request, |s| s == RequestState::Rejected, |_| Habit::Silent);
-		assert_eq!(ends(), [ContestEnd::Quashed]);
+		assert_noop!(
+			Inference::contest(RuntimeOrigin::signed(liar), request),
+			Error::<Test>::NotContestable
+		);
 		blocks(3);
-		assert!(heard().iter().all(|(_, kind)| *kind == Absence));
+		assert_eq!(heard(), [(liar, FraudulentResult)]);
 	});
 }
 
 #[test]
-fn fewer_than_half_of_a_second_jury_slash_nobody() {
+fn what_somebody_said_as_a_juror_is_not_undone_by_what_it_measured_in_the_committee() {
 	crowd(|| {
-		let request = disputed(true);
-		let liar = executor(request);
-		until(request, RequestState::is_settled, |v| {
-			if v == liar {
+		MaxJurors::set(10);
+		let mut request = disputed(true);
+		while !seats(request).contains(&verifiers(request)[0]) {
+			request = disputed(true);
+		}
+		let (liar, voucher) = (executor(request), verifiers(request)[0]);
+		let habit = |v| {
+			if v == liar || v == voucher {
 				Habit::Vouching
 			} else {
 				Habit::Honest
 			}
-		});
-		let parties = [&[liar][..], &verifiers(request)].concat();
-		assert_ok!(Inference::contest(RuntimeOrigin::signed(liar), request));
-		while seats(request).is_empty() {
-			work_all(|_| Habit::Honest);
+		};
+		until(request, RequestState::is_settled, habit);
+		assert_ok!(Inference::contest(RuntimeOrigin::signed(voucher), request));
+		until(request, |s| s == RequestState::Rejected, habit);
+		assert_eq!(ends(), [ContestEnd::Upheld]);
+		blocks(10);
+		let heard = heard();
+		assert!(heard.contains(&(voucher, FraudulentEvidence)), "{heard:?}");
+	});
+}
+
+#[test]
+fn an_acquittal_undoes_one_finding_and_no_other() {
+	run(|| {
+		let v = VALIDATORS[0];
+		let [first, second] =
+			[1, 2].map(|request| Inference::accuse(request, &v, FraudulentEvidence, 0));
+		for _ in 0..2 {
+			Inference::finding_waits(&v);
 		}
-		let drawn = seats(request);
-		assert_eq!(drawn.len(), 7);
-		let strangers = drawn.iter().filter(|v| !parties.contains(v));
-		let come: Vec<_> = strangers.take(3).copied().collect();
-		until(
-			request,
-			|s| s == RequestState::Rejected,
-			|v| {
-				if come.contains(&v) {
-					Habit::Honest
-				} else {
-					Habit::Silent
-				}
-			},
-		);
-		assert_eq!(ends(), [ContestEnd::Quashed]);
+		// It stays suspended for as long as something waits, however long that is.
+		for _ in 0..5 {
+			set_session(&VALIDATORS);
+			check();
+		}
+		assert!(Inference::is_suspended(&v));
+		let request = ask(TEXT, ALICE);
+		let asked = crate::Requests::<Test>::get(request).unwrap();
+		let accusation = |offence| Accusation {
+			offence,
+			basis: Basis::Answer,
+		};
+		Inference::conclude_accusation(accusation(first), Some(&asked));
+		assert!(Inference::is_suspended(&v));
+		check();
+		Inference::conclude_accusation(accusation(second), None);
+		blocks(3);
+		let heard: Vec<_> = reported().iter().map(|o| (o.request, o.fraction)).collect();
+		assert_eq!(heard, [(2, Perbill::from_percent(10))]);
+		set_session(&VALIDATORS);
+		assert!(!Inference::is_suspended(&v), "its time is long over");
+		Inference::do_cancel(ALICE, request).ok();
 	});
 }
 

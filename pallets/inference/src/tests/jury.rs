@@ -710,6 +710,7 @@ fn who_comes_for_a_jury_does_not_decide_it() {
 		assert_eq!(state(request), RequestState::Rejected);
 		assert_eq!(blamed.remove(0), (liar, FraudulentResult));
 		// As many of them sat as a jury still needed, and pay for what they said.
+		assert!(!blamed.is_empty());
 		assert!(blamed
 			.iter()
 			.all(|(who, kind)| party.contains(who) && *kind == FraudulentEvidence));

@@ -264,10 +264,11 @@ fn act(action: Action) {
 			let waiting = crate::RulingRange::<Test>::get();
 			let request = (waiting.0..waiting.1)
 				.filter_map(Rulings::<Test>::get)
+				.map(|(id, _)| id)
 				.next()
 				.unwrap_or(recent(request));
 			let ruling = Juries::<Test>::get(request).and_then(|jury| jury.ruling);
-			let accused = ruling.and_then(|r| r.accused.first().map(|o| o.offender));
+			let accused = ruling.and_then(|r| r.accused.first().map(|a| a.offence.offender));
 			let who = accused
 				.filter(|_| validator > 0)
 				.unwrap_or(VALIDATORS[validator]);
@@ -421,7 +422,18 @@ fn invariants_hold_after_every_action() {
 		cases()
 	);
 	// A property holds easily of what is never reached.
-	println!("reached {:?}", reached.into_inner());
+	let reached = reached.into_inner();
+	println!("reached {reached:?}");
+	for end in [
+		"final",
+		"unanswerable",
+		"rejected",
+		"appealed",
+		"audited",
+		"offences",
+	] {
+		assert!(reached.contains_key(end), "nothing was {end}: {reached:?}");
+	}
 }
 
 /// Counts what a sequence has come to.
