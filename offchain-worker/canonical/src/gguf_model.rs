@@ -182,6 +182,7 @@ fn config<R: Read + Seek>(gguf: &mut Gguf<R>) -> Result<(Config, &'static str, b
 			theta: float("rope.freq_base")?.unwrap_or(10_000.0),
 			factors: Vec::new(),
 		},
+		turns: Vec::new(),
 		local: None,
 		activation: Activation::Silu,
 		attention_scale: 1.0 / (head_dim as f64).sqrt(),

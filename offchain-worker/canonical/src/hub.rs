@@ -440,7 +440,11 @@ fn rope(
 /// The rotary embedding of a model, and that of its layers with a window where it is another.
 fn ropes(m: &Numbers, architecture: &str, head_dim: usize) -> Result<(Rope, Option<Rope>), String> {
 	let gemma3 = architecture == "gemma3_text";
-	let usual = if gemma3 { 1_000_000.0 } else { 10_000.0 };
+	let usual = match architecture {
+		"gemma3_text" => 1_000_000.0,
+		"smollm3" => 2_000_000.0,
+		_ => 10_000.0,
+	};
 	let parameters = m.object("rope_parameters");
 	// The newest files have an object for each kind of layer.
 	let nested = parameters
@@ -519,13 +523,14 @@ fn config(map: &Map<String, Value>) -> Result<Config, String> {
 	let architecture = m.text("model_type").unwrap_or_default();
 	let gemma = architecture.starts_with("gemma");
 	let (post_norms, head_norms) = match architecture {
-		"llama" | "mistral" | "qwen2" | "gemma" => (false, false),
+		"llama" | "mistral" | "qwen2" | "gemma" | "smollm3" => (false, false),
 		"qwen3" => (false, true),
 		"gemma2" => (true, false),
 		"gemma3_text" => (true, true),
 		other => {
 			return Err(format!(
-				"model_type is {other:?}; what can be converted is llama, mistral, qwen2, qwen3, gemma, gemma2 and gemma3_text"
+				"model_type is {other:?}; what can be converted is llama, mistral, qwen2, qwen3, smollm3, gemma, gemma2 and \
+				 gemma3_text"
 			))
 		}
 	};
@@ -544,6 +549,9 @@ fn config(map: &Map<String, Value>) -> Result<Config, String> {
 	};
 	let layers = needed("num_hidden_layers")?;
 	let (everywhere, windowed) = ropes(&m, architecture, head_dim)?;
+	let turns = turns(&m, architecture, layers)?;
+	// What the configuration leaves out is what the architecture's own says.
+	let tied = gemma || architecture == "smollm3";
 	let scale = match m.float("query_pre_attn_scalar")? {
 		Some(scalar) if post_norms => scalar,
 		_ => head_dim as f64,
@@ -561,7 +569,8 @@ fn config(map: &Map<String, Value>) -> Result<Config, String> {
 			.unwrap_or(LONGEST_CONTEXT)
 			.min(LONGEST_CONTEXT),
 		eps: m.needed("rms_norm_eps", m.float("rms_norm_eps")?)?,
-		local: local(&m, architecture, layers, windowed)?,
+		local: local(&m, architecture, layers, &turns, windowed)?,
+		turns,
 		rope: everywhere,
 		activation,
 		attention_scale: 1.0 / scale.sqrt(),
@@ -572,11 +581,39 @@ fn config(map: &Map<String, Value>) -> Result<Config, String> {
 		head_norms,
 		tied: m
 			.get("tie_word_embeddings")
-			.map_or(gemma, |v| *v == Value::Bool(true)),
+			.map_or(tied, |v| *v == Value::Bool(true)),
 		architecture: architecture.into(),
 	};
 	config.check()?;
 	Ok(config)
+}
+
+/// Whether each layer turns queries and keys by their positions; empty where all do.
+fn turns(m: &Numbers, architecture: &str, layers: usize) -> Result<Vec<bool>, String> {
+	if architecture != "smollm3" {
+		return Ok(Vec::new());
+	}
+	// One for a layer that turns, in spite of the name.
+	if let Some(list) = m.get("no_rope_layers") {
+		let turns = list.as_array().map(|list| {
+			let turns = list.iter().map(|v| match v.as_u64() {
+				Some(0) => Some(false),
+				Some(1) => Some(true),
+				_ => None,
+			});
+			turns.collect::<Option<Vec<_>>>()
+		});
+		return match turns.flatten() {
+			Some(turns) if turns.len() == layers => Ok(turns),
+			_ => Err(format!(
+				"no_rope_layers is not a one or a zero for each of {layers} layers"
+			)),
+		};
+	}
+	match m.count("no_rope_layer_interval")?.unwrap_or(4) {
+		0 => Err("no_rope_layer_interval is zero".into()),
+		n => Ok((0..layers).map(|layer| (layer + 1) % n != 0).collect()),
+	}
 }
 
 /// Layers with a window, and their rotary embedding where it is another.
@@ -584,6 +621,7 @@ fn local(
 	m: &Numbers,
 	architecture: &str,
 	layers: usize,
+	turns: &[bool],
 	rope: Option<Rope>,
 ) -> Result<Option<Local>, String> {
 	let types = m.get("layer_types").and_then(Value::as_array);
@@ -624,6 +662,7 @@ fn local(
 			let first = m.count("max_window_layers")?.unwrap_or(0);
 			(0..layers).map(|layer| layer >= first).collect()
 		}
+		(None, "smollm3") if m.flag("use_sliding_window") => turns.iter().map(|t| !t).collect(),
 		_ => return Ok(None),
 	};
 	Ok(Some(Local {

@@ -48,6 +48,8 @@ pub(crate) struct Config {
 	/// Added to the mean of squares of a norm.
 	pub(crate) eps: f64,
 	pub(crate) rope: Rope,
+	/// Whether each layer turns queries and keys by their positions; empty where all do.
+	pub(crate) turns: Vec<bool>,
 	pub(crate) local: Option<Local>,
 	pub(crate) activation: Activation,
 	/// By what scores are multiplied.
@@ -144,6 +146,11 @@ impl Config {
 		let local = self.local.as_ref()?;
 		(local.layers.get(layer) == Some(&true) && local.window < self.context)
 			.then_some(local.window)
+	}
+
+	/// Whether a layer turns queries and keys by their positions.
+	pub(crate) fn turns(&self, layer: usize) -> bool {
+		self.turns.get(layer) != Some(&false)
 	}
 
 	/// Whether a layer rotates by the local embedding.

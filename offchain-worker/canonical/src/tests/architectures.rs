@@ -37,14 +37,14 @@ fn environment() -> &'static Environment {
 }
 
 /// A graph and its cache.
-struct Run<'s> {
+pub(super) struct Run<'s> {
 	session: Session,
 	shape: &'s Shape,
 	cache: Vec<Vec<f32>>,
 }
 
 impl<'s> Run<'s> {
-	fn new(folder: &Path, shape: &'s Shape, threads: usize) -> Self {
+	pub(super) fn new(folder: &Path, shape: &'s Shape, threads: usize) -> Self {
 		let session = Session::builder(environment())
 			.unwrap()
 			.with_optimization_level(GraphOptimizationLevel::Disable)
@@ -62,7 +62,7 @@ impl<'s> Run<'s> {
 	}
 
 	/// Logits of tokens that stand at these positions.
-	fn step(&mut self, first: usize, tokens: &[usize]) -> Vec<f32> {
+	pub(super) fn step(&mut self, first: usize, tokens: &[usize]) -> Vec<f32> {
 		let (heads, dim) = (self.shape.kv_heads, self.shape.head_dim);
 		let row = [1, tokens.len()];
 		let ids: Vec<i64> = tokens.iter().map(|t| *t as i64).collect();
@@ -213,7 +213,9 @@ impl Definition<'_> {
 						if self.shape.head_norms {
 							head = self.norm(&format!("{p}self_attn.{name}_norm"), &head);
 						}
-						self.rotate(&mut head, position, local);
+						if self.config["no_rope_layers"][layer] != 0 {
+							self.rotate(&mut head, position, local);
+						}
 						head
 					})
 					.collect::<Vec<_>>()
@@ -310,7 +312,7 @@ fn distance(logits: &[f32], definition: &[f64]) -> f64 {
 fn check(shape: &Shape) {
 	let folder = tempfile::tempdir().unwrap();
 	let (config, tensors) = (shape.config(), shape.tensors());
-	fixtures::hub(folder.path(), &config, &tensors);
+	fixtures::hub(folder.path(), &config, &shape.published());
 	let definition = Definition {
 		shape,
 		tensors: &tensors,
@@ -382,6 +384,15 @@ fn qwen3_norms_queries_and_keys() {
 		model_type: "qwen3",
 		head_norms: true,
 		tied: false,
+		..fixtures::llama()
+	});
+}
+
+#[test]
+fn smollm3_has_layers_without_positions() {
+	check(&Shape {
+		model_type: "smollm3",
+		more: json!({ "no_rope_layers": [1, 0] }),
 		..fixtures::llama()
 	});
 }

@@ -70,6 +70,50 @@ impl Shape {
 		config
 	}
 
+	/// What a configuration that [`Self::config`] could have made is of.
+	pub(super) fn of(config: &Value) -> Self {
+		let number = |key: &str| config[key].as_u64().unwrap() as usize;
+		let model_type: &'static str = config["model_type"].as_str().unwrap().to_owned().leak();
+		Self {
+			model_type,
+			heads: number("num_attention_heads"),
+			kv_heads: number("num_key_value_heads"),
+			head_dim: number("head_dim"),
+			tied: config["tie_word_embeddings"] == true,
+			biases: model_type == "qwen2",
+			head_norms: ["qwen3", "gemma3_text"].contains(&model_type),
+			post_norms: ["gemma2", "gemma3_text"].contains(&model_type),
+			more: json!({}),
+		}
+	}
+
+	/// Tensors as the hub has them: those of Phi 3 are joined.
+	pub(super) fn published(&self) -> Tensors {
+		let mut tensors = self.tensors();
+		if self.model_type != "phi3" {
+			return tensors;
+		}
+		for layer in 0..LAYERS {
+			for (whole, parts) in [
+				(
+					"self_attn.qkv_proj",
+					&["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"][..],
+				),
+				("mlp.gate_up_proj", &["mlp.gate_proj", "mlp.up_proj"]),
+			] {
+				let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
+				let (mut rows, mut values) = (0, Vec::new());
+				for part in parts {
+					let (shape, part) = tensors.remove(&name(part)).unwrap();
+					rows += shape[0];
+					values.extend(part);
+				}
+				tensors.insert(name(whole), (vec![rows, HIDDEN], values));
+			}
+		}
+		tensors
+	}
+
 	pub(super) fn tensors(&self) -> Tensors {
 		let mut noise = Noise(7);
 		let mut tensors = Tensors::new();

@@ -6,3 +6,4 @@ mod fixtures;
 mod hostile;
 mod published;
 mod smollm2;
+mod transformers;

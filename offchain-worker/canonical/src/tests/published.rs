@@ -253,6 +253,41 @@ fn configurations_that_would_have_to_be_guessed_are_refused() {
 }
 
 #[test]
+fn layers_of_smollm3_without_positions_are_listed_or_counted() {
+	let read = |change: Value| {
+		let mut all = json!({"model_type": "smollm3", "tie_word_embeddings": null});
+		let change = change.as_object().unwrap().clone();
+		all.as_object_mut().unwrap().extend(change);
+		configured(all)
+	};
+	for (change, turns) in [
+		(json!({}), [true, true]),
+		(json!({"no_rope_layer_interval": 2}), [true, false]),
+		(
+			json!({"no_rope_layers": [0, 1], "no_rope_layer_interval": 2}),
+			[false, true],
+		),
+	] {
+		let config = read(change).unwrap();
+		assert_eq!(config.turns, turns);
+		assert!(config.tied && config.local.is_none());
+	}
+	// Windows, where they are used, are those of the layers that do not turn.
+	let windows =
+		json!({"no_rope_layers": [0, 1], "use_sliding_window": true, "sliding_window": 8});
+	assert_eq!(read(windows).unwrap().local.unwrap().layers, [true, false]);
+	for (change, says) in [
+		(json!({"no_rope_layers": [1]}), "2 layers"),
+		(json!({"no_rope_layers": [1, 2]}), "a one or a zero"),
+		(json!({"no_rope_layers": 4}), "a one or a zero"),
+		(json!({"no_rope_layer_interval": 0}), "is zero"),
+	] {
+		let error = read(change).unwrap_err();
+		assert!(error.contains(says), "{error}");
+	}
+}
+
+#[test]
 fn links_of_the_hub_s_cache_are_followed() {
 	let shape = fixtures::llama();
 	let place = tempfile::tempdir().unwrap();
