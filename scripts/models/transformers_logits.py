@@ -69,6 +69,13 @@ def weights(config):
             norms += [("self_attn.q_norm", dim), ("self_attn.k_norm", dim)]
         for part, length in norms:
             add(f"{p}{part}.weight", [length], 0.3, norm)
+        if kind == "phi3":
+            for whole, parts in [
+                ("self_attn.qkv_proj", ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
+                ("mlp.gate_up_proj", ["mlp.gate_proj", "mlp.up_proj"]),
+            ]:
+                made = [tensors.pop(f"{p}{part}.weight") for part in parts]
+                tensors[f"{p}{whole}.weight"] = torch.cat(made)
     return tensors
 
 
@@ -101,15 +108,43 @@ LLAMA_3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
+LONG = {"type": "longrope", "short_factor": [1.0, 1.1, 1.3], "long_factor": [1.2, 2.5, 6.0]}
 CASES = [
     case("llama", "llama"),
     case("llama untied, llama3", "llama", tie_word_embeddings=False, rope_scaling=LLAMA_3),
     case("llama linear", "llama", rope_scaling={"type": "linear", "factor": 2.5}),
+    case("llama dynamic", "llama", rope_scaling={"type": "dynamic", "factor": 2.0}),
+    case("llama yarn", "llama", rope_scaling=YARN),
     case("mistral with a window", "mistral", sliding_window=5),
     case("qwen2", "qwen2"),
+    case("qwen2 yarn", "qwen2", rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}),
     case("qwen3", "qwen3"),
+    case(
+        "qwen3 yarn, everything said",
+        "qwen3",
+        rope_parameters=YARN
+        | {"rope_theta": 300.0, "beta_fast": 4.0, "beta_slow": 0.5, "mscale": 1.3, "mscale_all_dim": 0.7, "truncate": False},
+    ),
+    case("qwen3 yarn, a given factor", "qwen3", rope_parameters=YARN | {"rope_theta": 1e4, "attention_factor": 0.8}),
     case("smollm3", "smollm3", no_rope_layers=[1, 0]),
     case("smollm3 by interval", "smollm3", no_rope_layer_interval=2, rope_parameters={"rope_theta": 2e6, "rope_type": "default"}),
+    case("phi3", "phi3", tie_word_embeddings=False, sliding_window=7),
+    case("phi3 in part", "phi3", partial_rotary_factor=0.67, rope_scaling=None),
+    case(
+        "phi3 longrope, short",
+        "phi3",
+        partial_rotary_factor=1.0,
+        original_max_position_embeddings=120,
+        rope_scaling=LONG,
+    ),
+    case(
+        "phi3 longrope, long and in part",
+        "phi3",
+        partial_rotary_factor=0.67,
+        original_max_position_embeddings=64,
+        rope_scaling={"type": "longrope", "short_factor": [1.0, 1.1], "long_factor": [1.2, 2.5]},
+    ),
     case("gemma", "gemma", hidden_activation="gelu_pytorch_tanh"),
     case(
         "gemma2",

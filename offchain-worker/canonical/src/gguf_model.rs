@@ -178,10 +178,7 @@ fn config<R: Read + Seek>(gguf: &mut Gguf<R>) -> Result<(Config, &'static str, b
 		context: needed("context_length")?.min(LONGEST_CONTEXT),
 		eps: float("attention.layer_norm_rms_epsilon")?
 			.ok_or_else(|| format!("{} is missing", key("attention.layer_norm_rms_epsilon")))?,
-		rope: Rope {
-			theta: float("rope.freq_base")?.unwrap_or(10_000.0),
-			factors: Vec::new(),
-		},
+		rope: Rope::new(float("rope.freq_base")?.unwrap_or(10_000.0)),
 		turns: Vec::new(),
 		local: None,
 		activation: Activation::Silu,

@@ -2,8 +2,8 @@
 //! `consilience model import` takes.
 //!
 //! What is read: a GGUF file ([llama, qwen2, qwen3], byte-level BPE tokenizers), or a folder as the hub has it
-//! (`config.json`, `*.safetensors`, `tokenizer.json`; llama, mistral, qwen2, qwen3, smollm3, gemma, gemma2,
-//! gemma3_text). What is written is described in `docs/models.md`.
+//! (`config.json`, `*.safetensors`, `tokenizer.json`; llama, mistral, qwen2, qwen3, smollm3, phi3, gemma,
+//! gemma2, gemma3_text). What is written is described in `docs/models.md`.
 //!
 //! **Architecture invariant:** the same source gives the same bytes on every machine: only exact or correctly rounded
 //! arithmetic, in one order.

@@ -18,6 +18,27 @@ pub(crate) struct Rope {
 	pub(crate) theta: f64,
 	/// By what each pair's wavelength is multiplied; empty for nothing.
 	pub(crate) factors: Vec<f64>,
+	/// Elements of a head that are turned, from its first on; `None` for all. Such a head is stored as [`spread`] has it.
+	pub(crate) turned: Option<usize>,
+	/// By what cosines and sines of those that are turned are multiplied.
+	pub(crate) scale: f64,
+}
+
+impl Rope {
+	/// Turns whole heads, unscaled.
+	pub(crate) const fn new(theta: f64) -> Self {
+		Self {
+			theta,
+			factors: Vec::new(),
+			turned: None,
+			scale: 1.0,
+		}
+	}
+
+	/// Pairs of a head that are turned.
+	pub(crate) fn pairs(&self, head_dim: usize) -> usize {
+		self.turned.unwrap_or(head_dim) / 2
+	}
 }
 
 /// Layers whose attention sees only so many tokens back.
@@ -119,9 +140,22 @@ impl Config {
 					rope.theta
 				));
 			}
-			let fits = rope.factors.is_empty() || rope.factors.len() == self.head_dim / 2;
+			let turned = rope.turned.unwrap_or(self.head_dim);
+			if turned == 0 || turned > self.head_dim || !turned.is_multiple_of(2) {
+				return Err(format!(
+					"{turned} of {} elements of a head are turned, and pairs of them are",
+					self.head_dim
+				));
+			}
+			let fits = rope.factors.is_empty() || rope.factors.len() == turned / 2;
 			if !fits || rope.factors.iter().any(|f| !(1e-6..=1e6).contains(f)) {
 				return Err("rotary factors: one for each pair, and a positive one".into());
+			}
+			if !(rope.scale > 0.0 && rope.scale < 1e3) {
+				return Err(format!(
+					"rotary embeddings multiplied by {}: not a sensible positive number",
+					rope.scale
+				));
 			}
 		}
 		let positive = [
@@ -174,6 +208,32 @@ pub(crate) trait Tensors {
 
 	/// Reads one.
 	fn read(&mut self, name: &str) -> Result<Vec<f32>, Error>;
+}
+
+/// Elements of heads of which the first `turned` are turned, in the order in which all of them can be: the second half of those
+/// that are turned moves to where the second half of the head begins. What is not turned is turned by nothing. `row` numbers belong
+/// to an element. Queries and keys in the same new order have the same products.
+pub(crate) fn spread(values: &[f32], row: usize, head_dim: usize, turned: usize) -> Vec<f32> {
+	let (pairs, half) = (turned / 2, head_dim / 2);
+	let order = |first: usize, still: usize| {
+		let still = still..still + half - pairs;
+		(first..first + pairs).chain(still)
+	};
+	let order: Vec<_> = order(0, turned)
+		.chain(order(pairs, turned + half - pairs))
+		.collect();
+	let mut spread = Vec::with_capacity(values.len());
+	for head in values.chunks_exact(row * head_dim) {
+		(order.iter()).for_each(|from| spread.extend(&head[from * row..][..row]));
+	}
+	spread
+}
+
+/// Names of what turns, which [`spread`] is for.
+pub(crate) fn is_turned(name: &str) -> bool {
+	let kinds = [".weight", ".bias"].map(|kind| name.strip_suffix(kind));
+	let stem = kinds.into_iter().flatten().next().unwrap_or_default();
+	stem.ends_with(".attn_q") || stem.ends_with(".attn_k")
 }
 
 /// Refuses what no computation can go on with.

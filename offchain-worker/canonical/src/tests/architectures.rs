@@ -145,7 +145,7 @@ impl Definition<'_> {
 	/// Wavelength factor of Llama 3's definition.
 	fn factor(&self, base: f64) -> f64 {
 		let scaling = &self.config["rope_scaling"];
-		if scaling.is_null() {
+		if scaling["rope_type"].is_null() {
 			return 1.0;
 		}
 		let number = |key: &str| scaling[key].as_f64().unwrap();
@@ -166,7 +166,19 @@ impl Definition<'_> {
 		}
 	}
 
+	/// By what cosines and sines are multiplied, by LongRoPE's definition.
+	fn scale(&self) -> f64 {
+		let Some(original) = self.number("original_max_position_embeddings") else {
+			return 1.0;
+		};
+		let grown = self.number("max_position_embeddings").unwrap() / original;
+		(1.0 + grown.ln() / original.ln()).sqrt()
+	}
+
 	fn rotate(&self, x: &mut [f64], position: usize, local: bool) {
+		let part = self.number("partial_rotary_factor").unwrap_or(1.0);
+		let turned = (x.len() as f64 * part) as usize;
+		let x = &mut x[..turned];
 		let half = x.len() / 2;
 		let theta = match self.number("rope_local_base_freq") {
 			Some(theta) if local => theta,
@@ -174,8 +186,10 @@ impl Definition<'_> {
 		};
 		for i in 0..half {
 			let base = theta.powf(2.0 * i as f64 / x.len() as f64);
-			let (sin, cos) = (position as f64 / (base * self.factor(base))).sin_cos();
-			let (a, b) = (x[i], x[i + half]);
+			let long = self.config["rope_scaling"]["long_factor"][i].as_f64();
+			let factor = long.unwrap_or_else(|| self.factor(base));
+			let (sin, cos) = (position as f64 / (base * factor)).sin_cos();
+			let (a, b) = (x[i] * self.scale(), x[i + half] * self.scale());
 			(x[i], x[i + half]) = (a * cos - b * sin, b * cos + a * sin);
 		}
 	}
@@ -394,6 +408,25 @@ fn smollm3_has_layers_without_positions() {
 		model_type: "smollm3",
 		more: json!({ "no_rope_layers": [1, 0] }),
 		..fixtures::llama()
+	});
+}
+
+#[test]
+fn phi3_has_joined_weights_and_heads_turned_in_part() {
+	let phi3 = || Shape {
+		model_type: "phi3",
+		..fixtures::llama()
+	};
+	check(&phi3());
+	check(&Shape {
+		biases: false,
+		head_dim: 10,
+		tied: false,
+		more: json!({
+			"partial_rotary_factor": 0.6, "original_max_position_embeddings": 64,
+			"rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.0, 1.0], "long_factor": [1.5, 2.0, 4.5]},
+		}),
+		..phi3()
 	});
 }
 
