@@ -509,6 +509,65 @@ fn longrope(
 	))
 }
 
+/// Factors and scale of YaRN: pairs that turn often are left alone, those that turn seldom are slowed by the factor, and between
+/// them the one passes into the other.
+fn yarn(
+	config: &Numbers,
+	scaling: &Numbers,
+	theta: f64,
+	pairs: usize,
+) -> Result<(Vec<f64>, f64), String> {
+	let original = original(config, scaling)?;
+	let factor = match scaling.float("factor")? {
+		Some(factor) => factor,
+		None => grown(config, original)?,
+	};
+	let given = |key: &str, usual: f64| {
+		let given = scaling.float(key)?.filter(|n| *n != 0.0);
+		Ok::<_, String>(given.unwrap_or(usual))
+	};
+	let (fast, slow) = (given("beta_fast", 32.0)?, given("beta_slow", 1.0)?);
+	if !(factor >= 1.0 && original > 0.0 && slow > 0.0 && fast >= slow && theta > 1.0) {
+		return Err(format!(
+			"YaRN with factor {factor}, original_max_position_embeddings {original}, beta_fast {fast}, beta_slow {slow} and \
+			 rope_theta {theta} does not make sense"
+		));
+	}
+	// The pair that turns so often within the original context.
+	let pair = |turns: f64| {
+		let wavelength = original / (turns * 2.0 * core::f64::consts::PI);
+		pairs as f64 * libm::log(wavelength) / libm::log(theta)
+	};
+	let (mut low, mut high) = (pair(fast), pair(slow));
+	if scaling.get("truncate") != Some(&Value::Bool(false)) {
+		(low, high) = (low.floor(), high.ceil());
+	}
+	let low = low.max(0.0);
+	// The last of a head's elements, not of its pairs: that is how YaRN was published.
+	let mut high = high.min(2.0 * pairs as f64 - 1.0);
+	if low == high {
+		high += 0.001;
+	}
+	let factors = (0..pairs).map(|pair| {
+		let slowed = ((pair as f64 - low) / (high - low)).clamp(0.0, 1.0);
+		1.0 / (slowed / factor + (1.0 - slowed))
+	});
+	let scale = |by: f64| {
+		if factor > 1.0 {
+			0.1 * by * libm::log(factor) + 1.0
+		} else {
+			1.0
+		}
+	};
+	let by = [scaling.float("mscale")?, scaling.float("mscale_all_dim")?];
+	let scale = match (scaling.float("attention_factor")?, by) {
+		(Some(scale), _) => scale,
+		(None, [Some(by), Some(all)]) if by != 0.0 && all != 0.0 => scale(by) / scale(all),
+		_ => scale(1.0),
+	};
+	Ok((factors.collect(), scale))
+}
+
 /// Base, factors and scale of a rotary embedding, as `scaling` says where it is there.
 fn rope(
 	config: &Numbers,
@@ -558,6 +617,22 @@ fn rope(
 				(rope.factors, rope.scale) = longrope(config, &scaling, pairs, context)?;
 			}
 			"linear" => rope.factors = vec![number("factor")?; pairs],
+			"yarn" => (rope.factors, rope.scale) = yarn(config, &scaling, theta, pairs)?,
+			// It changes with the text's length, and does nothing up to the length that the model was trained on.
+			"dynamic" => {
+				let key = "original_max_position_embeddings";
+				let original = match scaling.count(key)? {
+					Some(original) => Some(original),
+					None => config.count("max_position_embeddings")?,
+				};
+				let original = scaling.needed(key, original)?;
+				if context > original {
+					return Err(format!(
+						"rotary embeddings scaled by \"dynamic\" change with a text's length beyond {original} tokens, and a token's \
+						 numbers must not depend on what follows it: no context of {context} can be converted"
+					));
+				}
+			}
 			"llama3" => {
 				let factor = number("factor")?;
 				let (low, high) = (number("low_freq_factor")?, number("high_freq_factor")?);
@@ -582,7 +657,8 @@ fn rope(
 			}
 			other => {
 				return Err(format!(
-					"rotary embeddings scaled by {other:?} are not known here"
+					"rotary embeddings scaled by {other:?} are not known here: only default, linear, dynamic, llama3 and yarn are, and \
+					 longrope of phi3"
 				))
 			}
 		}

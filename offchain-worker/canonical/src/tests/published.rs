@@ -201,6 +201,36 @@ fn rotary_embeddings_are_read_from_wherever_they_stand() {
 		let error = theta(change).unwrap_err();
 		assert!(error.contains(says), "{error}");
 	}
+	// What YaRN leaves out is what transformers takes instead; what changes with a text's length is not converted.
+	let yarn = |change: Value| {
+		let mut scaling = json!({"rope_type": "yarn", "factor": 4.0});
+		let change = change.as_object().unwrap().clone();
+		scaling.as_object_mut().unwrap().extend(change);
+		configured(json!({"rope_theta": null, "rope_parameters": scaling})).map(|c| c.rope)
+	};
+	let usual = yarn(json!({})).unwrap();
+	for same in [
+		json!({"original_max_position_embeddings": fixtures::CONTEXT, "beta_fast": 32, "beta_slow": 0}),
+		json!({"rope_theta": 1e4, "truncate": true, "mscale": 1.0}),
+	] {
+		assert_eq!(yarn(same).unwrap(), usual);
+	}
+	assert_eq!(yarn(json!({"attention_factor": 1.0})).unwrap().scale, 1.0);
+	for (change, says) in [
+		(json!({"factor": 0.5}), "does not make sense"),
+		(json!({"factor": "4"}), "factor is no number"),
+		(json!({"beta_fast": 0.5}), "does not make sense"),
+		(json!({"rope_theta": 1.0}), "does not make sense"),
+		(json!({"rope_type": "proportional"}), "\"proportional\""),
+		(json!({"rope_type": "longrope"}), "longrope of phi3"),
+		(
+			json!({"rope_type": "dynamic", "original_max_position_embeddings": 64}),
+			"beyond 64 tokens",
+		),
+	] {
+		let error = yarn(change).unwrap_err();
+		assert!(error.contains(says), "{error}");
+	}
 	// Layers with a window may have another.
 	let local = |change: Value| configured(change).unwrap().local.unwrap();
 	let windows = local(json!({
