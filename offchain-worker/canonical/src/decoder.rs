@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// No sum over positions, or over the elements of a head, is longer: see [`Decoder::attention`].
-const BLOCK: usize = 128;
+pub(crate) const BLOCK: usize = 128;
 
 /// Columns of ones beside a matrix whose row sums are wanted: a vector's width, so that the same kernel serves all columns.
 const ONES: usize = 16;

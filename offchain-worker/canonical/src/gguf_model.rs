@@ -13,7 +13,7 @@ use serde_json::{json, Map, Value as Json};
 use crate::{
 	card::Facts,
 	gguf::Gguf,
-	source::{finite, Activation, Config, Rope, Tensors, LONGEST_CONTEXT},
+	source::{context, finite, Activation, Config, Rope, Tensors},
 	tokenizer, Error, Model,
 };
 
@@ -116,7 +116,10 @@ fn whole<R: Read + Seek>(gguf: &Gguf<R>, architecture: &str) -> Result<(), Strin
 }
 
 /// The configuration, and the architecture's name on the hub.
-fn config<R: Read + Seek>(gguf: &mut Gguf<R>) -> Result<(Config, &'static str, bool), String> {
+fn config<R: Read + Seek>(
+	gguf: &mut Gguf<R>,
+	chosen: Option<usize>,
+) -> Result<(Config, &'static str, bool), String> {
 	let architecture = gguf
 		.text("general.architecture")?
 		.unwrap_or_default()
@@ -175,7 +178,7 @@ fn config<R: Read + Seek>(gguf: &mut Gguf<R>) -> Result<(Config, &'static str, b
 		kv_heads: count("attention.head_count_kv")?.unwrap_or(heads),
 		head_dim,
 		vocabulary: table.map_or(0, |info| info.shape[0]),
-		context: needed("context_length")?.min(LONGEST_CONTEXT),
+		context: context(Some(needed("context_length")?), chosen)?,
 		eps: float("attention.layer_norm_rms_epsilon")?
 			.ok_or_else(|| format!("{} is missing", key("attention.layer_norm_rms_epsilon")))?,
 		rope: Rope::new(float("rope.freq_base")?.unwrap_or(10_000.0)),
@@ -203,17 +206,21 @@ fn config<R: Read + Seek>(gguf: &mut Gguf<R>) -> Result<(Config, &'static str, b
 }
 
 /// Reads a file.
-pub(crate) fn open(path: &Path) -> Result<Model, Error> {
+pub(crate) fn open(path: &Path, context: Option<usize>) -> Result<Model, Error> {
 	check(path, Wanted::Gguf).map_err(Error::source(path))?;
 	let file = File::open(path).map_err(|e| Error::source(path)(e.to_string()))?;
-	read(path, BufReader::new(file))
+	read(path, BufReader::new(file), context)
 }
 
 /// Reads what is in a file.
-pub(crate) fn read<R: Read + Seek + 'static>(path: &Path, reader: R) -> Result<Model, Error> {
+pub(crate) fn read<R: Read + Seek + 'static>(
+	path: &Path,
+	reader: R,
+	context: Option<usize>,
+) -> Result<Model, Error> {
 	let bad = Error::source(path);
 	let mut gguf = Gguf::read(reader).map_err(&bad)?;
-	let (config, hub_name, interleaved) = config(&mut gguf).map_err(&bad)?;
+	let (config, hub_name, interleaved) = config(&mut gguf, context).map_err(&bad)?;
 	let files = files(&gguf, &config, hub_name).map_err(&bad)?;
 	let mut facts = facts(&gguf).map_err(&bad)?;
 	// People name files with more care than keys.

@@ -14,9 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::{
 	card::Facts,
-	source::{
-		finite, is_turned, spread, Activation, Config, Local, Rope, Tensors, LONGEST_CONTEXT,
-	},
+	source::{context, finite, is_turned, spread, Activation, Config, Local, Rope, Tensors},
 	Error, Model,
 };
 
@@ -333,13 +331,13 @@ pub(crate) fn is_one(folder: &Path) -> bool {
 }
 
 /// Reads a folder.
-pub(crate) fn open(folder: &Path) -> Result<Model, Error> {
-	read(folder).map_err(Error::source(folder))
+pub(crate) fn open(folder: &Path, context: Option<usize>) -> Result<Model, Error> {
+	read(folder, context).map_err(Error::source(folder))
 }
 
-fn read(folder: &Path) -> Result<Model, String> {
+fn read(folder: &Path, context: Option<usize>) -> Result<Model, String> {
 	let described = object(folder, "config.json")?;
-	let config = config(&described).map_err(|why| format!("config.json: {why}"))?;
+	let config = config(&described, context).map_err(|why| format!("config.json: {why}"))?;
 	let mut places = HashMap::new();
 	for file in weight_files(folder)? {
 		let tensors = header(folder, &file).map_err(|why| format!("{file}: {why}"))?;
@@ -747,7 +745,7 @@ fn writes_text(m: &Numbers) -> Result<(), String> {
 }
 
 /// The configuration as the hub's files have it.
-fn config(map: &Map<String, Value>) -> Result<Config, String> {
+fn config(map: &Map<String, Value>, chosen: Option<usize>) -> Result<Config, String> {
 	let m = Numbers(map);
 	writes_text(&m)?;
 	let architecture = m.text("model_type").unwrap_or_default();
@@ -778,10 +776,7 @@ fn config(map: &Map<String, Value>) -> Result<Config, String> {
 		other => return Err(format!("activation {other:?} is not known here")),
 	};
 	let layers = needed("num_hidden_layers")?;
-	let context = m
-		.count("max_position_embeddings")?
-		.unwrap_or(LONGEST_CONTEXT)
-		.min(LONGEST_CONTEXT);
+	let context = context(m.count("max_position_embeddings")?, chosen)?;
 	let (everywhere, windowed) = ropes(&m, architecture, (head_dim, context))?;
 	let turns = turns(&m, architecture, layers)?;
 	// What the configuration leaves out is what the architecture's own says.

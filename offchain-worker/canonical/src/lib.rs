@@ -102,6 +102,17 @@ impl Canonical {
 	/// Reads a GGUF file, or a folder as the hub has it, up to its weights, and builds the graph. The card's name is made from
 	/// the source's if none is given.
 	pub fn open(source: &Path, weights: Weights, name: Option<&str>) -> Result<Self, Error> {
+		Self::with_context(source, weights, name, None)
+	}
+
+	/// [`Self::open`] for texts of so many tokens, prompt and answer together, up to what the model was made for and to 16,384;
+	/// without a choice the model's context, at most 2,048.
+	pub fn with_context(
+		source: &Path,
+		weights: Weights,
+		name: Option<&str>,
+		context: Option<usize>,
+	) -> Result<Self, Error> {
 		let model = if source.is_dir() {
 			if !hub::is_one(source) {
 				return Err(Error::source(source)(
@@ -110,9 +121,9 @@ impl Canonical {
 						.into(),
 				));
 			}
-			hub::open(source)?
+			hub::open(source, context)?
 		} else {
-			gguf_model::open(source)?
+			gguf_model::open(source, context)?
 		};
 		Self::new(model, source, weights, name)
 	}

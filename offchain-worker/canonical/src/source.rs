@@ -1,6 +1,6 @@
 //! A published language model, in words that do not depend on the format it is published in.
 
-use crate::Error;
+use crate::{decoder::BLOCK, Error};
 
 /// Nonlinearity of the feed-forward layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +96,26 @@ const MAX_HEADS: usize = 1_024;
 const MAX_HEAD_DIM: usize = 512;
 const MAX_VOCABULARY: usize = 1 << 21;
 
-/// The rotary tables are in the graph; longer contexts make them larger for nothing on models that fit a CPU.
-pub(crate) const LONGEST_CONTEXT: usize = 2_048;
+/// Tokens of a graph's context where nobody chose: longer tables and limits would serve few on models that fit a CPU.
+const USUAL_CONTEXT: usize = 2_048;
+
+/// Blocks of positions are added up like positions of a block, and no sum is longer than that of a block: see
+/// [`crate::decoder`].
+pub(crate) const LONGEST_CONTEXT: usize = BLOCK * BLOCK;
+
+/// The context of a graph: what was chosen, within what the model was made for.
+pub(crate) fn context(most: Option<usize>, chosen: Option<usize>) -> Result<usize, String> {
+	match (most, chosen) {
+		(most, None) => Ok(most.unwrap_or(USUAL_CONTEXT).min(USUAL_CONTEXT)),
+		(Some(most), Some(chosen)) if chosen > most => Err(format!(
+			"a context of {chosen} tokens was chosen, and the model was made for {most}"
+		)),
+		(_, Some(chosen)) if chosen > LONGEST_CONTEXT => Err(format!(
+			"a context of {chosen} tokens was chosen, and canonical graphs have at most {LONGEST_CONTEXT}"
+		)),
+		(_, Some(chosen)) => Ok(chosen),
+	}
+}
 
 impl Config {
 	/// Checks that numbers are within reason and fit each other.

@@ -41,10 +41,27 @@ pub(super) struct Run<'s> {
 	session: Session,
 	shape: &'s Shape,
 	cache: Vec<Vec<f32>>,
+	capacity: usize,
 }
 
 impl<'s> Run<'s> {
 	pub(super) fn new(folder: &Path, shape: &'s Shape, threads: usize) -> Self {
+		Self::with(folder, shape, threads, CAPACITY)
+	}
+
+	/// With a cache of so many slots.
+	pub(super) fn with(folder: &Path, shape: &'s Shape, threads: usize, capacity: usize) -> Self {
+		Self::of_layers(folder, shape, threads, capacity, LAYERS)
+	}
+
+	/// Of a model of so many layers.
+	pub(super) fn of_layers(
+		folder: &Path,
+		shape: &'s Shape,
+		threads: usize,
+		capacity: usize,
+		layers: usize,
+	) -> Self {
 		let session = Session::builder(environment())
 			.unwrap()
 			.with_optimization_level(GraphOptimizationLevel::Disable)
@@ -53,11 +70,12 @@ impl<'s> Run<'s> {
 			.unwrap()
 			.commit_from_file(folder.join("model.onnx"))
 			.unwrap();
-		let empty = vec![0.0; shape.kv_heads * shape.head_dim * CAPACITY];
+		let empty = vec![0.0; shape.kv_heads * shape.head_dim * capacity];
 		Self {
 			session,
 			shape,
-			cache: vec![empty; 2 * LAYERS],
+			cache: vec![empty; 2 * layers],
+			capacity,
 		}
 	}
 
@@ -77,14 +95,14 @@ impl<'s> Run<'s> {
 				Tensor::from_array((row, positions)).unwrap().into(),
 			),
 		];
-		let names: Vec<_> = (0..LAYERS)
+		let names: Vec<_> = (0..self.cache.len() / 2)
 			.flat_map(|layer| ["key", "value"].map(|kind| format!("{layer}.{kind}")))
 			.collect();
 		for (name, past) in names.iter().zip(&self.cache) {
 			let shape = if name.ends_with("key") {
-				[1, heads, dim, CAPACITY]
+				[1, heads, dim, self.capacity]
 			} else {
-				[1, heads, CAPACITY, dim]
+				[1, heads, self.capacity, dim]
 			};
 			let past = Tensor::from_array((shape, past.clone())).unwrap();
 			inputs.push((format!("past_key_values.{name}"), past.into()));

@@ -2,6 +2,7 @@
 
 mod architectures;
 mod blocks;
+mod contexts;
 mod fixtures;
 mod hostile;
 mod published;

@@ -15,7 +15,7 @@ fn gguf(change: Vec<(&'static str, Entry)>) -> Result<Model, String> {
 	entries.retain(|(key, _)| change.iter().all(|(k, _)| k != key));
 	entries.extend(change);
 	let bytes = fixtures::gguf(&entries, &tensors);
-	gguf_model::read(Path::new("model.gguf"), Cursor::new(bytes)).map_err(|e| e.to_string())
+	gguf_model::read(Path::new("model.gguf"), Cursor::new(bytes), None).map_err(|e| e.to_string())
 }
 
 /// Reads a folder of the hub of Llama whose configuration is changed.
@@ -26,7 +26,7 @@ fn folder(change: Value) -> Result<Model, String> {
 	config.as_object_mut().unwrap().extend(change);
 	let folder = tempfile::tempdir().unwrap();
 	fixtures::hub(folder.path(), &config, &shape.tensors());
-	hub::open(folder.path()).map_err(|e| e.to_string())
+	hub::open(folder.path(), None).map_err(|e| e.to_string())
 }
 
 fn configured(change: Value) -> Result<Config, String> {
@@ -155,7 +155,7 @@ fn a_head_that_is_missing_is_named() {
 	tensors.insert("lm_head.weight".into(), table);
 	let folder = tempfile::tempdir().unwrap();
 	fixtures::hub(folder.path(), &shape.config(), &tensors);
-	hub::open(folder.path()).map(|_| ()).unwrap();
+	hub::open(folder.path(), None).map(|_| ()).unwrap();
 }
 
 #[test]
@@ -331,13 +331,13 @@ fn links_of_the_hub_s_cache_are_followed() {
 		let target = Path::new("../../blobs").join(&name);
 		std::os::unix::fs::symlink(target, snapshot.join(name)).unwrap();
 	}
-	hub::open(&snapshot).map(|_| ()).unwrap();
+	hub::open(&snapshot, None).map(|_| ()).unwrap();
 	let elsewhere = place.path().join("elsewhere.json");
 	std::fs::write(&elsewhere, "{}").unwrap();
 	let link = snapshot.join("tokenizer.json");
 	std::fs::remove_file(&link).unwrap();
 	std::os::unix::fs::symlink(elsewhere, link).unwrap();
-	let error = hub::open(&snapshot).err().unwrap().to_string();
+	let error = hub::open(&snapshot, None).err().unwrap().to_string();
 	assert!(error.contains("leads out of the model's folder"), "{error}");
 }
 
