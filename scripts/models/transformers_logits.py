@@ -15,8 +15,8 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 LAYERS, HIDDEN, INNER, VOCABULARY, CONTEXT, EPS = 2, 24, 40, 19, 130, 1e-5
-TOKENS = [(5 * i * i + 3 * i + 1) % VOCABULARY for i in range(100)]
-POSITIONS = [9, 50, 99]  # whose logits are kept
+TOKENS, LONG_TEXT = 100, 3_000  # of a text
+POSITIONS = [9, 50, 99]  # whose logits are kept; of the long text those of its last token
 
 
 class Noise:
@@ -116,6 +116,7 @@ CASES = [
     case("llama linear", "llama", rope_scaling={"type": "linear", "factor": 2.5}),
     case("llama dynamic", "llama", rope_scaling={"type": "dynamic", "factor": 2.0}),
     case("llama yarn", "llama", rope_scaling=YARN),
+    case("llama yarn, a long text", "llama", rope_scaling=YARN, max_position_embeddings=8_192),
     case("mistral with a window", "mistral", sliding_window=5),
     case("qwen2", "qwen2"),
     case("qwen2 yarn", "qwen2", rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}),
@@ -169,7 +170,11 @@ CASES = [
 ]
 
 
-def logits(config):
+def text(count):
+    return [(5 * i * i + 3 * i + i // 19) % VOCABULARY for i in range(count)]
+
+
+def logits(config, tokens, positions):
     made = AutoConfig.for_model(**config)
     model = AutoModelForCausalLM.from_config(made, attn_implementation="eager", dtype=torch.float32).eval()
     tensors = weights(config)
@@ -178,19 +183,21 @@ def logits(config):
     assert not unexpected and set(missing) <= tied, (missing, unexpected)
     model.tie_weights()
     with torch.no_grad():
-        rows = model(torch.tensor([TOKENS])).logits[0]
-    return [[float(np.format_float_positional(v, 7, unique=True, fractional=False)) for v in rows[p].numpy()] for p in POSITIONS]
+        rows = model(torch.tensor([tokens])).logits[0]
+    return [[float(np.format_float_positional(v, 7, unique=True, fractional=False)) for v in rows[p].numpy()] for p in positions]
 
 
 def main():
     torch.manual_seed(0)
     made = {
         "made_by": f"scripts/models/transformers_logits.py, transformers {transformers.__version__}, torch {torch.__version__}",
-        "tokens": TOKENS,
-        "positions": POSITIONS,
         "common": COMMON,
     }
-    cases = [{"name": name, "config": config, "logits": logits(COMMON | config)} for name, config in CASES]
+    cases = []
+    for name, config in CASES:
+        tokens, positions = (LONG_TEXT, [LONG_TEXT - 1]) if "a long text" in name else (TOKENS, POSITIONS)
+        made_of = logits(COMMON | config, text(tokens), positions)
+        cases.append({"name": name, "config": config, "tokens": tokens, "positions": positions, "logits": made_of})
     lines = ",\n".join("  " + json.dumps(case) for case in cases)
     with open(sys.argv[1], "w") as file:
         file.write(json.dumps(made)[:-1] + ', "cases": [\n' + lines + "\n]}\n")

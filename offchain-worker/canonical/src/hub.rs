@@ -14,7 +14,9 @@ use serde_json::{Map, Value};
 
 use crate::{
 	card::Facts,
-	source::{context, finite, is_turned, spread, Activation, Config, Local, Rope, Tensors},
+	source::{
+		context, finite, is_turned, layers, spread, Activation, Config, Local, Rope, Tensors,
+	},
 	Error, Model,
 };
 
@@ -77,7 +79,7 @@ impl Tensors for Weights {
 				[_, columns] => columns,
 				_ => 1,
 			};
-			values = spread(&values, row, head_dim, turned);
+			values = spread(&values, row.max(1), head_dim, turned);
 		}
 		Ok(values)
 	}
@@ -154,39 +156,34 @@ fn renamed(name: &str, post_norms: bool, tied: bool) -> Option<String> {
 	Some(known.into())
 }
 
-/// Phi 3 has weights joined that others have apart: their names, and the rows of each, if this tensor is one.
-fn joined(name: &str, config: &Config) -> Option<(&'static str, Vec<(&'static str, usize)>)> {
-	let kv = config.kv_heads * config.head_dim;
-	let parts = |name: &str| {
-		let found = match name {
-			"self_attn.qkv_proj" => (
-				"self_attn.qkv_proj",
-				vec![
-					("self_attn.q_proj", config.heads * config.head_dim),
-					("self_attn.k_proj", kv),
-					("self_attn.v_proj", kv),
-				],
-			),
-			"mlp.gate_up_proj" => (
-				"mlp.gate_up_proj",
-				vec![
-					("mlp.gate_proj", config.intermediate),
-					("mlp.up_proj", config.intermediate),
-				],
-			),
-			_ => return None,
-		};
-		Some(found)
-	};
-	let (_, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
-	let (part, _) = rest.rsplit_once('.')?;
-	(config.architecture == "phi3").then_some(())?;
-	parts(part)
+/// Weights that Phi 3 has joined: the names that they have apart, and the rows of each.
+fn joined(config: &Config) -> [(&'static str, Vec<(&'static str, usize)>); 2] {
+	let (q, kv) = (
+		config.heads * config.head_dim,
+		config.kv_heads * config.head_dim,
+	);
+	let inner = config.intermediate;
+	[
+		(
+			".self_attn.qkv_proj.",
+			vec![
+				(".self_attn.q_proj.", q),
+				(".self_attn.k_proj.", kv),
+				(".self_attn.v_proj.", kv),
+			],
+		),
+		(
+			".mlp.gate_up_proj.",
+			vec![(".mlp.gate_proj.", inner), (".mlp.up_proj.", inner)],
+		),
+	]
 }
 
 /// A tensor, or the tensors that it is joined from.
 fn apart(name: String, place: Place, config: &Config) -> Result<Vec<(String, Place)>, String> {
-	let Some((whole, parts)) = joined(&name, config) else {
+	let mut joined = joined(config).into_iter();
+	let found = joined.find(|(whole, _)| config.architecture == "phi3" && name.contains(whole));
+	let Some((whole, parts)) = found else {
 		return Ok(vec![(name, place)]);
 	};
 	let rows: usize = parts.iter().map(|(_, rows)| rows).sum();
@@ -775,7 +772,7 @@ fn config(map: &Map<String, Value>, chosen: Option<usize>) -> Result<Config, Str
 		Some("gelu_pytorch_tanh" | "gelu") | None if gemma => Activation::Gelu,
 		other => return Err(format!("activation {other:?} is not known here")),
 	};
-	let layers = needed("num_hidden_layers")?;
+	let layers = layers(needed("num_hidden_layers")?)?;
 	let context = context(m.count("max_position_embeddings")?, chosen)?;
 	let (everywhere, windowed) = ropes(&m, architecture, (head_dim, context))?;
 	let turns = turns(&m, architecture, layers)?;

@@ -103,6 +103,14 @@ const USUAL_CONTEXT: usize = 2_048;
 /// [`crate::decoder`].
 pub(crate) const LONGEST_CONTEXT: usize = BLOCK * BLOCK;
 
+/// A number of layers, before anything is made for each of them.
+pub(crate) fn layers(n: usize) -> Result<usize, String> {
+	if n == 0 || n > MAX_LAYERS {
+		return Err(format!("layers: {n} is not within 1 to {MAX_LAYERS}"));
+	}
+	Ok(n)
+}
+
 /// The context of a graph: what was chosen, within what the model was made for.
 pub(crate) fn context(most: Option<usize>, chosen: Option<usize>) -> Result<usize, String> {
 	match (most, chosen) {
@@ -121,7 +129,6 @@ impl Config {
 	/// Checks that numbers are within reason and fit each other.
 	pub(crate) fn check(&self) -> Result<(), String> {
 		let bounds = [
-			("layers", self.layers, MAX_LAYERS),
 			("hidden size", self.hidden, MAX_WIDTH),
 			("feed-forward size", self.intermediate, MAX_WIDTH),
 			("attention heads", self.heads, MAX_HEADS),
@@ -130,6 +137,7 @@ impl Config {
 			("vocabulary", self.vocabulary, MAX_VOCABULARY),
 			("context", self.context, LONGEST_CONTEXT),
 		];
+		layers(self.layers)?;
 		for (what, n, most) in bounds {
 			if n == 0 || n > most {
 				return Err(format!("{what}: {n} is not within 1 to {most}"));

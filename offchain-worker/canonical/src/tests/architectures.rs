@@ -487,6 +487,53 @@ fn gemma3_has_two_rotations() {
 	});
 }
 
+/// So do files of the architectures whose weights are joined, or some of whose layers turn nothing.
+#[test]
+fn gguf_files_of_other_architectures_give_the_bytes_of_the_hub_s_folders() {
+	let smollm3 = Shape {
+		model_type: "smollm3",
+		..fixtures::llama()
+	};
+	let phi3 = Shape {
+		model_type: "phi3",
+		tied: false,
+		more: json!({ "sliding_window": 5 }),
+		..fixtures::llama()
+	};
+	for (shape, interleaved, window) in [(smollm3, 6, None), (phi3, 0, Some(5))] {
+		let folder = tempfile::tempdir().unwrap();
+		let published = shape.published();
+		fixtures::hub(folder.path(), &shape.config(), &published);
+		let file = folder.path().join("small.gguf");
+		let mut entries = fixtures::entries_of(shape.model_type);
+		let key = "phi3.attention.sliding_window".to_owned();
+		entries.extend(window.map(|n| (key, fixtures::Entry::Count(n))));
+		let entries: Vec<_> = entries.iter().map(|(k, e)| (&k[..], e)).collect();
+		let tensors = fixtures::interleaved(&published, interleaved);
+		std::fs::write(&file, fixtures::gguf_of(&entries, &tensors)).unwrap();
+		for weights in [Weights::Fp32, Weights::Int8] {
+			let outs = [folder.path(), &file].map(|source| {
+				let from = if source.is_dir() { "hub" } else { "gguf" };
+				let out = folder.path().join(format!("{from}-{}", weights.name()));
+				let canonical = Canonical::open(source, weights, Some("small")).unwrap();
+				canonical.write(&out, &mut |_| ()).unwrap();
+				out
+			});
+			for name in ["model.onnx", "model.onnx_data"] {
+				let [hub, gguf] = outs
+					.each_ref()
+					.map(|out| std::fs::read(out.join(name)).unwrap());
+				assert!(
+					hub == gguf,
+					"{name} {} {}",
+					shape.model_type,
+					weights.name()
+				);
+			}
+		}
+	}
+}
+
 /// The same weights, under other names and with the halves of queries and keys interleaved, give the same bytes.
 #[test]
 fn a_gguf_file_gives_the_bytes_of_the_hub_s_folder() {

@@ -221,6 +221,12 @@ fn text(out: &mut Vec<u8>, text: &str) {
 
 /// A GGUF file of float32 tensors, which have GGUF's names.
 pub(super) fn gguf(entries: &[(&str, Entry)], tensors: &Tensors) -> Vec<u8> {
+	let entries: Vec<_> = entries.iter().map(|(key, entry)| (*key, entry)).collect();
+	gguf_of(&entries, tensors)
+}
+
+/// The same, of keys that are lent.
+pub(super) fn gguf_of(entries: &[(&str, &Entry)], tensors: &Tensors) -> Vec<u8> {
 	let mut out = b"GGUF".to_vec();
 	out.extend(3u32.to_le_bytes());
 	out.extend((tensors.len() as u64).to_le_bytes());
@@ -325,12 +331,28 @@ pub(super) fn llama_entries() -> Vec<(&'static str, Entry)> {
 	]
 }
 
-/// A hub model's tensors as a GGUF file of Llama has them: other names, the halves of queries and keys interleaved.
+/// Those keys for another architecture.
+pub(super) fn entries_of(architecture: &str) -> Vec<(String, Entry)> {
+	let renamed = llama_entries().into_iter().map(|(key, entry)| match entry {
+		Entry::Text(text) if text == "llama" => (key.to_owned(), Entry::Text(architecture.into())),
+		entry => (
+			key.replacen("llama.", &format!("{architecture}."), 1),
+			entry,
+		),
+	});
+	renamed.collect()
+}
+
+/// A hub model's tensors as a GGUF file of Llama has them: other names, the halves of queries and keys interleaved where heads
+/// are so long.
 pub(super) fn interleaved(tensors: &Tensors, dim: usize) -> Tensors {
 	let names = [
 		("model.embed_tokens", "token_embd"),
 		("model.norm", "output_norm"),
+		("lm_head", "output"),
 		("model.layers.", "blk."),
+		("self_attn.qkv_proj", "attn_qkv"),
+		("mlp.gate_up_proj", "ffn_up"),
 		("self_attn.q_proj", "attn_q"),
 		("self_attn.k_proj", "attn_k"),
 		("self_attn.v_proj", "attn_v"),
@@ -348,7 +370,7 @@ pub(super) fn interleaved(tensors: &Tensors, dim: usize) -> Tensors {
 				.iter()
 				.fold(name.clone(), |name, (hub, gguf)| name.replace(hub, gguf));
 			let mut values = values.clone();
-			if name.contains("attn_q") || name.contains("attn_k") {
+			if dim > 0 && (name.contains("attn_q.") || name.contains("attn_k.")) {
 				let row = shape[1];
 				let from = values.clone();
 				for (r, target) in values.chunks_exact_mut(row).enumerate() {

@@ -131,7 +131,12 @@ fn what_cannot_be_converted_is_refused_with_the_reason() {
 		(
 			"general.architecture",
 			Entry::Text("mamba".into()),
-			"llama, qwen2 and qwen3",
+			"llama, qwen2, qwen3, phi3 and smollm3",
+		),
+		(
+			"llama.attention.sliding_window",
+			Entry::Count(64),
+			"which layers",
 		),
 		("llama.expert_count", Entry::Count(8), "experts"),
 		(

@@ -306,7 +306,22 @@ fn layers_of_smollm3_without_positions_are_listed_or_counted() {
 	let windows =
 		json!({"no_rope_layers": [0, 1], "use_sliding_window": true, "sliding_window": 8});
 	assert_eq!(read(windows).unwrap().local.unwrap().layers, [true, false]);
+	// GGUF has no key for them.
+	let mut entries = fixtures::entries_of("smollm3");
+	entries.retain(|(key, _)| key != "smollm3.block_count");
+	entries.push(("smollm3.block_count".into(), Entry::Count(5)));
+	let entries: Vec<_> = entries.iter().map(|(k, e)| (&k[..], e)).collect();
+	let tensors = fixtures::interleaved(&fixtures::llama().tensors(), 6);
+	let bytes = Cursor::new(fixtures::gguf_of(&entries, &tensors));
+	let model = gguf_model::read(Path::new("model.gguf"), bytes, None).unwrap();
+	assert_eq!(model.config.turns, [true, true, true, false, true]);
+	let written: Value = serde_json::from_slice(&model.files["config.json"]).unwrap();
+	assert_eq!(written["no_rope_layers"], json!([1, 1, 1, 0, 1]));
 	for (change, says) in [
+		(
+			json!({"num_hidden_layers": 1u64 << 40}),
+			"layers: 1099511627776",
+		),
 		(json!({"no_rope_layers": [1]}), "2 layers"),
 		(json!({"no_rope_layers": [1, 2]}), "a one or a zero"),
 		(json!({"no_rope_layers": 4}), "a one or a zero"),

@@ -15,9 +15,6 @@ const APART: f64 = 1e-4;
 #[test]
 fn logits_are_those_of_transformers() {
 	let published: Value = serde_json::from_str(include_str!("transformers.json")).unwrap();
-	let numbers =
-		|key: &str| -> Vec<usize> { serde_json::from_value(published[key].clone()).unwrap() };
-	let (tokens, positions) = (numbers("tokens"), numbers("positions"));
 	let mut failed = Vec::new();
 	for case in published["cases"].as_array().unwrap() {
 		let name = case["name"].as_str().unwrap();
@@ -25,10 +22,17 @@ fn logits_are_those_of_transformers() {
 		let more = case["config"].as_object().unwrap().clone();
 		config.as_object_mut().unwrap().extend(more);
 		let shape = Shape::of(&config);
+		let count = case["tokens"].as_u64().unwrap() as usize;
+		let tokens: Vec<_> = (0..count)
+			.map(|i| (5 * i * i + 3 * i + i / 19) % fixtures::VOCABULARY)
+			.collect();
+		let positions: Vec<usize> = serde_json::from_value(case["positions"].clone()).unwrap();
+		let context = config["max_position_embeddings"].as_u64();
+		let context = context.map(|n| n as usize);
 		let folder = tempfile::tempdir().unwrap();
 		fixtures::hub(folder.path(), &config, &shape.published());
 		let out = folder.path().join("out");
-		let canonical = match Canonical::open(folder.path(), Weights::Fp32, None) {
+		let canonical = match Canonical::with_context(folder.path(), Weights::Fp32, None, context) {
 			Ok(canonical) => canonical,
 			Err(error) => {
 				failed.push(format!("{name}: {error}"));
@@ -36,7 +40,11 @@ fn logits_are_those_of_transformers() {
 			}
 		};
 		canonical.write(&out, &mut |_| ()).unwrap();
-		let logits = Run::new(&out, &shape, 2).step(0, &tokens);
+		let mut run = Run::with(&out, &shape, 2, count.next_multiple_of(128));
+		let pieces = (0..).step_by(500).zip(tokens.chunks(500));
+		let logits: Vec<_> = pieces
+			.flat_map(|(first, piece)| run.step(first, piece))
+			.collect();
 		let expected: Vec<Vec<f64>> = serde_json::from_value(case["logits"].clone()).unwrap();
 		let mut apart = 0f64;
 		for (position, row) in positions.iter().zip(&expected) {
@@ -46,7 +54,9 @@ fn logits_are_those_of_transformers() {
 			}
 		}
 		println!("{name}: {apart:.1e}");
-		if apart.is_nan() || apart > APART {
+		// The angles of single precision are coarser where positions are large.
+		let most = if count > 1_000 { 10.0 * APART } else { APART };
+		if apart.is_nan() || apart > most {
 			failed.push(format!("{name}: {apart:.1e}"));
 		}
 	}
