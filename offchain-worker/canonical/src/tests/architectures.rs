@@ -79,6 +79,11 @@ impl<'s> Run<'s> {
 		}
 	}
 
+	/// Fills the cache, as if tokens had been there before.
+	pub(super) fn fill(&mut self, mut number: impl FnMut() -> f32) {
+		(self.cache.iter_mut().flatten()).for_each(|slot| *slot = number());
+	}
+
 	/// Logits of tokens that stand at these positions.
 	pub(super) fn step(&mut self, first: usize, tokens: &[usize]) -> Vec<f32> {
 		let (heads, dim) = (self.shape.kv_heads, self.shape.head_dim);

@@ -6,7 +6,7 @@ use serde_json::{json, Value};
 
 use super::{
 	architectures::Run,
-	fixtures::{self, Shape},
+	fixtures::{self, Noise, Shape},
 };
 use crate::{Canonical, Weights};
 
@@ -59,33 +59,42 @@ fn a_context_is_chosen_within_what_the_model_was_made_for() {
 	}
 }
 
-/// Threads, pieces and steps give the same bits where sums go over 64 blocks.
+/// Threads, pieces and steps give the same bits where sums go over 64 blocks. What the cache holds of the tokens before is made up,
+/// because all of them would take a minute.
 #[test]
 fn long_texts_are_exact() {
 	let shape = fixtures::llama();
 	let folder = tempfile::tempdir().unwrap();
 	made_for(LONG, &shape, folder.path());
-	let out = folder.path().join("out");
-	Canonical::with_context(folder.path(), Weights::Fp32, None, Some(LONG))
-		.unwrap()
-		.write(&out, &mut |_| ())
-		.unwrap();
-	let tokens = tokens(LONG);
-	let run = |threads: usize, piece: usize, alone: usize| {
-		let mut run = Run::with(&out, &shape, threads, LONG);
-		let (together, one_by_one) = tokens.split_at(LONG - alone);
-		let mut last = Vec::new();
-		let mut at = 0;
-		for piece in together.chunks(piece).chain(one_by_one.chunks(1)) {
-			last = run.step(at, piece);
-			at += piece.len();
-		}
-		let last = &last[last.len() - fixtures::VOCABULARY..];
-		last.iter().map(|l| l.to_bits()).collect::<Vec<_>>()
-	};
-	let bits = run(1, 1_024, 0);
-	assert_eq!(bits, run(6, 512, 0), "in pieces");
-	assert_eq!(bits, run(2, 777, 5), "the last five one by one");
+	for weights in [Weights::Fp32, Weights::Int8] {
+		let out = folder.path().join(weights.name());
+		Canonical::with_context(folder.path(), weights, None, Some(LONG))
+			.unwrap()
+			.write(&out, &mut |_| ())
+			.unwrap();
+		let tokens = tokens(150);
+		let run = |threads: usize, piece: usize, alone: usize| {
+			let mut run = Run::with(&out, &shape, threads, LONG);
+			let mut noise = Noise(11);
+			run.fill(|| noise.next());
+			let (together, one_by_one) = tokens.split_at(tokens.len() - alone);
+			let (mut last, mut at) = (Vec::new(), LONG - tokens.len());
+			for piece in together.chunks(piece).chain(one_by_one.chunks(1)) {
+				last = run.step(at, piece);
+				at += piece.len();
+			}
+			let last = &last[last.len() - fixtures::VOCABULARY..];
+			last.iter().map(|l| l.to_bits()).collect::<Vec<_>>()
+		};
+		let bits = run(1, 150, 0);
+		assert_eq!(bits, run(6, 40, 0), "in pieces, {}", weights.name());
+		assert_eq!(
+			bits,
+			run(2, 150, 9),
+			"the last one by one, {}",
+			weights.name()
+		);
+	}
 }
 
 /// How much slower a graph for 8,192 tokens decodes a short text than one for 2,048, by the processor's time: not at all.

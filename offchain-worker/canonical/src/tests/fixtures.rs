@@ -35,11 +35,11 @@ pub(super) const EPS: f64 = 1e-5;
 pub(super) const THETA: f64 = 10_000.0;
 
 /// Numbers that look random.
-struct Noise(u64);
+pub(super) struct Noise(pub(super) u64);
 
 impl Noise {
 	/// From -1 to 1.
-	fn next(&mut self) -> f32 {
+	pub(super) fn next(&mut self) -> f32 {
 		self.0 = self
 			.0
 			.wrapping_mul(6364136223846793005)
