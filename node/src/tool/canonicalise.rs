@@ -31,6 +31,9 @@ pub(crate) struct CanonicaliseCommand {
 	/// Name of the model, at most 64 bytes [default: made from the source's].
 	#[arg(long)]
 	name: Option<String>,
+	/// Tokens of the longest text, prompt and answer together, at most 16384 [default: what the model was made for, at most 2048].
+	#[arg(long, value_name = "TOKENS")]
+	context: Option<usize>,
 	/// Print the card, and write nothing.
 	#[arg(long)]
 	dry_run: bool,
@@ -45,7 +48,8 @@ impl CanonicaliseCommand {
 			Element::Fp32 => Weights::Fp32,
 			Element::Int8 => Weights::Int8,
 		};
-		let canonical = Canonical::open(&self.source, weights, self.name.as_deref())
+		let name = self.name.as_deref();
+		let canonical = Canonical::with_context(&self.source, weights, name, self.context)
 			.map_err(|e| e.to_string())?;
 		let value = canonical.card().clone();
 		if self.dry_run {

@@ -21,6 +21,9 @@ const MAX_ANSWER: u32 = 512;
 /// Tokens that a chat template may add to a prompt.
 const TEMPLATE: u32 = 128;
 
+/// Blocks for any answer of a model whose context is of 2,048 tokens; more tokens are given as much more.
+const BLOCKS: usize = 20;
+
 /// Weights that a validator reads for a token within the time that a small model's card gives it, with much room.
 const WEIGHTS_OF_A_SMALL_MODEL: u64 = 1 << 30;
 
@@ -128,7 +131,7 @@ pub(crate) fn make(
 			"max_output_units": answer,
 		},
 		"time": {
-			"base_blocks": 20,
+			"base_blocks": BLOCKS * config.context.div_ceil(2_048),
 			"output_units_per_block": if bytes <= WEIGHTS_OF_A_SMALL_MODEL { 4 } else { 1 },
 		},
 		"policy": {

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// No sum over positions, or over the elements of a head, is longer: see [`Decoder::attention`].
-const BLOCK: usize = 128;
+pub(crate) const BLOCK: usize = 128;
 
 /// Columns of ones beside a matrix whose row sums are wanted: a vector's width, so that the same kernel serves all columns.
 const ONES: usize = 16;
@@ -429,6 +429,7 @@ impl Decoder<'_> {
 			Some(_) => s.local.as_ref().unwrap_or(&s.global),
 			None => &s.global,
 		};
+		let rope = c.turns(layer).then_some(rope);
 		let mask = &s.masks[&c.window(layer)];
 		let (b, t, capacity) = (Tensor(&s.batch), Tensor(&s.tokens), Tensor(&s.capacity));
 		let n = |n: usize| Number(n as i64);
@@ -439,7 +440,9 @@ impl Decoder<'_> {
 		if c.head_norms {
 			q = self.norm(&q, &format!("{p}attn_q_norm.weight"), dim)?;
 		}
-		let q = Self::rotate(&mut self.graph, &q, rope);
+		if let Some(rope) = rope {
+			q = Self::rotate(&mut self.graph, &q, rope);
+		}
 		let (b, t) = (Tensor(&s.batch), Tensor(&s.tokens));
 		let name = format!("{p}attn_k.weight");
 		let k = self.linear(x, &name, c.hidden, heads * dim)?;
@@ -447,7 +450,9 @@ impl Decoder<'_> {
 		if c.head_norms {
 			k = self.norm(&k, &format!("{p}attn_k_norm.weight"), dim)?;
 		}
-		let k = Self::rotate(&mut self.graph, &k, rope);
+		if let Some(rope) = rope {
+			k = Self::rotate(&mut self.graph, &k, rope);
+		}
 		let (b, t) = (Tensor(&s.batch), Tensor(&s.tokens));
 		let name = format!("{p}attn_v.weight");
 		let v = self.linear(x, &name, c.hidden, heads * dim)?;

@@ -1,7 +1,7 @@
 //! A model in a GGUF file.
 
 use std::{
-	collections::{BTreeMap, HashSet},
+	collections::{BTreeMap, HashMap, HashSet},
 	fs::File,
 	io::{BufReader, Read, Seek},
 	path::{Path, PathBuf},
@@ -13,7 +13,7 @@ use serde_json::{json, Map, Value as Json};
 use crate::{
 	card::Facts,
 	gguf::Gguf,
-	source::{finite, Activation, Config, Rope, Tensors, LONGEST_CONTEXT},
+	source::{context, finite, layers, Activation, Config, Local, Rope, Tensors},
 	tokenizer, Error, Model,
 };
 
@@ -21,11 +21,23 @@ use crate::{
 const ROPE_FACTORS: &str = "rope_freqs.weight";
 
 /// Architectures, the hub's names for them, and whether the two halves that a rotation turns are interleaved in the file.
-const ARCHITECTURES: [(&str, &str, bool); 3] = [
+const ARCHITECTURES: [(&str, &str, bool); 5] = [
 	("llama", "LlamaForCausalLM", true),
 	("qwen2", "Qwen2ForCausalLM", false),
 	("qwen3", "Qwen3ForCausalLM", false),
+	("phi3", "Phi3ForCausalLM", false),
+	("smollm3", "SmolLM3ForCausalLM", true),
 ];
+
+/// Of SmolLM3, each layer of this number turns nothing. The format has no key for it.
+const STILL: usize = 4;
+
+/// Rows of a tensor of the file, which are a tensor of their own elsewhere.
+struct Part {
+	whole: String,
+	first: usize,
+	rows: usize,
+}
 
 /// The file's tensors.
 struct Weights<R> {
@@ -33,24 +45,81 @@ struct Weights<R> {
 	gguf: Gguf<R>,
 	/// Length of a head, where its halves are interleaved.
 	interleaved: Option<usize>,
+	/// What is stored joined, by the names that it has apart.
+	parts: HashMap<String, Part>,
+}
+
+/// Weights that Phi 3 has joined.
+fn parts<R>(gguf: &Gguf<R>, config: &Config) -> Result<HashMap<String, Part>, String> {
+	let mut parts = HashMap::new();
+	if config.architecture != "phi3" {
+		return Ok(parts);
+	}
+	let (q, kv) = (
+		config.heads * config.head_dim,
+		config.kv_heads * config.head_dim,
+	);
+	let inner = config.intermediate;
+	for layer in 0..config.layers {
+		for (whole, of) in [
+			(
+				"attn_qkv",
+				&[("attn_q", q), ("attn_k", kv), ("attn_v", kv)][..],
+			),
+			("ffn_up", &[("ffn_gate", inner), ("ffn_up", inner)]),
+		] {
+			let name = |part: &str| format!("blk.{layer}.{part}.weight");
+			let Some(info) = gguf.tensors.get(&name(whole)) else {
+				continue;
+			};
+			let all: usize = of.iter().map(|(_, rows)| rows).sum();
+			if info.shape.len() != 2 || info.shape[0] != all {
+				return Err(format!(
+					"tensor {:?} is {:?}, and the file's keys mean {all} rows",
+					name(whole),
+					info.shape
+				));
+			}
+			let mut first = 0;
+			for (part, rows) in of {
+				let whole = name(whole);
+				let rows = *rows;
+				parts.insert(name(part), Part { whole, first, rows });
+				first += rows;
+			}
+		}
+	}
+	Ok(parts)
 }
 
 impl<R: Read + Seek> Tensors for Weights<R> {
 	fn names(&self) -> Vec<String> {
+		let wholes: HashSet<_> = self.parts.values().map(|part| &part.whole).collect();
 		let names = self.gguf.tensors.keys();
-		names.filter(|n| *n != ROPE_FACTORS).cloned().collect()
+		let names = names.filter(|n| *n != ROPE_FACTORS && !wholes.contains(n));
+		names.chain(self.parts.keys()).cloned().collect()
 	}
 
 	fn shape(&self, name: &str) -> Option<Vec<usize>> {
+		if let Some(part) = self.parts.get(name) {
+			let whole = self.gguf.tensors.get(&part.whole)?;
+			return Some(vec![part.rows, whole.shape[1]]);
+		}
 		self.gguf.tensors.get(name).map(|info| info.shape.clone())
 	}
 
 	fn read(&mut self, name: &str) -> Result<Vec<f32>, Error> {
 		let bad = Error::source(&self.path);
-		let values = self
+		let part = self.parts.get(name);
+		let stored = part.map_or(name, |part| &part.whole);
+		let mut values = self
 			.gguf
-			.tensor(name)
-			.map_err(|why| bad(format!("tensor {name:?}: {why}")))?;
+			.tensor(stored)
+			.map_err(|why| bad(format!("tensor {stored:?}: {why}")))?;
+		if let (Some(part), Some(info)) = (part, self.gguf.tensors.get(stored)) {
+			let columns = info.shape[1];
+			values = values[part.first * columns..][..part.rows * columns].to_vec();
+		}
 		finite(name, &values).map_err(&bad)?;
 		let turned = [
 			".attn_q.weight",
@@ -116,7 +185,10 @@ fn whole<R: Read + Seek>(gguf: &Gguf<R>, architecture: &str) -> Result<(), Strin
 }
 
 /// The configuration, and the architecture's name on the hub.
-fn config<R: Read + Seek>(gguf: &mut Gguf<R>) -> Result<(Config, &'static str, bool), String> {
+fn config<R: Read + Seek>(
+	gguf: &mut Gguf<R>,
+	chosen: Option<usize>,
+) -> Result<(Config, &'static str, bool), String> {
 	let architecture = gguf
 		.text("general.architecture")?
 		.unwrap_or_default()
@@ -131,7 +203,8 @@ fn config<R: Read + Seek>(gguf: &mut Gguf<R>) -> Result<(Config, &'static str, b
 				"the tokenizer of a Gemma model cannot be taken from a GGUF file: convert its hub folder".into()
 			}
 			other => format!(
-				"general.architecture is {other:?}; what can be converted from GGUF is llama, qwen2 and qwen3"
+				"general.architecture is {other:?}; what can be converted from GGUF is llama, qwen2, qwen3, phi3 and \
+				 smollm3"
 			),
 		});
 	};
@@ -166,23 +239,44 @@ fn config<R: Read + Seek>(gguf: &mut Gguf<R>) -> Result<(Config, &'static str, b
 			))
 		}
 	};
+	let long = ["rope_factors_long.weight", "rope_factors_short.weight"];
+	if let Some(name) = long.into_iter().find(|n| gguf.tensors.contains_key(*n)) {
+		return Err(format!(
+			"tensor {name:?}: rotary embeddings scaled by longrope are not read from a GGUF file: convert the model's hub folder"
+		));
+	}
+	let layers = layers(needed("block_count")?)?;
+	let context = context(Some(needed("context_length")?), chosen)?;
+	// Zero stands for none.
+	let window = count("attention.sliding_window")?.filter(|n| *n > 0 && *n < context);
+	if let Some(n) = window.filter(|_| architecture != "phi3") {
+		return Err(format!(
+			"{} is {n}: which layers see only so many tokens is not known here: convert the model's hub folder",
+			key("attention.sliding_window")
+		));
+	}
 	let table = gguf.tensors.get("token_embd.weight");
 	let mut config = Config {
-		layers: needed("block_count")?,
+		layers,
 		hidden,
 		intermediate: needed("feed_forward_length")?,
 		heads,
 		kv_heads: count("attention.head_count_kv")?.unwrap_or(heads),
 		head_dim,
 		vocabulary: table.map_or(0, |info| info.shape[0]),
-		context: needed("context_length")?.min(LONGEST_CONTEXT),
+		context,
 		eps: float("attention.layer_norm_rms_epsilon")?
 			.ok_or_else(|| format!("{} is missing", key("attention.layer_norm_rms_epsilon")))?,
-		rope: Rope {
-			theta: float("rope.freq_base")?.unwrap_or(10_000.0),
-			factors: Vec::new(),
+		rope: Rope::new(float("rope.freq_base")?.unwrap_or(10_000.0)),
+		turns: match &architecture[..] {
+			"smollm3" => (1..=layers).map(|n| n % STILL != 0).collect(),
+			_ => Vec::new(),
 		},
-		local: None,
+		local: window.map(|window| Local {
+			window,
+			rope: None,
+			layers: vec![true; layers],
+		}),
 		activation: Activation::Silu,
 		attention_scale: 1.0 / (head_dim as f64).sqrt(),
 		attention_cap: None,
@@ -205,17 +299,22 @@ fn config<R: Read + Seek>(gguf: &mut Gguf<R>) -> Result<(Config, &'static str, b
 }
 
 /// Reads a file.
-pub(crate) fn open(path: &Path) -> Result<Model, Error> {
+pub(crate) fn open(path: &Path, context: Option<usize>) -> Result<Model, Error> {
 	check(path, Wanted::Gguf).map_err(Error::source(path))?;
 	let file = File::open(path).map_err(|e| Error::source(path)(e.to_string()))?;
-	read(path, BufReader::new(file))
+	read(path, BufReader::new(file), context)
 }
 
 /// Reads what is in a file.
-pub(crate) fn read<R: Read + Seek + 'static>(path: &Path, reader: R) -> Result<Model, Error> {
+pub(crate) fn read<R: Read + Seek + 'static>(
+	path: &Path,
+	reader: R,
+	context: Option<usize>,
+) -> Result<Model, Error> {
 	let bad = Error::source(path);
 	let mut gguf = Gguf::read(reader).map_err(&bad)?;
-	let (config, hub_name, interleaved) = config(&mut gguf).map_err(&bad)?;
+	let (config, hub_name, interleaved) = config(&mut gguf, context).map_err(&bad)?;
+	let parts = parts(&gguf, &config).map_err(&bad)?;
 	let files = files(&gguf, &config, hub_name).map_err(&bad)?;
 	let mut facts = facts(&gguf).map_err(&bad)?;
 	// People name files with more care than keys.
@@ -226,6 +325,7 @@ pub(crate) fn read<R: Read + Seek + 'static>(path: &Path, reader: R) -> Result<M
 		tensors: Box::new(Weights {
 			path: path.into(),
 			interleaved: interleaved.then_some(config.head_dim),
+			parts,
 			gguf,
 		}),
 		config,
@@ -310,7 +410,7 @@ fn files<R: Read + Seek>(
 		"eos_token_id": ends,
 		"pad_token_id": id(&pad),
 	});
-	let model_config = json!({
+	let mut model_config = json!({
 		"architectures": [hub_name],
 		"model_type": config.architecture,
 		"hidden_act": "silu",
@@ -329,6 +429,13 @@ fn files<R: Read + Seek>(
 		"eos_token_id": id(&eos),
 		"pad_token_id": id(&pad),
 	});
+	if !config.turns.is_empty() {
+		let turns: Vec<_> = config.turns.iter().map(|t| u8::from(*t)).collect();
+		model_config["no_rope_layers"] = json!(turns);
+	}
+	if let Some(local) = &config.local {
+		model_config["sliding_window"] = json!(local.window);
+	}
 	let mut files = BTreeMap::from([(
 		"tokenizer.json".to_owned(),
 		tokenizer::json(gguf)?.into_bytes(),

@@ -14,7 +14,9 @@ use serde_json::{Map, Value};
 
 use crate::{
 	card::Facts,
-	source::{finite, Activation, Config, Local, Rope, Tensors, LONGEST_CONTEXT},
+	source::{
+		context, finite, is_turned, layers, spread, Activation, Config, Local, Rope, Tensors,
+	},
 	Error, Model,
 };
 
@@ -47,6 +49,8 @@ struct Weights {
 	places: HashMap<String, Place>,
 	/// Norms multiply by one more than is stored.
 	one_more: bool,
+	/// Length of a head, and how many of its elements are turned, where that is not all.
+	in_part: Option<(usize, usize)>,
 }
 
 impl Tensors for Weights {
@@ -70,11 +74,31 @@ impl Tensors for Weights {
 		if self.one_more && name.ends_with("_norm.weight") {
 			values.iter_mut().for_each(|v| *v += 1.0);
 		}
+		if let Some((head_dim, turned)) = self.in_part.filter(|_| is_turned(name)) {
+			let row = match place.shape[..] {
+				[_, columns] => columns,
+				_ => 1,
+			};
+			values = spread(&values, row.max(1), head_dim, turned);
+		}
 		Ok(values)
 	}
 }
 
 impl Place {
+	/// Some of its rows.
+	fn rows(&self, first: usize, count: usize) -> Self {
+		let mut shape = self.shape.clone();
+		shape[0] = count;
+		let row: usize = shape[1..].iter().product();
+		Self {
+			file: self.file.clone(),
+			start: self.start + (first * row * self.dtype.bitsize() / 8) as u64,
+			dtype: self.dtype,
+			shape,
+		}
+	}
+
 	fn read(&self) -> Result<Vec<f32>, String> {
 		let failed = |e: std::io::Error| e.to_string();
 		let mut file = fs::File::open(&self.file).map_err(failed)?;
@@ -130,6 +154,51 @@ fn renamed(name: &str, post_norms: bool, tied: bool) -> Option<String> {
 		}
 	};
 	Some(known.into())
+}
+
+/// Weights that Phi 3 has joined: the names that they have apart, and the rows of each.
+fn joined(config: &Config) -> [(&'static str, Vec<(&'static str, usize)>); 2] {
+	let (q, kv) = (
+		config.heads * config.head_dim,
+		config.kv_heads * config.head_dim,
+	);
+	let inner = config.intermediate;
+	[
+		(
+			".self_attn.qkv_proj.",
+			vec![
+				(".self_attn.q_proj.", q),
+				(".self_attn.k_proj.", kv),
+				(".self_attn.v_proj.", kv),
+			],
+		),
+		(
+			".mlp.gate_up_proj.",
+			vec![(".mlp.gate_proj.", inner), (".mlp.up_proj.", inner)],
+		),
+	]
+}
+
+/// A tensor, or the tensors that it is joined from.
+fn apart(name: String, place: Place, config: &Config) -> Result<Vec<(String, Place)>, String> {
+	let mut joined = joined(config).into_iter();
+	let found = joined.find(|(whole, _)| config.architecture == "phi3" && name.contains(whole));
+	let Some((whole, parts)) = found else {
+		return Ok(vec![(name, place)]);
+	};
+	let rows: usize = parts.iter().map(|(_, rows)| rows).sum();
+	if place.shape.first() != Some(&rows) {
+		return Err(format!(
+			"tensor {name:?} is {:?}, and config.json means {rows} rows",
+			place.shape
+		));
+	}
+	let mut first = 0;
+	let apart = parts.into_iter().map(|(part, rows)| {
+		first += rows;
+		(name.replace(whole, part), place.rows(first - rows, rows))
+	});
+	Ok(apart.collect())
 }
 
 /// Checks that a file of the folder is in it, or where the hub's cache keeps it.
@@ -259,17 +328,21 @@ pub(crate) fn is_one(folder: &Path) -> bool {
 }
 
 /// Reads a folder.
-pub(crate) fn open(folder: &Path) -> Result<Model, Error> {
-	read(folder).map_err(Error::source(folder))
+pub(crate) fn open(folder: &Path, context: Option<usize>) -> Result<Model, Error> {
+	read(folder, context).map_err(Error::source(folder))
 }
 
-fn read(folder: &Path) -> Result<Model, String> {
+fn read(folder: &Path, context: Option<usize>) -> Result<Model, String> {
 	let described = object(folder, "config.json")?;
-	let config = config(&described).map_err(|why| format!("config.json: {why}"))?;
+	let config = config(&described, context).map_err(|why| format!("config.json: {why}"))?;
 	let mut places = HashMap::new();
 	for file in weight_files(folder)? {
 		let tensors = header(folder, &file).map_err(|why| format!("{file}: {why}"))?;
+		let mut all = Vec::new();
 		for (name, place) in tensors {
+			all.extend(apart(name, place, &config)?);
+		}
+		for (name, place) in all {
 			let Some(renamed) = renamed(&name, config.post_norms, config.tied) else {
 				continue;
 			};
@@ -315,6 +388,7 @@ fn read(folder: &Path) -> Result<Model, String> {
 			folder: folder.into(),
 			places,
 			one_more: config.architecture.starts_with("gemma"),
+			in_part: config.rope.turned.map(|turned| (config.head_dim, turned)),
 		}),
 		config,
 		files,
@@ -371,13 +445,132 @@ impl Numbers<'_> {
 	}
 }
 
-/// Base and factors of a rotary embedding, as `scaling` says where it is there.
+/// A list of numbers, one for each pair.
+fn list(scaling: &Numbers, key: &str, pairs: usize) -> Result<Vec<f64>, String> {
+	let list = scaling.needed(key, scaling.get(key).and_then(Value::as_array))?;
+	let numbers: Option<Vec<_>> = list.iter().map(Value::as_f64).collect();
+	numbers
+		.filter(|numbers| numbers.len() == pairs)
+		.ok_or_else(|| format!("{key} is not {pairs} numbers, one for each pair that is turned"))
+}
+
+/// Tokens of the texts that a model was trained on before its context was made longer.
+fn original(config: &Numbers, scaling: &Numbers) -> Result<f64, String> {
+	let key = "original_max_position_embeddings";
+	let most = config.float("max_position_embeddings")?;
+	let given = config.float(key)?.or(scaling.float(key)?).or(most);
+	scaling.needed(key, given.filter(|n| *n >= 2.0))
+}
+
+/// By how much a context was made longer.
+fn grown(config: &Numbers, original: f64) -> Result<f64, String> {
+	let key = "max_position_embeddings";
+	Ok(config.needed(key, config.float(key)?)? / original)
+}
+
+/// Factors and scale of LongRoPE. Those of long texts hold where the context is longer than the one that the model was trained
+/// on, whatever a text's own length: a token's numbers must not depend on what follows it.
+fn longrope(
+	config: &Numbers,
+	scaling: &Numbers,
+	pairs: usize,
+	context: usize,
+) -> Result<(Vec<f64>, f64), String> {
+	let original = original(config, scaling)?;
+	let (short, long) = (
+		list(scaling, "short_factor", pairs)?,
+		list(scaling, "long_factor", pairs)?,
+	);
+	let scale = match scaling.float("attention_factor")? {
+		Some(scale) => scale,
+		None => {
+			let grown = match scaling.float("factor")? {
+				Some(grown) => grown,
+				None => grown(config, original)?,
+			};
+			match grown > 1.0 {
+				true => (1.0 + libm::log(grown) / libm::log(original)).sqrt(),
+				false => 1.0,
+			}
+		}
+	};
+	Ok((
+		if context as f64 > original {
+			long
+		} else {
+			short
+		},
+		scale,
+	))
+}
+
+/// Factors and scale of YaRN: pairs that turn often are left alone, those that turn seldom are slowed by the factor, and between
+/// them the one passes into the other.
+fn yarn(
+	config: &Numbers,
+	scaling: &Numbers,
+	theta: f64,
+	pairs: usize,
+) -> Result<(Vec<f64>, f64), String> {
+	let original = original(config, scaling)?;
+	let factor = match scaling.float("factor")? {
+		Some(factor) => factor,
+		None => grown(config, original)?,
+	};
+	let given = |key: &str, usual: f64| {
+		let given = scaling.float(key)?.filter(|n| *n != 0.0);
+		Ok::<_, String>(given.unwrap_or(usual))
+	};
+	let (fast, slow) = (given("beta_fast", 32.0)?, given("beta_slow", 1.0)?);
+	if !(factor >= 1.0 && original > 0.0 && slow > 0.0 && fast >= slow && theta > 1.0) {
+		return Err(format!(
+			"YaRN with factor {factor}, original_max_position_embeddings {original}, beta_fast {fast}, beta_slow {slow} and \
+			 rope_theta {theta} does not make sense"
+		));
+	}
+	// The pair that turns so often within the original context.
+	let pair = |turns: f64| {
+		let wavelength = original / (turns * 2.0 * core::f64::consts::PI);
+		pairs as f64 * libm::log(wavelength) / libm::log(theta)
+	};
+	let (mut low, mut high) = (pair(fast), pair(slow));
+	if scaling.get("truncate") != Some(&Value::Bool(false)) {
+		(low, high) = (low.floor(), high.ceil());
+	}
+	let low = low.max(0.0);
+	// The last of a head's elements, not of its pairs: that is how YaRN was published.
+	let mut high = high.min(2.0 * pairs as f64 - 1.0);
+	if low == high {
+		high += 0.001;
+	}
+	let factors = (0..pairs).map(|pair| {
+		let slowed = ((pair as f64 - low) / (high - low)).clamp(0.0, 1.0);
+		1.0 / (slowed / factor + (1.0 - slowed))
+	});
+	let scale = |by: f64| {
+		if factor > 1.0 {
+			0.1 * by * libm::log(factor) + 1.0
+		} else {
+			1.0
+		}
+	};
+	let by = [scaling.float("mscale")?, scaling.float("mscale_all_dim")?];
+	let scale = match (scaling.float("attention_factor")?, by) {
+		(Some(scale), _) => scale,
+		(None, [Some(by), Some(all)]) if by != 0.0 && all != 0.0 => scale(by) / scale(all),
+		_ => scale(1.0),
+	};
+	Ok((factors.collect(), scale))
+}
+
+/// Base, factors and scale of a rotary embedding, as `scaling` says where it is there.
 fn rope(
 	config: &Numbers,
 	scaling: Option<Numbers>,
-	head_dim: usize,
+	(head_dim, context): (usize, usize),
 	usual: f64,
 ) -> Result<Rope, String> {
+	let architecture = config.text("model_type").unwrap_or_default();
 	// Newer files have all of it in one object, older ones the base beside it.
 	let base = match &scaling {
 		Some(scaling) => scaling.float("rope_theta")?,
@@ -392,29 +585,59 @@ fn rope(
 		partial(config)?,
 		scaling.as_ref().map_or(Ok(None), partial)?,
 	];
-	if let Some(part) = parts.into_iter().flatten().find(|p| *p != 1.0) {
-		return Err(format!(
-			"partial_rotary_factor is {part}: heads that are turned in part are not known here"
-		));
-	}
-	let pairs = head_dim / 2;
-	let mut factors = Vec::new();
+	let part = parts.into_iter().flatten().find(|p| *p != 1.0);
+	let turned = match part {
+		None => None,
+		Some(part) if architecture == "phi3" && part > 0.0 && part < 1.0 => {
+			Some((head_dim as f64 * part) as usize)
+		}
+		Some(part) => {
+			return Err(format!(
+				"partial_rotary_factor is {part}: heads of {architecture:?} that are turned in part are not known here"
+			))
+		}
+	};
+	let mut rope = Rope {
+		turned,
+		..Rope::new(theta)
+	};
+	let pairs = rope.pairs(head_dim);
 	if let Some(scaling) = scaling {
 		let kind = scaling.text("rope_type").or_else(|| scaling.text("type"));
 		let number = |key: &str| scaling.needed(key, scaling.float(key)?);
 		match kind.unwrap_or("default") {
 			"default" => (),
-			"linear" => factors = vec![number("factor")?; pairs],
+			// Phi 3's first files call it by other names.
+			"longrope" | "su" | "yarn" if architecture == "phi3" => {
+				(rope.factors, rope.scale) = longrope(config, &scaling, pairs, context)?;
+			}
+			"linear" => rope.factors = vec![number("factor")?; pairs],
+			"yarn" => (rope.factors, rope.scale) = yarn(config, &scaling, theta, pairs)?,
+			// It changes with the text's length, and does nothing up to the length that the model was trained on.
+			"dynamic" => {
+				let key = "original_max_position_embeddings";
+				let original = match scaling.count(key)? {
+					Some(original) => Some(original),
+					None => config.count("max_position_embeddings")?,
+				};
+				let original = scaling.needed(key, original)?;
+				if context > original {
+					return Err(format!(
+						"rotary embeddings scaled by \"dynamic\" change with a text's length beyond {original} tokens, and a token's \
+						 numbers must not depend on what follows it: no context of {context} can be converted"
+					));
+				}
+			}
 			"llama3" => {
 				let factor = number("factor")?;
 				let (low, high) = (number("low_freq_factor")?, number("high_freq_factor")?);
-				let original = number("original_max_position_embeddings")?;
+				let original = original(config, &scaling)?;
 				if !(low < high && low > 0.0 && original > 0.0 && factor >= 1.0) {
 					return Err("rope_scaling does not make sense".into());
 				}
-				factors = (0..pairs)
+				rope.factors = (0..pairs)
 					.map(|pair| {
-						let base = libm::pow(theta, 2.0 * pair as f64 / head_dim as f64);
+						let base = libm::pow(theta, pair as f64 / pairs as f64);
 						let turns = original / (2.0 * core::f64::consts::PI * base);
 						if turns > high {
 							1.0
@@ -429,18 +652,27 @@ fn rope(
 			}
 			other => {
 				return Err(format!(
-					"rotary embeddings scaled by {other:?} are not known here"
+					"rotary embeddings scaled by {other:?} are not known here: only default, linear, dynamic, llama3 and yarn are, and \
+					 longrope of phi3"
 				))
 			}
 		}
 	}
-	Ok(Rope { theta, factors })
+	Ok(rope)
 }
 
 /// The rotary embedding of a model, and that of its layers with a window where it is another.
-fn ropes(m: &Numbers, architecture: &str, head_dim: usize) -> Result<(Rope, Option<Rope>), String> {
+fn ropes(
+	m: &Numbers,
+	architecture: &str,
+	sizes: (usize, usize),
+) -> Result<(Rope, Option<Rope>), String> {
 	let gemma3 = architecture == "gemma3_text";
-	let usual = if gemma3 { 1_000_000.0 } else { 10_000.0 };
+	let usual = match architecture {
+		"gemma3_text" => 1_000_000.0,
+		"smollm3" => 2_000_000.0,
+		_ => 10_000.0,
+	};
 	let parameters = m.object("rope_parameters");
 	// The newest files have an object for each kind of layer.
 	let nested = parameters
@@ -460,10 +692,10 @@ fn ropes(m: &Numbers, architecture: &str, head_dim: usize) -> Result<(Rope, Opti
 			};
 			let full = parameters.needed("rope_parameters.full_attention", part(kinds[0]))?;
 			let window = match part(kinds[1]) {
-				Some(window) => Some(rope(m, Some(window), head_dim, 10_000.0)?),
+				Some(window) => Some(rope(m, Some(window), sizes, 10_000.0)?),
 				None => None,
 			};
-			(rope(m, Some(full), head_dim, usual)?, window)
+			(rope(m, Some(full), sizes, usual)?, window)
 		}
 		parameters => {
 			let scaling = parameters.or_else(|| m.object("rope_scaling"));
@@ -471,11 +703,8 @@ fn ropes(m: &Numbers, architecture: &str, head_dim: usize) -> Result<(Rope, Opti
 				None if gemma3 => Some(10_000.0),
 				theta => theta,
 			};
-			let window = local.map(|theta| Rope {
-				theta,
-				factors: Vec::new(),
-			});
-			(rope(m, scaling, head_dim, usual)?, window)
+			let window = local.map(Rope::new);
+			(rope(m, scaling, sizes, usual)?, window)
 		}
 	};
 	Ok((full, window))
@@ -513,19 +742,20 @@ fn writes_text(m: &Numbers) -> Result<(), String> {
 }
 
 /// The configuration as the hub's files have it.
-fn config(map: &Map<String, Value>) -> Result<Config, String> {
+fn config(map: &Map<String, Value>, chosen: Option<usize>) -> Result<Config, String> {
 	let m = Numbers(map);
 	writes_text(&m)?;
 	let architecture = m.text("model_type").unwrap_or_default();
 	let gemma = architecture.starts_with("gemma");
 	let (post_norms, head_norms) = match architecture {
-		"llama" | "mistral" | "qwen2" | "gemma" => (false, false),
+		"llama" | "mistral" | "qwen2" | "gemma" | "smollm3" | "phi3" => (false, false),
 		"qwen3" => (false, true),
 		"gemma2" => (true, false),
 		"gemma3_text" => (true, true),
 		other => {
 			return Err(format!(
-				"model_type is {other:?}; what can be converted is llama, mistral, qwen2, qwen3, gemma, gemma2 and gemma3_text"
+				"model_type is {other:?}; what can be converted is llama, mistral, qwen2, qwen3, smollm3, phi3, gemma, gemma2 \
+				 and gemma3_text"
 			))
 		}
 	};
@@ -542,8 +772,12 @@ fn config(map: &Map<String, Value>) -> Result<Config, String> {
 		Some("gelu_pytorch_tanh" | "gelu") | None if gemma => Activation::Gelu,
 		other => return Err(format!("activation {other:?} is not known here")),
 	};
-	let layers = needed("num_hidden_layers")?;
-	let (everywhere, windowed) = ropes(&m, architecture, head_dim)?;
+	let layers = layers(needed("num_hidden_layers")?)?;
+	let context = context(m.count("max_position_embeddings")?, chosen)?;
+	let (everywhere, windowed) = ropes(&m, architecture, (head_dim, context))?;
+	let turns = turns(&m, architecture, layers)?;
+	// What the configuration leaves out is what the architecture's own says.
+	let tied = gemma || architecture == "smollm3";
 	let scale = match m.float("query_pre_attn_scalar")? {
 		Some(scalar) if post_norms => scalar,
 		_ => head_dim as f64,
@@ -556,12 +790,10 @@ fn config(map: &Map<String, Value>) -> Result<Config, String> {
 		kv_heads: m.count("num_key_value_heads")?.unwrap_or(heads),
 		head_dim,
 		vocabulary: needed("vocab_size")?,
-		context: m
-			.count("max_position_embeddings")?
-			.unwrap_or(LONGEST_CONTEXT)
-			.min(LONGEST_CONTEXT),
+		context,
 		eps: m.needed("rms_norm_eps", m.float("rms_norm_eps")?)?,
-		local: local(&m, architecture, layers, windowed)?,
+		local: local(&m, architecture, layers, &turns, windowed)?,
+		turns,
 		rope: everywhere,
 		activation,
 		attention_scale: 1.0 / scale.sqrt(),
@@ -572,11 +804,39 @@ fn config(map: &Map<String, Value>) -> Result<Config, String> {
 		head_norms,
 		tied: m
 			.get("tie_word_embeddings")
-			.map_or(gemma, |v| *v == Value::Bool(true)),
+			.map_or(tied, |v| *v == Value::Bool(true)),
 		architecture: architecture.into(),
 	};
 	config.check()?;
 	Ok(config)
+}
+
+/// Whether each layer turns queries and keys by their positions; empty where all do.
+fn turns(m: &Numbers, architecture: &str, layers: usize) -> Result<Vec<bool>, String> {
+	if architecture != "smollm3" {
+		return Ok(Vec::new());
+	}
+	// One for a layer that turns, in spite of the name.
+	if let Some(list) = m.get("no_rope_layers") {
+		let turns = list.as_array().map(|list| {
+			let turns = list.iter().map(|v| match v.as_u64() {
+				Some(0) => Some(false),
+				Some(1) => Some(true),
+				_ => None,
+			});
+			turns.collect::<Option<Vec<_>>>()
+		});
+		return match turns.flatten() {
+			Some(turns) if turns.len() == layers => Ok(turns),
+			_ => Err(format!(
+				"no_rope_layers is not a one or a zero for each of {layers} layers"
+			)),
+		};
+	}
+	match m.count("no_rope_layer_interval")?.unwrap_or(4) {
+		0 => Err("no_rope_layer_interval is zero".into()),
+		n => Ok((0..layers).map(|layer| (layer + 1) % n != 0).collect()),
+	}
 }
 
 /// Layers with a window, and their rotary embedding where it is another.
@@ -584,6 +844,7 @@ fn local(
 	m: &Numbers,
 	architecture: &str,
 	layers: usize,
+	turns: &[bool],
 	rope: Option<Rope>,
 ) -> Result<Option<Local>, String> {
 	let types = m.get("layer_types").and_then(Value::as_array);
@@ -614,7 +875,7 @@ fn local(
 	let every = |n: usize| (0..layers).map(|layer| (layer + 1) % n != 0).collect();
 	let layers = match (types, architecture) {
 		(Some(types), _) => windowed(types),
-		(None, "mistral") => vec![true; layers],
+		(None, "mistral" | "phi3") => vec![true; layers],
 		(None, "gemma2") => every(2),
 		(None, "gemma3_text") => match m.count("sliding_window_pattern")?.unwrap_or(6) {
 			0 => return Err("sliding_window_pattern is zero".into()),
@@ -624,6 +885,7 @@ fn local(
 			let first = m.count("max_window_layers")?.unwrap_or(0);
 			(0..layers).map(|layer| layer >= first).collect()
 		}
+		(None, "smollm3") if m.flag("use_sliding_window") => turns.iter().map(|t| !t).collect(),
 		_ => return Ok(None),
 	};
 	Ok(Some(Local {

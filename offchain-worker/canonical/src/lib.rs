@@ -1,9 +1,9 @@
 //! Turns a language model as it is published into a canonical graph of the exact class, in a folder that
 //! `consilience model import` takes.
 //!
-//! What is read: a GGUF file ([llama, qwen2, qwen3], byte-level BPE tokenizers), or a folder as the hub has it
-//! (`config.json`, `*.safetensors`, `tokenizer.json`; llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text). What is
-//! written is described in `docs/models.md`.
+//! What is read: a GGUF file ([llama, qwen2, qwen3, smollm3, phi3], byte-level BPE tokenizers), or a folder as the hub has it
+//! (`config.json`, `*.safetensors`, `tokenizer.json`; llama, mistral, qwen2, qwen3, smollm3, phi3, gemma,
+//! gemma2, gemma3_text). What is written is described in `docs/models.md`.
 //!
 //! **Architecture invariant:** the same source gives the same bytes on every machine: only exact or correctly rounded
 //! arithmetic, in one order.
@@ -14,7 +14,7 @@
 //! **Cost:** one tensor of the source is in memory at a time, as single-precision floats and in the form it is written in: of
 //! a model with 3 billion parameters, some 3 GB for its embedding table.
 //!
-//! [llama, qwen2, qwen3]: gguf_model
+//! [llama, qwen2, qwen3, smollm3, phi3]: gguf_model
 
 mod card;
 mod decoder;
@@ -102,6 +102,17 @@ impl Canonical {
 	/// Reads a GGUF file, or a folder as the hub has it, up to its weights, and builds the graph. The card's name is made from
 	/// the source's if none is given.
 	pub fn open(source: &Path, weights: Weights, name: Option<&str>) -> Result<Self, Error> {
+		Self::with_context(source, weights, name, None)
+	}
+
+	/// [`Self::open`] for texts of so many tokens, prompt and answer together, up to what the model was made for and to 16,384;
+	/// without a choice the model's context, at most 2,048.
+	pub fn with_context(
+		source: &Path,
+		weights: Weights,
+		name: Option<&str>,
+		context: Option<usize>,
+	) -> Result<Self, Error> {
 		let model = if source.is_dir() {
 			if !hub::is_one(source) {
 				return Err(Error::source(source)(
@@ -110,9 +121,9 @@ impl Canonical {
 						.into(),
 				));
 			}
-			hub::open(source)?
+			hub::open(source, context)?
 		} else {
-			gguf_model::open(source)?
+			gguf_model::open(source, context)?
 		};
 		Self::new(model, source, weights, name)
 	}

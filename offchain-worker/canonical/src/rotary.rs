@@ -145,25 +145,27 @@ pub(crate) fn settled(value: f64) -> Option<f32> {
 	(low == high).then_some(low)
 }
 
-/// Two arrays [context, head_dim]: cosines and sines, the half-tables repeated.
+/// Two arrays [context, head_dim]: cosines and sines, the half-tables repeated. What is not turned stands behind what is, in each
+/// half.
 pub(crate) fn tables(context: usize, head_dim: usize, rope: &Rope) -> [Vec<f32>; 2] {
-	let base: Vec<f64> = (0..head_dim)
-		.step_by(2)
-		.map(|i| power(rope.theta, i, head_dim) * rope.factors.get(i / 2).unwrap_or(&1.0))
+	let pairs = rope.pairs(head_dim);
+	let base: Vec<f64> = (0..pairs)
+		.map(|i| power(rope.theta, i, pairs) * rope.factors.get(i).unwrap_or(&1.0))
 		.collect();
+	let scale = rope.scale as f32;
 	let pi = pi();
 	let [mut cosines, mut sines] = [(); 2].map(|()| Vec::with_capacity(context * head_dim));
 	for position in 0..context {
-		let pairs: Vec<[f32; 2]> = base
-			.iter()
-			.map(|b| {
-				let angle = position as f64 / b;
-				match (settled(libm::cos(angle)), settled(libm::sin(angle))) {
-					(Some(cos), Some(sin)) => [cos, sin],
-					_ => exact(angle, &pi).map(|v| v as f32),
-				}
-			})
-			.collect();
+		let turned = base.iter().map(|b| {
+			let angle = position as f64 / b;
+			let both = match (settled(libm::cos(angle)), settled(libm::sin(angle))) {
+				(Some(cos), Some(sin)) => [cos, sin],
+				_ => exact(angle, &pi).map(|v| v as f32),
+			};
+			both.map(|v| v * scale)
+		});
+		let still = std::iter::repeat_n([1.0, 0.0], head_dim / 2 - pairs);
+		let pairs: Vec<[f32; 2]> = turned.chain(still).collect();
 		for _ in 0..2 {
 			cosines.extend(pairs.iter().map(|p| p[0]));
 			sines.extend(pairs.iter().map(|p| p[1]));

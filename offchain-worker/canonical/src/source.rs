@@ -1,6 +1,6 @@
 //! A published language model, in words that do not depend on the format it is published in.
 
-use crate::Error;
+use crate::{decoder::BLOCK, Error};
 
 /// Nonlinearity of the feed-forward layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,27 @@ pub(crate) struct Rope {
 	pub(crate) theta: f64,
 	/// By what each pair's wavelength is multiplied; empty for nothing.
 	pub(crate) factors: Vec<f64>,
+	/// Elements of a head that are turned, from its first on; `None` for all. Such a head is stored as [`spread`] has it.
+	pub(crate) turned: Option<usize>,
+	/// By what cosines and sines of those that are turned are multiplied.
+	pub(crate) scale: f64,
+}
+
+impl Rope {
+	/// Turns whole heads, unscaled.
+	pub(crate) const fn new(theta: f64) -> Self {
+		Self {
+			theta,
+			factors: Vec::new(),
+			turned: None,
+			scale: 1.0,
+		}
+	}
+
+	/// Pairs of a head that are turned.
+	pub(crate) fn pairs(&self, head_dim: usize) -> usize {
+		self.turned.unwrap_or(head_dim) / 2
+	}
 }
 
 /// Layers whose attention sees only so many tokens back.
@@ -48,6 +69,8 @@ pub(crate) struct Config {
 	/// Added to the mean of squares of a norm.
 	pub(crate) eps: f64,
 	pub(crate) rope: Rope,
+	/// Whether each layer turns queries and keys by their positions; empty where all do.
+	pub(crate) turns: Vec<bool>,
 	pub(crate) local: Option<Local>,
 	pub(crate) activation: Activation,
 	/// By what scores are multiplied.
@@ -73,14 +96,39 @@ const MAX_HEADS: usize = 1_024;
 const MAX_HEAD_DIM: usize = 512;
 const MAX_VOCABULARY: usize = 1 << 21;
 
-/// The rotary tables are in the graph; longer contexts make them larger for nothing on models that fit a CPU.
-pub(crate) const LONGEST_CONTEXT: usize = 2_048;
+/// Tokens of a graph's context where nobody chose: longer tables and limits would serve few on models that fit a CPU.
+const USUAL_CONTEXT: usize = 2_048;
+
+/// Blocks of positions are added up like positions of a block, and no sum is longer than that of a block: see
+/// [`crate::decoder`].
+pub(crate) const LONGEST_CONTEXT: usize = BLOCK * BLOCK;
+
+/// A number of layers, before anything is made for each of them.
+pub(crate) fn layers(n: usize) -> Result<usize, String> {
+	if n == 0 || n > MAX_LAYERS {
+		return Err(format!("layers: {n} is not within 1 to {MAX_LAYERS}"));
+	}
+	Ok(n)
+}
+
+/// The context of a graph: what was chosen, within what the model was made for.
+pub(crate) fn context(most: Option<usize>, chosen: Option<usize>) -> Result<usize, String> {
+	match (most, chosen) {
+		(most, None) => Ok(most.unwrap_or(USUAL_CONTEXT).min(USUAL_CONTEXT)),
+		(Some(most), Some(chosen)) if chosen > most => Err(format!(
+			"a context of {chosen} tokens was chosen, and the model was made for {most}"
+		)),
+		(_, Some(chosen)) if chosen > LONGEST_CONTEXT => Err(format!(
+			"a context of {chosen} tokens was chosen, and canonical graphs have at most {LONGEST_CONTEXT}"
+		)),
+		(_, Some(chosen)) => Ok(chosen),
+	}
+}
 
 impl Config {
 	/// Checks that numbers are within reason and fit each other.
 	pub(crate) fn check(&self) -> Result<(), String> {
 		let bounds = [
-			("layers", self.layers, MAX_LAYERS),
 			("hidden size", self.hidden, MAX_WIDTH),
 			("feed-forward size", self.intermediate, MAX_WIDTH),
 			("attention heads", self.heads, MAX_HEADS),
@@ -89,6 +137,7 @@ impl Config {
 			("vocabulary", self.vocabulary, MAX_VOCABULARY),
 			("context", self.context, LONGEST_CONTEXT),
 		];
+		layers(self.layers)?;
 		for (what, n, most) in bounds {
 			if n == 0 || n > most {
 				return Err(format!("{what}: {n} is not within 1 to {most}"));
@@ -117,9 +166,22 @@ impl Config {
 					rope.theta
 				));
 			}
-			let fits = rope.factors.is_empty() || rope.factors.len() == self.head_dim / 2;
+			let turned = rope.turned.unwrap_or(self.head_dim);
+			if turned == 0 || turned > self.head_dim || !turned.is_multiple_of(2) {
+				return Err(format!(
+					"{turned} of {} elements of a head are turned, and pairs of them are",
+					self.head_dim
+				));
+			}
+			let fits = rope.factors.is_empty() || rope.factors.len() == turned / 2;
 			if !fits || rope.factors.iter().any(|f| !(1e-6..=1e6).contains(f)) {
 				return Err("rotary factors: one for each pair, and a positive one".into());
+			}
+			if !(rope.scale > 0.0 && rope.scale < 1e3) {
+				return Err(format!(
+					"rotary embeddings multiplied by {}: not a sensible positive number",
+					rope.scale
+				));
 			}
 		}
 		let positive = [
@@ -146,6 +208,11 @@ impl Config {
 			.then_some(local.window)
 	}
 
+	/// Whether a layer turns queries and keys by their positions.
+	pub(crate) fn turns(&self, layer: usize) -> bool {
+		self.turns.get(layer) != Some(&false)
+	}
+
 	/// Whether a layer rotates by the local embedding.
 	pub(crate) fn local_rope(&self, layer: usize) -> Option<&Rope> {
 		let local = self.local.as_ref()?;
@@ -167,6 +234,32 @@ pub(crate) trait Tensors {
 
 	/// Reads one.
 	fn read(&mut self, name: &str) -> Result<Vec<f32>, Error>;
+}
+
+/// Elements of heads of which the first `turned` are turned, in the order in which all of them can be: the second half of those
+/// that are turned moves to where the second half of the head begins. What is not turned is turned by nothing. `row` numbers belong
+/// to an element. Queries and keys in the same new order have the same products.
+pub(crate) fn spread(values: &[f32], row: usize, head_dim: usize, turned: usize) -> Vec<f32> {
+	let (pairs, half) = (turned / 2, head_dim / 2);
+	let order = |first: usize, still: usize| {
+		let still = still..still + half - pairs;
+		(first..first + pairs).chain(still)
+	};
+	let order: Vec<_> = order(0, turned)
+		.chain(order(pairs, turned + half - pairs))
+		.collect();
+	let mut spread = Vec::with_capacity(values.len());
+	for head in values.chunks_exact(row * head_dim) {
+		(order.iter()).for_each(|from| spread.extend(&head[from * row..][..row]));
+	}
+	spread
+}
+
+/// Names of what turns, which [`spread`] is for.
+pub(crate) fn is_turned(name: &str) -> bool {
+	let kinds = [".weight", ".bias"].map(|kind| name.strip_suffix(kind));
+	let stem = kinds.into_iter().flatten().next().unwrap_or_default();
+	stem.ends_with(".attn_q") || stem.ends_with(".attn_k")
 }
 
 /// Refuses what no computation can go on with.

@@ -72,6 +72,8 @@ impl Style {
 				begin: true,
 				..plain(split(LLAMA_3)?)
 			},
+			// Phi 4 and SmolLM3.
+			"dbrx" | "smaug-bpe" => plain(split(LLAMA_3)?),
 			"tekken" => Self {
 				whole: true,
 				begin: true,
@@ -83,8 +85,8 @@ impl Style {
 			},
 			other => {
 				return Err(format!(
-					"tokenizer.ggml.pre: text is cut into pieces as {other:?} says, and only gpt-2, smollm, llama-bpe, qwen2 and \
-					 tekken are known here: convert the model's hub folder, which has a tokenizer.json"
+					"tokenizer.ggml.pre: text is cut into pieces as {other:?} says, and only gpt-2, smollm, llama-bpe, dbrx, \
+					 smaug-bpe, qwen2 and tekken are known here: convert the model's hub folder, which has a tokenizer.json"
 				))
 			}
 		})
@@ -209,6 +211,7 @@ mod tests {
 			("gpt-2", "Don 't _say _12345 , _ _ok ?"),
 			("smollm", "Don 't _say _ 1 2 3 4 5 , _ _ok ?"),
 			("llama-bpe", "Don 't _say _ 123 45 , _ _ok ?"),
+			("dbrx", "Don 't _say _ 123 45 , _ _ok ?"),
 			("qwen2", "Don 't _say _ 1 2 3 4 5 , _ _ok ?"),
 			("tekken", "Don 't _say _ 1 2 3 4 5 , _ _ok ?"),
 		] {

@@ -37,14 +37,31 @@ fn environment() -> &'static Environment {
 }
 
 /// A graph and its cache.
-struct Run<'s> {
+pub(super) struct Run<'s> {
 	session: Session,
 	shape: &'s Shape,
 	cache: Vec<Vec<f32>>,
+	capacity: usize,
 }
 
 impl<'s> Run<'s> {
-	fn new(folder: &Path, shape: &'s Shape, threads: usize) -> Self {
+	pub(super) fn new(folder: &Path, shape: &'s Shape, threads: usize) -> Self {
+		Self::with(folder, shape, threads, CAPACITY)
+	}
+
+	/// With a cache of so many slots.
+	pub(super) fn with(folder: &Path, shape: &'s Shape, threads: usize, capacity: usize) -> Self {
+		Self::of_layers(folder, shape, threads, capacity, LAYERS)
+	}
+
+	/// Of a model of so many layers.
+	pub(super) fn of_layers(
+		folder: &Path,
+		shape: &'s Shape,
+		threads: usize,
+		capacity: usize,
+		layers: usize,
+	) -> Self {
 		let session = Session::builder(environment())
 			.unwrap()
 			.with_optimization_level(GraphOptimizationLevel::Disable)
@@ -53,16 +70,22 @@ impl<'s> Run<'s> {
 			.unwrap()
 			.commit_from_file(folder.join("model.onnx"))
 			.unwrap();
-		let empty = vec![0.0; shape.kv_heads * shape.head_dim * CAPACITY];
+		let empty = vec![0.0; shape.kv_heads * shape.head_dim * capacity];
 		Self {
 			session,
 			shape,
-			cache: vec![empty; 2 * LAYERS],
+			cache: vec![empty; 2 * layers],
+			capacity,
 		}
 	}
 
+	/// Fills the cache, as if tokens had been there before.
+	pub(super) fn fill(&mut self, mut number: impl FnMut() -> f32) {
+		(self.cache.iter_mut().flatten()).for_each(|slot| *slot = number());
+	}
+
 	/// Logits of tokens that stand at these positions.
-	fn step(&mut self, first: usize, tokens: &[usize]) -> Vec<f32> {
+	pub(super) fn step(&mut self, first: usize, tokens: &[usize]) -> Vec<f32> {
 		let (heads, dim) = (self.shape.kv_heads, self.shape.head_dim);
 		let row = [1, tokens.len()];
 		let ids: Vec<i64> = tokens.iter().map(|t| *t as i64).collect();
@@ -77,14 +100,14 @@ impl<'s> Run<'s> {
 				Tensor::from_array((row, positions)).unwrap().into(),
 			),
 		];
-		let names: Vec<_> = (0..LAYERS)
+		let names: Vec<_> = (0..self.cache.len() / 2)
 			.flat_map(|layer| ["key", "value"].map(|kind| format!("{layer}.{kind}")))
 			.collect();
 		for (name, past) in names.iter().zip(&self.cache) {
 			let shape = if name.ends_with("key") {
-				[1, heads, dim, CAPACITY]
+				[1, heads, dim, self.capacity]
 			} else {
-				[1, heads, CAPACITY, dim]
+				[1, heads, self.capacity, dim]
 			};
 			let past = Tensor::from_array((shape, past.clone())).unwrap();
 			inputs.push((format!("past_key_values.{name}"), past.into()));
@@ -145,7 +168,7 @@ impl Definition<'_> {
 	/// Wavelength factor of Llama 3's definition.
 	fn factor(&self, base: f64) -> f64 {
 		let scaling = &self.config["rope_scaling"];
-		if scaling.is_null() {
+		if scaling["rope_type"].is_null() {
 			return 1.0;
 		}
 		let number = |key: &str| scaling[key].as_f64().unwrap();
@@ -166,7 +189,19 @@ impl Definition<'_> {
 		}
 	}
 
+	/// By what cosines and sines are multiplied, by LongRoPE's definition.
+	fn scale(&self) -> f64 {
+		let Some(original) = self.number("original_max_position_embeddings") else {
+			return 1.0;
+		};
+		let grown = self.number("max_position_embeddings").unwrap() / original;
+		(1.0 + grown.ln() / original.ln()).sqrt()
+	}
+
 	fn rotate(&self, x: &mut [f64], position: usize, local: bool) {
+		let part = self.number("partial_rotary_factor").unwrap_or(1.0);
+		let turned = (x.len() as f64 * part) as usize;
+		let x = &mut x[..turned];
 		let half = x.len() / 2;
 		let theta = match self.number("rope_local_base_freq") {
 			Some(theta) if local => theta,
@@ -174,8 +209,10 @@ impl Definition<'_> {
 		};
 		for i in 0..half {
 			let base = theta.powf(2.0 * i as f64 / x.len() as f64);
-			let (sin, cos) = (position as f64 / (base * self.factor(base))).sin_cos();
-			let (a, b) = (x[i], x[i + half]);
+			let long = self.config["rope_scaling"]["long_factor"][i].as_f64();
+			let factor = long.unwrap_or_else(|| self.factor(base));
+			let (sin, cos) = (position as f64 / (base * factor)).sin_cos();
+			let (a, b) = (x[i] * self.scale(), x[i + half] * self.scale());
 			(x[i], x[i + half]) = (a * cos - b * sin, b * cos + a * sin);
 		}
 	}
@@ -213,7 +250,9 @@ impl Definition<'_> {
 						if self.shape.head_norms {
 							head = self.norm(&format!("{p}self_attn.{name}_norm"), &head);
 						}
-						self.rotate(&mut head, position, local);
+						if self.config["no_rope_layers"][layer] != 0 {
+							self.rotate(&mut head, position, local);
+						}
 						head
 					})
 					.collect::<Vec<_>>()
@@ -310,7 +349,7 @@ fn distance(logits: &[f32], definition: &[f64]) -> f64 {
 fn check(shape: &Shape) {
 	let folder = tempfile::tempdir().unwrap();
 	let (config, tensors) = (shape.config(), shape.tensors());
-	fixtures::hub(folder.path(), &config, &tensors);
+	fixtures::hub(folder.path(), &config, &shape.published());
 	let definition = Definition {
 		shape,
 		tensors: &tensors,
@@ -387,6 +426,34 @@ fn qwen3_norms_queries_and_keys() {
 }
 
 #[test]
+fn smollm3_has_layers_without_positions() {
+	check(&Shape {
+		model_type: "smollm3",
+		more: json!({ "no_rope_layers": [1, 0] }),
+		..fixtures::llama()
+	});
+}
+
+#[test]
+fn phi3_has_joined_weights_and_heads_turned_in_part() {
+	let phi3 = || Shape {
+		model_type: "phi3",
+		..fixtures::llama()
+	};
+	check(&phi3());
+	check(&Shape {
+		biases: false,
+		head_dim: 10,
+		tied: false,
+		more: json!({
+			"partial_rotary_factor": 0.6, "original_max_position_embeddings": 64,
+			"rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.0, 1.0], "long_factor": [1.5, 2.0, 4.5]},
+		}),
+		..phi3()
+	});
+}
+
+#[test]
 fn gemma_has_long_heads_and_scaled_embeddings() {
 	check(&Shape {
 		model_type: "gemma",
@@ -423,6 +490,53 @@ fn gemma3_has_two_rotations() {
 		}),
 		..fixtures::llama()
 	});
+}
+
+/// So do files of the architectures whose weights are joined, or some of whose layers turn nothing.
+#[test]
+fn gguf_files_of_other_architectures_give_the_bytes_of_the_hub_s_folders() {
+	let smollm3 = Shape {
+		model_type: "smollm3",
+		..fixtures::llama()
+	};
+	let phi3 = Shape {
+		model_type: "phi3",
+		tied: false,
+		more: json!({ "sliding_window": 5 }),
+		..fixtures::llama()
+	};
+	for (shape, interleaved, window) in [(smollm3, 6, None), (phi3, 0, Some(5))] {
+		let folder = tempfile::tempdir().unwrap();
+		let published = shape.published();
+		fixtures::hub(folder.path(), &shape.config(), &published);
+		let file = folder.path().join("small.gguf");
+		let mut entries = fixtures::entries_of(shape.model_type);
+		let key = "phi3.attention.sliding_window".to_owned();
+		entries.extend(window.map(|n| (key, fixtures::Entry::Count(n))));
+		let entries: Vec<_> = entries.iter().map(|(k, e)| (&k[..], e)).collect();
+		let tensors = fixtures::interleaved(&published, interleaved);
+		std::fs::write(&file, fixtures::gguf_of(&entries, &tensors)).unwrap();
+		for weights in [Weights::Fp32, Weights::Int8] {
+			let outs = [folder.path(), &file].map(|source| {
+				let from = if source.is_dir() { "hub" } else { "gguf" };
+				let out = folder.path().join(format!("{from}-{}", weights.name()));
+				let canonical = Canonical::open(source, weights, Some("small")).unwrap();
+				canonical.write(&out, &mut |_| ()).unwrap();
+				out
+			});
+			for name in ["model.onnx", "model.onnx_data"] {
+				let [hub, gguf] = outs
+					.each_ref()
+					.map(|out| std::fs::read(out.join(name)).unwrap());
+				assert!(
+					hub == gguf,
+					"{name} {} {}",
+					shape.model_type,
+					weights.name()
+				);
+			}
+		}
+	}
 }
 
 /// The same weights, under other names and with the halves of queries and keys interleaved, give the same bytes.

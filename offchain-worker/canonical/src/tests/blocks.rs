@@ -2,7 +2,11 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{dequantise::Kind, rotary, source::Rope};
+use crate::{
+	dequantise::Kind,
+	rotary,
+	source::{spread, Rope},
+};
 
 fn digest<'v>(values: impl IntoIterator<Item = &'v f32>) -> String {
 	let mut hasher = Sha256::new();
@@ -129,17 +133,36 @@ fn rotary_tables_are_correctly_rounded() {
 			"17a65f2c315df124cee6673085590eafe694404c3b9697c2df8c8cc11b152dde",
 		),
 	] {
-		let rope = Rope {
-			theta,
-			factors: Vec::new(),
-		};
-		let [cos, sin] = rotary::tables(context, dim, &rope);
+		let [cos, sin] = rotary::tables(context, dim, &Rope::new(theta));
 		assert_eq!(
 			digest(cos.iter().chain(&sin)),
 			expected,
 			"{context} {dim} {theta}"
 		);
 	}
+}
+
+/// A head that is turned in part has the tables of a shorter head, and is left as it is elsewhere.
+#[test]
+fn heads_that_are_turned_in_part_are_left_alone_elsewhere() {
+	let whole = rotary::tables(40, 6, &Rope::new(100.0));
+	let rope = Rope {
+		turned: Some(6),
+		scale: 1.5,
+		..Rope::new(100.0)
+	};
+	let part = rotary::tables(40, 10, &rope);
+	for ((whole, part), still) in whole.iter().zip(&part).zip([1.0, 0.0]) {
+		for (whole, part) in whole.chunks(3).zip(part.chunks(5)) {
+			let scaled: Vec<_> = whole.iter().map(|v| v * 1.5).collect();
+			assert_eq!(part[..3], scaled);
+			assert_eq!(part[3..], [still; 2]);
+		}
+	}
+	let head: Vec<_> = (0..20).map(|i| i as f32).collect();
+	let spread = spread(&head, 2, 10, 6);
+	let order: Vec<_> = spread.iter().step_by(2).map(|v| v / 2.0).collect();
+	assert_eq!(order, [0.0, 1.0, 2.0, 6.0, 7.0, 3.0, 4.0, 5.0, 8.0, 9.0]);
 }
 
 /// Integers and the library agree where the library is used, so that it does not matter which of them speaks.

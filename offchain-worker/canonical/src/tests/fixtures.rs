@@ -35,11 +35,11 @@ pub(super) const EPS: f64 = 1e-5;
 pub(super) const THETA: f64 = 10_000.0;
 
 /// Numbers that look random.
-struct Noise(u64);
+pub(super) struct Noise(pub(super) u64);
 
 impl Noise {
 	/// From -1 to 1.
-	fn next(&mut self) -> f32 {
+	pub(super) fn next(&mut self) -> f32 {
 		self.0 = self
 			.0
 			.wrapping_mul(6364136223846793005)
@@ -68,6 +68,50 @@ impl Shape {
 		let more = self.more.as_object().cloned().unwrap_or_default();
 		config.as_object_mut().unwrap().extend(more);
 		config
+	}
+
+	/// What a configuration that [`Self::config`] could have made is of.
+	pub(super) fn of(config: &Value) -> Self {
+		let number = |key: &str| config[key].as_u64().unwrap() as usize;
+		let model_type: &'static str = config["model_type"].as_str().unwrap().to_owned().leak();
+		Self {
+			model_type,
+			heads: number("num_attention_heads"),
+			kv_heads: number("num_key_value_heads"),
+			head_dim: number("head_dim"),
+			tied: config["tie_word_embeddings"] == true,
+			biases: model_type == "qwen2",
+			head_norms: ["qwen3", "gemma3_text"].contains(&model_type),
+			post_norms: ["gemma2", "gemma3_text"].contains(&model_type),
+			more: json!({}),
+		}
+	}
+
+	/// Tensors as the hub has them: those of Phi 3 are joined.
+	pub(super) fn published(&self) -> Tensors {
+		let mut tensors = self.tensors();
+		if self.model_type != "phi3" {
+			return tensors;
+		}
+		for layer in 0..LAYERS {
+			for (whole, parts) in [
+				(
+					"self_attn.qkv_proj",
+					&["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"][..],
+				),
+				("mlp.gate_up_proj", &["mlp.gate_proj", "mlp.up_proj"]),
+			] {
+				let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
+				let (mut rows, mut values) = (0, Vec::new());
+				for part in parts {
+					let (shape, part) = tensors.remove(&name(part)).unwrap();
+					rows += shape[0];
+					values.extend(part);
+				}
+				tensors.insert(name(whole), (vec![rows, HIDDEN], values));
+			}
+		}
+		tensors
 	}
 
 	pub(super) fn tensors(&self) -> Tensors {
@@ -177,6 +221,12 @@ fn text(out: &mut Vec<u8>, text: &str) {
 
 /// A GGUF file of float32 tensors, which have GGUF's names.
 pub(super) fn gguf(entries: &[(&str, Entry)], tensors: &Tensors) -> Vec<u8> {
+	let entries: Vec<_> = entries.iter().map(|(key, entry)| (*key, entry)).collect();
+	gguf_of(&entries, tensors)
+}
+
+/// The same, of keys that are lent.
+pub(super) fn gguf_of(entries: &[(&str, &Entry)], tensors: &Tensors) -> Vec<u8> {
 	let mut out = b"GGUF".to_vec();
 	out.extend(3u32.to_le_bytes());
 	out.extend((tensors.len() as u64).to_le_bytes());
@@ -281,12 +331,28 @@ pub(super) fn llama_entries() -> Vec<(&'static str, Entry)> {
 	]
 }
 
-/// A hub model's tensors as a GGUF file of Llama has them: other names, the halves of queries and keys interleaved.
+/// Those keys for another architecture.
+pub(super) fn entries_of(architecture: &str) -> Vec<(String, Entry)> {
+	let renamed = llama_entries().into_iter().map(|(key, entry)| match entry {
+		Entry::Text(text) if text == "llama" => (key.to_owned(), Entry::Text(architecture.into())),
+		entry => (
+			key.replacen("llama.", &format!("{architecture}."), 1),
+			entry,
+		),
+	});
+	renamed.collect()
+}
+
+/// A hub model's tensors as a GGUF file of Llama has them: other names, the halves of queries and keys interleaved where heads
+/// are so long.
 pub(super) fn interleaved(tensors: &Tensors, dim: usize) -> Tensors {
 	let names = [
 		("model.embed_tokens", "token_embd"),
 		("model.norm", "output_norm"),
+		("lm_head", "output"),
 		("model.layers.", "blk."),
+		("self_attn.qkv_proj", "attn_qkv"),
+		("mlp.gate_up_proj", "ffn_up"),
 		("self_attn.q_proj", "attn_q"),
 		("self_attn.k_proj", "attn_k"),
 		("self_attn.v_proj", "attn_v"),
@@ -304,7 +370,7 @@ pub(super) fn interleaved(tensors: &Tensors, dim: usize) -> Tensors {
 				.iter()
 				.fold(name.clone(), |name, (hub, gguf)| name.replace(hub, gguf));
 			let mut values = values.clone();
-			if name.contains("attn_q") || name.contains("attn_k") {
+			if dim > 0 && (name.contains("attn_q.") || name.contains("attn_k.")) {
 				let row = shape[1];
 				let from = values.clone();
 				for (r, target) in values.chunks_exact_mut(row).enumerate() {

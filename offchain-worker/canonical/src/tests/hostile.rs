@@ -8,7 +8,7 @@ use crate::{decoder, gguf_model, hub, Canonical, Error, Weights};
 /// Reads a GGUF file from memory, builds its graph, and reads every weight.
 fn convert(bytes: Vec<u8>) -> Result<(), Error> {
 	let path = Path::new("model.gguf");
-	let mut model = gguf_model::read(path, Cursor::new(bytes))?;
+	let mut model = gguf_model::read(path, Cursor::new(bytes), None)?;
 	decoder::build(&model.config, &*model.tensors, Weights::Int8).map_err(Error::source(path))?;
 	for name in model.tensors.names() {
 		model.tensors.read(&name)?;
@@ -75,11 +75,11 @@ fn a_safetensors_file_that_is_cut_off_or_damaged_does_no_harm() {
 	let path = folder.path().join("model.safetensors");
 	let good = std::fs::read(&path).unwrap();
 	let header = u64::from_le_bytes(good[..8].try_into().unwrap()) as usize + 8;
-	hub::open(folder.path()).unwrap();
+	hub::open(folder.path(), None).unwrap();
 	for length in (0..header).step_by(7).chain([header, good.len() - 1]) {
 		std::fs::write(&path, &good[..length]).unwrap();
 		assert!(
-			hub::open(folder.path()).is_err(),
+			hub::open(folder.path(), None).is_err(),
 			"{length} of {} bytes",
 			good.len()
 		);
@@ -88,7 +88,7 @@ fn a_safetensors_file_that_is_cut_off_or_damaged_does_no_harm() {
 		let mut bad = good.clone();
 		bad[place] ^= 1;
 		std::fs::write(&path, bad).unwrap();
-		if let Ok(mut model) = hub::open(folder.path()) {
+		if let Ok(mut model) = hub::open(folder.path(), None) {
 			if decoder::build(&model.config, &*model.tensors, Weights::Fp32).is_ok() {
 				for name in model.tensors.names() {
 					let _ = model.tensors.read(&name);
@@ -131,7 +131,12 @@ fn what_cannot_be_converted_is_refused_with_the_reason() {
 		(
 			"general.architecture",
 			Entry::Text("mamba".into()),
-			"llama, qwen2 and qwen3",
+			"llama, qwen2, qwen3, phi3 and smollm3",
+		),
+		(
+			"llama.attention.sliding_window",
+			Entry::Count(64),
+			"which layers",
 		),
 		("llama.expert_count", Entry::Count(8), "experts"),
 		(

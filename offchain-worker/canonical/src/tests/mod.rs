@@ -2,7 +2,9 @@
 
 mod architectures;
 mod blocks;
+mod contexts;
 mod fixtures;
 mod hostile;
 mod published;
 mod smollm2;
+mod transformers;

@@ -15,7 +15,7 @@ fn gguf(change: Vec<(&'static str, Entry)>) -> Result<Model, String> {
 	entries.retain(|(key, _)| change.iter().all(|(k, _)| k != key));
 	entries.extend(change);
 	let bytes = fixtures::gguf(&entries, &tensors);
-	gguf_model::read(Path::new("model.gguf"), Cursor::new(bytes)).map_err(|e| e.to_string())
+	gguf_model::read(Path::new("model.gguf"), Cursor::new(bytes), None).map_err(|e| e.to_string())
 }
 
 /// Reads a folder of the hub of Llama whose configuration is changed.
@@ -26,7 +26,7 @@ fn folder(change: Value) -> Result<Model, String> {
 	config.as_object_mut().unwrap().extend(change);
 	let folder = tempfile::tempdir().unwrap();
 	fixtures::hub(folder.path(), &config, &shape.tensors());
-	hub::open(folder.path()).map_err(|e| e.to_string())
+	hub::open(folder.path(), None).map_err(|e| e.to_string())
 }
 
 fn configured(change: Value) -> Result<Config, String> {
@@ -155,7 +155,7 @@ fn a_head_that_is_missing_is_named() {
 	tensors.insert("lm_head.weight".into(), table);
 	let folder = tempfile::tempdir().unwrap();
 	fixtures::hub(folder.path(), &shape.config(), &tensors);
-	hub::open(folder.path()).map(|_| ()).unwrap();
+	hub::open(folder.path(), None).map(|_| ()).unwrap();
 }
 
 #[test]
@@ -199,6 +199,36 @@ fn rotary_embeddings_are_read_from_wherever_they_stand() {
 		(json!({"partial_rotary_factor": 0.25}), "0.25"),
 	] {
 		let error = theta(change).unwrap_err();
+		assert!(error.contains(says), "{error}");
+	}
+	// What YaRN leaves out is what transformers takes instead; what changes with a text's length is not converted.
+	let yarn = |change: Value| {
+		let mut scaling = json!({"rope_type": "yarn", "factor": 4.0});
+		let change = change.as_object().unwrap().clone();
+		scaling.as_object_mut().unwrap().extend(change);
+		configured(json!({"rope_theta": null, "rope_parameters": scaling})).map(|c| c.rope)
+	};
+	let usual = yarn(json!({})).unwrap();
+	for same in [
+		json!({"original_max_position_embeddings": fixtures::CONTEXT, "beta_fast": 32, "beta_slow": 0}),
+		json!({"rope_theta": 1e4, "truncate": true, "mscale": 1.0}),
+	] {
+		assert_eq!(yarn(same).unwrap(), usual);
+	}
+	assert_eq!(yarn(json!({"attention_factor": 1.0})).unwrap().scale, 1.0);
+	for (change, says) in [
+		(json!({"factor": 0.5}), "does not make sense"),
+		(json!({"factor": "4"}), "factor is no number"),
+		(json!({"beta_fast": 0.5}), "does not make sense"),
+		(json!({"rope_theta": 1.0}), "does not make sense"),
+		(json!({"rope_type": "proportional"}), "\"proportional\""),
+		(json!({"rope_type": "longrope"}), "longrope of phi3"),
+		(
+			json!({"rope_type": "dynamic", "original_max_position_embeddings": 64}),
+			"beyond 64 tokens",
+		),
+	] {
+		let error = yarn(change).unwrap_err();
 		assert!(error.contains(says), "{error}");
 	}
 	// Layers with a window may have another.
@@ -253,6 +283,56 @@ fn configurations_that_would_have_to_be_guessed_are_refused() {
 }
 
 #[test]
+fn layers_of_smollm3_without_positions_are_listed_or_counted() {
+	let read = |change: Value| {
+		let mut all = json!({"model_type": "smollm3", "tie_word_embeddings": null});
+		let change = change.as_object().unwrap().clone();
+		all.as_object_mut().unwrap().extend(change);
+		configured(all)
+	};
+	for (change, turns) in [
+		(json!({}), [true, true]),
+		(json!({"no_rope_layer_interval": 2}), [true, false]),
+		(
+			json!({"no_rope_layers": [0, 1], "no_rope_layer_interval": 2}),
+			[false, true],
+		),
+	] {
+		let config = read(change).unwrap();
+		assert_eq!(config.turns, turns);
+		assert!(config.tied && config.local.is_none());
+	}
+	// Windows, where they are used, are those of the layers that do not turn.
+	let windows =
+		json!({"no_rope_layers": [0, 1], "use_sliding_window": true, "sliding_window": 8});
+	assert_eq!(read(windows).unwrap().local.unwrap().layers, [true, false]);
+	// GGUF has no key for them.
+	let mut entries = fixtures::entries_of("smollm3");
+	entries.retain(|(key, _)| key != "smollm3.block_count");
+	entries.push(("smollm3.block_count".into(), Entry::Count(5)));
+	let entries: Vec<_> = entries.iter().map(|(k, e)| (&k[..], e)).collect();
+	let tensors = fixtures::interleaved(&fixtures::llama().tensors(), 6);
+	let bytes = Cursor::new(fixtures::gguf_of(&entries, &tensors));
+	let model = gguf_model::read(Path::new("model.gguf"), bytes, None).unwrap();
+	assert_eq!(model.config.turns, [true, true, true, false, true]);
+	let written: Value = serde_json::from_slice(&model.files["config.json"]).unwrap();
+	assert_eq!(written["no_rope_layers"], json!([1, 1, 1, 0, 1]));
+	for (change, says) in [
+		(
+			json!({"num_hidden_layers": 1u64 << 40}),
+			"layers: 1099511627776",
+		),
+		(json!({"no_rope_layers": [1]}), "2 layers"),
+		(json!({"no_rope_layers": [1, 2]}), "a one or a zero"),
+		(json!({"no_rope_layers": 4}), "a one or a zero"),
+		(json!({"no_rope_layer_interval": 0}), "is zero"),
+	] {
+		let error = read(change).unwrap_err();
+		assert!(error.contains(says), "{error}");
+	}
+}
+
+#[test]
 fn links_of_the_hub_s_cache_are_followed() {
 	let shape = fixtures::llama();
 	let place = tempfile::tempdir().unwrap();
@@ -266,13 +346,13 @@ fn links_of_the_hub_s_cache_are_followed() {
 		let target = Path::new("../../blobs").join(&name);
 		std::os::unix::fs::symlink(target, snapshot.join(name)).unwrap();
 	}
-	hub::open(&snapshot).map(|_| ()).unwrap();
+	hub::open(&snapshot, None).map(|_| ()).unwrap();
 	let elsewhere = place.path().join("elsewhere.json");
 	std::fs::write(&elsewhere, "{}").unwrap();
 	let link = snapshot.join("tokenizer.json");
 	std::fs::remove_file(&link).unwrap();
 	std::os::unix::fs::symlink(elsewhere, link).unwrap();
-	let error = hub::open(&snapshot).err().unwrap().to_string();
+	let error = hub::open(&snapshot, None).err().unwrap().to_string();
 	assert!(error.contains("leads out of the model's folder"), "{error}");
 }
 
