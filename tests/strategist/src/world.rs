@@ -247,6 +247,8 @@ pub struct Seen {
 	pub happened: bool,
 	/// Validators that were reported, with how often.
 	pub troubled: BTreeMap<AccountId, u32>,
+	/// Members that were replaced because they had not answered or measured in time, with how often.
+	pub late: BTreeMap<AccountId, u32>,
 	/// Answers that a jury found wrong, or could not decide on.
 	pub rejected: BTreeSet<RequestId>,
 }
@@ -645,6 +647,11 @@ impl Chain {
 				}
 				OffenceReported { offender, .. } => {
 					*seen.troubled.entry(offender).or_default() += 1;
+				}
+				ExecutorReplaced { executor: who, .. }
+				| VerifierReplaced { verifier: who, .. }
+				| ExecutorSilent { executor: who, .. } => {
+					*seen.late.entry(who).or_default() += 1;
 				}
 				RequestRejected { request, .. } => {
 					seen.rejected.insert(request);
