@@ -134,9 +134,10 @@ impl Model {
 				max_input_units: 200,
 				max_output_units: 10,
 			},
+			// What the tools propose for a model of this kind.
 			time: TimeLimit {
-				base_blocks: 6,
-				output_units_per_block: 10,
+				base_blocks: 20,
+				output_units_per_block: if tensor { 25_600 } else { 4 },
 			},
 			policy: VerificationPolicy {
 				class: NumericClass::Exact,
