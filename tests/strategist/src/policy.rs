@@ -473,9 +473,9 @@ mod tests {
 		let mut rng = ChaCha8Rng::seed_from_u64(2);
 		for _ in 0..50 {
 			let policy = Policy::random(&mut rng, 3, &Forbidden::default());
-			assert_eq!(policy.to_string().parse(), Ok(policy));
+			assert_eq!(policy.to_string().parse::<Policy>(), Ok(policy));
 		}
-		assert_eq!("".parse(), Ok(Policy::default()));
+		assert_eq!("".parse::<Policy>(), Ok(Policy::default()));
 		assert!("AnswerSampled=Perhaps".parse::<Policy>().is_err());
 	}
 
