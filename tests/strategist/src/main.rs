@@ -4,8 +4,9 @@ use anyhow::{ensure, Result};
 use clap::{Parser, Subcommand};
 use consilience_strategist::{
 	load::{self, Load},
+	policy::{Forbidden, Policy},
 	report::Report,
-	search::{search, Arena, Prizes, BELIEVED},
+	search::{search, Arena, Finding, Prizes, BELIEVED},
 };
 
 /// Plays the runtime as a party of validators that thinks, and searches for policies that earn more than honest work.
@@ -14,7 +15,7 @@ struct Cli {
 	#[command(subcommand)]
 	command: Option<Command>,
 	/// Share of the validators that are the party, in percent.
-	#[arg(long, default_value_t = 33)]
+	#[arg(long, global = true, default_value_t = 33)]
 	party: usize,
 	/// Sizes of the networks that are played.
 	#[arg(long, value_delimiter = ',', default_values_t = [7, 10, 20, 30])]
@@ -23,16 +24,19 @@ struct Cli {
 	#[arg(long, default_value_t = 20_000)]
 	episodes: u64,
 	/// Seed: the same gives the same search.
-	#[arg(long, default_value_t = 1)]
+	#[arg(long, global = true, default_value_t = 1)]
 	seed: u64,
 	/// Hunts in each network: after each that earned something its best trick is forbidden.
 	#[arg(long, default_value_t = 8)]
 	hunts: u64,
+	/// Choices that are forbidden from the beginning, by name: what an earlier search has found.
+	#[arg(long, default_value = "")]
+	without: Policy,
 	/// Prize for a false answer to a stranger that becomes final, in coins.
-	#[arg(long, default_value_t = 1_000.0)]
+	#[arg(long, global = true, default_value_t = 1_000.0)]
 	prize: f64,
 	/// Prize for a stranger's request that is refused or not answered, in coins.
-	#[arg(long, default_value_t = 1.0)]
+	#[arg(long, global = true, default_value_t = 1.0)]
 	denial: f64,
 	/// Prints JSON, for programs.
 	#[arg(long, global = true)]
@@ -44,6 +48,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+	/// Plays one policy, and says what it earns over honest work.
+	Play {
+		/// The policy by name, as a search prints it: `AnswerSampled=Wrong,ExecutorWatched=Silent`.
+		#[arg(default_value = "")]
+		policy: Policy,
+		/// Validators.
+		#[arg(long, default_value_t = 10)]
+		validators: usize,
+		/// Plays, under the seeds from `--seed` on.
+		#[arg(long, default_value_t = BELIEVED)]
+		plays: u64,
+	},
 	/// Has honest validators answer as much as is asked, and weighs the blocks.
 	Load {
 		/// Validators; more than may serve a model do not serve it.
@@ -60,55 +76,96 @@ enum Command {
 
 fn main() -> Result<()> {
 	let cli = Cli::parse();
-	if let Some(Command::Load {
-		validators,
-		requests,
-		blocks,
-	}) = cli.command
-	{
-		ensure!(
-			validators >= 4,
-			"a network has at least four validators: give --validators 4 or more"
-		);
-		let load = Load {
-			validators,
-			requests,
-			blocks,
-		};
-		let outcome = load::run(load, cli.seed);
-		if cli.json {
-			println!("{}", serde_json::to_string(&outcome)?);
-		} else {
-			print!("{}", outcome.text(&load));
+	let sizes = match &cli.command {
+		Some(Command::Play { validators, .. } | Command::Load { validators, .. }) => {
+			std::slice::from_ref(validators)
 		}
-		return Ok(());
-	}
+		None => &cli.validators,
+	};
+	ensure!(
+		sizes.iter().all(|n| *n >= 4),
+		"a network has at least four validators: give --validators 4 or more"
+	);
 	ensure!(
 		cli.party < 100,
 		"a party is less than all validators: give --party less than 100"
 	);
-	ensure!(
-		cli.validators.iter().all(|n| *n >= 4),
-		"a network has at least four validators: give --validators 4 or more"
-	);
+	match cli.command {
+		Some(Command::Play {
+			policy,
+			validators,
+			plays,
+		}) => one(&cli, &policy, validators, plays),
+		Some(Command::Load {
+			validators,
+			requests,
+			blocks,
+		}) => weighed(
+			&cli,
+			Load {
+				validators,
+				requests,
+				blocks,
+			},
+		),
+		None => searched(&cli),
+	}
+}
+
+impl Cli {
+	fn prizes(&self) -> Prizes {
+		Prizes {
+			false_final: self.prize,
+			denied: self.denial,
+		}
+	}
+}
+
+/// Plays one policy.
+fn one(cli: &Cli, policy: &Policy, validators: usize, plays: u64) -> Result<()> {
+	let mut arena = Arena::new(validators, cli.party, cli.prizes());
+	let score = arena.score(policy, (0..plays).map(|i| cli.seed.wrapping_add(i)));
+	if cli.json {
+		println!("{}", serde_json::to_string_pretty(&score)?);
+		return Ok(());
+	}
+	for words in policy.words() {
+		println!("  {words}");
+	}
+	print!("{score}");
+	Ok(())
+}
+
+/// Loads honest validators.
+fn weighed(cli: &Cli, load: Load) -> Result<()> {
+	let outcome = load::run(load, cli.seed);
+	if cli.json {
+		println!("{}", serde_json::to_string(&outcome)?);
+	} else {
+		print!("{}", outcome.text(&load));
+	}
+	Ok(())
+}
+
+/// Searches.
+fn searched(cli: &Cli) -> Result<()> {
 	ensure!(
 		cli.hunts > 0,
 		"nothing is searched in no hunts: give --hunts 1 or more"
 	);
-	let prizes = Prizes {
-		false_final: cli.prize,
-		denied: cli.denial,
-	};
+	let prizes = cli.prizes();
 	let each = cli.episodes / cli.validators.len().max(1) as u64;
 	let mut reports = Vec::new();
 	for validators in &cli.validators {
 		let mut arena = Arena::new(*validators, cli.party, prizes);
-		let findings = search(&mut arena, cli.hunts, each, cli.seed, |finding| {
+		let forbidden = Forbidden::of(&cli.without);
+		let told = |finding: &Finding| {
 			eprintln!(
-				"{validators} validators, {} policies:\n{finding}",
-				finding.tried
+				"{validators} validators, {} policies, {} requests:\n{finding}",
+				finding.tried, finding.episodes
 			);
-		});
+		};
+		let findings = search(&mut arena, forbidden, cli.hunts, each, cli.seed, told);
 		let report = Report::new(&mut arena, prizes, findings, BELIEVED, cli.seed);
 		if !cli.json {
 			println!("{}", report.text());

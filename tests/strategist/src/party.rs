@@ -121,9 +121,14 @@ impl Party {
 		self.asked_own
 	}
 
-	/// Whether the party's blocks leave the reports of others out.
-	pub fn censors(&self) -> bool {
-		self.policy.author(self.consult(Point::Author)) == Author::Censor
+	/// Whether the party's blocks leave out the reports of this validator.
+	pub fn censors(&self, chain: &Chain, validator: usize) -> bool {
+		match self.policy.author(self.consult(Point::Author)) {
+			Author::Include | Author::HoldBack => false,
+			Author::Censor => validator >= chain.party,
+			// The first of them.
+			Author::CensorOne => validator == chain.party,
+		}
 	}
 
 	/// Whether the party leaves slots empty whose blocks it does not like.
@@ -388,7 +393,8 @@ impl Party {
 				(true, _, false) => Point::ExecutorTrue,
 				(true, _, true) if s.is_watched() => Point::ExecutorWatched,
 				(true, _, true) => Point::ExecutorAmongFriends,
-				(false, false, _) => Point::VerifyStranger,
+				(false, false, _) if s.is_watched() => Point::VerifyStranger,
+				(false, false, _) => Point::VerifyStrangerUnwatched,
 				(false, true, false) => Point::VerifyFriendTrue,
 				(false, true, true) if s.is_watched() => Point::VerifyFriendWatched,
 				(false, true, true) => Point::VerifyFriendAlone,

@@ -1,14 +1,16 @@
 //! One play: strangers ask for a while, over the end of an era, while everybody works and the party does as its policy says.
 
+use std::collections::BTreeMap;
+
 use consilience_primitives::{request::Assurance, view::RequestState, RequestId};
-use consilience_runtime::{Balance, UNIT};
+use consilience_runtime::{AccountId, Balance, UNIT};
 use serde::Serialize;
 
 use crate::{
 	honest,
 	party::{Clock, Party},
 	policy::Policy,
-	world::{self, Chain, Model, World, SAMPLING},
+	world::{self, Chain, Model, World},
 };
 
 /// Blocks of each session in which strangers ask. The era ends with the second; the rest of each session's slots stay empty.
@@ -48,6 +50,8 @@ pub struct Outcome {
 	pub honest_slashed: f64,
 	/// Times that an honest validator was reported.
 	pub honest_blamed: u64,
+	/// Times that an honest validator was replaced because it was late: its reports were left out for as long as it had.
+	pub honest_late: u64,
 	/// Coins that the treasury has less than before.
 	pub drained: f64,
 	/// Decisions that the party made, a bit for each.
@@ -77,6 +81,7 @@ impl Outcome {
 		self.denied += other.denied;
 		self.honest_slashed += other.honest_slashed;
 		self.honest_blamed += other.honest_blamed;
+		self.honest_late += other.honest_late;
 		self.drained += other.drained;
 		self.consulted |= other.consulted;
 	}
@@ -85,6 +90,7 @@ impl Outcome {
 #[derive(Clone)]
 struct Play {
 	party: Party,
+	sampling: u16,
 	/// Requests of strangers.
 	asked: Vec<RequestId>,
 	refused: u64,
@@ -95,12 +101,14 @@ struct Play {
 	busy: bool,
 }
 
-/// Plays one policy in a world. The same seed gives the same strangers, the same authors and the same VRFs.
-pub fn play(world: &mut World, policy: &Policy, seed: u64) -> Outcome {
+/// Plays one policy in a world. The same seed gives the same strangers, the same authors and the same VRFs. `sampling` is the
+/// probability, in thousandths, with which answers are checked where that is a matter of chance.
+pub fn play(world: &mut World, policy: &Policy, seed: u64, sampling: u16) -> Outcome {
 	world.play(seed, |mut chain| {
 		let (wealth, treasury) = (chain.wealth(), chain.treasury());
 		let mut play = Play {
 			party: Party::new(*policy),
+			sampling,
 			asked: Vec::new(),
 			refused: 0,
 			number: 0,
@@ -185,11 +193,7 @@ impl Play {
 			}
 			self.party.transact(chain, clock);
 			if self.busy || self.quiet < QUIET || chain.number() % QUIET == 0 {
-				self.work(
-					chain,
-					clock,
-					chain.author < chain.party && self.party.censors(),
-				);
+				self.work(chain, clock);
 			}
 		});
 		self.quiet = if chain.seen.happened {
@@ -201,7 +205,7 @@ impl Play {
 
 	fn stranger_asks(&mut self, chain: &Chain) {
 		let (model, assurance) = match chain.random((b"kind", self.number)) % 10 {
-			0..=3 => (Model::Text, Assurance::Sampled(SAMPLING)),
+			0..=3 => (Model::Text, Assurance::Sampled(self.sampling)),
 			4..=7 => (Model::Text, Assurance::Committee(2)),
 			_ => (Model::Tensor, Assurance::Committee(2)),
 		};
@@ -213,8 +217,9 @@ impl Play {
 		self.number += 1;
 	}
 
-	fn work(&mut self, chain: &Chain, clock: Clock, censored: bool) {
+	fn work(&mut self, chain: &Chain, clock: Clock) {
 		self.busy = false;
+		let friendly = chain.author < chain.party;
 		for validator in 0..chain.validators.len() {
 			let Some(duties) = chain.duties(validator) else {
 				continue;
@@ -222,7 +227,7 @@ impl Play {
 			self.busy |= !duties.duties.is_empty();
 			let statements = if validator < chain.party {
 				self.party.statements(chain, validator, &duties, clock)
-			} else if censored {
+			} else if friendly && self.party.censors(chain, validator) {
 				continue;
 			} else {
 				// Nobody else serves the party's own model: validators choose what they serve.
@@ -233,19 +238,18 @@ impl Play {
 	}
 
 	fn outcome(&self, chain: &Chain, earned: i128, drained: i128) -> Outcome {
+		let of_strangers = |times: &BTreeMap<AccountId, u32>| -> u64 {
+			let strangers = times.iter().filter(|(who, _)| !chain.is_party(who));
+			strangers.map(|(_, n)| u64::from(*n)).sum()
+		};
 		let mut outcome = Outcome {
 			episodes: self.asked.len() as u64 + self.refused + self.party.asked_own(),
 			coins: coins(earned - self.party.spent as i128),
 			slashed: coins(chain.party_slashed() as i128),
 			denied: self.refused,
 			honest_slashed: coins(chain.honest_slashed() as i128),
-			honest_blamed: chain
-				.seen
-				.troubled
-				.iter()
-				.filter(|(who, _)| !chain.is_party(who))
-				.map(|(_, n)| u64::from(*n))
-				.sum(),
+			honest_blamed: of_strangers(&chain.seen.troubled),
+			honest_late: of_strangers(&chain.seen.late),
 			drained: coins(drained),
 			consulted: self.party.consulted(),
 			..Default::default()

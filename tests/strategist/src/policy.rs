@@ -3,7 +3,15 @@
 //! A policy is a table: a row for every situation in which a member has to decide, and in it the number of one of the choices that
 //! it has there. A table can be mutated cell by cell, and read aloud row by row.
 
+use std::{
+	fmt::{Display, Formatter},
+	str::FromStr,
+};
+
 use rand_chacha::{rand_core::RngCore, ChaCha8Rng};
+
+/// A choice: its name, and the words that say it.
+type Choice = (&'static str, &'static str);
 
 /// Declares the choices of one kind of decision, with the words that say them.
 macro_rules! choices {
@@ -22,7 +30,7 @@ macro_rules! choices {
 
 		impl $name {
 			const ALL: &'static [Self] = &[$(Self::$choice,)*];
-			const WORDS: &'static [&'static str] = &[$($words,)*];
+			const CHOICES: &'static [Choice] = &[$((stringify!($choice), $words),)*];
 		}
 	};
 }
@@ -116,6 +124,7 @@ choices! {
 		Include = "writes blocks as everybody does",
 		HoldBack = "leaves a slot empty where its block would draw strangers to check a lie",
 		Censor = "leaves the reports of others out of its blocks",
+		CensorOne = "leaves the reports of one stranger, always the same, out of its blocks",
 	}
 }
 
@@ -140,6 +149,7 @@ pub enum Point {
 	VerifyFriendWatched,
 	VerifyFriendTrue,
 	VerifyStranger,
+	VerifyStrangerUnwatched,
 	JudgeFriendStrong,
 	JudgeFriendWeak,
 	JudgeStranger,
@@ -163,93 +173,102 @@ pub enum Point {
 use Point::*;
 
 /// Every decision with the situation in words and the choices.
-const POINTS: &[(Point, &str, &[&str])] = &[
-	(AnswerSampled, "as executor of a request that is checked by chance,", Answer::WORDS),
+const POINTS: &[(Point, &str, &[Choice])] = &[
+	(AnswerSampled, "as executor of a request that is checked by chance,", Answer::CHOICES),
 	(
 		AnswerSampledBlamed,
 		"as executor of a request that is checked by chance, when it was blamed in this era already,",
-		Answer::WORDS,
+		Answer::CHOICES,
 	),
 	(
 		AnswerSampledLeaving,
 		"as executor of a request that is checked by chance, in its last session before it leaves,",
-		Answer::WORDS,
+		Answer::CHOICES,
 	),
-	(AnswerChecked, "as executor of a request with a committee,", Answer::WORDS),
+	(AnswerChecked, "as executor of a request with a committee,", Answer::CHOICES),
 	(
 		AnswerCheckedBlamed,
 		"as executor of a request with a committee, when it was blamed in this era already,",
-		Answer::WORDS,
+		Answer::CHOICES,
 	),
 	(
 		AnswerCheckedLeaving,
 		"as executor of a request with a committee, in its last session before it leaves,",
-		Answer::WORDS,
+		Answer::CHOICES,
 	),
-	(AnswerTensor, "as executor of a tensor, to which it is bound before it shows it,", Answer::WORDS),
-	(AnswerOwn, "as executor of the party's own model,", Answer::WORDS),
-	(When, "what is false is posted", Timing::WORDS),
+	(AnswerTensor, "as executor of a tensor, to which it is bound before it shows it,", Answer::CHOICES),
+	(AnswerOwn, "as executor of the party's own model,", Answer::CHOICES),
+	(When, "what is false is posted", Timing::CHOICES),
 	(
 		ExecutorAmongFriends,
 		"in the round over its own lie, with friends only as verifiers,",
-		Member::WORDS,
+		Member::CHOICES,
 	),
 	(
 		ExecutorWatched,
 		"in the round over its own lie, with a stranger among the verifiers,",
-		Member::WORDS,
+		Member::CHOICES,
 	),
-	(ExecutorTrue, "in the round over its own true answer,", Member::WORDS),
+	(ExecutorTrue, "in the round over its own true answer,", Member::CHOICES),
 	(
 		VerifyFriendAlone,
 		"as verifier of a friend's lie, with friends only,",
-		Member::WORDS,
+		Member::CHOICES,
 	),
 	(
 		VerifyFriendWatched,
 		"as verifier of a friend's lie, with a stranger beside it,",
-		Member::WORDS,
+		Member::CHOICES,
 	),
-	(VerifyFriendTrue, "as verifier of a friend's true answer,", Member::WORDS),
-	(VerifyStranger, "as verifier of a stranger's answer,", Member::WORDS),
+	(VerifyFriendTrue, "as verifier of a friend's true answer,", Member::CHOICES),
+	(
+		VerifyStranger,
+		"as verifier of a stranger's answer, with a stranger beside it,",
+		Member::CHOICES,
+	),
+	(
+		VerifyStrangerUnwatched,
+		"as verifier of a stranger's answer, with friends beside it only,",
+		Member::CHOICES,
+	),
 	(
 		JudgeFriendStrong,
 		"as juror over a friend, in a jury of which the party is the half or more,",
-		Member::WORDS,
+		Member::CHOICES,
 	),
 	(
 		JudgeFriendWeak,
 		"as juror over a friend, in a jury of which the party is less than the half,",
-		Member::WORDS,
+		Member::CHOICES,
 	),
-	(JudgeStranger, "as juror over a stranger,", Member::WORDS),
-	(JudgeOwn, "as juror over an answer of the party's own model,", Member::WORDS),
-	(ShowExecutor, "with evidence on its own lie, while nobody has said that it is one,", Reveal::WORDS),
+	(JudgeStranger, "as juror over a stranger,", Member::CHOICES),
+	(JudgeOwn, "as juror over an answer of the party's own model,", Member::CHOICES),
+	(ShowExecutor, "with evidence on its own lie, while nobody has said that it is one,", Reveal::CHOICES),
 	(
 		ShowExecutorExposed,
 		"with evidence on its own lie, when a stranger has called it one,",
-		Reveal::WORDS,
+		Reveal::CHOICES,
 	),
 	(
 		ShowVerifier,
 		"with evidence on a friend's lie, while nobody has said that it is one,",
-		Reveal::WORDS,
+		Reveal::CHOICES,
 	),
 	(
 		ShowVerifierExposed,
 		"with evidence on a friend's lie, when a stranger has called it one,",
-		Reveal::WORDS,
+		Reveal::CHOICES,
 	),
-	(ShowJuror, "with evidence as juror,", Reveal::WORDS),
-	(ShowTrue, "with evidence on a true answer,", Reveal::WORDS),
-	(AppealStranger, "against a stranger's true answer that was not checked, it", Appeal::WORDS),
-	(AppealFriend, "against a friend's lie that was not checked, it", Appeal::WORDS),
-	(Serve, "its members", Serve::WORDS),
-	(Return, "a member that is not drawn any more", Return::WORDS),
-	(Leave, "its members", Leave::WORDS),
-	(OwnModel, "of models, it", OwnModel::WORDS),
-	(Flood, "of the models of others it asks", Flood::WORDS),
-	(Author, "with its own slots it", Author::WORDS),
+	(ShowJuror, "with evidence as juror,", Reveal::CHOICES),
+	(ShowTrue, "with evidence on a true answer,", Reveal::CHOICES),
+	(AppealStranger, "against a stranger's true answer that was not checked, it", Appeal::CHOICES),
+	(AppealFriend, "against a friend's lie that was not checked, it", Appeal::CHOICES),
+	(Serve, "its members", Serve::CHOICES),
+	(Return, "a member that is not drawn any more", Return::CHOICES),
+	(Leave, "its members", Leave::CHOICES),
+	(OwnModel, "of models, it", OwnModel::CHOICES),
+	(Flood, "of the models of others it asks", Flood::CHOICES),
+	(Author, "with its own slots it", Author::CHOICES),
 ];
 
 /// Number of decisions.
@@ -277,6 +296,15 @@ impl Forbidden {
 		}
 	}
 
+	/// Forbids whatever is not honest in a policy.
+	pub fn of(policy: &Policy) -> Self {
+		let mut forbidden = Self::default();
+		for decision in policy.deviations() {
+			forbidden.forbid(decision, policy.choice(decision));
+		}
+		forbidden
+	}
+
 	/// Whether a choice is open.
 	pub fn allows(&self, decision: usize, choice: u8) -> bool {
 		!self.0.contains(&(decision, choice))
@@ -296,7 +324,13 @@ pub fn choices(decision: usize) -> u8 {
 /// A choice in words.
 pub fn words_of(decision: usize, choice: u8) -> String {
 	let (_, when, choices) = &POINTS[decision];
-	format!("{when} {}", choices[usize::from(choice)])
+	format!("{when} {}", choices[usize::from(choice)].1)
+}
+
+/// A choice by name, as [`Policy::from_str`] reads it.
+fn name_of(decision: usize, choice: u8) -> String {
+	let (point, _, choices) = &POINTS[decision];
+	format!("{point:?}={}", choices[usize::from(choice)].0)
 }
 
 /// Whether a decision is only about whether to answer truly.
@@ -396,6 +430,31 @@ impl Policy {
 	}
 }
 
+/// What is not honest in it, by name: `AnswerSampled=Wrong,ExecutorWatched=Silent`.
+impl Display for Policy {
+	fn fmt(&self, to: &mut Formatter<'_>) -> std::fmt::Result {
+		let names: Vec<_> = self.deviations().map(|d| name_of(d, self.0[d])).collect();
+		to.write_str(&names.join(","))
+	}
+}
+
+impl FromStr for Policy {
+	type Err = String;
+
+	fn from_str(names: &str) -> Result<Self, String> {
+		let mut policy = Self::default();
+		for name in names.split(',').filter(|name| !name.is_empty()) {
+			let found = (0..DECISIONS)
+				.flat_map(|d| (0..choices(d)).map(move |c| (d, c)))
+				.find(|(d, c)| name_of(*d, *c) == name);
+			let (decision, choice) =
+				found.ok_or_else(|| format!("{name:?} is no choice of a decision"))?;
+			policy = policy.with(decision, choice);
+		}
+		Ok(policy)
+	}
+}
+
 #[cfg(test)]
 mod tests {
 	use super::*;
@@ -407,6 +466,17 @@ mod tests {
 			assert_eq!(*point as usize, place);
 			assert!(choices.len() > 1);
 		}
+	}
+
+	#[test]
+	fn a_policy_is_read_as_it_is_written() {
+		let mut rng = ChaCha8Rng::seed_from_u64(2);
+		for _ in 0..50 {
+			let policy = Policy::random(&mut rng, 3, &Forbidden::default());
+			assert_eq!(policy.to_string().parse::<Policy>(), Ok(policy));
+		}
+		assert_eq!("".parse::<Policy>(), Ok(Policy::default()));
+		assert!("AnswerSampled=Perhaps".parse::<Policy>().is_err());
 	}
 
 	#[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
 	play::Outcome,
-	search::{Arena, Finding, Prizes},
+	search::{Arena, Finding, Prizes, Score},
 };
 
 /// All hunts in one network.
@@ -28,6 +28,8 @@ pub struct Report {
 	pub closest_call: Option<ClosestCall>,
 	/// What honest validators lost in all plays.
 	pub honest: Outcome,
+	/// A policy by name that cost them stake, and the seed of the play in which it did.
+	pub harmed: Option<(String, u64)>,
 }
 
 /// The policy that came closest, or went farthest.
@@ -37,6 +39,8 @@ pub struct ClosestCall {
 	pub break_even: f64,
 	/// What it does.
 	pub policy: Vec<String>,
+	/// The same by name.
+	pub names: String,
 }
 
 impl Report {
@@ -59,8 +63,12 @@ impl Report {
 			closest_call: closest.map(|(break_even, policy)| ClosestCall {
 				break_even,
 				policy: policy.words(),
+				names: policy.to_string(),
 			}),
 			honest: arena.honest.clone(),
+			harmed: arena
+				.harmed
+				.map(|(policy, seed)| (policy.to_string(), seed)),
 		}
 	}
 
@@ -101,12 +109,17 @@ impl Report {
 			for words in &call.policy {
 				writeln!(to, "  {words}")?;
 			}
+			writeln!(to, "  play it again: play {}", call.names)?;
 		}
 		writeln!(
 			to,
-			"\nHonest validators were reported {} times and lose {:.0} coins of stake in all plays.",
-			self.honest.honest_blamed, self.honest.honest_slashed
-		)
+			"\nHonest validators were late {} times and reported {} times, and lose {:.0} coins of stake in all plays.",
+			self.honest.honest_late, self.honest.honest_blamed, self.honest.honest_slashed
+		)?;
+		if let Some((names, seed)) = &self.harmed {
+			writeln!(to, "First in: play {names} --seed {seed} --plays 1")?;
+		}
+		Ok(())
 	}
 }
 
@@ -119,34 +132,49 @@ impl Display for Finding {
 			writeln!(to, "  nothing earned more than honest work")?;
 		}
 		for trick in &self.tricks {
-			writeln!(to, "  {} ({:+.1} coins)", trick.words, trick.worth)?;
-		}
-		let (score, total) = (&self.score, &self.score.total);
-		writeln!(
+			writeln!(
 				to,
-				"  profit over honest work: {:+.1} ± {:.1} coins a play{}, {:+.1} without the prize for false answers; {}",
-				score.profit,
-				score.error,
-				if score.is_believed() { "" } else { " (no more than luck)" },
-				score.without_prize,
-				match score.break_even() {
-					Some(prize) => format!("pays from a prize of {prize:.1}"),
-					None => "too few false answers became final for a break-even prize".into(),
-				}
+				"  {} ({:+.1} ± {:.1} coins)",
+				trick.words, trick.worth, trick.error
 			)?;
+		}
+		if !self.names.is_empty() {
+			writeln!(to, "  play it again: play {}", self.names)?;
+		}
+		write!(to, "{}", self.score)
+	}
+}
+
+impl Display for Score {
+	fn fmt(&self, to: &mut Formatter<'_>) -> std::fmt::Result {
+		let total = &self.total;
 		writeln!(
-				to,
-				"  in {} plays of {} requests: {} lies, {} of them final, {} found by a jury; the party is slashed {:.0}, honest \
-				 validators {:.0}, treasury {:+.1}, {} requests denied",
-				score.plays,
-				total.episodes,
-				total.lies,
-				total.false_final,
-				total.found,
-				total.slashed,
-				total.honest_slashed,
-				-total.drained,
-				total.denied
-			)
+			to,
+			"  profit over honest work: {:+.1} ± {:.1} coins a play{}, {:+.1} without the prize for false answers; {}",
+			self.profit,
+			self.error,
+			if self.is_believed() { "" } else { " (no more than luck)" },
+			self.without_prize,
+			match self.break_even() {
+				Some(prize) => format!("pays from a prize of {prize:.1}"),
+				None => "too few false answers became final for a break-even prize".into(),
+			}
+		)?;
+		writeln!(
+			to,
+			"  in {} plays of {} requests: {} lies, {} of them final, {} found by a jury; the party is slashed {:.0}, honest \
+			 validators {:.0} ({} reports, late {} times), treasury {:+.1}, {} requests denied",
+			self.plays,
+			total.episodes,
+			total.lies,
+			total.false_final,
+			total.found,
+			total.slashed,
+			total.honest_slashed,
+			total.honest_blamed,
+			total.honest_late,
+			-total.drained,
+			total.denied
+		)
 	}
 }

@@ -2,8 +2,11 @@
 //!
 //! A *hunt* looks for the best policy that uses nothing forbidden: random policies first, then hill climbing from the best of them
 //! with restarts, then at every decision the best response to the rest of the policy. What is left is made as short as it can be,
-//! and played again with fresh seeds, so that luck is not taken for skill. After a hunt that earned more than honest work, the
-//! trick that was worth most is forbidden and the next hunt begins: each finds another way.
+//! and played again with fresh seeds, so that luck is not taken for skill. Where it fails, the seed in which it lost most becomes
+//! a *lesson*: policies are played under the lessons first, so that a lie that only pays until it is found is given up, or finds
+//! what keeps it from being punished. Every other hunt learns in plays in which checks by chance are three times as likely, for the
+//! same reason; what it found is confirmed as everything is. After a hunt that earned more than honest work, the trick that was worth most is forbidden
+//! and the next hunt begins: each finds another way.
 //!
 //! Everything is compared with honest work under the same seed: the same strangers ask the same, and the same authors write.
 
@@ -18,7 +21,7 @@ use serde::Serialize;
 use crate::{
 	play::{play, Outcome},
 	policy::{choices, words_of, Forbidden, Policy, DECISIONS},
-	world::World,
+	world::{World, SAMPLING},
 };
 
 /// Plays of a policy that climbs.
@@ -36,10 +39,20 @@ const CALLS: usize = 4;
 /// Share of a hunt's episodes for random policies, and for best responses, in hundredths; the rest climbs.
 const RANDOM: u64 = 25;
 const RESPONSES: u64 = 30;
+/// Random policies from which a hunt climbs.
+const POOL: usize = 8;
 /// Steps without a better policy after which climbing begins anew.
 const PATIENCE: u32 = 12;
 /// Mutations without an effect after which there is nothing left to mutate.
 const IDLE: u32 = 200;
+/// Seeds in which a policy that looked good lost most: the last that are kept.
+const LESSONS: usize = 2;
+/// Probability of a check, in thousandths, where a hunt learns that a lie has to survive it.
+const LEARNING: u16 = 3 * SAMPLING;
+/// Plays with fresh seeds by which a believed policy is made short.
+const SHORTENING: u64 = 16;
+/// Standard errors by which a trick is worth more than nothing, so that it is kept. What matters in one play of many is worth one.
+const WORTH: f64 = 0.9;
 /// Fewest false answers from which a break-even prize is computed.
 const ENOUGH: u64 = 3;
 
@@ -67,21 +80,29 @@ pub struct Score {
 	pub total: Outcome,
 	/// The profit of each play.
 	#[serde(skip)]
-	each: Vec<f64>,
+	each: Vec<(u64, f64)>,
 }
 
 impl Score {
 	/// Adds a play: what it earned without the prizes for false answers, and what these are worth.
-	fn add(&mut self, without_prize: f64, prize: f64, outcome: &Outcome) {
+	fn add(&mut self, seed: u64, without_prize: f64, prize: f64, outcome: &Outcome) {
 		let before = self.plays as f64;
 		self.without_prize = (self.without_prize * before + without_prize) / (before + 1.0);
 		self.total.add(outcome);
-		self.each.push(without_prize + prize);
+		self.each.push((seed, without_prize + prize));
 		self.plays += 1;
-		let plays = self.plays as f64;
-		self.profit = self.each.iter().sum::<f64>() / plays;
-		let squares: f64 = self.each.iter().map(|p| (p - self.profit).powi(2)).sum();
-		self.error = (squares / (plays - 1.0).max(1.0) / plays).sqrt();
+		(self.profit, self.error) = mean(self.each.iter().map(|(_, profit)| *profit));
+	}
+
+	/// The seed in which it lost most, if it lost.
+	fn lesson(&self) -> Option<u64> {
+		let worst = self.each.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+		worst.filter(|(_, profit)| *profit < 0.0).map(|(s, _)| *s)
+	}
+
+	/// How much more it earns in a play than another in the same, and the standard error of that.
+	fn beats(&self, other: &Self) -> (f64, f64) {
+		mean(self.each.iter().zip(&other.each).map(|(a, b)| a.1 - b.1))
 	}
 
 	/// Whether the profit is more than luck.
@@ -94,6 +115,14 @@ impl Score {
 		let each = self.total.false_final as f64 / self.plays.max(1) as f64;
 		(self.total.false_final >= ENOUGH).then(|| (-self.without_prize / each).max(0.0))
 	}
+}
+
+/// Mean and its standard error.
+fn mean(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+	let count = values.clone().count().max(1) as f64;
+	let mean = values.clone().sum::<f64>() / count;
+	let squares: f64 = values.map(|v| (v - mean).powi(2)).sum();
+	(mean, (squares / (count - 1.0).max(1.0) / count).sqrt())
 }
 
 /// A deviation from honest work and what it is worth.
@@ -109,6 +138,8 @@ pub struct Trick {
 	pub words: String,
 	/// Coins that a play loses without it, everything else the same.
 	pub worth: f64,
+	/// Its standard error.
+	pub error: f64,
 }
 
 /// What a hunt found.
@@ -118,6 +149,8 @@ pub struct Finding {
 	pub forbidden: Vec<String>,
 	/// Every deviation from honest work.
 	pub tricks: Vec<Trick>,
+	/// All of them by name.
+	pub names: String,
 	/// With fresh seeds.
 	pub score: Score,
 	/// Policies that were tried.
@@ -140,9 +173,13 @@ pub struct Arena {
 	cheapest: Vec<(f64, Policy)>,
 	/// False answers that became final in honest plays, and honest stake lost in any.
 	pub honest: Outcome,
+	/// A policy that cost honest validators stake, and the play in which it did.
+	pub harmed: Option<(Policy, u64)>,
 	prizes: Prizes,
 	world: World,
-	baseline: BTreeMap<u64, Outcome>,
+	baseline: BTreeMap<(u64, u16), Outcome>,
+	sampling: u16,
+	lessons: Vec<u64>,
 }
 
 impl Arena {
@@ -156,20 +193,24 @@ impl Arena {
 			tried: 0,
 			cheapest: Vec::new(),
 			honest: Outcome::default(),
+			harmed: None,
 			prizes,
 			world: World::new(validators, party),
 			baseline: BTreeMap::new(),
+			sampling: SAMPLING,
+			lessons: Vec::new(),
 		}
 	}
 
 	/// What honest work earns under a seed.
 	fn baseline(&mut self, seed: u64) -> Outcome {
-		if let Some(outcome) = self.baseline.get(&seed) {
+		let key = (seed, self.sampling);
+		if let Some(outcome) = self.baseline.get(&key) {
 			return outcome.clone();
 		}
-		let outcome = play(&mut self.world, &Policy::default(), seed);
+		let outcome = play(&mut self.world, &Policy::default(), seed, self.sampling);
 		self.episodes += outcome.episodes;
-		self.baseline.insert(seed, outcome.clone());
+		self.baseline.insert(key, outcome.clone());
 		outcome
 	}
 
@@ -178,7 +219,7 @@ impl Arena {
 		let mut score = Score::default();
 		self.tried += 1;
 		self.play_more(policy, &mut score, seeds);
-		if let Some(prize) = score.break_even() {
+		if let Some(prize) = score.break_even().filter(|_| self.sampling == SAMPLING) {
 			self.cheapest.retain(|(_, known)| known != policy);
 			self.cheapest.push((prize, *policy));
 			self.cheapest.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -195,14 +236,18 @@ impl Arena {
 	) {
 		for seed in seeds {
 			let honest = self.baseline(seed);
-			let outcome = play(&mut self.world, policy, seed);
+			let outcome = play(&mut self.world, policy, seed, self.sampling);
 			self.episodes += outcome.episodes;
 			let denied = outcome.denied as f64 - honest.denied as f64;
 			let plain = outcome.coins - honest.coins + denied * self.prizes.denied;
 			let prize = outcome.false_final as f64 * self.prizes.false_final;
-			score.add(plain, prize, &outcome);
+			score.add(seed, plain, prize, &outcome);
+			if outcome.honest_slashed > 0.0 {
+				self.harmed.get_or_insert((*policy, seed));
+			}
 			self.honest.honest_slashed += outcome.honest_slashed;
 			self.honest.honest_blamed += outcome.honest_blamed;
+			self.honest.honest_late += outcome.honest_late;
 		}
 	}
 
@@ -229,95 +274,185 @@ impl Arena {
 		again.min_by(|a, b| a.0.total_cmp(&b.0))
 	}
 
-	/// Hunts until so many episodes are played.
-	pub fn hunt(&mut self, forbidden: &Forbidden, episodes: u64, seed: u64) -> Finding {
+	/// Plays a policy under the same seeds as another one that stands, and gives it up as soon as it is behind. What it earned, if it is
+	/// at least as good.
+	fn challenge(&mut self, policy: &Policy, standing: &Score) -> Option<Score> {
+		let mut score = Score::default();
+		self.tried += 1;
+		for (seed, _) in &standing.each {
+			self.play_more(policy, &mut score, [*seed]);
+			if score.beats(standing).0 < 0.0 {
+				return None;
+			}
+		}
+		Some(score)
+	}
+
+	/// Remembers where a policy lost most.
+	fn learn(&mut self, score: &Score) {
+		if let Some(seed) = score.lesson().filter(|seed| !self.lessons.contains(seed)) {
+			self.lessons.push(seed);
+			if self.lessons.len() > LESSONS {
+				self.lessons.remove(0);
+			}
+		}
+	}
+
+	/// The lessons, and so many fresh seeds.
+	fn seeds(&self, rng: &mut ChaCha8Rng, plays: u64) -> Vec<u64> {
+		[self.lessons.clone(), fresh(rng, plays)].concat()
+	}
+
+	/// Hunts until so many episodes are played, with so likely checks until something is to be confirmed.
+	pub fn hunt(
+		&mut self,
+		forbidden: &Forbidden,
+		episodes: u64,
+		seed: u64,
+		sampling: u16,
+	) -> Finding {
 		let mut rng = ChaCha8Rng::seed_from_u64(seed);
 		let (first, tried) = (self.episodes, self.tried);
 		let until = |share: u64| first + episodes * share / 100;
-		let mut best = (Policy::default(), 0.0);
-		// Random policies, from nearly honest to wild.
-		let mut pool: Vec<(Policy, f64)> = Vec::new();
-		while self.episodes < until(RANDOM) {
-			let rarity = 2 + rng.next_u32() % 6;
-			let policy = Policy::random(&mut rng, rarity, forbidden);
-			let profit = self.score(&policy, [seed]).profit;
-			pool.push((policy, profit));
-		}
-		pool.sort_by(|a, b| b.1.total_cmp(&a.1));
-		pool.truncate(8);
-		// Climbing, under new seeds at every start.
-		let mut starts = pool.into_iter();
-		while self.episodes < until(100 - RESPONSES) {
-			let start = match starts.next() {
-				Some((policy, _)) => policy,
-				None => Policy::random(&mut rng, 4, forbidden),
-			};
-			let seeds = fresh(&mut rng, PLAYS);
-			let score = self.score(&start, seeds.clone());
-			let mut here = (start, score.profit, score.total.consulted);
-			let (mut waited, mut idle) = (0, 0);
-			while waited < PATIENCE && idle < IDLE && self.episodes < until(100 - RESPONSES) {
-				let next = here.0.mutated(&mut rng, here.2, forbidden);
-				let asked = |d: &usize| (here.2 >> d) & 1 == 1;
-				let same = |d: usize| next.choice(d) == here.0.choice(d);
-				if (0..DECISIONS).filter(asked).all(same) {
-					here.0 = next;
-					idle += 1;
-					continue;
-				}
-				idle = 0;
-				let score = self.score(&next, seeds.clone());
-				waited = if score.profit > here.1 { 0 } else { waited + 1 };
-				// What is as good is taken too: it may open a way.
-				if score.profit >= here.1 {
-					here = (next, score.profit, score.total.consulted);
-				}
-			}
-			let again = self.score(&here.0, fresh(&mut rng, PLAYS)).profit;
-			let sure = here.1.min(again);
-			if sure > best.1 {
-				best = (here.0, sure);
-			}
-		}
-		// The best response at every decision to all others.
-		let seeds = fresh(&mut rng, PLAYS);
-		let score = self.score(&best.0, seeds.clone());
-		let mut here = (best.0, score.profit, score.total.consulted);
-		'responses: loop {
-			let before = here.0;
-			for decision in 0..DECISIONS {
-				for choice in (0..choices(decision)).filter(|c| forbidden.allows(decision, *c)) {
-					if self.episodes >= until(100) {
-						break 'responses;
+		self.sampling = sampling;
+		let pool = self.wild(&mut rng, forbidden, until(RANDOM));
+		let mut best = self.climb(&mut rng, forbidden, pool, until(100 - RESPONSES));
+		// Responses, and what they are worth, until that is believed or nothing is left.
+		let (mut policy, mut tricks, mut score);
+		loop {
+			self.sampling = sampling;
+			let seeds = self.seeds(&mut rng, PLAYS);
+			best = self.respond(best, &seeds, forbidden, until(100));
+			(policy, tricks) = self.shortened(best, &seeds);
+			self.sampling = SAMPLING;
+			score = self.confirm(&policy, &mut rng);
+			if score.is_believed() {
+				let seeds = fresh(&mut rng, SHORTENING);
+				let (shorter, worth) = self.shortened(policy, &seeds);
+				if shorter != policy {
+					let again = self.confirm(&shorter, &mut rng);
+					if !again.is_believed() {
+						break;
 					}
-					let next = here.0.with(decision, choice);
-					if next != here.0 && (here.2 >> decision) & 1 == 1 {
-						let score = self.score(&next, seeds.clone());
-						if score.profit > here.1 {
-							here = (next, score.profit, score.total.consulted);
-						}
-					}
+					(policy, score) = (shorter, again);
 				}
-			}
-			if here.0 == before {
+				tricks = worth;
 				break;
 			}
+			self.learn(&score);
+			if policy == Policy::default() || self.episodes >= until(100) {
+				break;
+			}
+			best = policy;
 		}
-		let (policy, tricks) = self.shortened(here.0, &seeds);
-		let score = self.confirm(&policy, &mut rng);
 		Finding {
 			forbidden: forbidden.words(),
 			tricks,
+			names: policy.to_string(),
 			score,
 			tried: self.tried - tried,
 			episodes: self.episodes - first,
 		}
 	}
 
+	/// The best of random policies, from nearly honest to wild.
+	fn wild(&mut self, rng: &mut ChaCha8Rng, forbidden: &Forbidden, until: u64) -> Vec<Policy> {
+		let mut pool: Vec<(Policy, f64)> = Vec::new();
+		let seeds = self.seeds(rng, 1);
+		while self.episodes < until {
+			let rarity = 2 + rng.next_u32() % 6;
+			let policy = Policy::random(rng, rarity, forbidden);
+			let profit = self.score(&policy, seeds.clone()).profit;
+			pool.push((policy, profit));
+		}
+		pool.sort_by(|a, b| b.1.total_cmp(&a.1));
+		pool.into_iter().take(POOL).map(|(p, _)| p).collect()
+	}
+
+	/// Climbs from these policies, then from random ones, under new seeds at every start.
+	fn climb(
+		&mut self,
+		rng: &mut ChaCha8Rng,
+		forbidden: &Forbidden,
+		pool: Vec<Policy>,
+		until: u64,
+	) -> Policy {
+		let mut best = (Policy::default(), 0.0);
+		let mut starts = pool.into_iter();
+		while self.episodes < until {
+			let start = starts
+				.next()
+				.unwrap_or_else(|| Policy::random(rng, 4, forbidden));
+			let seeds = self.seeds(rng, PLAYS);
+			let mut here = (start, self.score(&start, seeds));
+			let (mut waited, mut idle) = (0, 0);
+			while waited < PATIENCE && idle < IDLE && self.episodes < until {
+				let asked = here.1.total.consulted;
+				let next = here.0.mutated(rng, asked, forbidden);
+				let same = |d: usize| next.choice(d) == here.0.choice(d);
+				if (0..DECISIONS).filter(|d| (asked >> d) & 1 == 1).all(same) {
+					here.0 = next;
+					idle += 1;
+					continue;
+				}
+				idle = 0;
+				waited += 1;
+				// What is as good is taken too: it may open a way.
+				if let Some(score) = self.challenge(&next, &here.1) {
+					if score.profit > here.1.profit {
+						waited = 0;
+					}
+					here = (next, score);
+				}
+			}
+			if here.1.profit <= best.1 {
+				continue;
+			}
+			let again = self.score(&here.0, fresh(rng, 2 * PLAYS));
+			self.learn(&again);
+			let sure = here.1.profit.min(again.profit);
+			if sure > best.1 {
+				best = (here.0, sure);
+			}
+		}
+		best.0
+	}
+
+	/// The best response at every decision to all others, until there is none.
+	fn respond(
+		&mut self,
+		policy: Policy,
+		seeds: &[u64],
+		forbidden: &Forbidden,
+		until: u64,
+	) -> Policy {
+		let mut here = (policy, self.score(&policy, seeds.to_vec()));
+		loop {
+			let before = here.0;
+			for decision in 0..DECISIONS {
+				for choice in (0..choices(decision)).filter(|c| forbidden.allows(decision, *c)) {
+					if self.episodes >= until {
+						return here.0;
+					}
+					let next = here.0.with(decision, choice);
+					if next == here.0 || (here.1.total.consulted >> decision) & 1 == 0 {
+						continue;
+					}
+					let better = self.challenge(&next, &here.1);
+					if let Some(score) = better.filter(|s| s.profit > here.1.profit) {
+						here = (next, score);
+					}
+				}
+			}
+			if here.0 == before {
+				return here.0;
+			}
+		}
+	}
+
 	/// Leaves out what is worth nothing, and says what the rest is worth.
 	fn shortened(&mut self, mut policy: Policy, seeds: &[u64]) -> (Policy, Vec<Trick>) {
-		let score = self.score(&policy, seeds.to_vec());
-		let mut profit = score.profit;
+		let mut score = self.score(&policy, seeds.to_vec());
 		// What was never asked for says nothing.
 		for decision in 0..DECISIONS {
 			if (score.total.consulted >> decision) & 1 == 0 {
@@ -326,20 +461,23 @@ impl Arena {
 		}
 		for decision in policy.deviations().collect::<Vec<_>>() {
 			let without = policy.with(decision, 0);
-			let left = self.score(&without, seeds.to_vec()).profit;
-			if left >= profit {
-				(policy, profit) = (without, left);
+			let left = self.score(&without, seeds.to_vec());
+			let (worth, error) = score.beats(&left);
+			if worth <= 0.0 || worth < WORTH * error {
+				(policy, score) = (without, left);
 			}
 		}
 		let mut tricks = Vec::new();
 		for decision in policy.deviations().collect::<Vec<_>>() {
-			let left = self.score(&policy.with(decision, 0), seeds.to_vec()).profit;
+			let left = self.score(&policy.with(decision, 0), seeds.to_vec());
+			let (worth, error) = score.beats(&left);
 			let choice = policy.choice(decision);
 			tricks.push(Trick {
 				decision,
 				choice,
 				words: words_of(decision, choice),
-				worth: profit - left,
+				worth,
+				error,
 			});
 		}
 		tricks.sort_by(|a, b| b.worth.total_cmp(&a.worth));
@@ -356,15 +494,17 @@ fn fresh(rng: &mut ChaCha8Rng, plays: u64) -> Vec<u64> {
 /// something is forbidden from then on.
 pub fn search(
 	arena: &mut Arena,
+	mut forbidden: Forbidden,
 	hunts: u64,
 	episodes: u64,
 	seed: u64,
 	mut progress: impl FnMut(&Finding),
 ) -> Vec<Finding> {
-	let mut forbidden = Forbidden::default();
 	let mut findings = Vec::new();
 	for hunt in 0..hunts {
-		let finding = arena.hunt(&forbidden, episodes / hunts, seed.wrapping_add(hunt));
+		let sampling = if hunt % 2 == 0 { LEARNING } else { SAMPLING };
+		let begin = seed.wrapping_add(hunt);
+		let finding = arena.hunt(&forbidden, episodes / hunts, begin, sampling);
 		progress(&finding);
 		let best = next_to_forbid(&finding).map(|t| (t.decision, t.choice));
 		let pays = finding.score.is_believed();

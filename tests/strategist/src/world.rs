@@ -134,9 +134,10 @@ impl Model {
 				max_input_units: 200,
 				max_output_units: 10,
 			},
+			// What the tools propose for a model of this kind.
 			time: TimeLimit {
-				base_blocks: 6,
-				output_units_per_block: 10,
+				base_blocks: 20,
+				output_units_per_block: if tensor { 25_600 } else { 4 },
 			},
 			policy: VerificationPolicy {
 				class: NumericClass::Exact,
@@ -247,6 +248,8 @@ pub struct Seen {
 	pub happened: bool,
 	/// Validators that were reported, with how often.
 	pub troubled: BTreeMap<AccountId, u32>,
+	/// Members that were replaced because they had not answered or measured in time, with how often.
+	pub late: BTreeMap<AccountId, u32>,
 	/// Answers that a jury found wrong, or could not decide on.
 	pub rejected: BTreeSet<RequestId>,
 }
@@ -645,6 +648,11 @@ impl Chain {
 				}
 				OffenceReported { offender, .. } => {
 					*seen.troubled.entry(offender).or_default() += 1;
+				}
+				ExecutorReplaced { executor: who, .. }
+				| VerifierReplaced { verifier: who, .. }
+				| ExecutorSilent { executor: who, .. } => {
+					*seen.late.entry(who).or_default() += 1;
 				}
 				RequestRejected { request, .. } => {
 					seen.rejected.insert(request);

@@ -133,11 +133,22 @@ hole!(
 );
 
 hole!(
+	/// (e) The same against one: its duties go wrong wherever the party writes the blocks, and the others help to replace it.
+	who_leaves_out_one_victims_reports_has_it_blamed,
+	10,
+	[
+		(Author, Author::CensorOne as u8),
+		(Flood, Flood::Load as u8)
+	]
+);
+
+hole!(
 	/// (j) Verifiers and jurors of the party share invented evidence, are nobody's fault, and save the work.
 	shared_inventions_are_paid,
 	10,
 	[
 		(VerifyStranger, Invent as u8),
+		(VerifyStrangerUnwatched, Invent as u8),
 		(JudgeStranger, Invent as u8),
 		(Return, Return::AtOnce as u8)
 	]

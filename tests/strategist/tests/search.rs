@@ -2,10 +2,10 @@
 
 use consilience_strategist::{
 	play::play,
-	policy::Policy,
+	policy::{Forbidden, Policy},
 	report::Report,
 	search::{search, Arena, Prizes},
-	world::World,
+	world::{World, SAMPLING},
 };
 
 /// What a false answer is worth to the party, and a denied request.
@@ -17,7 +17,7 @@ const PRIZES: Prizes = Prizes {
 #[test]
 fn honest_work_is_answered_paid_and_never_blamed() {
 	let mut world = World::new(7, 2);
-	let outcome = play(&mut world, &Policy::default(), 1);
+	let outcome = play(&mut world, &Policy::default(), 1, SAMPLING);
 	assert!(outcome.episodes >= 20, "{outcome:?}");
 	assert_eq!(
 		(outcome.denied, outcome.false_final, outcome.lies),
@@ -32,16 +32,19 @@ fn honest_work_is_answered_paid_and_never_blamed() {
 fn a_play_is_undone_and_can_be_repeated() {
 	let mut world = World::new(7, 2);
 	let policy = Policy::default();
-	let first = format!("{:?}", play(&mut world, &policy, 1));
-	let other = format!("{:?}", play(&mut world, &policy, 2));
-	assert_eq!(format!("{:?}", play(&mut world, &policy, 1)), first);
+	let first = format!("{:?}", play(&mut world, &policy, 1, SAMPLING));
+	let other = format!("{:?}", play(&mut world, &policy, 2, SAMPLING));
+	assert_eq!(
+		format!("{:?}", play(&mut world, &policy, 1, SAMPLING)),
+		first
+	);
 	assert_ne!(first, other);
 }
 
 #[test]
 fn no_policy_found_earns_more_than_honest_work() {
 	let mut arena = Arena::new(10, 33, PRIZES);
-	let findings = search(&mut arena, 1, 2_000, 1, |_| ());
+	let findings = search(&mut arena, Forbidden::default(), 1, 2_000, 1, |_| ());
 	let report = Report::new(&mut arena, PRIZES, findings, 8, 1);
 	println!("{}", report.text());
 	assert!(report.best() <= 0.0, "{}", report.text());
