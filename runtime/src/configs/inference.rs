@@ -18,6 +18,9 @@ use sp_runtime::{traits::AccountIdConversion, Perbill};
 /// Blocks for which a settled request stays readable.
 pub const RETENTION: BlockNumber = DAYS;
 
+/// Blocks in which an accusation can be contested: two hours, in which an operator can look at it.
+pub const CONTEST_BLOCKS: BlockNumber = 120 * MINUTES;
+
 parameter_types! {
 	/// Pays for measurements that no requester pays: of juries that found a lie, and of answers that are measured again.
 	pub JuryFundAccount: AccountId = frame_support::PalletId(*b"csl/jury").into_account_truncating();
@@ -85,8 +88,7 @@ impl pallet_inference::Config for Runtime {
 	// Ten blocks of one machine's work: less than the time that a model gives for an answer beside its own work.
 	type MaxLoad = ConstU32<10_000>;
 	type MaxJuries = ConstU32<32>;
-	// Two hours: long enough for an operator to look at it.
-	type ContestBlocks = ConstU32<{ 120 * MINUTES }>;
+	type ContestBlocks = ConstU32<CONTEST_BLOCKS>;
 	// A third of the slots owns all blocks that draw in one of a thousand answers.
 	type DrawOdds = ConstU32<1_000>;
 	type MaxJurors = ConstU32<32>;

@@ -28,9 +28,9 @@ use sp_staking::{currency_to_vote::U128CurrencyToVote, EraIndex, SessionIndex};
 pub const SESSIONS_PER_ERA: u32 = 6;
 /// Eras for which stake stays bonded after it was withdrawn, and can still be slashed: a week.
 pub const BONDING_DURATION: u32 = 7 * 24;
-/// Eras from the end of a deed's era to its slash: four days. Staking applies only slashes that it hears of before that, so a deed has
+/// Eras from the end of a deed's era to its slash: six days. Staking applies only slashes that it hears of before that, so a deed has
 /// to be found in this time too, and a day has to be left in which governance can undo the slash.
-pub const SLASH_DEFER_DURATION: u32 = 4 * 24;
+pub const SLASH_DEFER_DURATION: u32 = 6 * 24;
 /// Eras for which it is known who stood behind a validator. A deed of an era of which that is forgotten costs nothing; the era that
 /// is planned next counts among them.
 pub const HISTORY_DEPTH: u32 = BONDING_DURATION + 1;
@@ -48,9 +48,10 @@ const _: () = assert!(
 );
 
 // Whoever lies is found and slashed before its stake is free. A request is judged, stays open to proof for the retention time, and is
-// judged again; then governance has a day.
+// judged again; the accusation can be contested, and is judged once more; then governance has a day. What staking hears of later is never applied.
 const _: () = assert!(
-	2 * JUDGED_WITHIN + configs::inference::RETENTION + DAYS <= SLASH_DEFER_DURATION * ERA,
+	3 * JUDGED_WITHIN + configs::inference::RETENTION + configs::inference::CONTEST_BLOCKS + DAYS
+		<= SLASH_DEFER_DURATION * ERA,
 	"a deed can be found too late for staking to slash for it, or for governance to undo the slash"
 );
 const _: () = assert!(

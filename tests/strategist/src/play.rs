@@ -238,6 +238,7 @@ impl Play {
 	}
 
 	fn outcome(&self, chain: &Chain, earned: i128, drained: i128) -> Outcome {
+		chain.check();
 		let of_strangers = |times: &BTreeMap<AccountId, u32>| -> u64 {
 			let strangers = times.iter().filter(|(who, _)| !chain.is_party(who));
 			strangers.map(|(_, n)| u64::from(*n)).sum()

@@ -817,7 +817,32 @@ impl Chain {
 			.chain((0..PURSES).map(purse))
 			.map(|who| Balances::total_balance(&who))
 			.sum();
-		all.saturating_sub(self.party_slashed())
+		all.saturating_add(self.owed())
+			.saturating_sub(self.party_slashed())
+	}
+
+	/// What comes back to the party out of slashes that are not applied yet.
+	fn owed(&self) -> Balance {
+		pallet_inference::Claims::<Runtime>::iter()
+			.map(|(offender, _, claim)| {
+				let most = pallet_inference::features::claim::CLAIMS_SHARE
+					.mul_floor(pending_slash(&offender));
+				let ours = claim.owed.iter().filter(|(who, _)| self.is_party(who));
+				ours.map(|(_, amount)| *amount).sum::<Balance>().min(most)
+			})
+			.sum()
+	}
+
+	/// Checks the invariants of what the pallets store, beside real staking.
+	pub fn check(&self) {
+		for checked in [
+			pallet_inference::Pallet::<Runtime>::do_try_state(),
+			pallet_model_registry::Pallet::<Runtime>::do_try_state(),
+		] {
+			if let Err(e) = checked {
+				panic!("#{}: {e:?}", self.number);
+			}
+		}
 	}
 
 	/// What staking takes of the party, as far as it is known.
