@@ -312,16 +312,16 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Changes what is noted of a suspended validator. Returns how many findings there are left, if it is one.
+	/// Changes what is noted of a suspended validator. Returns what is noted then, if it is one.
 	fn change_suspension(
 		validator: &T::AccountId,
 		how: impl FnOnce(&mut Suspension<T::AccountId>),
-	) -> Option<u32> {
+	) -> Option<Suspension<T::AccountId>> {
 		Suspended::<T>::mutate(|list| {
 			change(list, SUSPENDED, |all| {
 				let known = all.iter_mut().find(|s| s.validator == *validator)?;
 				how(known);
-				Some(known.findings)
+				Some(known.clone())
 			})
 		})
 	}
@@ -339,8 +339,18 @@ impl<T: Config> Pallet<T> {
 				s.findings.saturating_dec();
 			}
 		});
-		if left == Some(0) {
-			Self::end_suspension(validator);
+		match left {
+			Some(s) if s.findings == 0 => {
+				Self::end_suspension(validator);
+			}
+			// Only what waited has kept it.
+			Some(s) if s.pending == 0 && s.until < T::ValidatorSet::session_index() => {
+				Suspended::<T>::mutate(|list| list.retain(|s| s.validator != *validator));
+				Self::deposit_event(Event::SuspensionEnded {
+					validator: validator.clone(),
+				});
+			}
+			_ => (),
 		}
 	}
 

@@ -392,11 +392,11 @@ fn an_acquittal_undoes_one_finding_and_no_other() {
 		assert!(Inference::is_suspended(&v));
 		check();
 		Inference::conclude_accusation(accusation(second), None);
+		assert!(!Inference::is_suspended(&v), "its time is long over");
+		check();
 		blocks(3);
 		let heard: Vec<_> = reported().iter().map(|o| (o.request, o.fraction)).collect();
 		assert_eq!(heard, [(2, Perbill::from_percent(10))]);
-		set_session(&VALIDATORS);
-		assert!(!Inference::is_suspended(&v), "its time is long over");
 		Inference::do_cancel(ALICE, request).ok();
 	});
 }
