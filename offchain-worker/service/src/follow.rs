@@ -477,7 +477,9 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			if self.accused.insert(*request) {
 				tracing::error!(
 					target: LOG_TARGET,
-					"request {request}: a jury accuses this validator of a lie, and it is drawn for nothing. Look at what it said with 					 `consilience verify {request}`. If that was right, call those who did not sit, up to block {until} and against a bond: 					 `consilience request contest {request} --suri SECRET`"
+					"request {request}: a jury accuses this validator of a lie, and it is drawn for nothing. Look at what it said with \
+					 `consilience verify {request}`. If that was right, call those who were not drawn, up to block {until} and against a bond: \
+					 `consilience request contest {request} --suri SECRET`"
 				);
 			}
 		}
