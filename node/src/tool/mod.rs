@@ -90,7 +90,7 @@ pub(crate) enum RequestCommand {
 		#[command(flatten)]
 		format: Format,
 	},
-	/// Contest what a jury accuses this validator of: those who serve the model and did not sit measure too, and both juries together
+	/// Contest what a jury accuses this validator of: those who serve the model and were not drawn measure too, and both juries together
 	/// decide. Holds a bond, which is lost if the accusation stands.
 	Contest {
 		/// Number of the request.
@@ -166,10 +166,8 @@ impl RequestCommand {
 			}
 		}
 	}
-}
 
-impl RequestCommand {
-	/// Has a jury called, and follows the request to its end.
+	/// Calls a jury, and follows the request to its end.
 	async fn judge(
 		request: RequestId,
 		call: pallet_inference::Call<consilience_runtime::Runtime>,

@@ -299,6 +299,14 @@ fn requested<T: Config>(verifiers: u8) -> Result<RequestId, BenchmarkError> {
 	Ok(id)
 }
 
+/// Gives somebody what an appeal or a contest in this request puts at stake.
+fn afford_bond<T: Config>(who: &T::AccountId, id: RequestId) -> Result<(), BenchmarkError> {
+	let open = Requests::<T>::get(id).ok_or("no request")?;
+	let bond = Pallet::<T>::appeal_bond(&open);
+	T::Currency::increase_balance(who, bond, Precision::Exact)?;
+	Ok(())
+}
+
 /// A request over which the largest jury has ruled, beside which others serve the model.
 fn ruled<T: Config>() -> Result<RequestId, BenchmarkError> {
 	let all = pallet_model_registry::Serving::<T>::get(MODEL);
@@ -900,9 +908,7 @@ mod benchmarks {
 			}
 		});
 		let who: T::AccountId = account("validator", serving::<T>() - 1, 0);
-		let open = Requests::<T>::get(id).ok_or("no request")?;
-		let bond = Pallet::<T>::appeal_bond(&open);
-		T::Currency::increase_balance(&who, bond, Precision::Exact)?;
+		afford_bond::<T>(&who, id)?;
 		crowd::<T>(T::DrawPatience::get());
 		#[extrinsic_call]
 		_(RawOrigin::Signed(who), id);
@@ -916,9 +922,7 @@ mod benchmarks {
 		world::<T>()?;
 		let id = ruled::<T>()?;
 		let who = executor::<T>(id)?;
-		let open = Requests::<T>::get(id).ok_or("no request")?;
-		let bond = Pallet::<T>::appeal_bond(&open);
-		T::Currency::increase_balance(&who, bond, Precision::Exact)?;
+		afford_bond::<T>(&who, id)?;
 		crowd::<T>(T::DrawPatience::get());
 		#[extrinsic_call]
 		_(RawOrigin::Signed(who), id);

@@ -295,6 +295,20 @@ pub struct Jury<AccountId, BlockNumber, Balance> {
 	pub contest: Option<Contest<AccountId, Balance>>,
 }
 
+impl<AccountId, BlockNumber, Balance> Default for Jury<AccountId, BlockNumber, Balance> {
+	/// One that is to be drawn, and that nobody has called.
+	fn default() -> Self {
+		Self {
+			round: None,
+			appeal: None,
+			audit: false,
+			seats: List::new(),
+			ruling: None,
+			contest: None,
+		}
+	}
+}
+
 /// Most validators that one jury accuses: a round and a jury, each with the executor.
 pub const MAX_ACCUSED: u32 = 2 * MAX_MEMBERS;
 

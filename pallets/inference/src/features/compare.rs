@@ -37,6 +37,18 @@ impl<T: Config> From<RoundError> for Error<T> {
 	}
 }
 
+/// Evidence that is due, before it is taken.
+struct Opened<T: Config> {
+	/// What it opens.
+	commitment: H256,
+	/// Where its request stands.
+	state: RequestState,
+	/// The round that it belongs to.
+	round: RoundOf<T>,
+	/// Whether it is of a committee over whose answer a jury judges meanwhile.
+	late: bool,
+}
+
 impl<T: Config> Pallet<T> {
 	/// The request and the round that is measuring: the committee's, or the jury's where there is a dispute.
 	fn measured(id: RequestId) -> Result<(RequestOf<T>, RoundOf<T>), DispatchError> {
@@ -132,6 +144,16 @@ impl<T: Config> Pallet<T> {
 		evidence: &Evidence,
 		salt: &Salt,
 	) -> Result<H256, DispatchError> {
+		Self::opened(validator, id, evidence, salt).map(|opened| opened.commitment)
+	}
+
+	/// What this evidence opens, and in which round, if it is due from this validator.
+	fn opened(
+		validator: &T::AccountId,
+		id: RequestId,
+		evidence: &Evidence,
+		salt: &Salt,
+	) -> Result<Opened<T>, DispatchError> {
 		let late = Self::is_overdue(validator, id, evidence);
 		let (request, round) = if late {
 			let request = Requests::<T>::get(id).ok_or(Error::<T>::UnknownRequest)?;
@@ -152,57 +174,47 @@ impl<T: Config> Pallet<T> {
 			evidence.is_of(policy.class) && evidence.prior.is_some() == twice,
 			Error::<T>::WrongEvidence
 		);
-		Ok(commitment)
+		Ok(Opened {
+			commitment,
+			state: request.state,
+			round,
+			late,
+		})
 	}
 
-	/// Takes evidence. Gives what came to its end with it.
+	/// Takes evidence. Returns what came to its end with it.
 	pub(crate) fn reveal_evidence(
 		validator: &T::AccountId,
 		id: RequestId,
 		evidence: Evidence,
 		salt: Salt,
 	) -> Result<Outcome, DispatchError> {
-		let commitment = Self::check_reveal(validator, id, &evidence, &salt)?;
-		if Self::is_overdue(validator, id, &evidence) {
-			return Self::reveal_late(validator, id, evidence, commitment);
-		}
-		let (request, mut round) = Self::measured(id)?;
+		let Opened {
+			commitment,
+			state,
+			mut round,
+			late,
+		} = Self::opened(validator, id, &evidence, &salt)?;
 		round
 			.reveal(validator, evidence.clone(), commitment)
 			.map_err(Error::<T>::from)?;
-		Self::put_round(id, request.state, round);
-		Self::revealed(validator);
-		Self::deposit_event(Event::EvidenceRevealed {
-			request: id,
-			member: validator.clone(),
-			evidence,
-		});
-		if request.state == RequestState::Disputed {
-			Self::conclude_jury(id)
+		if late {
+			Rounds::<T>::insert(id, round);
+			Overdue::<T>::remove(validator, id);
 		} else {
-			Self::conclude(id)
+			Self::put_round(id, state, round);
+			Self::revealed(validator);
 		}
-	}
-
-	/// Takes evidence of a committee's member that comes while a jury measures.
-	fn reveal_late(
-		validator: &T::AccountId,
-		id: RequestId,
-		evidence: Evidence,
-		commitment: H256,
-	) -> Result<Outcome, DispatchError> {
-		let mut round = Rounds::<T>::get(id).ok_or(Error::<T>::NotDue)?;
-		round
-			.reveal(validator, evidence.clone(), commitment)
-			.map_err(Error::<T>::from)?;
-		Rounds::<T>::insert(id, round);
-		Overdue::<T>::remove(validator, id);
 		Self::deposit_event(Event::EvidenceRevealed {
 			request: id,
 			member: validator.clone(),
 			evidence,
 		});
-		Ok(Outcome::Open)
+		match state {
+			_ if late => Ok(Outcome::Open),
+			RequestState::Disputed => Self::conclude_jury(id),
+			_ => Self::conclude(id),
+		}
 	}
 
 	/// Settles the request, or calls a jury, if every member's evidence and the output are there.

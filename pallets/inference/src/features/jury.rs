@@ -82,12 +82,8 @@ impl<T: Config> Pallet<T> {
 		Juries::<T>::insert(
 			id,
 			Jury {
-				round: None,
 				appeal,
-				audit: false,
-				seats: Default::default(),
-				ruling: None,
-				contest: None,
+				..Jury::default()
 			},
 		);
 		Self::queue_later_draw(id, &mut request);
@@ -211,11 +207,8 @@ impl<T: Config> Pallet<T> {
 			id,
 			Jury {
 				round: Some(round),
-				appeal: None,
 				audit: true,
-				seats: Default::default(),
-				ruling: None,
-				contest: None,
+				..Jury::default()
 			},
 		);
 		Requests::<T>::insert(id, &*request);
