@@ -45,7 +45,7 @@ struct Weights<R> {
 	gguf: Gguf<R>,
 	/// Length of a head, where its halves are interleaved.
 	interleaved: Option<usize>,
-	/// What is stored joined, by the names that it has apart.
+	/// Parts of joined tensors, by the names that other models store them under.
 	parts: HashMap<String, Part>,
 }
 

@@ -776,7 +776,7 @@ fn config(map: &Map<String, Value>, chosen: Option<usize>) -> Result<Config, Str
 	let context = context(m.count("max_position_embeddings")?, chosen)?;
 	let (everywhere, windowed) = ropes(&m, architecture, (head_dim, context))?;
 	let turns = turns(&m, architecture, layers)?;
-	// What the configuration leaves out is what the architecture's own says.
+	// Defaults are the architecture's own.
 	let tied = gemma || architecture == "smollm3";
 	let scale = match m.float("query_pre_attn_scalar")? {
 		Some(scalar) if post_norms => scalar,
@@ -811,7 +811,7 @@ fn config(map: &Map<String, Value>, chosen: Option<usize>) -> Result<Config, Str
 	Ok(config)
 }
 
-/// Whether each layer turns queries and keys by their positions; empty where all do.
+/// Returns for each layer whether queries and keys are rotated by position; empty if all are.
 fn turns(m: &Numbers, architecture: &str, layers: usize) -> Result<Vec<bool>, String> {
 	if architecture != "smollm3" {
 		return Ok(Vec::new());

@@ -1,7 +1,7 @@
 //! Turns a language model as it is published into a canonical graph of the exact class, in a folder that
 //! `consilience model import` takes.
 //!
-//! What is read: a GGUF file ([llama, qwen2, qwen3, smollm3, phi3], byte-level BPE tokenizers), or a folder as the hub has it
+//! Sources: a GGUF file ([llama, qwen2, qwen3, smollm3, phi3], byte-level BPE tokenizers), or a folder as the hub has it
 //! (`config.json`, `*.safetensors`, `tokenizer.json`; llama, mistral, qwen2, qwen3, smollm3, phi3, gemma,
 //! gemma2, gemma3_text). What is written is described in `docs/models.md`.
 //!

@@ -69,7 +69,7 @@ pub(crate) struct Config {
 	/// Added to the mean of squares of a norm.
 	pub(crate) eps: f64,
 	pub(crate) rope: Rope,
-	/// Whether each layer turns queries and keys by their positions; empty where all do.
+	/// For each layer, whether queries and keys are rotated by position; empty if all are.
 	pub(crate) turns: Vec<bool>,
 	pub(crate) local: Option<Local>,
 	pub(crate) activation: Activation,
@@ -208,7 +208,7 @@ impl Config {
 			.then_some(local.window)
 	}
 
-	/// Whether a layer turns queries and keys by their positions.
+	/// Returns whether a layer rotates queries and keys by position.
 	pub(crate) fn turns(&self, layer: usize) -> bool {
 		self.turns.get(layer) != Some(&false)
 	}

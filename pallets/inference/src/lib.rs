@@ -159,11 +159,11 @@ pub mod pallet {
 		#[pallet::constant]
 		type MaxLoad: Get<u32>;
 
-		/// Most juries that sit at a time, a third of them, and one at least, for appeals and contests.
+		/// Most juries that sit at a time. A third of them, and one at least, may be of appeals.
 		#[pallet::constant]
 		type MaxJuries: Get<u32>;
 
-		/// Blocks in which a jury's accusation can be contested, where others serve the model who did not sit. Staking hears of it
+		/// Blocks in which a jury's accusation can be contested, where others serve the model who were not drawn. Staking hears of it
 		/// afterwards.
 		#[pallet::constant]
 		type ContestBlocks: Get<BlockNumberFor<Self>>;
@@ -564,12 +564,12 @@ pub mod pallet {
 		},
 		/// A settled answer was looked at again and stays.
 		AnswerStands { request: RequestId },
-		/// A settled answer was false. What its requester paid is owed to it out of the slash, as far as that goes.
+		/// A settled answer was false. What its requester paid, its tip left out, is owed to it out of a part of the slash.
 		AnswerOverturned {
 			request: RequestId,
 			owed: BalanceOf<T>,
 		},
-		/// A jury accuses a validator. Up to this block it may call a second one, of those who did not sit; then staking hears of it.
+		/// A jury accuses a validator. Up to this block it may call a second one, of those who were not drawn; then staking hears of it.
 		Accused {
 			request: RequestId,
 			offender: T::AccountId,
@@ -739,7 +739,7 @@ pub mod pallet {
 		JuryTooSmall,
 		/// A share is more than the whole, or absence costs more than withholding, or withholding more than a false answer.
 		BadParameters,
-		/// The jury accuses nobody, not this account, or not any more; it was contested already; or everybody who serves the model sat.
+		/// The jury accuses nobody, not this account, or not any more; it was contested already; or everybody who serves the model was drawn.
 		NotContestable,
 		/// The validator was found to have lied and may not serve for now.
 		Suspended,
@@ -904,11 +904,11 @@ pub mod pallet {
 			Ok(())
 		}
 
-		/// Contests what a jury found that costs stake: those who serve the model and did not sit measure too, and both juries together
+		/// Contests what a jury found that costs stake: those who serve the model and were not drawn measure too, and both juries together
 		/// decide. The answer's end stays what it is; only stake is at issue, of all who are accused in this request.
 		///
-		/// - **Origin**: signed by one of the accused. A bond is held, as for an appeal ([`Pallet::appeal_bond`]): returned if nobody is
-		///   slashed; otherwise it pays the second jury and the rest is burned.
+		/// - **Origin**: signed by one of the accused. A bond is held, as for an appeal ([`Pallet::appeal_bond`]): returned if the accusation of
+		///   whoever contests does not stand; otherwise it pays the second jury and the rest is burned.
 		/// - **Errors**: `UnknownRequest`, `NotContestable`, and the currency's when the bond is not there. **Emits** `Contested`.
 		#[pallet::call_index(9)]
 		#[pallet::weight(<T as Config>::WeightInfo::contest())]

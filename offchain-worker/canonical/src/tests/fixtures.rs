@@ -70,7 +70,7 @@ impl Shape {
 		config
 	}
 
-	/// What a configuration that [`Self::config`] could have made is of.
+	/// Reads back a configuration that [`Self::config`] wrote.
 	pub(super) fn of(config: &Value) -> Self {
 		let number = |key: &str| config[key].as_u64().unwrap() as usize;
 		let model_type: &'static str = config["model_type"].as_str().unwrap().to_owned().leak();
