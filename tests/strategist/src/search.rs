@@ -4,7 +4,7 @@
 //! with restarts, then at every decision the best response to the rest of the policy. What is left is made as short as it can be,
 //! and played again with fresh seeds, so that luck is not taken for skill. Where it fails, the seed in which it lost most becomes
 //! a *lesson*: policies are played under the lessons first, so that a lie that only pays until it is found is given up, or finds
-//! what keeps it from being punished. Every other hunt learns in plays in which checks by chance are three times as likely, for the
+//! what keeps it from being punished. Every other hunt learns in plays in which a check by chance is as likely as not, for the
 //! same reason; what it found is confirmed as everything is. After a hunt that earned more than honest work, the trick that was worth most is forbidden
 //! and the next hunt begins: each finds another way.
 //!
@@ -47,8 +47,9 @@ const PATIENCE: u32 = 12;
 const IDLE: u32 = 200;
 /// Seeds in which a policy that looked good lost most: the last that are kept.
 const LESSONS: usize = 2;
-/// Probability of a check, in thousandths, where a hunt learns that a lie has to survive it.
-const LEARNING: u16 = 3 * SAMPLING;
+/// Probability of a check, in thousandths, where a hunt learns that a lie has to survive it: so likely that no play of luck with a few
+/// seeds looks like a way to survive.
+const LEARNING: u16 = 500;
 /// Plays with fresh seeds by which a believed policy is made short.
 const SHORTENING: u64 = 16;
 /// Standard errors by which a trick is worth more than nothing, so that it is kept. What matters in one play of many is worth one.

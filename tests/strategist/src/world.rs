@@ -771,32 +771,64 @@ impl Chain {
 		self.report(validator, &duties, statements);
 	}
 
-	/// Has a validator say this: what a block's author would not let in is tried one by one, since one report a block is let in.
+	/// Has a validator say this, without what a block's author would not let in: workers part the one from the other in the same way.
 	pub fn report(&self, validator: usize, duties: &Due, statements: Vec<Statement>) {
-		if statements.is_empty() || self.report_once(validator, duties, &statements) {
+		if statements.is_empty() {
 			return;
 		}
-		if statements.len() > 1 {
-			for statement in statements {
-				if self.report_once(validator, duties, &[statement]) {
-					return;
-				}
+		let most = consilience_primitives::report::MAX_STATEMENTS as usize;
+		let all = &statements[..statements.len().min(most)];
+		let call = self.signed(validator, duties, all);
+		if self.say(call) {
+			return;
+		}
+		let mut good = Vec::new();
+		self.sift(validator, duties, all, &mut good);
+		if !good.is_empty() {
+			self.say(self.signed(validator, duties, &good));
+		}
+	}
+
+	/// Parts what is let in from what is not, halving as long as there is any of both.
+	fn sift(
+		&self,
+		validator: usize,
+		duties: &Due,
+		statements: &[Statement],
+		good: &mut Vec<Statement>,
+	) {
+		if statements.len() < 2 {
+			return;
+		}
+		let (first, second) = statements.split_at(statements.len() / 2);
+		for half in [first, second] {
+			let call = self.signed(validator, duties, half);
+			if matches!(call.authorize(TransactionSource::External), Some(Ok(_))) {
+				good.extend_from_slice(half);
+			} else {
+				self.sift(validator, duties, half, good);
 			}
 		}
 	}
 
-	fn report_once(&self, validator: usize, duties: &Due, statements: &[Statement]) -> bool {
-		let most = consilience_primitives::report::MAX_STATEMENTS as usize;
-		let statements: Vec<_> = statements.iter().take(most).cloned().collect();
+	/// A validator's report.
+	fn signed(&self, validator: usize, duties: &Due, statements: &[Statement]) -> RuntimeCall {
 		let report = Report {
 			session: duties.session,
 			validator: duties.index,
 			at: self.number - 1,
-			statements: statements.try_into().expect("cut to the bound; qed"),
+			statements: statements
+				.to_vec()
+				.try_into()
+				.expect("within the bound; qed"),
 		};
 		let payload = report.payload(&System::block_hash(0), &System::block_hash(report.at));
 		let signature = self.validators[validator].inference.sign(&payload);
-		let call = RuntimeCall::from(pallet_inference::Call::report { report, signature });
+		RuntimeCall::from(pallet_inference::Call::report { report, signature })
+	}
+
+	/// Puts a report into the block, if it is let in.
+	fn say(&self, call: RuntimeCall) -> bool {
 		let info = call.get_dispatch_info();
 		let begun = Instant::now();
 		if !matches!(call.authorize(TransactionSource::External), Some(Ok(_))) {
