@@ -10,6 +10,7 @@ mod holder;
 mod rpc;
 mod service;
 mod tool;
+mod transfer;
 mod worker;
 
 /// Does what the command line says.

@@ -32,6 +32,8 @@ pub(crate) struct FullDeps {
 	pub(crate) grandpa: GrandpaDeps,
 	/// The validator's worker, where the node runs one.
 	pub(crate) worker: Option<consilience_worker::Handle>,
+	/// What fetches models.
+	pub(crate) transfers: Option<consilience_transfer::Transfers>,
 }
 
 /// All methods: `system`, `payment`, `babe`, `grandpa`, `dev`, `models` and `inference`.
@@ -53,6 +55,7 @@ pub(crate) fn create_full(
 		keystore,
 		grandpa,
 		worker,
+		transfers,
 	} = deps;
 
 	let mut module = RpcModule::new(());
@@ -70,7 +73,7 @@ pub(crate) fn create_full(
 		)
 		.into_rpc(),
 	)?;
-	module.merge(Models::new(client.clone(), worker.clone()).into_rpc())?;
+	module.merge(Models::new(client.clone(), worker.clone(), transfers).into_rpc())?;
 	module.merge(Inference::new(client.clone(), worker).into_rpc())?;
 	module.merge(Dev::new(client).into_rpc())?;
 	Ok(module)

@@ -25,7 +25,7 @@ use std::{
 use crate::{
 	dev,
 	finality::{voting_rule, FinalityParams},
-	rpc,
+	rpc, transfer,
 	worker::{self, WorkerParams},
 };
 
@@ -282,6 +282,8 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 			net_config.peer_store_handle(),
 		);
 	net_config.add_notification_protocol(grandpa_protocol_config);
+	let (models, models_protocol_config) = transfer::protocol::<N>(genesis_hash);
+	net_config.add_request_response_protocol(models_protocol_config);
 
 	let warp_sync = Arc::new(sc_consensus_grandpa::warp_proof::NetworkProvider::new(
 		backend.clone(),
@@ -326,6 +328,55 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 		);
 	}
 
+	let dht_event_stream =
+		network
+			.event_stream("authority-discovery")
+			.filter_map(|event| async move {
+				match event {
+					Event::Dht(event) => Some(event),
+					_ => None,
+				}
+			});
+	// Whoever does not validate looks validators up all the same, for what they have.
+	let discovery_role = if role.is_authority() {
+		sc_authority_discovery::Role::PublishAndDiscover(keystore.clone())
+	} else {
+		sc_authority_discovery::Role::Discover
+	};
+	let (discovery_worker, discovery) = sc_authority_discovery::new_worker_and_service_with_config(
+		sc_authority_discovery::WorkerConfig {
+			publish_non_global_ips,
+			public_addresses,
+			strict_record_validation: true,
+			persisted_cache_directory,
+			..Default::default()
+		},
+		client.clone(),
+		Arc::new(network.clone()),
+		Box::pin(dht_event_stream),
+		discovery_role,
+		prometheus_registry.clone(),
+		task_manager.spawn_handle(),
+	);
+	task_manager.spawn_handle().spawn(
+		"authority-discovery-worker",
+		Some("networking"),
+		discovery_worker.run(),
+	);
+	let transfers = transfer::start(
+		models,
+		options.worker.model_store(config.base_path.path()),
+		&options.worker.transfer_options(),
+		transfer::Parts {
+			client: client.clone(),
+			network: network.clone(),
+			sync: sync_service.clone(),
+			discovery,
+		},
+		prometheus_registry.as_ref(),
+		&task_manager.spawn_handle(),
+	);
+
 	dev::warn_if_alone(&client);
 	#[cfg(feature = "liars")]
 	let liar = worker::liar(&config, &options.worker, client.clone())?;
@@ -337,6 +388,7 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 			worker::start(
 				&config,
 				options.worker,
+				transfers.clone(),
 				client.clone(),
 				transaction_pool.clone(),
 				RuntimeChain::new(
@@ -382,6 +434,7 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 					finality_provider: finality_provider.clone(),
 				},
 				worker: worker.clone(),
+				transfers: transfers.clone(),
 			})
 			.map_err(Into::into)
 		})
@@ -441,36 +494,6 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 			"babe-proposer",
 			Some("block-authoring"),
 			babe,
-		);
-
-		let dht_event_stream =
-			network
-				.event_stream("authority-discovery")
-				.filter_map(|event| async move {
-					match event {
-						Event::Dht(event) => Some(event),
-						_ => None,
-					}
-				});
-		let (discovery, _) = sc_authority_discovery::new_worker_and_service_with_config(
-			sc_authority_discovery::WorkerConfig {
-				publish_non_global_ips,
-				public_addresses,
-				strict_record_validation: true,
-				persisted_cache_directory,
-				..Default::default()
-			},
-			client.clone(),
-			Arc::new(network.clone()),
-			Box::pin(dht_event_stream),
-			sc_authority_discovery::Role::PublishAndDiscover(keystore.clone()),
-			prometheus_registry.clone(),
-			task_manager.spawn_handle(),
-		);
-		task_manager.spawn_handle().spawn(
-			"authority-discovery-worker",
-			Some("networking"),
-			discovery.run(),
 		);
 	}
 

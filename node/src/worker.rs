@@ -10,6 +10,7 @@ use consilience_engine::Provider;
 use consilience_primitives::ModelId;
 use consilience_runtime::opaque::Block;
 use consilience_store::Store;
+use consilience_transfer::Transfers;
 use consilience_worker::{
 	chain::RuntimeChain, Config, EngineOptions, Handle, Limits, ServeAtStart,
 };
@@ -38,6 +39,14 @@ pub(crate) struct WorkerParams {
 	/// Folder of the model store [default: `models` in the base path; with --dev and no --base-path, in the default base path].
 	#[arg(long, value_name = "PATH")]
 	model_store: Option<PathBuf>,
+
+	/// Bytes that all models of the store may have together. One that would be more is not fetched.
+	#[arg(long, value_name = "BYTES")]
+	model_store_limit: Option<u64>,
+
+	/// Bytes of models a second that are given to other nodes at most, all together.
+	#[arg(long, value_name = "BYTES")]
+	model_upload_rate: Option<u64>,
 
 	/// Register what is served.
 	#[arg(skip)]
@@ -97,6 +106,11 @@ pub(crate) struct WorkerParams {
 	#[arg(long, value_name = "MODEL", hide = true)]
 	liar_model: Option<consilience_primitives::ModelId>,
 
+	/// Give other nodes wrong bytes of models.
+	#[cfg(feature = "liars")]
+	#[arg(long, hide = true)]
+	liar_gives_wrong_bytes: bool,
+
 	/// A validator that lies with this one. May be given more than once.
 	#[cfg(feature = "liars")]
 	#[arg(long, value_name = "ACCOUNT", hide = true)]
@@ -118,8 +132,18 @@ impl WorkerParams {
 		self
 	}
 
+	/// How models travel.
+	pub(crate) fn transfer_options(&self) -> consilience_transfer::Options {
+		consilience_transfer::Options {
+			upload_rate: self.model_upload_rate,
+			quota: self.model_store_limit,
+			#[cfg(feature = "liars")]
+			lies: self.liar_gives_wrong_bytes,
+		}
+	}
+
 	/// Folder of the model store.
-	fn model_store(&self, base_path: &Path) -> PathBuf {
+	pub(crate) fn model_store(&self, base_path: &Path) -> PathBuf {
 		self.model_store
 			.clone()
 			.unwrap_or_else(|| consilience_worker::store_folder(base_path))
@@ -208,6 +232,7 @@ fn named(store: &Path, name: &str) -> Result<ModelId, String> {
 pub(crate) fn start(
 	config: &Configuration,
 	params: WorkerParams,
+	transfers: Option<Transfers>,
 	client: Arc<FullClient>,
 	pool: Arc<FullPool>,
 	chain: RuntimeChain<Block, FullClient, FullPool>,
@@ -231,6 +256,7 @@ pub(crate) fn start(
 			store: store.clone(),
 			serve,
 			limits: params.limits(),
+			transfers,
 			engine: EngineOptions {
 				program,
 				arguments: params.engine_arguments(),

@@ -18,10 +18,36 @@ use crate::{
 };
 
 /// Version of the manifest's format that this crate reads and writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
-/// Size of the pieces in which files are hashed and travel: 1 MiB. The last piece of a file may be shorter.
-pub const CHUNK: u64 = 1 << 20;
+/// Least bytes of a [`Chunk`], the last one of a file left out: 64 KiB.
+pub const MIN_CHUNK: u32 = 1 << 16;
+
+/// Most bytes of a [`Chunk`]: 1 MiB.
+pub const MAX_CHUNK: u32 = 1 << 20;
+
+/// A piece in which a file is hashed and travels. Whoever writes a manifest chooses where to cut; `docs/adr/0024-chunks-by-content.md`
+/// says how the tools do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
+#[serde(from = "(u32, H256)", into = "(u32, H256)")]
+pub struct Chunk {
+	/// Length in bytes: from [`MIN_CHUNK`] to [`MAX_CHUNK`]; that of a file's last chunk may be less.
+	pub length: u32,
+	/// BLAKE2b-256 hash of the bytes.
+	pub hash: H256,
+}
+
+impl From<(u32, H256)> for Chunk {
+	fn from((length, hash): (u32, H256)) -> Self {
+		Self { length, hash }
+	}
+}
+
+impl From<Chunk> for (u32, H256) {
+	fn from(Chunk { length, hash }: Chunk) -> Self {
+		(length, hash)
+	}
+}
 
 /// A file of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
@@ -30,8 +56,30 @@ pub struct File {
 	pub path: String,
 	/// Length in bytes.
 	pub size: u64,
-	/// BLAKE2b-256 hash of each [`CHUNK`].
-	pub chunks: Vec<H256>,
+	/// What it consists of, in order.
+	pub chunks: Vec<Chunk>,
+}
+
+impl File {
+	/// Whether the chunks have lengths that chunks have, and are as long as the file together.
+	pub fn is_whole(&self) -> bool {
+		let last = self.chunks.len().saturating_sub(1);
+		let right = |(place, chunk): (usize, &Chunk)| {
+			let least = if place == last { 1 } else { MIN_CHUNK };
+			(least..=MAX_CHUNK).contains(&chunk.length)
+		};
+		let length: u64 = self.chunks.iter().map(|c| u64::from(c.length)).sum();
+		self.chunks.iter().enumerate().all(right) && length == self.size
+	}
+
+	/// Offset of each chunk.
+	pub fn offsets(&self) -> impl Iterator<Item = (u64, &Chunk)> {
+		self.chunks.iter().scan(0, |at, chunk| {
+			let offset = *at;
+			*at += u64::from(chunk.length);
+			Some((offset, chunk))
+		})
+	}
 }
 
 /// How a text becomes a vector.
@@ -202,7 +250,7 @@ pub enum ManifestError {
 	Path(String),
 	/// A path that another field names is not among the files.
 	MissingFile(String),
-	/// The number of chunk hashes is not what the size asks for.
+	/// The chunks are too short, too long, or together not as long as the file.
 	Chunks(String),
 	/// A name, dimension or list is too long for the chain; which.
 	TooLarge(&'static str),
@@ -217,7 +265,7 @@ impl core::fmt::Display for ManifestError {
 		match self {
 			Self::Version(v) => write!(
 				f,
-				"manifest version {v} is not {VERSION}: use a newer program"
+				"manifest version {v}, and this program reads {VERSION}: import the model again, or use the program that wrote it"
 			),
 			Self::Path(p) => write!(
 				f,
@@ -228,7 +276,7 @@ impl core::fmt::Display for ManifestError {
 			}
 			Self::Chunks(p) => write!(
 				f,
-				"{p:?} has another number of chunk hashes than its size asks for"
+				"{p:?}: its chunks are not as long as the file, or one is shorter than {MIN_CHUNK} or longer than {MAX_CHUNK} bytes"
 			),
 			Self::TooLarge(what) => write!(f, "{what} is too large for the chain"),
 			Self::ExactNeedsCpu => write!(
@@ -327,7 +375,7 @@ impl Manifest {
 			{
 				return Err(ManifestError::Path(path.into()));
 			}
-			if file.chunks.len() as u64 != file.size.div_ceil(CHUNK) {
+			if !file.is_whole() {
 				return Err(ManifestError::Chunks(path.into()));
 			}
 			last = Some(path);

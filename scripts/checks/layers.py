@@ -26,17 +26,20 @@ ALLOWED = {
     "consilience-canonical": ["consilience-files"],
     "consilience-engine": ["consilience-files", "consilience-primitives"],
     "consilience-store": ["consilience-files", "consilience-primitives"],
+    "consilience-transfer": ["consilience-primitives", "consilience-store"],
     "consilience-calibration": ["consilience-engine", "consilience-primitives", "consilience-store"],
     "consilience-worker": [
         "consilience-engine",
         "consilience-primitives",
         "consilience-runtime-api",
         "consilience-store",
+        "consilience-transfer",
     ],
     "consilience-rpc": [
         "consilience-primitives",
         "consilience-runtime-api",
         "consilience-store",
+        "consilience-transfer",
         "consilience-worker",
     ],
     "consilience-node": None,  # wiring: everything
@@ -76,7 +79,11 @@ def dependency_violations(metadata):
 
 # The feature with which validators can lie, who has it, and the program that needs it.
 LIARS = "liars"
-LIARS_OF = {"consilience-worker": [], "consilience-node": ["consilience-worker/liars"]}
+LIARS_OF = {
+    "consilience-transfer": [],
+    "consilience-worker": ["consilience-transfer/liars"],
+    "consilience-node": ["consilience-worker/liars"],
+}
 LIARS_PROGRAM = "consilience-liars"
 
 

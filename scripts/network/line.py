@@ -11,24 +11,22 @@ ACTIVE_SECONDS = 600
 
 
 def bring_up(cli, network, folders, owner, say):
-    """Imports the folders everywhere, registers them, lets all serve them, waits until all do. Returns {folder: model id}."""
+    """Imports the folders at the first validator, registers them, lets all serve them, waits until all do. The others fetch them over
+    the network. Returns {folder: model id}."""
     first, *others = network.validators
     models = {}
     for folder in folders:
-        name = os.path.basename(folder)
-        say(f"importing {name}")
-        model = cli.import_model(folder, first)
-        # The others take the manifest that the first import made, instead of running the model once more each.
-        stored = os.path.join(first.folder, "models", model.removeprefix("0x"))
-        for validator in others:
-            if cli.import_model(stored, validator) != model:
-                raise NetworkError(f"{validator.name} gives {name} another id than {first.name}")
-        models[folder] = model
+        say(f"importing {os.path.basename(folder)} at {first.name}")
+        models[folder] = cli.import_model(folder, first)
     for folder, model in models.items():
         say(f"registering {os.path.basename(folder)}")
         cli.register(model, first, owner)
-        for validator in network.validators:
+        cli.serve(model, first)
+    for folder, model in models.items():
+        for validator in others:
+            began = time.monotonic()
             cli.serve(model, validator)
+            say(f"{validator.name} has fetched {os.path.basename(folder)} ({time.monotonic() - began:.1f} s), and serves it")
     await_active(network, set(models.values()), say)
     return models
 

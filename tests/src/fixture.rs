@@ -31,6 +31,28 @@ pub fn quick(folder: PathBuf) -> PathBuf {
 	folder
 }
 
+/// Adds a file of so many bytes, no two mebibytes of which are alike, to the model in a folder: it takes time to travel.
+pub fn heavy(folder: PathBuf, bytes: usize) -> PathBuf {
+	let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+	let mut word = || {
+		state ^= state << 13;
+		state ^= state >> 7;
+		state ^= state << 17;
+		state.to_le_bytes()
+	};
+	let weights: Vec<u8> = (0..bytes / 8).flat_map(|_| word()).collect();
+	fs::write(folder.join("weights.pad"), weights).expect("the test's folder is writable");
+	let path = folder.join("model.json");
+	let card = fs::read(&path).expect("a model's folder has a card");
+	let mut card: Value = serde_json::from_slice(&card).expect("a card is JSON");
+	let files = card["files"]
+		.as_array_mut()
+		.expect("a card lists its files");
+	files.push(json!("weights.pad"));
+	fs::write(&path, card.to_string()).expect("the test's folder is writable");
+	folder
+}
+
 /// Gives the model in a folder a chat template that refuses conversations which its own side begins, as many publishers' do.
 pub fn picky(folder: PathBuf) -> PathBuf {
 	let path = folder.join("model.json");

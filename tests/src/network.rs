@@ -150,6 +150,12 @@ impl Node {
 		}
 	}
 
+	/// Lines of the node's log so far that contain `part`.
+	pub fn lines(&self, part: &str) -> Vec<String> {
+		let log = self.log.lock().unwrap_or_else(|e| e.into_inner());
+		log.iter().filter(|l| l.contains(part)).cloned().collect()
+	}
+
 	/// Waits for a line of the node's log that contains `part`, also one that was written already.
 	pub async fn await_line(&self, part: &str) -> String {
 		let what = format!("{} says {part:?}", self.name);
@@ -274,9 +280,28 @@ impl Network {
 
 	/// Starts seven validators of a chain made for them, and waits for finality.
 	pub async fn of_seven() -> Self {
+		Self::of_seven_with(|_| Options::default()).await
+	}
+
+	/// The same, each node with these options.
+	pub async fn of_seven_with(options: impl Fn(&str) -> Options) -> Self {
 		let folder = tempfile::tempdir().expect("a folder for temporary files");
 		let chain = seven_validators(folder.path()).await;
-		Self::of(folder, &chain, &SEVEN, |_| Options::default()).await
+		Self::of(folder, &chain, &SEVEN, options).await
+	}
+
+	/// Starts a node that does not validate.
+	pub async fn observer(&self) -> Node {
+		let place = ["--chain", &self.chain, "--bootnodes", &self.bootnode];
+		let base = self.folder.path().join("observer");
+		Node::start_at("observer", base, &place, &Options::default()).await
+	}
+
+	/// Ends a node, other than the first, for good.
+	pub async fn kill(&mut self, index: usize) {
+		assert_ne!(index, 0, "the first node's address is the others' bootnode");
+		// Fails where it has ended already.
+		let _ = self.nodes[index].child.kill().await;
 	}
 
 	async fn of(

@@ -14,6 +14,7 @@ mod exactness;
 mod failure;
 mod input;
 mod model;
+mod serve;
 mod verify;
 mod watch;
 

@@ -24,7 +24,6 @@ use consilience_store::{
 	Store, StoredModel,
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use jsonrpsee::rpc_params;
 use polkadot_sdk::{sc_cli, sp_core::H256};
 use serde_json::{json, Value};
 
@@ -36,7 +35,7 @@ use super::{
 	draft::{self, DraftCommand},
 	exactness::{self, ExactnessCommand},
 	input::InputArguments,
-	watch, Format, NodeAddress, Result, Signer,
+	serve, watch, Format, NodeAddress, Result, Signer,
 };
 
 /// How long an import or a run may take; reading 64 GiB from a slow disk takes most of it.
@@ -111,7 +110,25 @@ pub(crate) enum ModelCommand {
 		#[command(flatten)]
 		format: Format,
 	},
-	/// Have the validator at --url serve a model that is in its store and on chain.
+	/// Fetch a model that is on chain into the store of the node at --url, from nodes that have it, and give it to others.
+	Fetch {
+		/// The model's id or name.
+		model: String,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
+	/// Remove a model from the store of the node at --url. One that is served is withdrawn first.
+	Remove {
+		/// The model's id or name.
+		model: String,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
+	/// Have the validator at --url serve a model that is on chain. It is fetched from other nodes if it is not in the store.
 	Serve {
 		/// The model's id or name.
 		model: String,
@@ -500,18 +517,22 @@ impl ModelCommand {
 				model,
 				node,
 				format,
-			} => wait(change(model, node, "models_serve", "serves", *format)),
+			} => wait(serve::serve(model, node, *format)),
+			Self::Fetch {
+				model,
+				node,
+				format,
+			} => wait(serve::fetch(model, node, *format)),
+			Self::Remove {
+				model,
+				node,
+				format,
+			} => wait(serve::remove(model, node, *format)),
 			Self::Withdraw {
 				model,
 				node,
 				format,
-			} => wait(change(
-				model,
-				node,
-				"models_withdraw",
-				"serves no longer",
-				*format,
-			)),
+			} => wait(serve::withdraw(model, node, *format)),
 		}
 	}
 }
@@ -724,26 +745,6 @@ async fn register(
 			block.number,
 			csl(deposit)
 		)
-	});
-	Ok(())
-}
-
-/// Has the node's worker serve a model, or not.
-async fn change(
-	model: &str,
-	node: &NodeAddress,
-	method: &str,
-	done: &str,
-	format: Format,
-) -> Result<()> {
-	let chain = Chain::connect(&node.url).await?;
-	let id = match model.parse::<H256>() {
-		Ok(id) => id,
-		Err(_) => chain.find_model(model).await?.id,
-	};
-	let state: Value = chain.call(method, rpc_params![id]).await?;
-	format.print(&json!({ "model": id, "state": state }), || {
-		format!("the validator at {} {done} {id:?}: {state}", node.url)
 	});
 	Ok(())
 }

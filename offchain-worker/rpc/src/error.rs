@@ -29,6 +29,8 @@ pub mod code {
 	pub const TOO_FEW_SERVE: i32 = 7011;
 	/// No capacity in time.
 	pub const NO_CAPACITY: i32 = 7012;
+	/// The model store cannot be used.
+	pub const STORE: i32 = 7013;
 }
 
 /// Why a call failed.
@@ -68,6 +70,15 @@ pub enum RpcError {
 	/// The worker refused.
 	#[error("{0}")]
 	Refused(String),
+	/// The model store cannot be read.
+	#[error("the model store: {0}")]
+	Store(String),
+	/// The model is served, or to be served.
+	#[error("model {0:?} is served here, or to be served: `consilience model withdraw {0:?}` ends that, then it can be removed")]
+	InUse(ModelId),
+	/// The node has no model store.
+	#[error("this node has no model store: its log says why")]
+	NoStore,
 	/// The method is unsafe and called from outside.
 	#[error("the method is unsafe to call from outside: start the node with --rpc-methods unsafe, or call it on the node's machine")]
 	Unsafe,
@@ -89,6 +100,7 @@ impl RpcError {
 			Self::NoWorker => code::NO_WORKER,
 			Self::Refused(_) => code::REFUSED,
 			Self::Unsafe => code::UNSAFE,
+			Self::Store(_) | Self::InUse(_) | Self::NoStore => code::STORE,
 		}
 	}
 

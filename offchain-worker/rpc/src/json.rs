@@ -10,6 +10,7 @@ use consilience_primitives::{
 	Bytes, ModelId, RequestId,
 };
 use consilience_store::open_inference::{from_tensor, to_tensor, JsonTensor};
+use consilience_transfer::Progress;
 use consilience_worker::{
 	chain::{AccountId, Balance, BlockNumber},
 	ServingState,
@@ -149,6 +150,9 @@ pub struct LocalModel {
 	/// Where it stands with this node's validator.
 	#[serde(flatten)]
 	pub state: ServingState,
+	/// How far it is, while it is being fetched.
+	#[serde(skip_serializing_if = "Option::is_none")]
+	pub fetching: Option<Progress>,
 }
 
 /// The engine and its work.

@@ -4,6 +4,7 @@ use std::{marker::PhantomData, sync::Arc};
 
 use consilience_primitives::ModelId;
 use consilience_runtime_api::InferenceApi;
+use consilience_transfer::Transfers;
 use consilience_worker::{
 	chain::{AccountId, Balance, BlockNumber},
 	Handle, ServingState,
@@ -34,9 +35,19 @@ pub trait ModelsRpc {
 	#[method(name = "local")]
 	async fn local(&self) -> Result<Vec<LocalModel>, ErrorObjectOwned>;
 
-	/// Lets this node's validator serve a stored model. Unsafe.
+	/// Lets this node's validator serve a model. One that is on chain and not in its store is fetched from other nodes. Unsafe.
 	#[method(name = "serve", with_extensions)]
 	async fn serve(&self, model: ModelId) -> Result<ServingState, ErrorObjectOwned>;
+
+	/// Fetches a model that is on chain from other nodes into this node's store, to give it to others and to run it. Whether it was
+	/// not there yet. Unsafe.
+	#[method(name = "fetch", with_extensions)]
+	async fn fetch(&self, model: ModelId) -> Result<bool, ErrorObjectOwned>;
+
+	/// Removes a model from this node's store, or ends fetching it. One that is served, or to be served, is refused. Whether there was
+	/// anything of it. Unsafe.
+	#[method(name = "remove", with_extensions)]
+	async fn remove(&self, model: ModelId) -> Result<bool, ErrorObjectOwned>;
 
 	/// Lets it serve the model no longer; duties already drawn stay. Whether it was served or to be served. Unsafe.
 	#[method(name = "withdraw", with_extensions)]
@@ -47,15 +58,17 @@ pub trait ModelsRpc {
 pub struct Models<Block, Client> {
 	client: Arc<Client>,
 	worker: Option<Handle>,
+	transfers: Option<Transfers>,
 	_block: PhantomData<fn() -> Block>,
 }
 
 impl<Block, Client> Models<Block, Client> {
-	/// Answers from this client and, where the node runs one, this worker.
-	pub fn new(client: Arc<Client>, worker: Option<Handle>) -> Self {
+	/// Answers from this client and, where the node has them, this worker and these transfers.
+	pub fn new(client: Arc<Client>, worker: Option<Handle>, transfers: Option<Transfers>) -> Self {
 		Self {
 			client,
 			worker,
+			transfers,
 			_block: PhantomData,
 		}
 	}
@@ -99,22 +112,71 @@ where
 	}
 
 	async fn local(&self) -> Result<Vec<LocalModel>, ErrorObjectOwned> {
-		let worker = self.worker()?;
-		let status = worker.status().await.map_err(RpcError::from)?;
-		Ok(status
-			.models
+		let transfers = self.transfers.as_ref();
+		let (store, models) = match (&self.worker, transfers) {
+			(Some(worker), _) => {
+				let status = worker.status().await.map_err(RpcError::from)?;
+				(worker.store(), status.models)
+			}
+			// Whoever does not validate keeps models all the same.
+			(None, Some(transfers)) => {
+				let store = transfers.store();
+				let stored = store.list().map_err(|e| RpcError::Store(e.to_string()))?;
+				let stored = stored.into_iter().map(|m| (m.id, ServingState::Stored));
+				let fetched = transfers.fetching().into_iter();
+				let fetched = fetched.map(|id| (id, ServingState::Fetching));
+				(store, stored.chain(fetched).collect())
+			}
+			(None, None) => return Err(RpcError::NoWorker.into()),
+		};
+		Ok(models
 			.into_iter()
 			.map(|(id, state)| {
-				let manifest = worker.store().get(id).ok().map(|m| m.manifest);
+				let manifest = store.get(id).ok().map(|m| m.manifest);
 				LocalModel {
 					id,
 					name: manifest.as_ref().map(|m| m.name.clone()),
 					task: manifest.as_ref().map(|m| m.task()),
 					size: manifest.as_ref().map(|m| m.size()),
 					state,
+					fetching: transfers.and_then(|t| t.progress(&id)),
 				}
 			})
 			.collect())
+	}
+
+	async fn fetch(&self, ext: &Extensions, model: ModelId) -> Result<bool, ErrorObjectOwned> {
+		check_if_safe(ext).map_err(|_| RpcError::Unsafe)?;
+		let transfers = self.transfers.as_ref().ok_or(RpcError::NoStore)?;
+		if transfers.store().contains(model) {
+			return Ok(false);
+		}
+		let best = self.client.info().best_hash;
+		let view = self.client.runtime_api().model(best, model);
+		let view = view.map_err(|e| RpcError::Runtime(e.to_string()))?;
+		let view = view.ok_or(RpcError::UnknownModel(model))?;
+		transfers.fetch(model, &view.spec);
+		Ok(true)
+	}
+
+	async fn remove(&self, ext: &Extensions, model: ModelId) -> Result<bool, ErrorObjectOwned> {
+		check_if_safe(ext).map_err(|_| RpcError::Unsafe)?;
+		let transfers = self.transfers.as_ref().ok_or(RpcError::NoStore)?;
+		if let Some(worker) = &self.worker {
+			let status = worker.status().await.map_err(RpcError::from)?;
+			let state = status.models.get(&model);
+			if state.is_some_and(|state| !matches!(state, ServingState::Stored)) {
+				return Err(RpcError::InUse(model).into());
+			}
+		}
+		let is_fetched = transfers.fetching().contains(&model);
+		transfers.forget(model);
+		if !transfers.store().contains(model) {
+			return Ok(is_fetched);
+		}
+		let removed = transfers.store().remove(model);
+		removed.map_err(|e| RpcError::Store(e.to_string()))?;
+		Ok(true)
 	}
 
 	async fn serve(

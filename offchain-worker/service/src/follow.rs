@@ -26,7 +26,7 @@ use crate::{
 	duty::{label, name, perform, step, wanted, Found, Job, JobError, Lane, Question, Step},
 	journal::{Journal, Key, Kind, Value},
 	metrics::Metrics,
-	runner::{Library, Runner},
+	runner::{Fetching, Library, Runner},
 	serving::{self, Attestation, Serving, ServingState},
 	LOG_TARGET,
 };
@@ -371,6 +371,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 						self.review_serving();
 					}
 					Some(Command::Withdraw(model, reply)) => {
+						self.library.forget(model);
 						let _ = reply.send(self.serving.unwant(model));
 						self.review_serving();
 					}
@@ -528,10 +529,9 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 	}
 
 	fn want(&mut self, model: ModelId) -> Result<ServingState, String> {
-		if !self.library.list().contains(&model) {
-			return Err(format!(
-				"model {model:?} is not on this machine: import it with `consilience model import`"
-			));
+		let is_damaged = || self.library.damaged().contains(&model);
+		if !self.library.contains(model) || is_damaged() {
+			self.find(model)?;
 		}
 		self.serving.want(model)?;
 		self.serving.forgive(model)?;
@@ -539,7 +539,41 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		if let Some(why) = self.runner.unavailable() {
 			self.serving.checked(model, Err(why));
 		}
-		Ok(self.serving.state(&model, true, self.serves(&model)))
+		Ok(self.state(&model, true))
+	}
+
+	/// Begins to fetch a model that is not on this machine. The error says what to do where that is not possible.
+	fn find(&self, model: ModelId) -> Result<(), String> {
+		let head = self
+			.head
+			.ok_or("the node has not seen a block yet: try again in a moment")?;
+		let known = self.chain.model(head.hash, model);
+		let Some(view) = known.map_err(|e| e.to_string())? else {
+			return Err(format!(
+				"model {model:?} is neither on this machine nor registered on chain: register it, or import it with \
+				 `consilience model import`"
+			));
+		};
+		// One that could not be fetched is tried again: that is why it is asked for.
+		if matches!(self.library.fetching(model), Some(Fetching::Failed(_))) {
+			self.library.forget(model);
+		}
+		if self.library.fetch(model, &view.spec) {
+			Ok(())
+		} else {
+			Err(format!(
+				"model {model:?} is not on this machine, and this node fetches none: import it with `consilience model import`"
+			))
+		}
+	}
+
+	/// Where a model stands.
+	fn state(&self, model: &ModelId, wanted: bool) -> ServingState {
+		match self.library.fetching(*model) {
+			Some(Fetching::Failed(why)) if wanted => ServingState::Refused(why),
+			Some(Fetching::Underway) if wanted => ServingState::Fetching,
+			_ => self.serving.state(model, wanted, self.serves(model)),
+		}
 	}
 
 	fn serves(&self, model: &ModelId) -> bool {
@@ -558,12 +592,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			running: self.blaming.jobs(),
 			models: known
 				.into_iter()
-				.map(|m| {
-					(
-						m,
-						self.serving.state(&m, wanted.contains(&m), self.serves(&m)),
-					)
-				})
+				.map(|m| (m, self.state(&m, wanted.contains(&m))))
 				.collect(),
 		}
 	}
@@ -915,8 +944,18 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		};
 		let on_chain = &validator.duties.serving;
 		let wanted = self.serving.wanted(&*self.library);
+		let damaged = self.library.damaged();
+		for model in &wanted {
+			if !self.library.contains(*model) {
+				self.serving.forget_check(*model);
+			} else if damaged.contains(model) && self.serving.attestation(model).is_some() {
+				let why = "its files on this machine are damaged, as the log says: `consilience model serve` fetches anew what is wrong";
+				self.serving.checked(*model, Err(why.into()));
+			}
+		}
 		for model in on_chain {
-			if !wanted.contains(model) || self.serving.refusal(model).is_some() {
+			let is_gone = !self.library.contains(*model);
+			if !wanted.contains(model) || self.serving.refusal(model).is_some() || is_gone {
 				let withdraw = Statement::Withdraw { model: *model };
 				self.say.push(Group::new(vec![withdraw]));
 			}
@@ -939,6 +978,11 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			}
 			let asked = Instant::now();
 			match self.chain.model(head.hash, model) {
+				Ok(Some(view)) if !self.library.contains(model) => {
+					if self.library.fetching(model).is_none() {
+						self.library.fetch(model, &view.spec);
+					}
+				}
 				Ok(Some(view)) => self.unchecked.push((model, view.spec, asked.elapsed())),
 				Ok(None) => (),
 				Err(e) => tracing::warn!(target: LOG_TARGET, "{model:?}: {e}"),

@@ -53,6 +53,7 @@ use std::{
 
 use consilience_primitives::ModelId;
 use consilience_store::Store;
+use consilience_transfer::Transfers;
 use polkadot_sdk::substrate_prometheus_endpoint::Registry;
 use tokio::sync::{mpsc, oneshot};
 
@@ -104,7 +105,7 @@ impl std::str::FromStr for ServeAtStart {
 }
 
 /// How the worker runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
 	/// Folder of the chain's own data; journal and list of served models go into its `inference` folder.
 	pub chain_folder: PathBuf,
@@ -114,6 +115,8 @@ pub struct Config {
 	pub serve: ServeAtStart,
 	/// Bounds of the work.
 	pub limits: Limits,
+	/// What fetches models that are not in the store, if anything does.
+	pub transfers: Option<Transfers>,
 	/// How the engine process is started.
 	pub engine: EngineOptions,
 	/// How this validator lies.
@@ -170,7 +173,8 @@ impl Handle {
 		replied.await.map_err(|_| CommandError::Ended)
 	}
 
-	/// Serves a stored model, once it is registered and this machine has reproduced its reference evidence.
+	/// Serves a model, once it is registered and this machine has reproduced its reference evidence. One that is not stored is
+	/// fetched from other nodes.
 	pub async fn serve(&self, model: ModelId) -> Result<ServingState, CommandError> {
 		self.ask(|reply| Command::Serve(model, reply))
 			.await?
@@ -221,7 +225,7 @@ pub fn start<C: Chain>(
 	}
 	let (engine, supervision) = supervisor::supervise(config.engine, metrics.clone());
 	let (commands, receiver) = mpsc::channel(16);
-	let library = Arc::new(StoreLibrary::new(store.clone()));
+	let library = Arc::new(StoreLibrary::new(store.clone(), config.transfers));
 	let (chain, runner) = (Arc::new(chain), Arc::new(engine.clone()));
 	#[cfg(feature = "liars")]
 	let (chain, runner) = liars::corrupt(

@@ -1,28 +1,48 @@
-//! The model store as the worker's library.
+//! The model store as the worker's library, and the node's network as where it comes from.
 
-use std::{collections::HashSet, sync::Mutex};
+use std::{
+	collections::{HashMap, HashSet},
+	sync::{Arc, Mutex, MutexGuard},
+};
 
-use consilience_primitives::ModelId;
-use consilience_store::Store;
+use consilience_primitives::{model::ModelSpec, ModelId};
+use consilience_store::{Store, StoreError};
+use consilience_transfer::Transfers;
 
 use crate::{
-	runner::{Library, LocalModel},
+	runner::{Fetching, Library, LocalModel},
 	LOG_TARGET,
 };
+
+/// Whether a model's files were checked; held while they are.
+type Checked = Arc<Mutex<bool>>;
 
 /// A store, and which of its models this process has checked.
 pub struct StoreLibrary {
 	store: Store,
-	verified: Mutex<HashSet<ModelId>>,
+	transfers: Option<Transfers>,
+	checked: Mutex<HashMap<ModelId, Checked>>,
+	/// Models whose files were found to be wrong when they were checked.
+	damaged: Mutex<HashSet<ModelId>>,
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+	shared.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 impl StoreLibrary {
-	/// The models of a store.
-	pub fn new(store: Store) -> Self {
+	/// The models of a store, and what can be fetched into it.
+	pub fn new(store: Store, transfers: Option<Transfers>) -> Self {
 		Self {
 			store,
-			verified: Mutex::default(),
+			transfers,
+			checked: Mutex::default(),
+			damaged: Mutex::default(),
 		}
+	}
+
+	fn checked(&self, model: ModelId) -> Checked {
+		lock(&self.checked).entry(model).or_default().clone()
 	}
 }
 
@@ -37,16 +57,63 @@ impl Library for StoreLibrary {
 		}
 	}
 
+	fn contains(&self, model: ModelId) -> bool {
+		self.store.contains(model)
+	}
+
+	fn fetch(&self, model: ModelId, spec: &ModelSpec) -> bool {
+		let Some(transfers) = &self.transfers else {
+			return false;
+		};
+		// What comes is checked as it comes, and once more as a whole.
+		lock(&self.checked).remove(&model);
+		if self.damaged().contains(&model) {
+			if let Err(error) = transfers.mend(model, spec) {
+				tracing::error!(target: LOG_TARGET, "{model:?}: {error}");
+				return false;
+			}
+			lock(&self.damaged).remove(&model);
+		} else {
+			transfers.fetch(model, spec);
+		}
+		true
+	}
+
+	fn forget(&self, model: ModelId) {
+		if let Some(transfers) = &self.transfers {
+			transfers.forget(model);
+		}
+	}
+
+	fn fetching(&self, model: ModelId) -> Option<Fetching> {
+		let progress = self.transfers.as_ref()?.progress(&model)?;
+		Some(match progress.waits {
+			Some(why) if progress.has_failed => Fetching::Failed(why),
+			_ => Fetching::Underway,
+		})
+	}
+
+	fn damaged(&self) -> HashSet<ModelId> {
+		let read = self.transfers.as_ref().map(Transfers::damaged);
+		let mut damaged = lock(&self.damaged).clone();
+		damaged.extend(read.into_iter().flatten());
+		damaged
+	}
+
 	fn verified(&self, model: ModelId) -> Result<LocalModel, String> {
-		// Held while hashing: two jobs for one model read its files once.
-		let mut verified = self.verified.lock().unwrap_or_else(|e| e.into_inner());
-		let stored = if verified.contains(&model) {
+		let checked = self.checked(model);
+		// Held while hashing: two jobs for one model read its files once, and other models do not wait.
+		let mut is_checked = lock(&checked);
+		let stored = if *is_checked {
 			self.store.get(model)
 		} else {
 			self.store.verify(model, |_| ())
+		};
+		*is_checked = stored.is_ok();
+		if matches!(stored, Err(StoreError::Damaged { .. })) {
+			lock(&self.damaged).insert(model);
 		}
-		.map_err(|e| e.to_string())?;
-		verified.insert(model);
+		let stored = stored.map_err(|e| e.to_string())?;
 		Ok(LocalModel {
 			manifest: stored.manifest,
 			folder: stored.folder,

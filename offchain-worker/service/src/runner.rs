@@ -1,6 +1,7 @@
 //! What the worker needs of an engine and of a model store; tests have their own.
 
 use std::{
+	collections::HashSet,
 	path::{Path, PathBuf},
 	time::Instant,
 };
@@ -10,6 +11,7 @@ use consilience_engine::EngineError;
 use consilience_primitives::{
 	evidence::Evidence,
 	manifest::Manifest,
+	model::ModelSpec,
 	request::{Input, Output},
 	ModelId,
 };
@@ -64,10 +66,30 @@ pub struct LocalModel {
 	pub folder: PathBuf,
 }
 
+/// Where a model is that is being fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetching {
+	/// On its way.
+	Underway,
+	/// It will not come; why.
+	Failed(String),
+}
+
 /// Models on this machine.
 pub trait Library: Send + Sync + 'static {
 	/// Models that were imported, checked or not.
 	fn list(&self) -> Vec<ModelId>;
+	/// Whether a model is there, checked or not.
+	fn contains(&self, model: ModelId) -> bool;
+	/// Begins to fetch a model, that the chain describes so, from other nodes, unless that is going on; of one that is damaged, what is
+	/// wrong. Whether there is a way to.
+	fn fetch(&self, model: ModelId, spec: &ModelSpec) -> bool;
+	/// Fetches a model no longer.
+	fn forget(&self, model: ModelId);
+	/// How far a model is that is being fetched, or could not be.
+	fn fetching(&self, model: ModelId) -> Option<Fetching>;
+	/// Models that are there and damaged: what was read of one since it was checked is not what its manifest says.
+	fn damaged(&self) -> HashSet<ModelId>;
 	/// A model, after every hash of its files was checked. Takes long; the error says which file is wrong and why, and that
 	/// a model which is not there has to be imported.
 	fn verified(&self, model: ModelId) -> Result<LocalModel, String>;

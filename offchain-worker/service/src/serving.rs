@@ -46,8 +46,10 @@ const CALLS: u64 = 4;
 pub enum ServingState {
 	/// Stored, and not to be served.
 	Stored,
-	/// To be served once it is registered on chain.
+	/// To be served once it is registered on chain, and this node has looked at a block.
 	Waiting,
+	/// Its files come from other nodes: `models_local` says how far they are.
+	Fetching,
 	/// Files and reference evidence are being checked.
 	Checking,
 	/// The reference was reproduced; the announcement is not on chain yet.

@@ -22,7 +22,7 @@ use crate::{
 	hash::{hash_file, verify_file},
 	hub,
 	onnx::external_files,
-	store::{Store, StoreError, MANIFEST, PRICE},
+	store::{read_manifest, Store, StoreError, MANIFEST, PRICE},
 };
 
 /// Most files of a model.
@@ -192,7 +192,9 @@ impl Import {
 		folder: PathBuf,
 		progress: &mut dyn FnMut(Progress),
 	) -> Result<Self, ImportError> {
-		let manifest: Manifest = read_json(&folder.join(MANIFEST))?;
+		let path = folder.join(MANIFEST);
+		let manifest = read_file(&path, MAX_JSON).and_then(|bytes| read_manifest(&bytes));
+		let manifest = manifest.map_err(|why| ImportError::BadCard { path, why })?;
 		manifest.validate()?;
 		check_size(&folder, manifest.files.len(), manifest.size())?;
 		progress(Progress::Total(manifest.size()));

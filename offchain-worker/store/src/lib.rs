@@ -4,6 +4,7 @@
 //! <store>/<model id>/manifest.json    what is hashed to the id
 //!                   /price.json       the card's price, if it named one: not part of the model
 //!                   /…                the manifest's files
+//!        /.fetch-<model id>/…         a model that arrives piece by piece: `partial.rs`
 //! ```
 //!
 //! **Architecture invariant:** no byte of a model reaches a parser before its hash is checked. A folder with a manifest is
@@ -17,10 +18,12 @@ mod hub;
 mod import;
 mod onnx;
 pub mod open_inference;
+mod partial;
 mod store;
 
 pub use card::{Card, CardReference, Signature};
 pub use draft::{Draft, Inspected, Prober, Wishes};
 pub use hash::{hash_file, verify_file};
 pub use import::{Import, ImportError, Measured, Progress, Runner};
+pub use partial::{read_at, Partial, Piece, PieceError};
 pub use store::{Store, StoreError, StoredModel};

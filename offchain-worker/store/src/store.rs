@@ -6,7 +6,11 @@ use std::{
 	time::Duration,
 };
 
-use consilience_primitives::{manifest::Manifest, model::Price, ModelId};
+use consilience_primitives::{
+	manifest::{Manifest, ManifestError, VERSION},
+	model::Price,
+	ModelId,
+};
 
 use crate::hash::verify_file;
 
@@ -59,6 +63,20 @@ pub struct StoredModel {
 	pub price: Option<Price<u128>>,
 }
 
+/// Reads a manifest. One of another version is told by its version, and not by what this one misses in it.
+pub(crate) fn read_manifest(bytes: &[u8]) -> Result<Manifest, String> {
+	#[derive(serde::Deserialize)]
+	struct Versioned {
+		version: u32,
+	}
+	match serde_json::from_slice::<Versioned>(bytes) {
+		Ok(Versioned { version }) if version != VERSION => {
+			Err(ManifestError::Version(version).to_string())
+		}
+		_ => serde_json::from_slice(bytes).map_err(|e| e.to_string()),
+	}
+}
+
 /// What names of folders begin with whose models are not whole yet.
 const UNFINISHED: &str = ".import-";
 /// Age at which nobody works in such a folder any more; an import takes an hour at most.
@@ -82,6 +100,11 @@ impl Store {
 	/// The store's folder.
 	pub fn root(&self) -> &Path {
 		&self.root
+	}
+
+	/// Whether a model is there; nothing of it is read.
+	pub fn contains(&self, id: ModelId) -> bool {
+		self.folder(id).join(MANIFEST).is_file()
 	}
 
 	/// A folder for a model that is not whole yet. Those of imports that were ended from outside, and are a day old, are removed.
@@ -118,8 +141,7 @@ impl Store {
 			why,
 		};
 		let bytes = fs::read(&path).map_err(StoreError::io(&path))?;
-		let manifest: Manifest =
-			serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+		let manifest = read_manifest(&bytes).map_err(damaged)?;
 		if manifest.id() != id {
 			return Err(damaged(format!(
 				"the manifest is that of model {:?}",

@@ -12,7 +12,7 @@ use std::{
 use common::onnx;
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
-	manifest::{Manifest, TaskDetails, CHUNK},
+	manifest::{Manifest, TaskDetails, MAX_CHUNK},
 	model::NumericClass,
 	request::{Output, Unanswerable},
 	tensor::{DataType, NamedSpec, Tensor},
@@ -100,10 +100,10 @@ fn card() -> Value {
 	})
 }
 
-/// A folder with a card, a graph and weights of two and a half chunks.
+/// A folder with a card, a graph and weights of several chunks: they are so much alike that none ends before it must.
 fn folder() -> tempfile::TempDir {
 	let folder = tempfile::tempdir().unwrap();
-	let weights: Vec<u8> = (0..CHUNK * 5 / 2).map(|i| (i / 1000) as u8).collect();
+	let weights: Vec<u8> = (0..MAX_CHUNK * 5 / 2).map(|i| (i / 1000) as u8).collect();
 	fs::write(folder.path().join("weights.bin"), weights).unwrap();
 	fs::write(folder.path().join("model.onnx"), onnx("weights.bin")).unwrap();
 	fs::write(folder.path().join("model.json"), card().to_string()).unwrap();
@@ -353,7 +353,7 @@ fn a_changed_byte_is_found_with_its_chunk() {
 	let (_keep, _, folder) = stored();
 	let path = folder.join("weights.bin");
 	let mut bytes = fs::read(&path).unwrap();
-	bytes[CHUNK as usize + 17] ^= 1;
+	bytes[MAX_CHUNK as usize + 17] ^= 1;
 	fs::write(&path, &bytes).unwrap();
 	let why = refused(&folder, &Nobody);
 	assert!(

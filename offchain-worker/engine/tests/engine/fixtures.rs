@@ -6,7 +6,8 @@ use consilience_engine::{Engine, EngineConfig, Provider};
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint},
 	manifest::{
-		Cache, File, Manifest, Numerics, Pooling, Reference, ReferenceInput, TaskDetails, VERSION,
+		Cache, Chunk, File, Manifest, Numerics, Pooling, Reference, ReferenceInput, TaskDetails,
+		VERSION,
 	},
 	model::{Bounds, Limits, NumericClass, TimeLimit, VerificationPolicy},
 	tensor::NamedSpec,
@@ -90,7 +91,10 @@ fn manifest(
 			.map(|path| File {
 				path: (*path).into(),
 				size: 1,
-				chunks: vec![H256::zero()],
+				chunks: vec![Chunk {
+					length: 1,
+					hash: H256::zero(),
+				}],
 			})
 			.collect(),
 		numerics: Numerics {

@@ -550,6 +550,24 @@ impl Library for FakeLibrary {
 		vec![good(), bad()]
 	}
 
+	fn contains(&self, model: ModelId) -> bool {
+		self.list().contains(&model)
+	}
+
+	fn fetch(&self, _: ModelId, _: &consilience_primitives::model::ModelSpec) -> bool {
+		false
+	}
+
+	fn forget(&self, _: ModelId) {}
+
+	fn fetching(&self, _: ModelId) -> Option<crate::runner::Fetching> {
+		None
+	}
+
+	fn damaged(&self) -> std::collections::HashSet<ModelId> {
+		Default::default()
+	}
+
 	fn verified(&self, model: ModelId) -> Result<LocalModel, String> {
 		let name = if model == bad() { "bad" } else { "tiny" };
 		Ok(LocalModel {

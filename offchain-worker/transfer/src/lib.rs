@@ -1,0 +1,256 @@
+//! Models travel between nodes.
+//!
+//! ```text
+//! serve MODEL ─▶ manifest ─▶ hash is the id? ─▶ what the chain says? ─▶ pieces, each hashed, from whoever has them ─▶ store
+//!                                                                        │ given on from the first one on
+//! ```
+//!
+//! A node asks and answers; nobody can make it store anything. What it gives is what is in its store, by hash.
+//!
+//! **Architecture invariant:** no byte of a manifest or a piece is kept or read before its hash is checked.
+//! **Architecture invariant:** a transfer keeps less than 64 MiB in memory, whatever the model's size; answers wait in bounded numbers,
+//! and bounded for each peer.
+
+mod fetch;
+mod message;
+mod metrics;
+mod network;
+mod progress;
+mod serve;
+mod shelf;
+#[cfg(test)]
+mod tests;
+
+use std::{
+	collections::{HashMap, HashSet},
+	sync::{Arc, Mutex},
+	time::Duration,
+};
+
+use consilience_primitives::{model::ModelSpec, ModelId};
+use consilience_store::{Store, StoreError};
+use polkadot_sdk::{
+	sc_network::request_responses::IncomingRequest,
+	substrate_prometheus_endpoint::{PrometheusError, Registry},
+};
+use tokio::{sync::Semaphore, task::AbortHandle};
+
+pub use message::{Request, Response, MAX_MANIFEST, MAX_REQUEST, MAX_RESPONSE};
+pub use network::{protocol_name, Misdeed, Network, NodeNetwork};
+pub use progress::Progress;
+pub use shelf::Shelf;
+
+use fetch::Fetcher;
+use metrics::Metrics;
+use progress::Watched;
+
+/// Target of this crate's log lines.
+pub const LOG_TARGET: &str = "models";
+
+/// Questions that the network keeps until they are looked at; beyond them it refuses.
+pub const QUEUE: usize = 64;
+
+/// A peer that has not answered after this time is asked no more for a while.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Models that are fetched at a time; others wait.
+const TOGETHER: usize = 2;
+
+/// Pause after a fetch that failed for a reason that may pass.
+const PAUSE: Duration = Duration::from_secs(15);
+
+/// How models travel.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+	/// Most bytes a second that are given to other nodes.
+	pub upload_rate: Option<u64>,
+	/// Most bytes of all models of the store.
+	pub quota: Option<u64>,
+	/// Gives wrong bytes.
+	#[cfg(feature = "liars")]
+	pub lies: bool,
+}
+
+struct Task {
+	abort: AbortHandle,
+	progress: Arc<Watched>,
+}
+
+/// Begins to fetch a model; the last value gets what came of it.
+type Begin = dyn Fn(ModelId, ModelSpec, Arc<Watched>) -> AbortHandle + Send + Sync;
+
+/// Models on their way to this node. Clones share them.
+#[derive(Clone)]
+pub struct Transfers {
+	shelf: Arc<Shelf>,
+	begin: Arc<Begin>,
+	tasks: Arc<Mutex<HashMap<ModelId, Task>>>,
+}
+
+impl Transfers {
+	/// Transfers over a network into a store.
+	///
+	/// # Errors
+	/// Where metrics cannot be registered.
+	pub fn new<N: Network>(
+		store: Store,
+		network: N,
+		options: &Options,
+		registry: Option<&Registry>,
+	) -> Result<(Self, Server), PrometheusError> {
+		let shelf = Arc::new(Shelf::new(store));
+		let metrics = Metrics::register(registry)?;
+		let fetcher = Arc::new(Fetcher {
+			network: Arc::new(network),
+			shelf: shelf.clone(),
+			metrics: metrics.clone(),
+			quota: options.quota,
+		});
+		let places = Arc::new(Semaphore::new(TOGETHER));
+		let begin = move |model, spec: ModelSpec, progress: Arc<Watched>| {
+			let (fetcher, places) = (fetcher.clone(), places.clone());
+			let task = async move {
+				progress.says("other models are being fetched");
+				// Never closed.
+				let _place = places.acquire().await;
+				run(&fetcher, model, &spec, &progress).await;
+			};
+			tokio::spawn(task).abort_handle()
+		};
+		let transfers = Self {
+			shelf: shelf.clone(),
+			begin: Arc::new(begin),
+			tasks: Arc::default(),
+		};
+		let server = Server {
+			shelf,
+			metrics,
+			options: options.clone(),
+		};
+		Ok((transfers, server))
+	}
+
+	/// Begins to fetch a model that the chain describes so, unless that is going on. Needs a tokio runtime.
+	pub fn fetch(&self, model: ModelId, spec: &ModelSpec) {
+		let mut tasks = self.tasks.lock().unwrap_or_else(|e| e.into_inner());
+		if tasks.get(&model).is_some_and(|t| !t.abort.is_finished()) {
+			return;
+		}
+		let progress = Arc::new(Watched::default());
+		let abort = (self.begin)(model, spec.clone(), progress.clone());
+		tasks.insert(model, Task { abort, progress });
+	}
+
+	/// Fetches anew what is wrong in a model of the store, whatever is right of it stays.
+	///
+	/// # Errors
+	/// Where the store's folder cannot be changed.
+	pub fn mend(&self, model: ModelId, spec: &ModelSpec) -> Result<(), StoreError> {
+		self.shelf.set_aside(model)?;
+		self.fetch(model, spec);
+		Ok(())
+	}
+
+	/// Fetches a model no longer, and removes what there is of it.
+	pub fn forget(&self, model: ModelId) {
+		let mut tasks = self.tasks.lock().unwrap_or_else(|e| e.into_inner());
+		if let Some(task) = tasks.remove(&model) {
+			task.abort.abort();
+			self.shelf.ends(model);
+			if let Err(error) = self.shelf.store().forget_partial(model) {
+				tracing::warn!(target: LOG_TARGET, "{model:?}: {error}");
+			}
+		}
+	}
+
+	/// Ends a task as the end of the process does.
+	#[cfg(test)]
+	fn forget_task(&self, model: ModelId) {
+		let task = self
+			.tasks
+			.lock()
+			.unwrap_or_else(|e| e.into_inner())
+			.remove(&model);
+		task.expect("it is fetched").abort.abort();
+		self.shelf.ends(model);
+	}
+
+	/// The store into which models are fetched, and from which they are given.
+	pub fn store(&self) -> &Store {
+		self.shelf.store()
+	}
+
+	/// How far a model has come that is on its way, or could not be fetched.
+	pub fn progress(&self, model: &ModelId) -> Option<Progress> {
+		let tasks = self.tasks.lock().unwrap_or_else(|e| e.into_inner());
+		let task = tasks.get(model)?;
+		let progress = task.progress.seen();
+		(!task.abort.is_finished() || progress.has_failed).then_some(progress)
+	}
+
+	/// Models that are on their way.
+	pub fn fetching(&self) -> HashSet<ModelId> {
+		let tasks = self.tasks.lock().unwrap_or_else(|e| e.into_inner());
+		let running = tasks.iter().filter(|(_, t)| !t.abort.is_finished());
+		running.map(|(model, _)| *model).collect()
+	}
+
+	/// Models of which something on the disk is not what the manifest says.
+	pub fn damaged(&self) -> HashSet<ModelId> {
+		self.shelf.damaged()
+	}
+}
+
+/// Fetches a model until it is there, or until that is of no use.
+async fn run<N: Network>(
+	fetcher: &Fetcher<N>,
+	model: ModelId,
+	spec: &ModelSpec,
+	progress: &Watched,
+) {
+	loop {
+		match fetcher.fetch(model, spec, progress).await {
+			Ok(()) => {
+				let Progress {
+					fetched, copied, ..
+				} = progress.seen();
+				tracing::info!(
+					target: LOG_TARGET,
+					"{model:?}: fetched, {fetched} bytes from other nodes and {copied} from other models of the store"
+				);
+				return;
+			}
+			Err(error) if error.is_final() => {
+				tracing::error!(target: LOG_TARGET, "{model:?} is not fetched: {error}");
+				return progress.fails(error.to_string());
+			}
+			Err(error) => {
+				tracing::warn!(target: LOG_TARGET, "{model:?}: {error}");
+				progress.says(error.to_string());
+				tokio::time::sleep(PAUSE).await;
+			}
+		}
+	}
+}
+
+/// Gives models to other nodes.
+pub struct Server {
+	shelf: Arc<Shelf>,
+	metrics: Metrics,
+	options: Options,
+}
+
+impl Server {
+	/// Answers questions, until the network ends.
+	pub async fn run(self, inbound: async_channel::Receiver<IncomingRequest>) {
+		serve::serve(
+			inbound,
+			self.shelf,
+			serve::Rate::new(self.options.upload_rate),
+			self.metrics,
+			#[cfg(feature = "liars")]
+			self.options.lies,
+		)
+		.await;
+	}
+}
