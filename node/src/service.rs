@@ -282,8 +282,10 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 			net_config.peer_store_handle(),
 		);
 	net_config.add_notification_protocol(grandpa_protocol_config);
-	let (models, models_protocol_config) = transfer::protocol::<N>(genesis_hash);
-	net_config.add_request_response_protocol(models_protocol_config);
+	let (models, models_protocols) = transfer::protocols::<N>(genesis_hash);
+	for protocol in models_protocols {
+		net_config.add_request_response_protocol(protocol);
+	}
 
 	let warp_sync = Arc::new(sc_consensus_grandpa::warp_proof::NetworkProvider::new(
 		backend.clone(),

@@ -5,10 +5,12 @@ use std::{collections::HashSet, sync::Arc};
 use consilience_runtime::opaque::Block;
 use consilience_store::Store;
 use consilience_transfer::{
-	protocol_name, NodeNetwork, Options, Transfers, MAX_REQUEST, MAX_RESPONSE, QUEUE, TIMEOUT,
+	NodeNetwork, Options, Protocols, Transfers, MAX_MANIFEST_RESPONSE, MAX_REQUEST, MAX_RESPONSE,
+	QUEUE, TIMEOUT,
 };
 use futures::FutureExt;
 use polkadot_sdk::*;
+use rand::seq::IndexedRandom;
 use sc_network::{
 	request_responses::IncomingRequest,
 	service::traits::{NetworkPeers, NetworkService},
@@ -26,27 +28,27 @@ use crate::service::FullClient;
 /// Validators that are looked up beside the peers that are connected.
 const LOOKED_UP: usize = 64;
 
-/// The protocol's place in a network that is not running yet.
+/// The protocols' place in a network that is not running yet.
 pub(crate) struct Place {
-	name: ProtocolName,
+	protocols: Protocols,
 	inbound: async_channel::Receiver<IncomingRequest>,
 }
 
-/// Makes the protocol's place.
-pub(crate) fn protocol<N: NetworkBackend<Block, <Block as BlockT>::Hash>>(
+/// Makes the protocols' place.
+pub(crate) fn protocols<N: NetworkBackend<Block, <Block as BlockT>::Hash>>(
 	genesis: impl AsRef<[u8]>,
-) -> (Place, N::RequestResponseProtocolConfig) {
+) -> (Place, [N::RequestResponseProtocolConfig; 2]) {
 	let (queue, inbound) = async_channel::bounded(QUEUE);
-	let name = protocol_name(genesis);
-	let config = N::request_response_config(
-		name.clone(),
-		Vec::new(),
-		MAX_REQUEST,
-		MAX_RESPONSE,
-		TIMEOUT,
-		Some(queue),
-	);
-	(Place { name, inbound }, config)
+	let protocols = Protocols::of(genesis);
+	let config = |name: &ProtocolName, most| {
+		let (name, queue) = (name.clone(), queue.clone());
+		N::request_response_config(name, Vec::new(), MAX_REQUEST, most, TIMEOUT, Some(queue))
+	};
+	let configs = [
+		config(&protocols.manifests, MAX_MANIFEST_RESPONSE),
+		config(&protocols.pieces, MAX_RESPONSE),
+	];
+	(Place { protocols, inbound }, configs)
 }
 
 /// What transfers need of the node.
@@ -71,7 +73,9 @@ impl Parts {
 		let mut known: HashSet<PeerId> = peers.iter().copied().chain([own]).collect();
 		let best = client.info().best_hash;
 		let validators = client.runtime_api().authorities(best).unwrap_or_default();
-		for validator in validators.into_iter().take(LOOKED_UP) {
+		// Others each time, so that all are found where there are many.
+		let validators = validators.choose_multiple(&mut rand::rng(), LOOKED_UP);
+		for validator in validators.cloned().collect::<Vec<_>>() {
 			let addresses = discovery.get_addresses_by_authority_id(validator).await;
 			for address in addresses.into_iter().flatten() {
 				let Some(peer) = PeerId::try_from_multiaddr(&address) else {
@@ -117,7 +121,7 @@ pub(crate) fn start(
 		let (client, network, sync) = (client.clone(), network.clone(), sync.clone());
 		Parts::peers(client, network, sync, discovery.clone()).boxed()
 	};
-	let network = NodeNetwork::new(asked, place.name, peers);
+	let network = NodeNetwork::new(asked, place.protocols, peers);
 	match Transfers::new(store, network, options, registry) {
 		Ok((transfers, server)) => {
 			spawner.spawn("models", Some("networking"), server.run(place.inbound));

@@ -55,9 +55,9 @@ async fn fetched(chain: &Chain, id: ModelId, format: Format) -> Result<Option<Lo
 		let waits = progress.waits.unwrap_or_default();
 		bar.set_message(match (waits.is_empty(), progress.rate) {
 			(false, _) => waits.clone(),
-			(true, 0) => format!("from {} nodes", progress.sources),
+			(true, 0) => format!("sources: {}", progress.sources),
 			(true, rate) => format!(
-				"from {} nodes, {} a second, {} to go",
+				"sources: {}, {} a second, {} to go",
 				progress.sources,
 				indicatif::HumanBytes(rate),
 				indicatif::HumanDuration(Duration::from_secs(
@@ -81,10 +81,6 @@ pub(super) async fn fetch(model: &str, node: &NodeAddress, format: Format) -> Re
 	if begun {
 		let here = fetched(&chain, id, format).await?;
 		if let Some(ServingState::Refused(why)) = here.as_ref().map(|m| &m.state) {
-			return Err(format!("model {id:?} is not fetched: {why}"));
-		}
-		let failed = here.as_ref().and_then(|m| m.fetching.clone());
-		if let Some(why) = failed.filter(|p| p.has_failed).and_then(|p| p.waits) {
 			return Err(format!("model {id:?} is not fetched: {why}"));
 		}
 		if here.is_none() {
@@ -124,7 +120,7 @@ pub(super) async fn serve(model: &str, node: &NodeAddress, format: Format) -> Re
 			ServingState::Serving => "serves it",
 			ServingState::Announced => "has checked it and announces it to the chain",
 			ServingState::Checking => "has it, and checks it before it is announced",
-			ServingState::Waiting => "has it, and serves it once it is registered and was checked",
+			ServingState::Waiting => "serves it once it is registered and was checked",
 			ServingState::Fetching => "fetches it",
 			ServingState::Stored | ServingState::Refused(_) => "has it",
 		};

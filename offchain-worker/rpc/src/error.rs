@@ -74,7 +74,8 @@ pub enum RpcError {
 	#[error("the model store: {0}")]
 	Store(String),
 	/// The model is served, or to be served.
-	#[error("model {0:?} is served here, or to be served: `consilience model withdraw {0:?}` ends that, then it can be removed")]
+	#[error("model {0:?} is to be served, is served, or something is due for it: `consilience model withdraw {0:?}` ends that, and it can be \
+	         removed when its duties are done")]
 	InUse(ModelId),
 	/// The node has no model store.
 	#[error("this node has no model store: its log says why")]

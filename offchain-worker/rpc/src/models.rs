@@ -1,10 +1,10 @@
 //! `models_*`.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{collections::HashMap, marker::PhantomData, sync::Arc};
 
 use consilience_primitives::ModelId;
 use consilience_runtime_api::InferenceApi;
-use consilience_transfer::Transfers;
+use consilience_transfer::{Progress, Transfers};
 use consilience_worker::{
 	chain::{AccountId, Balance, BlockNumber},
 	Handle, ServingState,
@@ -113,7 +113,7 @@ where
 
 	async fn local(&self) -> Result<Vec<LocalModel>, ErrorObjectOwned> {
 		let transfers = self.transfers.as_ref();
-		let (store, models) = match (&self.worker, transfers) {
+		let (store, mut models) = match (&self.worker, transfers) {
 			(Some(worker), _) => {
 				let status = worker.status().await.map_err(RpcError::from)?;
 				(worker.store(), status.models)
@@ -123,12 +123,19 @@ where
 				let store = transfers.store();
 				let stored = store.list().map_err(|e| RpcError::Store(e.to_string()))?;
 				let stored = stored.into_iter().map(|m| (m.id, ServingState::Stored));
-				let fetched = transfers.fetching().into_iter();
-				let fetched = fetched.map(|id| (id, ServingState::Fetching));
-				(store, stored.chain(fetched).collect())
+				(store, stored.collect())
 			}
 			(None, None) => return Err(RpcError::NoWorker.into()),
 		};
+		// What is fetched for others and not to be served.
+		let underway = transfers.map_or_else(Vec::new, Transfers::underway);
+		for (id, progress) in &underway {
+			models.entry(*id).or_insert_with(|| match &progress.waits {
+				Some(why) if progress.has_failed => ServingState::Refused(why.clone()),
+				_ => ServingState::Fetching,
+			});
+		}
+		let mut underway: HashMap<ModelId, Progress> = underway.into_iter().collect();
 		Ok(models
 			.into_iter()
 			.map(|(id, state)| {
@@ -139,7 +146,7 @@ where
 					task: manifest.as_ref().map(|m| m.task()),
 					size: manifest.as_ref().map(|m| m.size()),
 					state,
-					fetching: transfers.and_then(|t| t.progress(&id)),
+					fetching: underway.remove(&id),
 				}
 			})
 			.collect())
@@ -148,14 +155,20 @@ where
 	async fn fetch(&self, ext: &Extensions, model: ModelId) -> Result<bool, ErrorObjectOwned> {
 		check_if_safe(ext).map_err(|_| RpcError::Unsafe)?;
 		let transfers = self.transfers.as_ref().ok_or(RpcError::NoStore)?;
-		if transfers.store().contains(model) {
+		let is_damaged = transfers.damaged().contains(&model);
+		if transfers.store().contains(model) && !is_damaged {
 			return Ok(false);
 		}
 		let best = self.client.info().best_hash;
 		let view = self.client.runtime_api().model(best, model);
 		let view = view.map_err(|e| RpcError::Runtime(e.to_string()))?;
 		let view = view.ok_or(RpcError::UnknownModel(model))?;
-		transfers.fetch(model, &view.spec);
+		if is_damaged {
+			let mended = transfers.mend(model, &view.spec);
+			mended.map_err(|e| RpcError::Store(e.to_string()))?;
+		} else {
+			transfers.fetch(model, &view.spec);
+		}
 		Ok(true)
 	}
 
@@ -164,15 +177,14 @@ where
 		let transfers = self.transfers.as_ref().ok_or(RpcError::NoStore)?;
 		if let Some(worker) = &self.worker {
 			let status = worker.status().await.map_err(RpcError::from)?;
-			let state = status.models.get(&model);
-			if state.is_some_and(|state| !matches!(state, ServingState::Stored)) {
+			if status.in_use.contains(&model) {
 				return Err(RpcError::InUse(model).into());
 			}
 		}
-		let is_fetched = transfers.fetching().contains(&model);
-		transfers.forget(model);
+		let had = transfers.store().partial_manifest(model).is_some();
+		transfers.forget(model).await;
 		if !transfers.store().contains(model) {
-			return Ok(is_fetched);
+			return Ok(had);
 		}
 		let removed = transfers.store().remove(model);
 		removed.map_err(|e| RpcError::Store(e.to_string()))?;

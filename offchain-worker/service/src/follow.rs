@@ -67,6 +67,8 @@ pub struct Status {
 	pub running: usize,
 	/// Every model that is stored or to be served.
 	pub models: BTreeMap<ModelId, ServingState>,
+	/// Models that are to be served, are served, or for which something is due.
+	pub in_use: BTreeSet<ModelId>,
 }
 
 enum Done {
@@ -554,10 +556,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				 `consilience model import`"
 			));
 		};
-		// One that could not be fetched is tried again: that is why it is asked for.
-		if matches!(self.library.fetching(model), Some(Fetching::Failed(_))) {
-			self.library.forget(model);
-		}
+		// One that could not be fetched is tried again.
 		if self.library.fetch(model, &view.spec) {
 			Ok(())
 		} else {
@@ -585,7 +584,13 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 	fn status(&self) -> Status {
 		let wanted = self.serving.wanted(&*self.library);
 		let known: BTreeSet<ModelId> = wanted.iter().copied().chain(self.library.list()).collect();
+		let mut in_use = wanted.clone();
+		if let Some(Validator { duties, .. }) = &self.validator {
+			in_use.extend(&duties.serving);
+			in_use.extend(duties.duties.iter().map(|d| d.model));
+		}
 		Status {
+			in_use,
 			validator: self.validator.as_ref().map(|v| v.duties.validator.clone()),
 			unavailable: self.runner.unavailable(),
 			waiting: self.ready,

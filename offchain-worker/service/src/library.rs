@@ -2,6 +2,7 @@
 
 use std::{
 	collections::{HashMap, HashSet},
+	os::unix::fs::MetadataExt,
 	sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -14,8 +15,8 @@ use crate::{
 	LOG_TARGET,
 };
 
-/// Whether a model's files were checked; held while they are.
-type Checked = Arc<Mutex<bool>>;
+/// The folder in which a model's files were checked, by its inode; held while they are.
+type Checked = Arc<Mutex<Option<u64>>>;
 
 /// A store, and which of its models this process has checked.
 pub struct StoreLibrary {
@@ -66,22 +67,24 @@ impl Library for StoreLibrary {
 			return false;
 		};
 		// What comes is checked as it comes, and once more as a whole.
-		lock(&self.checked).remove(&model);
-		if self.damaged().contains(&model) {
-			if let Err(error) = transfers.mend(model, spec) {
-				tracing::error!(target: LOG_TARGET, "{model:?}: {error}");
-				return false;
-			}
-			lock(&self.damaged).remove(&model);
-		} else {
+		let is_damaged = self.store.contains(model) && self.damaged().contains(&model);
+		lock(&self.damaged).remove(&model);
+		if !is_damaged {
 			transfers.fetch(model, spec);
+			return true;
 		}
-		true
+		match transfers.mend(model, spec) {
+			Ok(()) => true,
+			Err(error) => {
+				tracing::error!(target: LOG_TARGET, "{model:?}: {error}");
+				false
+			}
+		}
 	}
 
 	fn forget(&self, model: ModelId) {
 		if let Some(transfers) = &self.transfers {
-			transfers.forget(model);
+			tokio::spawn(transfers.forget(model));
 		}
 	}
 
@@ -103,13 +106,17 @@ impl Library for StoreLibrary {
 	fn verified(&self, model: ModelId) -> Result<LocalModel, String> {
 		let checked = self.checked(model);
 		// Held while hashing: two jobs for one model read its files once, and other models do not wait.
-		let mut is_checked = lock(&checked);
-		let stored = if *is_checked {
+		let mut in_folder = lock(&checked);
+		// A model that was removed and fetched again is in another folder.
+		let folder = std::fs::metadata(self.store.folder(model))
+			.ok()
+			.map(|m| m.ino());
+		let stored = if folder.is_some() && *in_folder == folder {
 			self.store.get(model)
 		} else {
 			self.store.verify(model, |_| ())
 		};
-		*is_checked = stored.is_ok();
+		*in_folder = folder.filter(|_| stored.is_ok());
 		if matches!(stored, Err(StoreError::Damaged { .. })) {
 			lock(&self.damaged).insert(model);
 		}

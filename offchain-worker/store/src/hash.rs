@@ -131,18 +131,39 @@ pub fn hash_file(path: &Path, name: &str, mut seen: impl FnMut(u64)) -> io::Resu
 	})
 }
 
+/// Why a file is not what the manifest says.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+	/// It is something else, or not there.
+	#[error("{0}")]
+	Wrong(String),
+	/// It cannot be read at present, which says nothing about it.
+	#[error(transparent)]
+	Io(io::Error),
+}
+
+impl From<io::Error> for FileError {
+	fn from(error: io::Error) -> Self {
+		match error.kind() {
+			io::ErrorKind::NotFound => Self::Wrong("the file is missing".into()),
+			io::ErrorKind::UnexpectedEof => Self::Wrong("the file ends too soon".into()),
+			_ => Self::Io(error),
+		}
+	}
+}
+
 /// Whether a file is what the manifest says; the error names the first thing that is not.
 pub fn verify_file(
 	path: &Path,
 	file: &manifest::File,
 	mut seen: impl FnMut(u64),
-) -> Result<(), String> {
-	let size = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
+) -> Result<(), FileError> {
+	let size = fs::metadata(path)?.len();
 	if size != file.size {
-		return Err(format!(
+		return Err(FileError::Wrong(format!(
 			"is {size} bytes long, the manifest says {}",
 			file.size
-		));
+		)));
 	}
 	let mut wrong: Option<usize> = None;
 	hashes(path, file, |index, hash| {
@@ -151,13 +172,12 @@ pub fn verify_file(
 			wrong = Some(wrong.map_or(index, |first| first.min(index)));
 		}
 		seen(chunk.length.into());
-	})
-	.map_err(|e| e.to_string())?;
+	})?;
 	let Some(wrong) = wrong else {
 		return Ok(());
 	};
 	let at = file.offsets().nth(wrong).map_or(0, |(offset, _)| offset);
-	Err(format!(
+	Err(FileError::Wrong(format!(
 		"chunk {wrong} (bytes from {at}) has another hash than the manifest says: the file is damaged or another version"
-	))
+	)))
 }

@@ -1,7 +1,8 @@
 //! Importing a folder.
 
 use std::{
-	fs, io,
+	fs,
+	io::{self, Write},
 	path::{Component, Path, PathBuf},
 };
 
@@ -26,11 +27,11 @@ use crate::{
 };
 
 /// Most files of a model.
-const MAX_FILES: usize = 1_024;
+pub(crate) const MAX_FILES: usize = 1_024;
 /// Most bytes of all files of a model: 64 GiB.
-const MAX_BYTES: u64 = 64 << 30;
-/// Most bytes of a manifest or card: the hashes of the largest model take 5 MB.
-const MAX_JSON: u64 = 16 << 20;
+pub(crate) const MAX_BYTES: u64 = 64 << 30;
+/// Most bytes of a manifest or card: the chunks of the largest model take 25 MB.
+const MAX_JSON: u64 = 32 << 20;
 /// Most bytes of a graph without its external data: what a protocol buffer may have.
 const MAX_GRAPH: u64 = 2 << 30;
 
@@ -200,8 +201,12 @@ impl Import {
 		progress(Progress::Total(manifest.size()));
 		for file in &manifest.files {
 			let path = inside(&folder, &file.path)?;
-			verify_file(&path, file, |n| progress(Progress::Hashed(n)))
-				.map_err(|why| ImportError::BadFile { path, why })?;
+			verify_file(&path, file, |n| progress(Progress::Hashed(n))).map_err(|e| {
+				ImportError::BadFile {
+					path,
+					why: e.to_string(),
+				}
+			})?;
 		}
 		// What the tokenizer says of itself is read when it is known to be the manifest's.
 		check_limits(&folder.join(MANIFEST), &manifest, None)?;
@@ -470,8 +475,10 @@ impl Import {
 			}
 			copy(&from, &to, self.shared).map_err(StoreError::io(&from))?;
 			// What was checked and what was copied must be the same bytes.
-			verify_file(&to, file, |_| ())
-				.map_err(|why| ImportError::BadFile { path: from, why })?;
+			verify_file(&to, file, |_| ()).map_err(|e| ImportError::BadFile {
+				path: from,
+				why: e.to_string(),
+			})?;
 		}
 		write_json(&temporary.path().join(MANIFEST), &self.manifest)?;
 		if let Some(price) = &self.price {
@@ -693,10 +700,17 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ImportErr
 	serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
 }
 
+/// Writes a value as JSON: whole and on the disk, or not at all.
 pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), StoreError> {
 	let bytes = serde_json::to_vec_pretty(value).map_err(|e| StoreError::Damaged {
 		path: path.into(),
 		why: e.to_string(),
 	})?;
-	fs::write(path, bytes).map_err(StoreError::io(path))
+	let scratch = path.with_extension("json.new");
+	let written = fs::File::create(&scratch).and_then(|mut file| {
+		file.write_all(&bytes)?;
+		file.sync_all()?;
+		fs::rename(&scratch, path)
+	});
+	written.map_err(StoreError::io(path))
 }

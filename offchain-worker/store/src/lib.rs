@@ -23,7 +23,7 @@ mod store;
 
 pub use card::{Card, CardReference, Signature};
 pub use draft::{Draft, Inspected, Prober, Wishes};
-pub use hash::{hash_file, verify_file};
+pub use hash::{hash_file, verify_file, FileError};
 pub use import::{Import, ImportError, Measured, Progress, Runner};
 pub use partial::{read_at, Partial, Piece, PieceError};
 pub use store::{Store, StoreError, StoredModel};

@@ -13,19 +13,19 @@ use std::{
 	collections::HashMap,
 	fs::{self, OpenOptions, TryLockError},
 	io,
-	os::unix::fs::FileExt,
+	os::unix::fs::{FileExt, MetadataExt},
 	path::{Path, PathBuf},
 };
 
 use consilience_primitives::{
-	manifest::{Chunk, Manifest},
+	manifest::{Chunk, File, Manifest},
 	ModelId,
 };
 use polkadot_sdk::{sp_core::H256, sp_crypto_hashing::blake2_256};
 
 use crate::{
 	hash::hashes,
-	import::write_json,
+	import::{write_json, MAX_BYTES, MAX_FILES},
 	store::{Store, StoreError, MANIFEST, PRICE},
 };
 
@@ -33,8 +33,9 @@ use crate::{
 pub(crate) const FETCHING: &str = ".fetch-";
 const FILES: &str = "files";
 const LOCK: &str = "lock";
-/// Most files of a model that is fetched.
-const MAX_FILES: usize = 1_024;
+/// Most bytes of a path in a model, and of each of its parts.
+const MAX_PATH: usize = 1_024;
+const MAX_NAME: usize = 200;
 
 /// Bytes that stand in one or more places of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,13 +86,50 @@ pub enum PieceError {
 
 /// A model that is not whole yet. While there is one, no other process fetches the same model into this store.
 pub struct Partial {
+	store: Store,
 	manifest: Manifest,
 	id: ModelId,
 	folder: PathBuf,
-	target: PathBuf,
 	pieces: Vec<Piece>,
-	/// Held as long as it is open.
-	_lock: fs::File,
+	_lock: Lock,
+}
+
+/// A partial model's lock: nobody else fetches it, or removes it, while it is held.
+struct Lock {
+	_file: fs::File,
+}
+
+/// Why there is no lock.
+enum NoLock {
+	Held,
+	Failed(StoreError),
+}
+
+impl Lock {
+	fn of(folder: &Path) -> Result<Self, NoLock> {
+		let path = folder.join(LOCK);
+		let failed = |e| NoLock::Failed(StoreError::io(&path)(e));
+		loop {
+			let file = OpenOptions::new()
+				.create(true)
+				.truncate(false)
+				.write(true)
+				.open(&path)
+				.map_err(failed)?;
+			match file.try_lock() {
+				Ok(()) => (),
+				Err(TryLockError::WouldBlock) => return Err(NoLock::Held),
+				Err(TryLockError::Error(e)) => return Err(failed(e)),
+			}
+			// Whoever held it before may have removed the folder, and somebody may have made another since.
+			let held = file.metadata().map_err(failed)?.ino();
+			match fs::metadata(&path) {
+				Ok(now) if now.ino() == held => return Ok(Self { _file: file }),
+				Ok(_) => (),
+				Err(e) => return Err(failed(e)),
+			}
+		}
+	}
 }
 
 impl Store {
@@ -99,7 +137,18 @@ impl Store {
 		self.root().join(format!("{FETCHING}{}", hex::encode(id.0)))
 	}
 
-	/// The manifest of a model whose fetching has begun.
+	/// Models of which there is a part, whoever fetches them.
+	pub fn partials(&self) -> Result<Vec<ModelId>, StoreError> {
+		let entries = fs::read_dir(self.root()).map_err(StoreError::io(self.root()))?;
+		let id = |entry: fs::DirEntry| {
+			let name = entry.file_name();
+			let bytes = hex::decode(name.to_str()?.strip_prefix(FETCHING)?).ok()?;
+			<[u8; 32]>::try_from(bytes).ok().map(ModelId::from)
+		};
+		Ok(entries.flatten().filter_map(id).collect())
+	}
+
+	/// The manifest of a model of which there is a part.
 	pub fn partial_manifest(&self, id: ModelId) -> Option<Manifest> {
 		let bytes = fs::read(self.partial_folder(id).join(MANIFEST)).ok()?;
 		let manifest: Manifest = serde_json::from_slice(&bytes).ok()?;
@@ -111,32 +160,28 @@ impl Store {
 	pub fn partial(&self, manifest: Manifest) -> Result<(Partial, Vec<bool>), StoreError> {
 		let id = manifest.id();
 		let folder = self.partial_folder(id);
-		let damaged = |why: String| StoreError::Damaged {
-			path: folder.clone(),
+		check(&manifest).map_err(|why| StoreError::Damaged {
+			path: PathBuf::from(MANIFEST),
 			why,
+		})?;
+		fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
+		let lock = match Lock::of(&folder) {
+			Ok(lock) => lock,
+			Err(NoLock::Held) => {
+				return Err(StoreError::Io {
+					path: folder,
+					source: io::Error::new(
+						io::ErrorKind::WouldBlock,
+						"another process fetches this model",
+					),
+				})
+			}
+			Err(NoLock::Failed(error)) => return Err(error),
 		};
-		check(&manifest).map_err(damaged)?;
 		let files = folder.join(FILES);
 		fs::create_dir_all(&files).map_err(StoreError::io(&files))?;
-		let path = folder.join(LOCK);
-		let lock = OpenOptions::new()
-			.create(true)
-			.truncate(false)
-			.write(true)
-			.open(&path)
-			.map_err(StoreError::io(&path))?;
-		match lock.try_lock() {
-			Ok(()) => (),
-			Err(TryLockError::WouldBlock) => {
-				return Err(damaged("another process fetches this model".into()))
-			}
-			Err(TryLockError::Error(e)) => return Err(StoreError::io(&path)(e)),
-		}
 		if self.partial_manifest(id).is_none() {
-			let scratch = folder.join("manifest.new");
-			write_json(&scratch, &manifest)?;
-			let path = folder.join(MANIFEST);
-			fs::rename(&scratch, &path).map_err(StoreError::io(path))?;
+			write_json(&folder.join(MANIFEST), &manifest)?;
 		}
 		let pieces = Piece::of(&manifest);
 		let mut at = HashMap::new();
@@ -157,7 +202,7 @@ impl Store {
 		let whole = |(right, piece): (usize, &Piece)| right == piece.places.len();
 		let have = right.into_iter().zip(&pieces).map(whole).collect();
 		let partial = Partial {
-			target: self.folder(id),
+			store: self.clone(),
 			manifest,
 			id,
 			folder,
@@ -169,31 +214,37 @@ impl Store {
 
 	/// Makes a damaged model of the store one that is being fetched, so that what is wrong in it is fetched anew and nothing else.
 	pub fn set_aside(&self, id: ModelId) -> Result<(), StoreError> {
-		let from = self.folder(id);
-		let Ok(model) = self.get(id) else {
+		let model = match self.get(id) {
+			Ok(model) => model,
 			// Its manifest is damaged too: nothing says what is right.
-			return self.remove(id);
+			Err(StoreError::Damaged { .. }) => return self.remove(id),
+			Err(error) => return Err(error),
 		};
+		// What is left of another fetch is of no use beside it.
+		self.forget_partial(id)?;
 		let folder = self.partial_folder(id);
 		fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
 		write_json(&folder.join(MANIFEST), &model.manifest)?;
 		let to = folder.join(FILES);
-		fs::rename(&from, &to).map_err(StoreError::io(&from))?;
-		for own in [MANIFEST, PRICE] {
-			match fs::remove_file(to.join(own)) {
-				Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(StoreError::io(to)(e)),
-				_ => (),
-			}
-		}
-		Ok(())
+		fs::rename(&model.folder, &to).map_err(StoreError::io(&model.folder))?;
+		let own = to.join(MANIFEST);
+		fs::remove_file(&own).map_err(StoreError::io(own))
 	}
 
-	/// Removes what there is of a model that is to be fetched no longer.
+	/// Removes what there is of a model that is to be fetched no longer. Fails with [`io::ErrorKind::WouldBlock`] while somebody works
+	/// on it.
 	pub fn forget_partial(&self, id: ModelId) -> Result<(), StoreError> {
 		let folder = self.partial_folder(id);
-		match fs::remove_dir_all(&folder) {
-			Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io(folder)(e)),
-			_ => Ok(()),
+		if !folder.is_dir() {
+			return Ok(());
+		}
+		match Lock::of(&folder) {
+			Ok(_lock) => self.discard(&folder).map(|_| ()),
+			Err(NoLock::Held) => Err(StoreError::Io {
+				path: folder,
+				source: io::ErrorKind::WouldBlock.into(),
+			}),
+			Err(NoLock::Failed(error)) => Err(error),
 		}
 	}
 }
@@ -201,21 +252,50 @@ impl Store {
 /// Whether a manifest from elsewhere can become a folder.
 fn check(manifest: &Manifest) -> Result<(), String> {
 	manifest.validate().map_err(|e| e.to_string())?;
-	if manifest.files.len() > MAX_FILES {
+	let (files, bytes) = (manifest.files.len(), manifest.size());
+	if files > MAX_FILES || bytes > MAX_BYTES {
 		return Err(format!(
-			"the manifest has {} files; the most are {MAX_FILES}",
-			manifest.files.len()
+			"{files} files of {bytes} bytes; the most are {MAX_FILES} files and {MAX_BYTES} bytes"
 		));
 	}
 	// The store's own files: they are no part of the model.
-	let reserved = |path: &str| [MANIFEST, PRICE].contains(&path.split('/').next().unwrap_or(path));
-	match manifest.files.iter().find(|f| reserved(&f.path)) {
-		Some(file) => Err(format!(
-			"the manifest has a file {:?}, whose name is the store's own",
-			file.path
-		)),
-		None => Ok(()),
+	let own = |path: &str| [MANIFEST, PRICE].contains(&path.split('/').next().unwrap_or(path));
+	let long =
+		|path: &str| path.len() > MAX_PATH || path.split('/').any(|part| part.len() > MAX_NAME);
+	let mut lengths = HashMap::new();
+	for (index, file) in manifest.files.iter().enumerate() {
+		let path = file.path.as_str();
+		if own(path) {
+			return Err(format!(
+				"it has a file {path:?}, whose name is the store's own"
+			));
+		}
+		if long(path) {
+			return Err(format!(
+				"it has a file with a name of {} bytes, which is too long",
+				path.len()
+			));
+		}
+		// Whatever is below a path stands behind it in the order.
+		let below = |other: &File| {
+			other
+				.path
+				.strip_prefix(path)
+				.is_some_and(|rest| rest.starts_with('/'))
+		};
+		if manifest.files[index + 1..].iter().any(below) {
+			return Err(format!("{path:?} is a file and a folder"));
+		}
+		for chunk in &file.chunks {
+			if *lengths.entry(chunk.hash).or_insert(chunk.length) != chunk.length {
+				return Err(format!(
+					"{path:?} has a hash with two lengths: {:?}",
+					chunk.hash
+				));
+			}
+		}
 	}
+	Ok(())
 }
 
 /// Makes a file of this length; what is in it stays.
@@ -228,7 +308,15 @@ fn prepare(path: &Path, size: u64) -> io::Result<()> {
 		.truncate(false)
 		.write(true)
 		.open(path)?;
-	if file.metadata()?.len() != size {
+	let metadata = file.metadata()?;
+	if metadata.nlink() > 1 {
+		// Import links files where it can, and this one will be written to.
+		let own = path.with_extension("own");
+		fs::copy(path, &own)?;
+		fs::rename(&own, path)?;
+		return prepare(path, size);
+	}
+	if metadata.len() != size {
 		file.set_len(size)?;
 	}
 	Ok(())
@@ -289,21 +377,31 @@ impl Partial {
 	pub fn finish(self) -> Result<ModelId, StoreError> {
 		let files = self.folder.join(FILES);
 		for index in 0..self.manifest.files.len() {
-			let path = self.path(index);
-			let synced = fs::File::open(&path).and_then(|f| f.sync_all());
-			synced.map_err(StoreError::io(path))?;
+			sync(&self.path(index))?;
 		}
 		write_json(&files.join(MANIFEST), &self.manifest)?;
-		match fs::rename(&files, &self.target) {
-			Ok(()) => (),
-			// It was imported meanwhile.
-			Err(_) if self.target.is_dir() => (),
-			Err(e) => return Err(StoreError::io(&self.target)(e)),
+		sync(&files)?;
+		let target = self.store.folder(self.id);
+		// It may have been imported meanwhile. Something else of its name is no model.
+		if target.exists() && self.store.get(self.id).is_err() {
+			self.store.discard(&target)?;
 		}
-		// The model is there; what is left of the folder is tidied up by the next one that is begun.
-		let _ = fs::remove_dir_all(&self.folder);
+		match fs::rename(&files, &target) {
+			Ok(()) => (),
+			Err(_) if self.store.get(self.id).is_ok() => (),
+			Err(e) => return Err(StoreError::io(&target)(e)),
+		}
+		sync(self.store.root())?;
+		// The model is there; what is left is removed at the next start, if not now.
+		let _ = self.store.discard(&self.folder);
 		Ok(self.id)
 	}
+}
+
+/// Has the disk keep a file or a folder.
+fn sync(path: &Path) -> Result<(), StoreError> {
+	let synced = fs::File::open(path).and_then(|f| f.sync_all());
+	synced.map_err(StoreError::io(path))
 }
 
 /// So many bytes of a file.

@@ -1,6 +1,7 @@
 //! The store's folder.
 
 use std::{
+	collections::HashSet,
 	fs, io,
 	path::{Path, PathBuf},
 	time::Duration,
@@ -12,7 +13,7 @@ use consilience_primitives::{
 	ModelId,
 };
 
-use crate::hash::verify_file;
+use crate::hash::{verify_file, FileError};
 
 /// Name of the manifest in a model's folder.
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -79,6 +80,8 @@ pub(crate) fn read_manifest(bytes: &[u8]) -> Result<Manifest, String> {
 
 /// What names of folders begin with whose models are not whole yet.
 const UNFINISHED: &str = ".import-";
+/// What names of folders begin with that are being removed.
+const GONE: &str = ".gone-";
 /// Age at which nobody works in such a folder any more; an import takes an hour at most.
 const ABANDONED: Duration = Duration::from_secs(24 * 3_600);
 
@@ -111,7 +114,9 @@ impl Store {
 	pub fn temporary(&self) -> Result<tempfile::TempDir, StoreError> {
 		let io = StoreError::io(&self.root);
 		for entry in fs::read_dir(&self.root).map_err(io)?.flatten() {
-			let is_import = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+			let name = entry.file_name();
+			let name = name.to_string_lossy();
+			let is_import = name.starts_with(UNFINISHED) || name.starts_with(GONE);
 			let age = entry.metadata().and_then(|m| m.modified()).ok();
 			let age = age.and_then(|at| at.elapsed().ok()).unwrap_or_default();
 			if is_import && age > ABANDONED {
@@ -160,19 +165,20 @@ impl Store {
 		})
 	}
 
+	/// Ids of what may be models, by the names of their folders.
+	pub fn ids(&self) -> Result<HashSet<ModelId>, StoreError> {
+		let entries = fs::read_dir(&self.root).map_err(StoreError::io(&self.root))?;
+		let id = |entry: fs::DirEntry| {
+			let bytes = hex::decode(entry.file_name().to_str()?).ok()?;
+			<[u8; 32]>::try_from(bytes).ok().map(ModelId::from)
+		};
+		Ok(entries.flatten().filter_map(id).collect())
+	}
+
 	/// All models, by name. Folders that are no models are left out.
 	pub fn list(&self) -> Result<Vec<StoredModel>, StoreError> {
-		let mut models = Vec::new();
-		for entry in fs::read_dir(&self.root).map_err(StoreError::io(&self.root))? {
-			let entry = entry.map_err(StoreError::io(&self.root))?;
-			let id = entry.file_name().to_str().and_then(|n| {
-				let bytes = hex::decode(n).ok()?;
-				<[u8; 32]>::try_from(bytes).ok().map(ModelId::from)
-			});
-			if let Some(model) = id.and_then(|id| self.get(id).ok()) {
-				models.push(model);
-			}
-		}
+		let ids = self.ids()?.into_iter();
+		let mut models: Vec<_> = ids.filter_map(|id| self.get(id).ok()).collect();
 		models.sort_by(|a, b| (&a.manifest.name, a.id).cmp(&(&b.manifest.name, b.id)));
 		Ok(models)
 	}
@@ -186,20 +192,41 @@ impl Store {
 		let model = self.get(id)?;
 		for file in &model.manifest.files {
 			let path = model.folder.join(&file.path);
-			verify_file(&path, file, &mut seen).map_err(|why| StoreError::Damaged {
-				path: path.clone(),
-				why,
+			verify_file(&path, file, &mut seen).map_err(|e| match e {
+				FileError::Io(source) => StoreError::io(&path)(source),
+				FileError::Wrong(why) => StoreError::Damaged {
+					path: path.clone(),
+					why,
+				},
 			})?;
 		}
 		Ok(model)
 	}
 
-	/// Removes a model's folder.
+	/// Removes a model.
 	pub fn remove(&self, id: ModelId) -> Result<(), StoreError> {
-		let folder = self.folder(id);
-		match fs::remove_dir_all(&folder) {
-			Err(e) if e.kind() == io::ErrorKind::NotFound => Err(StoreError::Unknown(id)),
-			other => other.map_err(StoreError::io(folder)),
+		if self.discard(&self.folder(id))? {
+			Ok(())
+		} else {
+			Err(StoreError::Unknown(id))
+		}
+	}
+
+	/// Removes a folder of the store: at once it has another name, so that nobody takes a part of it for the whole. Whether it was
+	/// there.
+	pub(crate) fn discard(&self, folder: &Path) -> Result<bool, StoreError> {
+		let gone = tempfile::Builder::new()
+			.prefix(GONE)
+			.tempdir_in(&self.root)
+			.map_err(StoreError::io(&self.root))?;
+		match fs::rename(folder, gone.path().join("was")) {
+			Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+			Err(e) => Err(StoreError::io(folder)(e)),
+			Ok(()) => {
+				let path = gone.path().to_owned();
+				gone.close().map_err(StoreError::io(path))?;
+				Ok(true)
+			}
 		}
 	}
 }

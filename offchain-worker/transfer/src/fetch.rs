@@ -6,15 +6,17 @@
 
 use std::{
 	collections::{HashMap, HashSet},
+	path::Path,
 	sync::Arc,
 	time::{Duration, Instant},
 };
 
 use consilience_primitives::{manifest::Manifest, model::ModelSpec, ModelId};
-use consilience_store::{Partial, PieceError, StoreError};
+use consilience_store::{Partial, PieceError, Store, StoreError};
 use futures::{future::BoxFuture, stream::FuturesUnordered, FutureExt, StreamExt};
 use polkadot_sdk::{sc_network_types::PeerId, sp_core::H256, sp_crypto_hashing::blake2_256};
-use rand::seq::IndexedRandom;
+use rand::seq::SliceRandom;
+use tokio::time::MissedTickBehavior;
 
 use crate::{
 	message::{flags, read, Request, Response},
@@ -29,7 +31,11 @@ use crate::{
 const ON_THEIR_WAY: usize = 24;
 /// Those that one peer is asked for.
 const OF_ONE_PEER: usize = 8;
-/// How often it is looked whether somebody can be asked again.
+/// A question for a piece that is open for longer does not count among [`ON_THEIR_WAY`].
+const SLOW: Duration = Duration::from_secs(4);
+/// A fetch ends, to be begun again, when for so long nobody could give anything.
+const NOBODY: Duration = Duration::from_secs(30);
+/// How often those that rest are looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// How often peers are looked for, and those that have a part are asked what they have.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -50,10 +56,19 @@ pub(crate) enum FetchError {
 	/// Nobody gave its manifest.
 	#[error("no node gave its manifest: {0}. It goes on as soon as one that has the model can be reached")]
 	NoManifest(String),
+	/// Nobody has what is missing.
+	#[error("no node that can be reached has what is missing; it goes on when one has it")]
+	NoSource,
+	/// The manifest is not one that can be fetched.
+	#[error("its manifest is none that this node can use: {0}")]
+	BadManifest(String),
 	/// What is registered is not what the model is.
 	#[error("what is registered on chain is not what the manifest says: its owner has to register it again")]
 	NotWhatIsRegistered,
-	/// The disk is too small, or the operator's limit.
+	/// It is more than the operator allows.
+	#[error("{0}")]
+	Limit(String),
+	/// The disk is too small at present.
 	#[error("{0}")]
 	NoRoom(String),
 	/// The disk.
@@ -64,7 +79,10 @@ pub(crate) enum FetchError {
 impl FetchError {
 	/// Whether trying again is of no use.
 	pub(crate) fn is_final(&self) -> bool {
-		matches!(self, Self::NotWhatIsRegistered)
+		matches!(
+			self,
+			Self::NotWhatIsRegistered | Self::BadManifest(_) | Self::Limit(_)
+		)
 	}
 }
 
@@ -79,11 +97,14 @@ pub(crate) struct Fetcher<N> {
 
 /// A peer.
 struct Source {
+	/// Which pieces it has; nothing before it answered.
 	holds: Vec<bool>,
-	/// It has everything, or nothing of it is known to be missing for long.
+	/// It said that it has everything: it is not asked again what it has.
 	is_whole: bool,
 	/// When it was asked last what it has.
 	asked: Instant,
+	/// It has not answered that yet.
+	is_asked: bool,
 	/// Pieces it may be asked for at a time.
 	window: usize,
 	/// Pieces it is asked for.
@@ -94,6 +115,23 @@ struct Source {
 }
 
 impl Source {
+	fn new() -> Self {
+		Self {
+			holds: Vec::new(),
+			is_whole: false,
+			asked: Instant::now(),
+			is_asked: true,
+			window: 1,
+			asked_for: 0,
+			failures: 0,
+			rests: None,
+		}
+	}
+
+	fn has(&self, piece: usize) -> bool {
+		self.holds.get(piece).copied().unwrap_or(false)
+	}
+
 	fn rest(&mut self, time: Duration) {
 		self.window = (self.window / 2).max(1);
 		self.rests = Some(Instant::now() + time);
@@ -105,12 +143,13 @@ impl Source {
 		self.rest(pause.min(LONGEST));
 	}
 
-	fn can_be_asked(&self) -> bool {
-		self.asked_for < self.window && self.rests.is_none_or(|until| until <= Instant::now())
+	fn rests(&self) -> bool {
+		self.rests.is_some_and(|until| until > Instant::now())
 	}
 }
 
 enum Event {
+	Peers(Vec<PeerId>),
 	Holding(PeerId, Result<Response, String>),
 	Piece(PeerId, usize, Outcome),
 }
@@ -129,65 +168,107 @@ enum Outcome {
 
 /// The pieces that are missing, and who could give them.
 struct Round {
+	pieces: usize,
 	sources: HashMap<PeerId, Source>,
-	/// Peers that are never asked again.
+	/// Peers that are asked no more.
 	out: HashSet<PeerId>,
 	missing: HashSet<usize>,
-	on_their_way: HashSet<usize>,
+	/// Pieces that somebody is asked for, and since when.
+	on_their_way: HashMap<usize, Instant>,
 }
 
 impl Round {
-	/// How many hold each piece.
-	fn holders(&self, pieces: usize) -> Vec<u32> {
-		let mut holders = vec![0; pieces];
+	/// How many could give something that is missing, or are asked for it.
+	fn giving(&self) -> usize {
+		let gives = |s: &&Source| {
+			let has_more = || self.missing.iter().any(|piece| s.has(*piece));
+			s.failures == 0 && (s.asked_for > 0 || (!s.holds.is_empty() && has_more()))
+		};
+		self.sources.values().filter(gives).count()
+	}
+
+	/// Pieces that may be asked for besides. Those whose peer does not come out with them keep nobody from the rest.
+	fn room(&self) -> usize {
+		let fresh = |since: &&Instant| since.elapsed() < SLOW;
+		ON_THEIR_WAY.saturating_sub(self.on_their_way.values().filter(fresh).count())
+	}
+
+	/// Who is to be asked for which pieces now: peers that have failed least and are asked for least first, each for what fewest have.
+	fn plan(&mut self) -> Vec<(PeerId, usize)> {
+		let mut room = self.room();
+		let free = |s: &Source| s.asked_for < s.window && !s.rests() && !s.holds.is_empty();
+		if room == 0 || self.missing.is_empty() || !self.sources.values().any(free) {
+			return Vec::new();
+		}
+		let mut holders = vec![0_u32; self.pieces];
 		for source in self.sources.values() {
 			for (count, holds) in holders.iter_mut().zip(&source.holds) {
 				*count += u32::from(*holds);
 			}
 		}
-		holders
-	}
-
-	/// How many give, or could give, something that is missing.
-	fn giving(&self) -> usize {
-		let gives = |s: &&Source| {
-			let has_more = || self.missing.iter().any(|piece| s.holds[*piece]);
-			s.failures == 0 && (s.asked_for > 0 || has_more())
-		};
-		self.sources.values().filter(gives).count()
-	}
-
-	/// Who is to be asked for which piece next: of a peer with a free place, the piece that fewest hold.
-	fn next(&self, pieces: usize) -> Option<(PeerId, usize)> {
-		if self.on_their_way.len() >= ON_THEIR_WAY {
-			return None;
-		}
-		let free = self.sources.iter().filter(|(_, s)| s.can_be_asked());
-		let mut free: Vec<_> = free.collect();
-		free.sort_by_key(|(_, s)| s.asked_for);
-		if free.is_empty() {
-			return None;
-		}
-		let holders = self.holders(pieces);
-		for (peer, source) in free {
-			let here: Vec<usize> = self
-				.missing
-				.iter()
-				.copied()
-				.filter(|piece| source.holds[*piece])
-				.collect();
-			let Some(fewest) = here.iter().map(|piece| holders[*piece]).min() else {
-				continue;
-			};
-			let rarest: Vec<usize> = here
-				.into_iter()
-				.filter(|piece| holders[*piece] == fewest)
-				.collect();
-			if let Some(piece) = rarest.choose(&mut rand::rng()) {
-				return Some((*peer, *piece));
+		// Shuffled first, so that two that fetch the same do not fetch it in the same order.
+		let mut rarest: Vec<usize> = self.missing.iter().copied().collect();
+		rarest.shuffle(&mut rand::rng());
+		rarest.sort_by_key(|piece| holders[*piece]);
+		let mut plan = Vec::new();
+		let mut peers: Vec<PeerId> = self.sources.keys().copied().collect();
+		peers.sort_by_cached_key(|peer| self.sources.get(peer).map(|s| (s.failures, s.asked_for)));
+		// Each in turn gets one more, until nobody can take another.
+		let mut next = vec![0; peers.len()];
+		let mut given = true;
+		while room > 0 && given {
+			given = false;
+			for (peer, next) in peers.iter().zip(&mut next) {
+				let Some(source) = self.sources.get_mut(peer).filter(|s| free(s)) else {
+					continue;
+				};
+				let found = rarest[*next..]
+					.iter()
+					.position(|piece| source.has(*piece) && self.missing.contains(piece));
+				let Some(found) = found else {
+					*next = rarest.len();
+					continue;
+				};
+				let piece = rarest[*next + found];
+				*next += found + 1;
+				source.asked_for += 1;
+				self.missing.remove(&piece);
+				self.on_their_way.insert(piece, Instant::now());
+				plan.push((*peer, piece));
+				room -= 1;
+				given = true;
+				if room == 0 {
+					break;
+				}
 			}
 		}
-		None
+		plan
+	}
+}
+
+impl Round {
+	/// Notes who is there. Returns those that are to be asked what they have.
+	fn meet(&mut self, peers: Vec<PeerId>) -> Vec<PeerId> {
+		let here: HashSet<PeerId> = peers.iter().copied().collect();
+		self.sources
+			.retain(|peer, source| here.contains(peer) || source.asked_for > 0);
+		let mut ask = Vec::new();
+		for peer in peers {
+			if self.out.contains(&peer) {
+				continue;
+			}
+			let Some(source) = self.sources.get_mut(&peer) else {
+				self.sources.insert(peer, Source::new());
+				ask.push(peer);
+				continue;
+			};
+			let may = !source.is_whole && !source.is_asked && !source.rests();
+			if may && source.asked.elapsed() >= LOOK_AGAIN {
+				(source.asked, source.is_asked) = (Instant::now(), true);
+				ask.push(peer);
+			}
+		}
+		ask
 	}
 }
 
@@ -203,17 +284,41 @@ impl<N: Network> Fetcher<N> {
 		if store.contains(model) {
 			return Ok(());
 		}
-		let manifest = match store.partial_manifest(model) {
+		let begun = store.clone();
+		let known = blocking(move || Ok(begun.partial_manifest(model))).await?;
+		let manifest = match known {
 			Some(manifest) => manifest,
 			None => self.manifest(model, progress).await?,
 		};
+		if let Err(error) = manifest.validate() {
+			return Err(FetchError::BadManifest(error.to_string()));
+		}
 		if manifest.spec().ok().as_ref() != Some(spec) {
 			return Err(FetchError::NotWhatIsRegistered);
 		}
-		self.check_room(&manifest)?;
+		let (shelf, quota, size) = (self.shelf.clone(), self.quota, manifest.size());
+		let over =
+			move || Ok(quota.and_then(|quota| over_quota(shelf.store(), model, size, quota)));
+		if let Some(why) = blocking(over).await? {
+			return Err(FetchError::Limit(why));
+		}
 		progress.says("looking at what is on the disk");
 		let begun = store.clone();
-		let (partial, have) = blocking(move || begun.partial(manifest)).await?;
+		let (partial, have) = match blocking(move || begun.partial(manifest)).await {
+			Err(FetchError::Store(StoreError::Damaged { why, .. })) => {
+				return Err(FetchError::BadManifest(why))
+			}
+			other => other?,
+		};
+		let missing = partial
+			.pieces()
+			.iter()
+			.zip(&have)
+			.filter(|(_, have)| !**have);
+		let missing: u64 = missing
+			.map(|(piece, _)| piece.places.len() as u64 * u64::from(piece.chunk.length))
+			.sum();
+		check_room(store.root(), missing)?;
 		let partial = Arc::new(partial);
 		self.shelf.arrives(partial.clone(), have.clone());
 		let fetched = self.pieces(&partial, have, progress).await;
@@ -258,8 +363,12 @@ impl<N: Network> Fetcher<N> {
 			}
 			match read::<Manifest>(&bytes) {
 				Some(manifest) => return Ok(manifest),
-				// Another version of the format; whoever has it is not to blame.
-				None => return Err(FetchError::NotWhatIsRegistered),
+				// Whoever has it is not to blame.
+				None => {
+					return Err(FetchError::BadManifest(
+						"it is of a version that this program does not read".into(),
+					))
+				}
 			}
 		}
 		Err(FetchError::NoManifest(match asked {
@@ -267,37 +376,6 @@ impl<N: Network> Fetcher<N> {
 			1 => "one was asked".into(),
 			n => format!("{n} were asked"),
 		}))
-	}
-
-	/// Whether there is room for a model.
-	fn check_room(&self, manifest: &Manifest) -> Result<(), FetchError> {
-		let store = self.shelf.store();
-		if let Some(quota) = self.quota {
-			let others = store.list()?;
-			let used: u64 = others.iter().map(|m| m.manifest.size()).sum();
-			if used.saturating_add(manifest.size()) > quota {
-				return Err(FetchError::NoRoom(format!(
-					"its {} bytes and the {used} bytes of the models in the store are more than the {quota} bytes of --model-store-limit: \
-					 raise it, or remove a model with `consilience model remove`",
-					manifest.size()
-				)));
-			}
-		}
-		let free = match rustix::fs::statvfs(store.root()) {
-			Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
-			Err(error) => {
-				tracing::debug!(target: LOG_TARGET, "free space of {}: {error}", store.root().display());
-				return Ok(());
-			}
-		};
-		if free < manifest.size().saturating_add(LEFT_FREE) {
-			return Err(FetchError::NoRoom(format!(
-				"it has {} bytes, and the disk of {} has {free} left: make room, or name another disk with --model-store",
-				manifest.size(),
-				store.root().display()
-			)));
-		}
-		Ok(())
 	}
 
 	/// Fetches what is missing.
@@ -312,85 +390,66 @@ impl<N: Network> Fetcher<N> {
 		let here = (0..count).filter(|p| have[*p]).map(length).sum();
 		progress.begins((0..count).map(length).sum(), here);
 		let mut round = Round {
+			pieces: count,
 			sources: HashMap::new(),
 			out: HashSet::new(),
 			missing: (0..count).filter(|p| !have[*p]).collect(),
-			on_their_way: HashSet::new(),
+			on_their_way: HashMap::new(),
 		};
 		for piece in self.copy_from_others(partial, &round.missing).await? {
 			round.missing.remove(&piece);
 			progress.copied(length(piece));
 		}
 		let mut working: FuturesUnordered<BoxFuture<'_, Event>> = FuturesUnordered::new();
+		let look = || async { Event::Peers(self.network.peers().await) }.boxed();
+		working.push(look());
 		let mut tick = tokio::time::interval(TICK);
-		let mut looked: Option<Instant> = None;
+		tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+		let (mut looks, mut looked) = (true, Instant::now());
+		let mut gave = Instant::now();
 		while !round.missing.is_empty() || !round.on_their_way.is_empty() {
-			if looked.is_none_or(|at| at.elapsed() >= LOOK_AGAIN) {
-				looked = Some(Instant::now());
-				for peer in self.to_ask(&mut round, count).await {
-					let ask = async move {
-						let asked = Request::Holding(partial.id());
-						Event::Holding(peer, self.network.ask(peer, asked).await)
-					};
-					working.push(ask.boxed());
-				}
-			}
-			while let Some((peer, piece)) = round.next(count) {
-				round.missing.remove(&piece);
-				round.on_their_way.insert(piece);
-				if let Some(source) = round.sources.get_mut(&peer) {
-					source.asked_for += 1;
-				}
+			for (peer, piece) in round.plan() {
 				let ask = async move {
 					Event::Piece(peer, piece, self.piece(partial, peer, piece).await)
 				};
 				working.push(ask.boxed());
 			}
-			progress.sources(round.giving());
 			tokio::select! {
-				Some(event) = working.next() => {
-					self.on_event(event, &mut round, partial, progress)?;
-				}
-				_ = tick.tick() => progress.ticks(),
-			}
-		}
-		Ok(())
-	}
-
-	/// Peers that are to be asked what they have.
-	async fn to_ask(&self, round: &mut Round, pieces: usize) -> Vec<PeerId> {
-		let now = Instant::now();
-		let mut ask = Vec::new();
-		for peer in self.network.peers().await {
-			if round.out.contains(&peer) {
-				continue;
-			}
-			match round.sources.get_mut(&peer) {
-				None => {
-					round.sources.insert(
-						peer,
-						Source {
-							holds: vec![false; pieces],
-							is_whole: false,
-							asked: now,
-							window: 2,
-							asked_for: 0,
-							failures: 0,
-							rests: None,
-						},
-					);
-					ask.push(peer);
-				}
-				Some(source) => {
-					let rests = source.rests.is_some_and(|until| until > now);
-					if !source.is_whole && !rests && source.asked.elapsed() >= LOOK_AGAIN {
-						source.asked = now;
-						ask.push(peer);
+				Some(event) = working.next() => match event {
+					Event::Peers(peers) => {
+						(looks, looked) = (false, Instant::now());
+						for peer in round.meet(peers) {
+							let ask = async move {
+								let asked = Request::Holding(partial.id());
+								Event::Holding(peer, self.network.ask(peer, asked).await)
+							};
+							working.push(ask.boxed());
+						}
+					}
+					Event::Holding(peer, answer) => self.on_holding(peer, answer, &mut round),
+					Event::Piece(peer, piece, outcome) => {
+						self.on_piece(peer, piece, outcome, &mut round, partial, progress)?;
+					}
+				},
+				_ = tick.tick() => {
+					if !looks && looked.elapsed() >= LOOK_AGAIN {
+						looks = true;
+						working.push(look());
+					}
+					let giving = round.giving();
+					if giving > 0 || looks {
+						gave = Instant::now();
+					}
+					// A peer that has just been asked for the first time may have it.
+					progress.sources(giving, gave.elapsed() > LOOK_AGAIN);
+					progress.ticks();
+					if gave.elapsed() > NOBODY {
+						return Err(FetchError::NoSource);
 					}
 				}
 			}
 		}
-		ask
+		Ok(())
 	}
 
 	/// Asks a peer for a piece, and keeps it.
@@ -412,31 +471,24 @@ impl<N: Network> Fetcher<N> {
 		}
 	}
 
-	fn on_event(
+	fn on_piece(
 		&self,
-		event: Event,
+		peer: PeerId,
+		piece: usize,
+		outcome: Outcome,
 		round: &mut Round,
 		partial: &Arc<Partial>,
 		progress: &Watched,
 	) -> Result<(), FetchError> {
-		let (peer, piece, outcome) = match event {
-			Event::Piece(peer, piece, outcome) => (peer, piece, outcome),
-			Event::Holding(peer, answer) => {
-				self.on_holding(peer, answer, round, partial.pieces().len());
-				return Ok(());
-			}
-		};
 		round.on_their_way.remove(&piece);
-		let kept = matches!(outcome, Outcome::Kept);
-		if !kept {
+		if !matches!(outcome, Outcome::Kept) {
 			round.missing.insert(piece);
 		}
 		let Some(source) = round.sources.get_mut(&peer) else {
 			return Ok(());
 		};
 		source.asked_for -= 1;
-		let mut misdeed = None;
-		match outcome {
+		let misdeed = match outcome {
 			Outcome::Kept => {
 				let length = u64::from(partial.pieces()[piece].chunk.length);
 				source.failures = 0;
@@ -444,50 +496,51 @@ impl<N: Network> Fetcher<N> {
 				self.metrics.fetched(length);
 				self.shelf.arrived(partial.id(), piece);
 				progress.fetched(length);
+				return Ok(());
 			}
+			// It said that it has it.
 			Outcome::Unknown => {
 				source.holds[piece] = false;
 				source.is_whole = false;
+				source.fails();
+				return Ok(());
 			}
-			Outcome::Busy => source.rest(BUSY),
+			Outcome::Busy => {
+				source.rest(BUSY);
+				return Ok(());
+			}
 			Outcome::Failed(why) => {
 				tracing::debug!(target: LOG_TARGET, "{:?}: {peer}: {why}", partial.id());
 				source.fails();
+				return Ok(());
 			}
+			Outcome::Disk(error) => return Err(error.into()),
 			Outcome::Wrong(bytes) => {
 				self.metrics.discarded(bytes);
 				progress.discarded(bytes);
-				misdeed = Some(Misdeed::WrongBytes);
+				Misdeed::WrongBytes
 			}
-			Outcome::Nonsense => misdeed = Some(Misdeed::Nonsense),
-			Outcome::Disk(error) => return Err(error.into()),
-		}
-		if let Some(misdeed) = misdeed {
-			// What it was asked for besides is looked at when it comes: right is right.
-			source.holds.fill(false);
-			source.is_whole = true;
-			if round.out.insert(peer) {
-				tracing::warn!(
-					target: LOG_TARGET,
-					"{:?}: {peer} gave bytes that are not what was asked for, and is asked no more: {misdeed:?}",
-					partial.id()
-				);
-				self.network.report(peer, misdeed);
-			}
+			Outcome::Nonsense => Misdeed::Nonsense,
+		};
+		// What it was asked for besides is looked at when it comes: right is right.
+		source.holds.clear();
+		if round.out.insert(peer) {
+			tracing::warn!(
+				target: LOG_TARGET,
+				"{:?}: {peer} gave bytes that are not what was asked for, and is asked for no more of it: {misdeed:?}",
+				partial.id()
+			);
+			self.network.report(peer, misdeed);
 		}
 		Ok(())
 	}
 
-	fn on_holding(
-		&self,
-		peer: PeerId,
-		answer: Result<Response, String>,
-		round: &mut Round,
-		pieces: usize,
-	) {
+	fn on_holding(&self, peer: PeerId, answer: Result<Response, String>, round: &mut Round) {
+		let pieces = round.pieces;
 		let Some(source) = round.sources.get_mut(&peer) else {
 			return;
 		};
+		source.is_asked = false;
 		if round.out.contains(&peer) {
 			return;
 		}
@@ -496,12 +549,14 @@ impl<N: Network> Fetcher<N> {
 				source.holds = vec![true; pieces];
 				source.is_whole = true;
 			}
-			Ok(Response::Some(bits)) => source.holds = flags(&bits, pieces),
-			Ok(Response::Unknown) => source.holds = vec![false; pieces],
+			Ok(Response::Some(bits)) if bits.len() == pieces.div_ceil(8) => {
+				source.holds = flags(&bits, pieces);
+			}
+			Ok(Response::Unknown) => source.holds.clear(),
 			Ok(Response::Busy) => (),
 			Ok(_) => {
 				round.out.insert(peer);
-				source.holds = vec![false; pieces];
+				source.holds.clear();
 				self.network.report(peer, Misdeed::Nonsense);
 			}
 			Err(why) => {
@@ -542,13 +597,51 @@ impl<N: Network> Fetcher<N> {
 	}
 }
 
+/// Why a model of this size is more than the operator allows, if it is. Others that arrive count as if they were there.
+fn over_quota(store: &Store, model: ModelId, size: u64, quota: u64) -> Option<String> {
+	let whole = store.list().unwrap_or_default();
+	let mut used: u64 = whole.iter().map(|m| m.manifest.size()).sum();
+	let parts = store.partials().unwrap_or_default();
+	for part in parts.into_iter().filter(|part| *part != model) {
+		used += store.partial_manifest(part).map_or(0, |m| m.size());
+	}
+	(used.saturating_add(size) > quota).then(|| {
+		format!(
+			"its {size} bytes and the {used} bytes of the models in the store are more than the {quota} bytes of --model-store-limit: \
+			 raise it, or remove a model with `consilience model remove`"
+		)
+	})
+}
+
+/// Whether the disk has room for so many bytes more.
+fn check_room(root: &Path, bytes: u64) -> Result<(), FetchError> {
+	let free = match rustix::fs::statvfs(root) {
+		Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
+		Err(error) => {
+			tracing::debug!(target: LOG_TARGET, "free space of {}: {error}", root.display());
+			return Ok(());
+		}
+	};
+	if bytes > 0 && free < bytes.saturating_add(LEFT_FREE) {
+		return Err(FetchError::NoRoom(format!(
+			"{bytes} bytes are missing, and the disk of {} has {free} left: make room, or name another disk with --model-store",
+			root.display()
+		)));
+	}
+	Ok(())
+}
+
 /// Runs what reads or writes much.
 async fn blocking<T: Send + 'static>(
 	work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, FetchError> {
 	match tokio::task::spawn_blocking(work).await {
 		Ok(done) => Ok(done?),
-		Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+		Err(error) => match error.try_into_panic() {
+			Ok(panic) => std::panic::resume_unwind(panic),
+			// The node ends.
+			Err(_) => std::future::pending().await,
+		},
 	}
 }
 

@@ -23,8 +23,10 @@ mod tests;
 
 use std::{
 	collections::{HashMap, HashSet},
-	sync::{Arc, Mutex},
-	time::Duration,
+	future::Future,
+	io::ErrorKind,
+	sync::{Arc, Mutex, MutexGuard},
+	time::{Duration, Instant},
 };
 
 use consilience_primitives::{model::ModelSpec, ModelId};
@@ -35,8 +37,10 @@ use polkadot_sdk::{
 };
 use tokio::{sync::Semaphore, task::AbortHandle};
 
-pub use message::{Request, Response, MAX_MANIFEST, MAX_REQUEST, MAX_RESPONSE};
-pub use network::{protocol_name, Misdeed, Network, NodeNetwork};
+pub use message::{
+	Request, Response, MAX_MANIFEST, MAX_MANIFEST_RESPONSE, MAX_REQUEST, MAX_RESPONSE,
+};
+pub use network::{Misdeed, Network, NodeNetwork, Protocols};
 pub use progress::Progress;
 pub use shelf::Shelf;
 
@@ -57,7 +61,11 @@ pub const TIMEOUT: Duration = Duration::from_secs(20);
 const TOGETHER: usize = 2;
 
 /// Pause after a fetch that failed for a reason that may pass.
-const PAUSE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// How long it is waited for what is at work on a model that is to be forgotten, and how often that is looked at.
+const FORGET: Duration = Duration::from_secs(60);
+const FORGET_AGAIN: Duration = Duration::from_millis(50);
 
 /// How models travel.
 #[derive(Clone, Debug, Default)]
@@ -71,12 +79,16 @@ pub struct Options {
 	pub lies: bool,
 }
 
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+	shared.lock().unwrap_or_else(|e| e.into_inner())
+}
+
 struct Task {
 	abort: AbortHandle,
 	progress: Arc<Watched>,
 }
 
-/// Begins to fetch a model; the last value gets what came of it.
+/// Begins to fetch a model, and says in the last value how far it is.
 type Begin = dyn Fn(ModelId, ModelSpec, Arc<Watched>) -> AbortHandle + Send + Sync;
 
 /// Models on their way to this node. Clones share them.
@@ -98,6 +110,7 @@ impl Transfers {
 		options: &Options,
 		registry: Option<&Registry>,
 	) -> Result<(Self, Server), PrometheusError> {
+		tidy(&store);
 		let shelf = Arc::new(Shelf::new(store));
 		let metrics = Metrics::register(registry)?;
 		let fetcher = Arc::new(Fetcher {
@@ -109,13 +122,7 @@ impl Transfers {
 		let places = Arc::new(Semaphore::new(TOGETHER));
 		let begin = move |model, spec: ModelSpec, progress: Arc<Watched>| {
 			let (fetcher, places) = (fetcher.clone(), places.clone());
-			let task = async move {
-				progress.says("other models are being fetched");
-				// Never closed.
-				let _place = places.acquire().await;
-				run(&fetcher, model, &spec, &progress).await;
-			};
-			tokio::spawn(task).abort_handle()
+			tokio::spawn(run(fetcher, places, model, spec, progress)).abort_handle()
 		};
 		let transfers = Self {
 			shelf: shelf.clone(),
@@ -132,7 +139,7 @@ impl Transfers {
 
 	/// Begins to fetch a model that the chain describes so, unless that is going on. Needs a tokio runtime.
 	pub fn fetch(&self, model: ModelId, spec: &ModelSpec) {
-		let mut tasks = self.tasks.lock().unwrap_or_else(|e| e.into_inner());
+		let mut tasks = lock(&self.tasks);
 		if tasks.get(&model).is_some_and(|t| !t.abort.is_finished()) {
 			return;
 		}
@@ -151,14 +158,31 @@ impl Transfers {
 		Ok(())
 	}
 
-	/// Fetches a model no longer, and removes what there is of it.
-	pub fn forget(&self, model: ModelId) {
-		let mut tasks = self.tasks.lock().unwrap_or_else(|e| e.into_inner());
-		if let Some(task) = tasks.remove(&model) {
-			task.abort.abort();
-			self.shelf.ends(model);
-			if let Err(error) = self.shelf.store().forget_partial(model) {
-				tracing::warn!(target: LOG_TARGET, "{model:?}: {error}");
+	/// Fetches a model no longer, and removes what there is of it. Ends when that is done: what was at work on it is waited for. A model
+	/// that became whole meanwhile stays.
+	pub fn forget(&self, model: ModelId) -> impl Future<Output = ()> + Send + 'static {
+		let task = lock(&self.tasks).remove(&model);
+		let shelf = self.shelf.clone();
+		async move {
+			if let Some(task) = task {
+				task.abort.abort();
+			}
+			shelf.ends(model);
+			let until = Instant::now() + FORGET;
+			loop {
+				let store = shelf.store().clone();
+				let removed = tokio::task::spawn_blocking(move || store.forget_partial(model));
+				match removed.await {
+					Ok(Err(StoreError::Io { source, .. }))
+						if source.kind() == ErrorKind::WouldBlock && Instant::now() < until =>
+					{
+						tokio::time::sleep(FORGET_AGAIN).await;
+					}
+					Ok(Err(error)) => {
+						return tracing::warn!(target: LOG_TARGET, "{model:?}: {error}")
+					}
+					_ => return,
+				}
 			}
 		}
 	}
@@ -166,11 +190,7 @@ impl Transfers {
 	/// Ends a task as the end of the process does.
 	#[cfg(test)]
 	fn forget_task(&self, model: ModelId) {
-		let task = self
-			.tasks
-			.lock()
-			.unwrap_or_else(|e| e.into_inner())
-			.remove(&model);
+		let task = lock(&self.tasks).remove(&model);
 		task.expect("it is fetched").abort.abort();
 		self.shelf.ends(model);
 	}
@@ -182,15 +202,24 @@ impl Transfers {
 
 	/// How far a model has come that is on its way, or could not be fetched.
 	pub fn progress(&self, model: &ModelId) -> Option<Progress> {
-		let tasks = self.tasks.lock().unwrap_or_else(|e| e.into_inner());
+		let tasks = lock(&self.tasks);
 		let task = tasks.get(model)?;
 		let progress = task.progress.seen();
 		(!task.abort.is_finished() || progress.has_failed).then_some(progress)
 	}
 
+	/// Models that are on their way or could not be fetched, and how far they are.
+	pub fn underway(&self) -> Vec<(ModelId, Progress)> {
+		let tasks = lock(&self.tasks);
+		let ids: Vec<ModelId> = tasks.keys().copied().collect();
+		drop(tasks);
+		let progress = |id| Some((id, self.progress(&id)?));
+		ids.into_iter().filter_map(progress).collect()
+	}
+
 	/// Models that are on their way.
 	pub fn fetching(&self) -> HashSet<ModelId> {
-		let tasks = self.tasks.lock().unwrap_or_else(|e| e.into_inner());
+		let tasks = lock(&self.tasks);
 		let running = tasks.iter().filter(|(_, t)| !t.abort.is_finished());
 		running.map(|(model, _)| *model).collect()
 	}
@@ -203,22 +232,28 @@ impl Transfers {
 
 /// Fetches a model until it is there, or until that is of no use.
 async fn run<N: Network>(
-	fetcher: &Fetcher<N>,
+	fetcher: Arc<Fetcher<N>>,
+	places: Arc<Semaphore>,
 	model: ModelId,
-	spec: &ModelSpec,
-	progress: &Watched,
+	spec: ModelSpec,
+	progress: Arc<Watched>,
 ) {
 	loop {
-		match fetcher.fetch(model, spec, progress).await {
+		let fetched = {
+			progress.waits_for("other models are being fetched");
+			// Never closed. What nobody has gives its place to others while it waits.
+			let _place = places.acquire().await;
+			fetcher.fetch(model, &spec, &progress).await
+		};
+		match fetched {
 			Ok(()) => {
 				let Progress {
 					fetched, copied, ..
 				} = progress.seen();
-				tracing::info!(
+				return tracing::info!(
 					target: LOG_TARGET,
 					"{model:?}: fetched, {fetched} bytes from other nodes and {copied} from other models of the store"
 				);
-				return;
 			}
 			Err(error) if error.is_final() => {
 				tracing::error!(target: LOG_TARGET, "{model:?} is not fetched: {error}");
@@ -229,6 +264,16 @@ async fn run<N: Network>(
 				progress.says(error.to_string());
 				tokio::time::sleep(PAUSE).await;
 			}
+		}
+	}
+}
+
+/// Removes what is left of models that are whole: of a process that ended between the last two steps.
+fn tidy(store: &Store) {
+	let left = store.partials().unwrap_or_default().into_iter();
+	for model in left.filter(|model| store.contains(*model)) {
+		if let Err(error) = store.forget_partial(model) {
+			tracing::warn!(target: LOG_TARGET, "{model:?}: {error}");
 		}
 	}
 }

@@ -7,13 +7,14 @@ use polkadot_sdk::sp_core::H256;
 /// Most bytes of a [`Request`].
 pub const MAX_REQUEST: u64 = 64;
 
-/// Most bytes of a manifest: it has about 120 bytes for each mebibyte of the model.
-pub const MAX_MANIFEST: usize = 4 << 20;
+/// Most bytes of a manifest: the chunks of a model of 64 GiB have eight MiB.
+pub const MAX_MANIFEST: usize = 12 << 20;
 
-/// Most bytes of a [`Response`].
-pub const MAX_RESPONSE: u64 = MAX_MANIFEST as u64 + 64;
+/// Most bytes of a [`Response`] with a manifest, which has a protocol of its own.
+pub const MAX_MANIFEST_RESPONSE: u64 = MAX_MANIFEST as u64 + 64;
 
-const _: () = assert!(MAX_RESPONSE > MAX_CHUNK as u64 + 64);
+/// Most bytes of every other [`Response`].
+pub const MAX_RESPONSE: u64 = MAX_CHUNK as u64 + 64;
 
 /// A question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -102,6 +103,6 @@ mod tests {
 		let piece = Response::Piece(vec![0; MAX_CHUNK as usize]);
 		let manifest = Response::Manifest(vec![0; MAX_MANIFEST]);
 		assert!(piece.encoded_size() as u64 <= MAX_RESPONSE);
-		assert!(manifest.encoded_size() as u64 <= MAX_RESPONSE);
+		assert!(manifest.encoded_size() as u64 <= MAX_MANIFEST_RESPONSE);
 	}
 }

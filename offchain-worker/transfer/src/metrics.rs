@@ -32,7 +32,7 @@ impl Metrics {
 			)?,
 			discarded: counter(
 				"discarded",
-				"Bytes of models that other nodes gave and that were wrong or too late",
+				"Bytes of models that other nodes gave and that were wrong",
 			)?,
 			copied: counter(
 				"copied",

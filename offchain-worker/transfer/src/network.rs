@@ -1,6 +1,6 @@
 //! The node's network, as far as models need it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use codec::Encode;
@@ -38,10 +38,37 @@ pub trait Network: Send + Sync + 'static {
 /// Tells which nodes may have models, those that are connected first. What it names has an address that the network knows.
 type Peers = dyn Fn() -> BoxFuture<'static, Vec<PeerId>> + Send + Sync;
 
-/// The network of a Substrate node, with a request-response protocol of this [`protocol_name`].
+/// Names of the two request-response protocols: what is large is not taken where something small was asked for.
+#[derive(Clone, Debug)]
+pub struct Protocols {
+	/// For manifests; responses of [`MAX_MANIFEST_RESPONSE`](crate::MAX_MANIFEST_RESPONSE).
+	pub manifests: ProtocolName,
+	/// For everything else; responses of [`MAX_RESPONSE`](crate::MAX_RESPONSE).
+	pub pieces: ProtocolName,
+}
+
+impl Protocols {
+	/// Those of a chain with this genesis.
+	pub fn of(genesis: impl AsRef<[u8]>) -> Self {
+		let genesis: String = genesis
+			.as_ref()
+			.iter()
+			.map(|byte| format!("{byte:02x}"))
+			.collect();
+		Self {
+			manifests: format!("/{genesis}/models/manifests/1").into(),
+			pieces: format!("/{genesis}/models/pieces/1").into(),
+		}
+	}
+}
+
+/// The time in which it is found out who could be asked.
+const FIND: Duration = Duration::from_secs(5);
+
+/// The network of a Substrate node, with request-response protocols of these names.
 pub struct NodeNetwork {
 	network: Arc<dyn NetworkService>,
-	protocol: ProtocolName,
+	protocols: Protocols,
 	peers: Box<Peers>,
 }
 
@@ -49,12 +76,12 @@ impl NodeNetwork {
 	/// Asks over this network.
 	pub fn new(
 		network: Arc<dyn NetworkService>,
-		protocol: ProtocolName,
+		protocols: Protocols,
 		peers: impl Fn() -> BoxFuture<'static, Vec<PeerId>> + Send + Sync + 'static,
 	) -> Self {
 		Self {
 			network,
-			protocol,
+			protocols,
 			peers: Box::new(peers),
 		}
 	}
@@ -63,13 +90,18 @@ impl NodeNetwork {
 #[async_trait]
 impl Network for NodeNetwork {
 	async fn peers(&self) -> Vec<PeerId> {
-		(self.peers)().await
+		let peers = tokio::time::timeout(FIND, (self.peers)()).await;
+		peers.unwrap_or_default()
 	}
 
 	async fn ask(&self, peer: PeerId, request: Request) -> Result<Response, String> {
+		let protocol = match request {
+			Request::Manifest(_) => &self.protocols.manifests,
+			Request::Holding(_) | Request::Piece(_) => &self.protocols.pieces,
+		};
 		let answer = self.network.request(
 			peer,
-			self.protocol.clone(),
+			protocol.clone(),
 			request.encode(),
 			None,
 			IfDisconnected::TryConnect,
@@ -88,14 +120,4 @@ impl Network for NodeNetwork {
 		};
 		self.network.report_peer(peer, change);
 	}
-}
-
-/// Name of the protocol on a chain with this genesis.
-pub fn protocol_name(genesis: impl AsRef<[u8]>) -> ProtocolName {
-	let genesis: String = genesis
-		.as_ref()
-		.iter()
-		.map(|byte| format!("{byte:02x}"))
-		.collect();
-	format!("/{genesis}/models/1").into()
 }

@@ -68,6 +68,13 @@ impl Watched {
 		self.change(|i| i.progress.waits = Some(what));
 	}
 
+	/// Says what is waited for, unless there is something to say already.
+	pub(crate) fn waits_for(&self, what: &str) {
+		self.change(|i| {
+			i.progress.waits.get_or_insert_with(|| what.into());
+		});
+	}
+
 	pub(crate) fn fails(&self, why: String) {
 		self.change(|i| {
 			i.progress.waits = Some(why);
@@ -104,12 +111,13 @@ impl Watched {
 		self.change(|i| i.progress.discarded += bytes);
 	}
 
-	pub(crate) fn sources(&self, count: usize) {
+	/// Says how many could give something; where nobody could for a while, that too.
+	pub(crate) fn sources(&self, count: usize, nobody: bool) {
 		self.change(|i| {
 			i.progress.sources = u32::try_from(count).unwrap_or(u32::MAX);
 			let none =
 				"no node that can be reached has what is missing; it goes on when one has it";
-			i.progress.waits = (count == 0).then(|| none.into());
+			i.progress.waits = nobody.then(|| none.into());
 		});
 	}
 

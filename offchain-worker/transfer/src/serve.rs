@@ -28,6 +28,12 @@ use crate::{
 const OPEN: usize = 48;
 /// Those of one peer.
 const OPEN_OF_ONE: usize = 12;
+/// Places beyond those for peers that have no question open: a few who never take their answers do not keep everybody away.
+const OPEN_FIRST: usize = 48;
+/// Manifests that are on their way at a time: they are large.
+const MANIFESTS: usize = 3;
+/// An answer that is not taken after this time gives its place to others; the network ends it by itself.
+const TAKEN: Duration = Duration::from_secs(5);
 /// Pieces that are read at a time: a core has more to do than to hash for others.
 const READS: usize = 2;
 /// A piece whose turn comes later than this is refused for now.
@@ -80,7 +86,8 @@ impl Waits {
 	fn of(open: &Open, peer: PeerId) -> Option<Self> {
 		let mut all = open.lock().unwrap_or_else(|e| e.into_inner());
 		let theirs = all.get(&peer).copied().unwrap_or(0);
-		if theirs >= OPEN_OF_ONE || all.values().sum::<usize>() >= OPEN {
+		let most = if theirs == 0 { OPEN + OPEN_FIRST } else { OPEN };
+		if theirs >= OPEN_OF_ONE || all.values().sum::<usize>() >= most {
 			return None;
 		}
 		all.insert(peer, theirs + 1);
@@ -113,6 +120,7 @@ pub(crate) async fn serve(
 ) {
 	let (open, rate) = (Open::default(), Arc::new(rate));
 	let reads = Arc::new(Semaphore::new(READS));
+	let manifests = Arc::new(Semaphore::new(MANIFESTS));
 	while let Ok(IncomingRequest {
 		peer,
 		payload,
@@ -132,6 +140,12 @@ pub(crate) async fn serve(
 			answer(pending_response, Response::Busy, None);
 			continue;
 		};
+		let is_large = matches!(request, Request::Manifest(_));
+		let large = is_large.then(|| manifests.clone().try_acquire_owned());
+		if matches!(large, Some(Err(_))) {
+			answer(pending_response, Response::Busy, None);
+			continue;
+		}
 		let (shelf, rate, reads, metrics) =
 			(shelf.clone(), rate.clone(), reads.clone(), metrics.clone());
 		tokio::spawn(async move {
@@ -157,9 +171,9 @@ pub(crate) async fn serve(
 			metrics.gave(bytes);
 			let (sent, is_sent) = oneshot::channel();
 			answer(pending_response, response, Some(sent));
-			// The memory is in use until then. Who asked may be gone.
-			let _ = is_sent.await;
-			drop(waits);
+			// The memory is in use until then. Who asked may be gone, or take nothing.
+			let _ = tokio::time::timeout(TAKEN, is_sent).await;
+			drop((waits, large));
 		});
 	}
 }

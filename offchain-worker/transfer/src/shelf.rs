@@ -66,33 +66,39 @@ impl Shelf {
 		&self.store
 	}
 
-	/// What is known, after a look at the store's folder if that may have changed.
+	fn lock(&self) -> MutexGuard<'_, Shelved> {
+		self.shelved.lock().unwrap_or_else(|e| e.into_inner())
+	}
+
+	/// What is known, after a look at the store's folder if that may have changed. Reads the disk, and not while it holds the lock.
 	fn shelved(&self) -> MutexGuard<'_, Shelved> {
-		let mut shelved = self.shelved.lock().unwrap_or_else(|e| e.into_inner());
+		let mut shelved = self.lock();
 		if shelved.looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
 			return shelved;
 		}
 		shelved.looked = Some(Instant::now());
+		let known: HashSet<ModelId> = shelved.whole.keys().copied().collect();
+		let before = shelved.changed;
+		drop(shelved);
 		let changed = fs::metadata(self.store.root()).and_then(|m| m.modified());
 		let changed = changed.ok();
-		if changed.is_some() && changed == shelved.changed {
-			return shelved;
+		if changed.is_some() && changed == before {
+			return self.lock();
 		}
-		let models = match self.store.list() {
-			Ok(models) => models,
+		let here = match self.store.ids() {
+			Ok(ids) => ids,
 			Err(error) => {
 				tracing::warn!(target: LOG_TARGET, "the model store: {error}");
-				return shelved;
+				return self.lock();
 			}
 		};
+		let new = here.iter().filter(|id| !known.contains(id));
+		let new: Vec<_> = new.filter_map(|id| self.store.get(*id).ok()).collect();
+		let mut shelved = self.lock();
 		shelved.changed = changed;
-		let here: HashSet<ModelId> = models.iter().map(|m| m.id).collect();
 		shelved.whole.retain(|id, _| here.contains(id));
 		shelved.damaged.retain(|id| here.contains(id));
-		for model in models {
-			if shelved.whole.contains_key(&model.id) {
-				continue;
-			}
+		for model in new {
 			let place = |piece: Piece| {
 				let (file, offset) = piece.places[0];
 				let path = model.manifest.files[file].path.clone();
@@ -150,29 +156,29 @@ impl Shelf {
 				}
 			}
 		}
-		let right = |read: Result<Vec<u8>, StoreError>| {
-			read.ok().filter(|bytes| H256(blake2_256(bytes)) == hash)
-		};
+		let right = |bytes: &Vec<u8>| H256(blake2_256(bytes)) == hash;
 		for place in places {
 			match place {
 				Place::Whole(model, path, offset, length) => {
 					let path = self.store.folder(model).join(path);
-					let bytes = right(read_at(&path, offset, length));
-					if bytes.is_some() {
-						return bytes;
+					// What cannot be read may be busy, or just being removed. What is read and is something else is damaged.
+					let Ok(bytes) = read_at(&path, offset, length) else {
+						continue;
+					};
+					if right(&bytes) {
+						return Some(bytes);
 					}
-					let mut shelved = self.shelved();
-					if self.store.contains(model) && shelved.damaged.insert(model) {
+					if self.lock().damaged.insert(model) {
 						tracing::error!(
 							target: LOG_TARGET,
-							"{}: is not what the manifest of model {model:?} says, from byte {offset}: `consilience model serve {model:?}` \
-							 fetches anew what is damaged",
+							"{}: is not what the manifest of model {model:?} says, from byte {offset}. `consilience model serve {model:?}`, or \
+							 `fetch` where nothing is served, fetches anew what is damaged",
 							path.display()
 						);
 					}
 				}
 				Place::Arriving(partial, piece) => {
-					let bytes = right(partial.read(piece));
+					let bytes = partial.read(piece).ok().filter(right);
 					if bytes.is_some() {
 						return bytes;
 					}
@@ -184,17 +190,16 @@ impl Shelf {
 
 	/// Models of which something that was read is not what the manifest says.
 	pub fn damaged(&self) -> HashSet<ModelId> {
-		let shelved = self.shelved.lock().unwrap_or_else(|e| e.into_inner());
-		shelved.damaged.clone()
+		self.lock().damaged.clone()
 	}
 
 	/// Sets a damaged model aside, so that what is wrong in it can be fetched anew.
 	pub(crate) fn set_aside(&self, model: ModelId) -> Result<(), StoreError> {
-		let mut shelved = self.shelved.lock().unwrap_or_else(|e| e.into_inner());
 		self.store.set_aside(model)?;
+		let mut shelved = self.lock();
 		shelved.whole.remove(&model);
 		shelved.damaged.remove(&model);
-		shelved.looked = None;
+		(shelved.looked, shelved.changed) = (None, None);
 		Ok(())
 	}
 
@@ -209,20 +214,20 @@ impl Shelf {
 			partial,
 		};
 		let id = arriving.partial.id();
-		self.shelved().arriving.insert(id, arriving);
+		self.lock().arriving.insert(id, arriving);
 	}
 
 	/// Another piece of an arriving model is there.
 	pub(crate) fn arrived(&self, model: ModelId, piece: usize) {
-		if let Some(arriving) = self.shelved().arriving.get_mut(&model) {
+		if let Some(arriving) = self.lock().arriving.get_mut(&model) {
 			arriving.have[piece] = true;
 		}
 	}
 
 	/// The model is whole, or arrives no longer.
 	pub(crate) fn ends(&self, model: ModelId) {
-		let mut shelved = self.shelved.lock().unwrap_or_else(|e| e.into_inner());
+		let mut shelved = self.lock();
 		shelved.arriving.remove(&model);
-		shelved.looked = None;
+		(shelved.looked, shelved.changed) = (None, None);
 	}
 }

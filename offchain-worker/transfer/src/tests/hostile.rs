@@ -42,10 +42,39 @@ async fn who_stalls_keeps_nobody_from_the_rest() {
 	let (_a, source) = store();
 	let manifest = import(&source, "stalls", &weights);
 	world.add(&source, Conduct::Honest);
-	world.add(&source, Conduct::Silent);
+	let (_c, another) = store();
+	import(&another, "stalls", &weights);
+	let stalls = world.add(&another, Conduct::Stalls);
+	let boasts = world.add(&another, Conduct::Boasts);
 	let (_b, here) = store();
 	let transfers = transfers(&here, &world);
 	fetched(&transfers, &here, &manifest).await;
+	// They were asked, for a piece at a time, and less and less.
+	for peer in [stalls, boasts] {
+		assert!(
+			(1..=8).contains(&world.given_by(peer)),
+			"{}",
+			world.given_by(peer)
+		);
+	}
+	assert!(world.misdeeds().is_empty());
+}
+
+/// Two that nobody has do not keep a third from coming.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_has_is_in_nobodys_way() {
+	let world = Arc::new(World::default());
+	let (_a, source) = store();
+	let (_b, nowhere) = store();
+	let manifest = import(&source, "there", &bytes(8, MIB));
+	world.add(&source, Conduct::Honest);
+	let (_c, here) = store();
+	let transfers = transfers(&here, &world);
+	for name in ["nowhere", "neither"] {
+		let missing = import(&nowhere, name, b"weights");
+		transfers.fetch(missing.id(), &missing.spec().unwrap());
+	}
+	fetched_one(&transfers, &here, &manifest).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,8 +112,10 @@ async fn a_model_beyond_the_limit_is_refused_before_a_byte_of_it_comes() {
 	};
 	let transfers = with(&here, &world, options);
 	transfers.fetch(manifest.id(), &manifest.spec().unwrap());
-	let waits = || transfers.progress(&manifest.id()).and_then(|p| p.waits);
-	until(|| waits().is_some_and(|why| why.contains("--model-store-limit"))).await;
+	let failed = || transfers.progress(&manifest.id()).filter(|p| p.has_failed);
+	until(|| failed().is_some()).await;
+	let why = failed().and_then(|p| p.waits).unwrap();
+	assert!(why.contains("--model-store-limit"), "{why}");
 	assert_eq!((world.given_by(peer), on_disk(here.root())), (0, 0));
 }
 

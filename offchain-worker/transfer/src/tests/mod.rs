@@ -43,8 +43,10 @@ pub(crate) enum Conduct {
 	Wrong,
 	/// Something else than what was asked for.
 	Nonsense,
-	/// Nothing, ever.
-	Silent,
+	/// It says that it has everything, and gives nothing for half a second, which is all that the network waits.
+	Stalls,
+	/// It says that it has everything, and has nothing.
+	Boasts,
 	/// As many answers, and no more.
 	GoesAfter(Arc<AtomicU64>),
 	/// It is busy every second time.
@@ -106,6 +108,12 @@ impl World {
 			.sum()
 	}
 
+	/// Pieces that were asked for, each time that they were.
+	pub(crate) fn given(&self) -> usize {
+		let given = self.given.lock().unwrap();
+		given.values().map(|times| *times as usize).sum()
+	}
+
 	pub(crate) fn misdeeds(&self) -> HashSet<PeerId> {
 		self.reported
 			.lock()
@@ -146,7 +154,11 @@ impl Network for Arc<World> {
 			(Conduct::OtherManifest, Response::Manifest(_)) => Ok(Response::Manifest(
 				model::manifest("other", Vec::new()).encode(),
 			)),
-			(Conduct::Silent, _) => std::future::pending().await,
+			(Conduct::Stalls, Response::Piece(_)) => {
+				tokio::time::sleep(Duration::from_millis(500)).await;
+				Err("no answer in time".into())
+			}
+			(Conduct::Boasts, Response::Piece(_)) => Ok(Response::Unknown),
 			(Conduct::GoesAfter(left), Response::Piece(bytes)) => {
 				let gone =
 					left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));

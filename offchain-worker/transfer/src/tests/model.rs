@@ -122,6 +122,13 @@ pub(crate) fn with(store: &Store, world: &Arc<World>, options: Options) -> Trans
 		.0
 }
 
+/// Fetches a model and waits until it is there, whatever becomes of others.
+pub(crate) async fn fetched_one(transfers: &Transfers, store: &Store, manifest: &Manifest) {
+	transfers.fetch(manifest.id(), &manifest.spec().unwrap());
+	until(|| store.contains(manifest.id())).await;
+	store.verify(manifest.id(), |_| ()).unwrap();
+}
+
 /// Fetches a model and waits until it is there.
 pub(crate) async fn fetched(transfers: &Transfers, store: &Store, manifest: &Manifest) -> Progress {
 	let id = manifest.id();
