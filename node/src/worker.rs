@@ -44,6 +44,11 @@ pub(crate) struct WorkerParams {
 	#[arg(long, value_name = "BYTES")]
 	model_store_limit: Option<u64>,
 
+	/// Where models can be had besides other nodes: a folder as a model store is, a web server that has one (https://…), or a gateway of
+	/// IPFS (ipfs+https://…). What comes from there is checked as everything else. May be given more than once.
+	#[arg(long, value_name = "PLACE")]
+	model_source: Vec<consilience_transfer::Place>,
+
 	/// Bytes of models a second that are given to other nodes at most, all together.
 	#[arg(long, value_name = "BYTES")]
 	model_upload_rate: Option<u64>,
@@ -137,6 +142,7 @@ impl WorkerParams {
 		consilience_transfer::Options {
 			upload_rate: self.model_upload_rate,
 			quota: self.model_store_limit,
+			sources: self.model_source.clone(),
 			#[cfg(feature = "liars")]
 			lies: self.liar_gives_wrong_bytes,
 		}

@@ -107,6 +107,32 @@ async fn one_has_a_model_and_six_serve_it_with_one_command_each() {
 		.expect("the model can be imported");
 	let model: ModelId = name.parse().expect("an id is a hash");
 
+	// What its owner ends is gone, and its deposit comes back.
+	let ended = first.import(&quick(tiny_model(&folder, "ended"))).await;
+	let ended = ended.expect("the model can be imported");
+	first
+		.register(&ended, "//Alice")
+		.await
+		.expect("it can be registered");
+	for (command, status) in [("deprecate", "deprecated"), ("unregister", "removed")] {
+		let reply = cli([
+			"model", command, &ended, "--suri", "//Alice", "--url", &first.url,
+		])
+		.await;
+		assert_eq!(reply.expect("the owner may")["status"], status);
+	}
+	let again = cli([
+		"model",
+		"unregister",
+		&ended,
+		"--suri",
+		"//Alice",
+		"--url",
+		&first.url,
+	])
+	.await;
+	again.expect_err("it is not on chain any more");
+
 	// What nobody registered is nowhere to be had, and the reason is said.
 	let unknown = network.nodes[LIAR].client.rpc.serve(model).await;
 	let why = unknown.expect_err("the model is not on chain").to_string();

@@ -14,6 +14,7 @@ mod exactness;
 mod failure;
 mod input;
 mod model;
+mod registry;
 mod serve;
 mod verify;
 mod watch;

@@ -18,7 +18,6 @@ use consilience_primitives::{
 	tensor::Tensor,
 	ModelId,
 };
-use consilience_runtime::RuntimeEvent;
 use consilience_store::{
 	open_inference::from_tensor, Import, Inspected, Measured, Prober, Progress, Runner, Signature,
 	Store, StoredModel,
@@ -30,12 +29,11 @@ use serde_json::{json, Value};
 use super::{
 	block_on,
 	canonicalise::CanonicaliseCommand,
-	chain::{self, Chain},
-	confine, csl,
+	confine,
 	draft::{self, DraftCommand},
 	exactness::{self, ExactnessCommand},
 	input::InputArguments,
-	serve, watch, Format, NodeAddress, Result, Signer,
+	registry, serve, watch, Format, NodeAddress, Result, Signer,
 };
 
 /// How long an import or a run may take; reading 64 GiB from a slow disk takes most of it.
@@ -103,6 +101,28 @@ pub(crate) enum ModelCommand {
 		model: String,
 		#[command(flatten)]
 		store: StoreArguments,
+		#[command(flatten)]
+		signer: Signer,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
+	/// Let a model that you registered take no more requests. Open ones are finished.
+	Deprecate {
+		/// The model's id or name on chain.
+		model: String,
+		#[command(flatten)]
+		signer: Signer,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
+	/// Remove a deprecated model from the chain, when no request needs it any more; its deposit comes back.
+	Unregister {
+		/// The model's id or name on chain.
+		model: String,
 		#[command(flatten)]
 		signer: Signer,
 		#[command(flatten)]
@@ -400,7 +420,7 @@ fn stored(model: &str, store: &StoreArguments) -> Result<(PathBuf, Manifest)> {
 }
 
 /// A model of the store by its id or, if it is the only one of that name, its name.
-fn find(store: &Store, wanted: &str) -> Result<StoredModel> {
+pub(super) fn find(store: &Store, wanted: &str) -> Result<StoredModel> {
 	if let Ok(id) = wanted.parse::<H256>() {
 		return store.get(id).map_err(|e| e.to_string());
 	}
@@ -512,7 +532,19 @@ impl ModelCommand {
 				signer,
 				node,
 				format,
-			} => wait(register(model, store, signer, node, *format)),
+			} => wait(registry::register(model, store, signer, node, *format)),
+			Self::Deprecate {
+				model,
+				signer,
+				node,
+				format,
+			} => wait(registry::deprecate(model, signer, node, *format)),
+			Self::Unregister {
+				model,
+				signer,
+				node,
+				format,
+			} => wait(registry::unregister(model, signer, node, *format)),
 			Self::Serve {
 				model,
 				node,
@@ -700,51 +732,4 @@ fn response(name: &str, id: ModelId, output: &Output) -> Value {
 		),
 	};
 	json!({ "model_name": name, "id": id, "outputs": outputs, "parameters": parameters })
-}
-
-async fn register(
-	model: &str,
-	store: &StoreArguments,
-	signer: &Signer,
-	node: &NodeAddress,
-	format: Format,
-) -> Result<()> {
-	let pair = chain::pair(&signer.suri)?;
-	let found = find(&store.open()?, model)?;
-	let spec = found.manifest.spec().map_err(|e| e.to_string())?;
-	let price = found.price.unwrap_or_default();
-	let chain = Chain::connect(&node.url).await?;
-	let call = pallet_model_registry::Call::register {
-		model: found.id,
-		spec,
-		price,
-	};
-	let (block, events) = chain.submit(&pair, call.into()).await?;
-	let deposit = events
-		.iter()
-		.find_map(|e| match e {
-			RuntimeEvent::ModelRegistry(pallet_model_registry::Event::ModelRegistered {
-				deposit,
-				..
-			}) => Some(*deposit),
-			_ => None,
-		})
-		.ok_or("the transaction is in a block, and registered nothing")?;
-	let value = json!({
-		"model": found.id,
-		"name": found.manifest.name,
-		"block": block.number,
-		"block_hash": block.hash,
-		"deposit": deposit.to_string(),
-	});
-	format.print(&value, || {
-		format!(
-			"{} registered as {:?} in block {}, deposit {}",
-			found.manifest.name,
-			found.id,
-			block.number,
-			csl(deposit)
-		)
-	});
-	Ok(())
 }

@@ -147,6 +147,10 @@ pub struct LocalModel {
 	pub task: Option<Task>,
 	/// Size of its files, in bytes.
 	pub size: Option<u64>,
+	/// SPDX expression of its licence.
+	pub license: Option<String>,
+	/// Where it comes from, for people.
+	pub source: Option<String>,
 	/// Where it stands with this node's validator.
 	#[serde(flatten)]
 	pub state: ServingState,

@@ -145,6 +145,8 @@ where
 					name: manifest.as_ref().map(|m| m.name.clone()),
 					task: manifest.as_ref().map(|m| m.task()),
 					size: manifest.as_ref().map(|m| m.size()),
+					license: manifest.as_ref().map(|m| m.license.clone()),
+					source: manifest.as_ref().map(|m| m.source.clone()),
 					state,
 					fetching: underway.remove(&id),
 				}

@@ -23,7 +23,7 @@ use crate::{
 	hash::{hash_file, verify_file},
 	hub,
 	onnx::external_files,
-	store::{read_manifest, Store, StoreError, MANIFEST, PRICE},
+	store::{read_manifest, Store, StoreError, ENCODED, MANIFEST, PRICE},
 };
 
 /// Most files of a model.
@@ -480,7 +480,7 @@ impl Import {
 				why: e.to_string(),
 			})?;
 		}
-		write_json(&temporary.path().join(MANIFEST), &self.manifest)?;
+		write_manifest(temporary.path(), &self.manifest)?;
 		if let Some(price) = &self.price {
 			write_json(&temporary.path().join(PRICE), price)?;
 		}
@@ -700,15 +700,25 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ImportErr
 	serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
 }
 
+/// Writes a model's manifest into its folder: for people, and as it is hashed.
+pub(crate) fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), StoreError> {
+	write(&folder.join(ENCODED), &manifest.encode())?;
+	write_json(&folder.join(MANIFEST), manifest)
+}
+
 /// Writes a value as JSON: whole and on the disk, or not at all.
 pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), StoreError> {
 	let bytes = serde_json::to_vec_pretty(value).map_err(|e| StoreError::Damaged {
 		path: path.into(),
 		why: e.to_string(),
 	})?;
-	let scratch = path.with_extension("json.new");
+	write(path, &bytes)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+	let scratch = path.with_extension("new");
 	let written = fs::File::create(&scratch).and_then(|mut file| {
-		file.write_all(&bytes)?;
+		file.write_all(bytes)?;
 		file.sync_all()?;
 		fs::rename(&scratch, path)
 	});

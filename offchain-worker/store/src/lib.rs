@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <store>/<model id>/manifest.json    what is hashed to the id
+//!                   /manifest.scale   the same, as it is hashed
 //!                   /price.json       the card's price, if it named one: not part of the model
 //!                   /…                the manifest's files
 //!        /.fetch-<model id>/…         a model that arrives piece by piece: `partial.rs`
@@ -26,4 +27,4 @@ pub use draft::{Draft, Inspected, Prober, Wishes};
 pub use hash::{hash_file, verify_file, FileError};
 pub use import::{Import, ImportError, Measured, Progress, Runner};
 pub use partial::{read_at, Partial, Piece, PieceError};
-pub use store::{Store, StoreError, StoredModel};
+pub use store::{Store, StoreError, StoredModel, ENCODED};

@@ -25,8 +25,8 @@ use polkadot_sdk::{sp_core::H256, sp_crypto_hashing::blake2_256};
 
 use crate::{
 	hash::hashes,
-	import::{write_json, MAX_BYTES, MAX_FILES},
-	store::{Store, StoreError, MANIFEST, PRICE},
+	import::{write_json, write_manifest, MAX_BYTES, MAX_FILES},
+	store::{Store, StoreError, ENCODED, MANIFEST, PRICE},
 };
 
 /// What names of folders begin with whose models are being fetched.
@@ -259,7 +259,8 @@ fn check(manifest: &Manifest) -> Result<(), String> {
 		));
 	}
 	// The store's own files: they are no part of the model.
-	let own = |path: &str| [MANIFEST, PRICE].contains(&path.split('/').next().unwrap_or(path));
+	let own =
+		|path: &str| [MANIFEST, ENCODED, PRICE].contains(&path.split('/').next().unwrap_or(path));
 	let long =
 		|path: &str| path.len() > MAX_PATH || path.split('/').any(|part| part.len() > MAX_NAME);
 	let mut lengths = HashMap::new();
@@ -379,7 +380,7 @@ impl Partial {
 		for index in 0..self.manifest.files.len() {
 			sync(&self.path(index))?;
 		}
-		write_json(&files.join(MANIFEST), &self.manifest)?;
+		write_manifest(&files, &self.manifest)?;
 		sync(&files)?;
 		let target = self.store.folder(self.id);
 		// It may have been imported meanwhile. Something else of its name is no model.

@@ -17,6 +17,8 @@ use crate::hash::{verify_file, FileError};
 
 /// Name of the manifest in a model's folder.
 pub(crate) const MANIFEST: &str = "manifest.json";
+/// Name of the manifest as it is hashed, SCALE-encoded: for whoever fetches the folder from a web server, and checks it first.
+pub const ENCODED: &str = "manifest.scale";
 /// Name of the file with the suggested price.
 pub(crate) const PRICE: &str = "price.json";
 

@@ -244,9 +244,7 @@ impl Round {
 		}
 		plan
 	}
-}
 
-impl Round {
 	/// Notes who is there. Returns those that are to be asked what they have.
 	fn meet(&mut self, peers: Vec<PeerId>) -> Vec<PeerId> {
 		let here: HashSet<PeerId> = peers.iter().copied().collect();
@@ -287,6 +285,8 @@ impl<N: Network> Fetcher<N> {
 		let begun = store.clone();
 		let known = blocking(move || Ok(begun.partial_manifest(model))).await?;
 		let manifest = match known {
+			// What is on the disk is hashed first, which takes long: not where nobody could give the rest.
+			Some(_) if !self.has_anybody(model).await => return Err(FetchError::NoSource),
 			Some(manifest) => manifest,
 			None => self.manifest(model, progress).await?,
 		};
@@ -330,6 +330,21 @@ impl<N: Network> Fetcher<N> {
 		blocking(move || partial.finish()).await?;
 		self.shelf.ends(model);
 		Ok(())
+	}
+
+	/// Whether anybody has anything of a model.
+	async fn has_anybody(&self, model: ModelId) -> bool {
+		let peers = self.network.peers().await;
+		let ask = |peer| self.network.ask(peer, Request::Holding(model));
+		let mut answers = futures::stream::iter(peers)
+			.map(ask)
+			.buffer_unordered(4 * ASKED_TOGETHER);
+		while let Some(answer) = answers.next().await {
+			if matches!(answer, Ok(Response::All | Response::Some(_))) {
+				return true;
+			}
+		}
+		false
 	}
 
 	/// A model's manifest from whoever gives one that is right.
@@ -500,7 +515,9 @@ impl<N: Network> Fetcher<N> {
 			}
 			// It said that it has it.
 			Outcome::Unknown => {
-				source.holds[piece] = false;
+				if let Some(holds) = source.holds.get_mut(piece) {
+					*holds = false;
+				}
 				source.is_whole = false;
 				source.fails();
 				return Ok(());

@@ -18,6 +18,7 @@ mod network;
 mod progress;
 mod serve;
 mod shelf;
+mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -43,10 +44,12 @@ pub use message::{
 pub use network::{Misdeed, Network, NodeNetwork, Protocols};
 pub use progress::Progress;
 pub use shelf::Shelf;
+pub use sources::Place;
 
 use fetch::Fetcher;
 use metrics::Metrics;
 use progress::Watched;
+use sources::Sources;
 
 /// Target of this crate's log lines.
 pub const LOG_TARGET: &str = "models";
@@ -74,6 +77,8 @@ pub struct Options {
 	pub upload_rate: Option<u64>,
 	/// Most bytes of all models of the store.
 	pub quota: Option<u64>,
+	/// Places from which models can be had besides.
+	pub sources: Vec<Place>,
 	/// Gives wrong bytes.
 	#[cfg(feature = "liars")]
 	pub lies: bool,
@@ -81,6 +86,17 @@ pub struct Options {
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 	shared.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Why transfers cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+	/// The metrics.
+	#[error("metrics: {0}")]
+	Metrics(#[from] PrometheusError),
+	/// A folder of the sources.
+	#[error("--model-source: {0}")]
+	Source(#[from] StoreError),
 }
 
 struct Task {
@@ -103,18 +119,18 @@ impl Transfers {
 	/// Transfers over a network into a store.
 	///
 	/// # Errors
-	/// Where metrics cannot be registered.
+	/// Where metrics cannot be registered, or a folder of the sources cannot be opened.
 	pub fn new<N: Network>(
 		store: Store,
 		network: N,
 		options: &Options,
 		registry: Option<&Registry>,
-	) -> Result<(Self, Server), PrometheusError> {
+	) -> Result<(Self, Server), StartError> {
 		tidy(&store);
 		let shelf = Arc::new(Shelf::new(store));
 		let metrics = Metrics::register(registry)?;
 		let fetcher = Arc::new(Fetcher {
-			network: Arc::new(network),
+			network: Arc::new(Sources::new(network, &options.sources)?),
 			shelf: shelf.clone(),
 			metrics: metrics.clone(),
 			quota: options.quota,

@@ -4,6 +4,7 @@
 mod fetch;
 mod hostile;
 mod model;
+mod places;
 
 use std::{
 	collections::{BTreeMap, HashMap, HashSet},

@@ -90,6 +90,7 @@ pub(crate) fn import(store: &Store, name: &str, weights: &[u8]) -> Manifest {
 	let manifest = manifest(name, files.to_vec());
 	manifest.validate().unwrap();
 	fs::write(folder.join("manifest.json"), serde_json(&manifest)).unwrap();
+	fs::write(folder.join("manifest.scale"), manifest.encode()).unwrap();
 	fs::rename(&folder, store.folder(manifest.id())).unwrap();
 	manifest
 }
