@@ -71,7 +71,7 @@ async fn moved(node: &Node) -> u64 {
 		.expect("the line has a number")
 }
 
-/// Waits until all of these serve the model.
+/// Waits until a node sees so many serve the model.
 async fn all_serve(first: &Node, model: ModelId, count: usize) {
 	let mut heads = first.client.heads(false).await;
 	within("all serve the model", async {
@@ -146,7 +146,10 @@ async fn one_has_a_model_and_six_serve_it_with_one_command_each() {
 	// Two fetch it from the one that has it, a third that is no validator too.
 	let observer = network.observer().await;
 	let url = observer.url.clone();
-	observer.client.await_finalized(1).await;
+	// The block in which it was registered reaches them a moment later.
+	for node in [&observer, &network.nodes[LIAR], &network.nodes[LEAVER]] {
+		all_serve(node, model, 0).await;
+	}
 	let seed = cli(["model", "fetch", &name, "--url", &url]);
 	for index in [LIAR, LEAVER] {
 		let state = network.nodes[index].client.rpc.serve(model).await;
