@@ -390,9 +390,11 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 			worker::start(
 				&config,
 				options.worker,
-				transfers.clone(),
-				client.clone(),
-				transaction_pool.clone(),
+				worker::Parts {
+					client: client.clone(),
+					pool: transaction_pool.clone(),
+					transfers: transfers.clone(),
+				},
 				RuntimeChain::new(
 					client.clone(),
 					transaction_pool.clone(),

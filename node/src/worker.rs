@@ -233,18 +233,29 @@ fn named(store: &Path, name: &str) -> Result<ModelId, String> {
 	}
 }
 
+/// What the worker uses of the node.
+pub(crate) struct Parts {
+	pub(crate) client: Arc<FullClient>,
+	pub(crate) pool: Arc<FullPool>,
+	/// What fetches models.
+	pub(crate) transfers: Option<Transfers>,
+}
+
 /// Starts the worker as a task of its own that is not essential. Where it cannot start the node says why and validates without:
 /// it is then never drawn, since it serves nothing. Fails only where this program must not run.
 pub(crate) fn start(
 	config: &Configuration,
 	params: WorkerParams,
-	transfers: Option<Transfers>,
-	client: Arc<FullClient>,
-	pool: Arc<FullPool>,
+	parts: Parts,
 	chain: RuntimeChain<Block, FullClient, FullPool>,
 	spawner: &SpawnTaskHandle,
 	#[cfg(feature = "liars")] liar: consilience_worker::liars::Liar,
 ) -> Result<Option<Handle>, Error> {
+	let Parts {
+		client,
+		pool,
+		transfers,
+	} = parts;
 	let program = match std::env::current_exe() {
 		Ok(program) => program,
 		Err(error) => {
