@@ -32,7 +32,7 @@ pub(crate) struct FullDeps {
 	pub(crate) grandpa: GrandpaDeps,
 	/// The validator's worker, where the node runs one.
 	pub(crate) worker: Option<consilience_worker::Handle>,
-	/// What fetches models.
+	/// Transfers of models between nodes.
 	pub(crate) transfers: Option<consilience_transfer::Transfers>,
 }
 

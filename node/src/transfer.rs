@@ -1,4 +1,4 @@
-//! Gives models to other nodes and gets them from there.
+//! Wires transfers of models to the node's network.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -51,7 +51,7 @@ pub(crate) fn protocols<N: NetworkBackend<Block, <Block as BlockT>::Hash>>(
 	(Place { protocols, inbound }, configs)
 }
 
-/// What transfers need of the node.
+/// Parts of the node that transfers use.
 pub(crate) struct Parts {
 	pub(crate) client: Arc<FullClient>,
 	pub(crate) network: Arc<dyn NetworkService>,

@@ -237,7 +237,7 @@ fn named(store: &Path, name: &str) -> Result<ModelId, String> {
 pub(crate) struct Parts {
 	pub(crate) client: Arc<FullClient>,
 	pub(crate) pool: Arc<FullPool>,
-	/// What fetches models.
+	/// Transfers of models between nodes.
 	pub(crate) transfers: Option<Transfers>,
 }
 

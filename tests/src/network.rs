@@ -6,6 +6,7 @@ use std::{
 	sync::{Arc, Mutex},
 };
 
+use consilience_primitives::ModelId;
 use consilience_rpc::ModelsRpcClient;
 use futures::future::join_all;
 use jsonrpsee::rpc_params;
@@ -163,6 +164,30 @@ impl Node {
 			line.contains(part).then(|| line.to_owned())
 		})
 		.await
+	}
+
+	/// Waits until the model is on the node's chain, with a number of validators that serve it for which this holds.
+	pub async fn await_serving(&self, model: ModelId, enough: impl Fn(usize) -> bool) {
+		let mut heads = self.client.heads(false).await;
+		within("all serve the model", async {
+			loop {
+				heads
+					.next()
+					.await
+					.expect("the node goes on")
+					.expect("a header");
+				let view = self
+					.client
+					.rpc
+					.get(model, None)
+					.await
+					.expect("the node answers");
+				if view.is_some_and(|m| enough(m.serving.len())) {
+					return;
+				}
+			}
+		})
+		.await;
 	}
 
 	/// Returns when the node's process has ended by itself.
@@ -372,26 +397,7 @@ impl Network {
 				.await
 				.expect("a stored model can be served");
 		}
-		let mut heads = first.client.heads(false).await;
-		within("all serve the model", async {
-			loop {
-				heads
-					.next()
-					.await
-					.expect("the node goes on")
-					.expect("a header");
-				let model = first
-					.client
-					.rpc
-					.get(id, None)
-					.await
-					.expect("the node answers");
-				if model.is_some_and(|m| m.serving.len() == at.len()) {
-					return;
-				}
-			}
-		})
-		.await;
+		first.await_serving(id, |count| count == at.len()).await;
 		model
 	}
 }

@@ -71,30 +71,6 @@ async fn moved(node: &Node) -> u64 {
 		.expect("the line has a number")
 }
 
-/// Waits until a node sees so many serve the model.
-async fn all_serve(first: &Node, model: ModelId, count: usize) {
-	let mut heads = first.client.heads(false).await;
-	within("all serve the model", async {
-		loop {
-			heads
-				.next()
-				.await
-				.expect("the node goes on")
-				.expect("a header");
-			let view = first
-				.client
-				.rpc
-				.get(model, None)
-				.await
-				.expect("the node answers");
-			if view.is_some_and(|m| m.serving.len() >= count) {
-				return;
-			}
-		}
-	})
-	.await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn one_has_a_model_and_six_serve_it_with_one_command_each() {
 	let mut network = Network::of_seven_with(options).await;
@@ -148,7 +124,7 @@ async fn one_has_a_model_and_six_serve_it_with_one_command_each() {
 	let url = observer.url.clone();
 	// The block in which it was registered reaches them a moment later.
 	for node in [&observer, &network.nodes[LIAR], &network.nodes[LEAVER]] {
-		all_serve(node, model, 0).await;
+		node.await_serving(model, |_| true).await;
 	}
 	let seed = cli(["model", "fetch", &name, "--url", &url]);
 	for index in [LIAR, LEAVER] {
@@ -201,7 +177,9 @@ async fn one_has_a_model_and_six_serve_it_with_one_command_each() {
 	);
 
 	// The first one and all that fetched reproduce the reference, which no wrong byte would let them. The leaver is away.
-	all_serve(&network.nodes[FIRST], model, 6).await;
+	network.nodes[FIRST]
+		.await_serving(model, |count| count >= 6)
+		.await;
 	let options = ["--prompt", "t5 t6", "--raw", "--max-tokens", "4"];
 	let answer = infer(&network.nodes[4], "//Ferdie", &name, &options).await;
 	let answer = answer.expect("an answer");

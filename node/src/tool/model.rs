@@ -109,63 +109,37 @@ pub(crate) enum ModelCommand {
 		format: Format,
 	},
 	/// Let a model that you registered take no more requests. Open ones are finished.
-	Deprecate {
-		/// The model's id or name on chain.
-		model: String,
-		#[command(flatten)]
-		signer: Signer,
-		#[command(flatten)]
-		node: NodeAddress,
-		#[command(flatten)]
-		format: Format,
-	},
+	Deprecate(ByOwner),
 	/// Remove a deprecated model from the chain, when no request needs it any more; its deposit comes back.
-	Unregister {
-		/// The model's id or name on chain.
-		model: String,
-		#[command(flatten)]
-		signer: Signer,
-		#[command(flatten)]
-		node: NodeAddress,
-		#[command(flatten)]
-		format: Format,
-	},
+	Unregister(ByOwner),
 	/// Fetch a model that is on chain into the store of the node at --url, from nodes that have it, and give it to others.
-	Fetch {
-		/// The model's id or name.
-		model: String,
-		#[command(flatten)]
-		node: NodeAddress,
-		#[command(flatten)]
-		format: Format,
-	},
+	Fetch(AtNode),
 	/// Remove a model from the store of the node at --url. One that is served is withdrawn first.
-	Remove {
-		/// The model's id or name.
-		model: String,
-		#[command(flatten)]
-		node: NodeAddress,
-		#[command(flatten)]
-		format: Format,
-	},
+	Remove(AtNode),
 	/// Have the validator at --url serve a model that is on chain. It is fetched from other nodes if it is not in the store.
-	Serve {
-		/// The model's id or name.
-		model: String,
-		#[command(flatten)]
-		node: NodeAddress,
-		#[command(flatten)]
-		format: Format,
-	},
+	Serve(AtNode),
 	/// Have the validator at --url serve a model no longer.
-	Withdraw {
-		/// The model's id or name.
-		model: String,
-		#[command(flatten)]
-		node: NodeAddress,
-		#[command(flatten)]
-		format: Format,
-	},
+	Withdraw(AtNode),
+}
+
+/// A model, and the node that is told something of it.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AtNode {
+	/// The model's id or name.
+	pub(super) model: String,
+	#[command(flatten)]
+	pub(super) node: NodeAddress,
+	#[command(flatten)]
+	pub(super) format: Format,
+}
+
+/// A model on chain, and its owner.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ByOwner {
+	#[command(flatten)]
+	pub(super) at: AtNode,
+	#[command(flatten)]
+	pub(super) signer: Signer,
 }
 
 /// Where the store is.
@@ -533,38 +507,12 @@ impl ModelCommand {
 				node,
 				format,
 			} => wait(registry::register(model, store, signer, node, *format)),
-			Self::Deprecate {
-				model,
-				signer,
-				node,
-				format,
-			} => wait(registry::deprecate(model, signer, node, *format)),
-			Self::Unregister {
-				model,
-				signer,
-				node,
-				format,
-			} => wait(registry::unregister(model, signer, node, *format)),
-			Self::Serve {
-				model,
-				node,
-				format,
-			} => wait(serve::serve(model, node, *format)),
-			Self::Fetch {
-				model,
-				node,
-				format,
-			} => wait(serve::fetch(model, node, *format)),
-			Self::Remove {
-				model,
-				node,
-				format,
-			} => wait(serve::remove(model, node, *format)),
-			Self::Withdraw {
-				model,
-				node,
-				format,
-			} => wait(serve::withdraw(model, node, *format)),
+			Self::Deprecate(of) => wait(registry::deprecate(of)),
+			Self::Unregister(of) => wait(registry::unregister(of)),
+			Self::Serve(at) => wait(serve::serve(at)),
+			Self::Fetch(at) => wait(serve::fetch(at)),
+			Self::Remove(at) => wait(serve::remove(at)),
+			Self::Withdraw(at) => wait(serve::withdraw(at)),
 		}
 	}
 }

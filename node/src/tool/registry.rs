@@ -7,7 +7,7 @@ use serde_json::{json, Value};
 use super::{
 	chain::{self, Chain, Head, Model},
 	csl,
-	model::{find, StoreArguments},
+	model::{find, ByOwner, StoreArguments},
 	Format, NodeAddress, Result, Signer,
 };
 
@@ -58,14 +58,12 @@ pub(super) async fn register(
 
 /// Calls the registry about a model that is on chain.
 async fn change(
-	model: &str,
-	signer: &Signer,
-	node: &NodeAddress,
+	ByOwner { at, signer }: &ByOwner,
 	call: impl FnOnce(&Model) -> RuntimeCall,
 ) -> Result<(Model, Head)> {
 	let pair = chain::pair(&signer.suri)?;
-	let chain = Chain::connect(&node.url).await?;
-	let model = chain.find_model(model).await?;
+	let chain = Chain::connect(&at.node.url).await?;
+	let model = chain.find_model(&at.model).await?;
 	let (block, _) = chain.submit(&pair, call(&model)).await?;
 	Ok((model, block))
 }
@@ -75,15 +73,10 @@ fn changed(model: &Model, block: Head, status: &str) -> Value {
 }
 
 /// Lets a model take no more requests.
-pub(super) async fn deprecate(
-	model: &str,
-	signer: &Signer,
-	node: &NodeAddress,
-	format: Format,
-) -> Result<()> {
+pub(super) async fn deprecate(of: &ByOwner) -> Result<()> {
 	let call = |model: &Model| Call::deprecate { model: model.id }.into();
-	let (model, block) = change(model, signer, node, call).await?;
-	format.print(&changed(&model, block, "deprecated"), || {
+	let (model, block) = change(of, call).await?;
+	of.at.format.print(&changed(&model, block, "deprecated"), || {
 		format!(
 			"{:?} takes no more requests since block {}. `consilience model unregister` removes it when those that are open are done",
 			model.id, block.number
@@ -93,15 +86,10 @@ pub(super) async fn deprecate(
 }
 
 /// Removes a deprecated model from the chain.
-pub(super) async fn unregister(
-	model: &str,
-	signer: &Signer,
-	node: &NodeAddress,
-	format: Format,
-) -> Result<()> {
+pub(super) async fn unregister(of: &ByOwner) -> Result<()> {
 	let call = |model: &Model| Call::remove { model: model.id }.into();
-	let (model, block) = change(model, signer, node, call).await?;
-	format.print(&changed(&model, block, "removed"), || {
+	let (model, block) = change(of, call).await?;
+	of.at.format.print(&changed(&model, block, "removed"), || {
 		format!(
 			"{:?} is gone since block {}, and its deposit is back",
 			model.id, block.number

@@ -10,12 +10,12 @@ use jsonrpsee::rpc_params;
 use polkadot_sdk::sp_core::H256;
 use serde_json::json;
 
-use super::{chain::Chain, Format, NodeAddress, Result};
+use super::{chain::Chain, model::AtNode, Format, Result};
 
 /// How often the node is asked how far it is.
 const ASK: Duration = Duration::from_millis(300);
 
-async fn connect(model: &str, node: &NodeAddress) -> Result<(Chain, ModelId)> {
+async fn connect(AtNode { model, node, .. }: &AtNode) -> Result<(Chain, ModelId)> {
 	let chain = Chain::connect(&node.url).await?;
 	let id = match model.parse::<H256>() {
 		Ok(id) => id,
@@ -24,7 +24,7 @@ async fn connect(model: &str, node: &NodeAddress) -> Result<(Chain, ModelId)> {
 	Ok((chain, id))
 }
 
-/// What the node says of a model, once it is fetched no longer. Says meanwhile how far it is.
+/// Returns what the node says of a model as soon as it does not fetch it any more, and shows how far it is until then.
 async fn fetched(chain: &Chain, id: ModelId, format: Format) -> Result<Option<LocalModel>> {
 	let bar = if format.json {
 		ProgressBar::hidden()
@@ -74,12 +74,12 @@ async fn fetched(chain: &Chain, id: ModelId, format: Format) -> Result<Option<Lo
 	}
 }
 
-/// Has the node fetch a model, and waits until it is there. The node goes on where this command is ended.
-pub(super) async fn fetch(model: &str, node: &NodeAddress, format: Format) -> Result<()> {
-	let (chain, id) = connect(model, node).await?;
+/// Tells the node to fetch a model, and waits until it is there. Ending the command does not end the fetching.
+pub(super) async fn fetch(at: &AtNode) -> Result<()> {
+	let (AtNode { node, format, .. }, (chain, id)) = (at, connect(at).await?);
 	let begun: bool = chain.call("models_fetch", rpc_params![id]).await?;
 	if begun {
-		let here = fetched(&chain, id, format).await?;
+		let here = fetched(&chain, id, *format).await?;
 		if let Some(ServingState::Refused(why)) = here.as_ref().map(|m| &m.state) {
 			return Err(format!("model {id:?} is not fetched: {why}"));
 		}
@@ -99,13 +99,12 @@ pub(super) async fn fetch(model: &str, node: &NodeAddress, format: Format) -> Re
 	Ok(())
 }
 
-/// Has the node's worker serve a model. Where it has to be fetched, waits until that is done; the node goes on where this command is
-/// ended.
-pub(super) async fn serve(model: &str, node: &NodeAddress, format: Format) -> Result<()> {
-	let (chain, id) = connect(model, node).await?;
+/// Tells the node's worker to serve a model, and waits while it is fetched. Ending the command does not end that.
+pub(super) async fn serve(at: &AtNode) -> Result<()> {
+	let (AtNode { node, format, .. }, (chain, id)) = (at, connect(at).await?);
 	let mut state: ServingState = chain.call("models_serve", rpc_params![id]).await?;
 	if state == ServingState::Fetching {
-		if let Some(here) = fetched(&chain, id, format).await? {
+		if let Some(here) = fetched(&chain, id, *format).await? {
 			state = here.state;
 		}
 	}
@@ -129,9 +128,9 @@ pub(super) async fn serve(model: &str, node: &NodeAddress, format: Format) -> Re
 	Ok(())
 }
 
-/// Has the node remove a model from its store.
-pub(super) async fn remove(model: &str, node: &NodeAddress, format: Format) -> Result<()> {
-	let (chain, id) = connect(model, node).await?;
+/// Tells the node to remove a model from its store.
+pub(super) async fn remove(at: &AtNode) -> Result<()> {
+	let (AtNode { node, format, .. }, (chain, id)) = (at, connect(at).await?);
 	let was: bool = chain.call("models_remove", rpc_params![id]).await?;
 	format.print(&json!({ "model": id, "removed": was }), || {
 		let what = if was { "has removed" } else { "did not have" };
@@ -140,9 +139,9 @@ pub(super) async fn remove(model: &str, node: &NodeAddress, format: Format) -> R
 	Ok(())
 }
 
-/// Has the node's worker serve a model no longer.
-pub(super) async fn withdraw(model: &str, node: &NodeAddress, format: Format) -> Result<()> {
-	let (chain, id) = connect(model, node).await?;
+/// Tells the node's worker to stop serving a model.
+pub(super) async fn withdraw(at: &AtNode) -> Result<()> {
+	let (AtNode { node, format, .. }, (chain, id)) = (at, connect(at).await?);
 	let was: bool = chain.call("models_withdraw", rpc_params![id]).await?;
 	format.print(&json!({ "model": id, "state": was }), || {
 		let what = if was {

@@ -130,10 +130,12 @@ where
 		// What is fetched for others and not to be served.
 		let underway = transfers.map_or_else(Vec::new, Transfers::underway);
 		for (id, progress) in &underway {
-			models.entry(*id).or_insert_with(|| match &progress.waits {
-				Some(why) if progress.has_failed => ServingState::Refused(why.clone()),
-				_ => ServingState::Fetching,
-			});
+			models
+				.entry(*id)
+				.or_insert_with(|| match progress.failure() {
+					Some(why) => ServingState::Refused(why.into()),
+					None => ServingState::Fetching,
+				});
 		}
 		let mut underway: HashMap<ModelId, Progress> = underway.into_iter().collect();
 		Ok(models
@@ -165,12 +167,8 @@ where
 		let view = self.client.runtime_api().model(best, model);
 		let view = view.map_err(|e| RpcError::Runtime(e.to_string()))?;
 		let view = view.ok_or(RpcError::UnknownModel(model))?;
-		if is_damaged {
-			let mended = transfers.mend(model, &view.spec);
-			mended.map_err(|e| RpcError::Store(e.to_string()))?;
-		} else {
-			transfers.fetch(model, &view.spec);
-		}
+		let begun = transfers.fetch(model, &view.spec);
+		begun.map_err(|e| RpcError::Store(e.to_string()))?;
 		Ok(true)
 	}
 

@@ -23,8 +23,6 @@ pub struct StoreLibrary {
 	store: Store,
 	transfers: Option<Transfers>,
 	checked: Mutex<HashMap<ModelId, Checked>>,
-	/// Models whose files were found to be wrong when they were checked.
-	damaged: Mutex<HashSet<ModelId>>,
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -38,7 +36,6 @@ impl StoreLibrary {
 			store,
 			transfers,
 			checked: Mutex::default(),
-			damaged: Mutex::default(),
 		}
 	}
 
@@ -66,20 +63,11 @@ impl Library for StoreLibrary {
 		let Some(transfers) = &self.transfers else {
 			return false;
 		};
-		// What comes is checked as it comes, and once more as a whole.
-		let is_damaged = self.store.contains(model) && self.damaged().contains(&model);
-		lock(&self.damaged).remove(&model);
-		if !is_damaged {
-			transfers.fetch(model, spec);
-			return true;
+		let begun = transfers.fetch(model, spec);
+		if let Err(error) = &begun {
+			tracing::error!(target: LOG_TARGET, "{model:?}: {error}");
 		}
-		match transfers.mend(model, spec) {
-			Ok(()) => true,
-			Err(error) => {
-				tracing::error!(target: LOG_TARGET, "{model:?}: {error}");
-				false
-			}
-		}
+		begun.is_ok()
 	}
 
 	fn forget(&self, model: ModelId) {
@@ -90,17 +78,15 @@ impl Library for StoreLibrary {
 
 	fn fetching(&self, model: ModelId) -> Option<Fetching> {
 		let progress = self.transfers.as_ref()?.progress(&model)?;
-		Some(match progress.waits {
-			Some(why) if progress.has_failed => Fetching::Failed(why),
-			_ => Fetching::Underway,
+		Some(match progress.failure() {
+			Some(why) => Fetching::Failed(why.into()),
+			None => Fetching::Underway,
 		})
 	}
 
 	fn damaged(&self) -> HashSet<ModelId> {
-		let read = self.transfers.as_ref().map(Transfers::damaged);
-		let mut damaged = lock(&self.damaged).clone();
-		damaged.extend(read.into_iter().flatten());
-		damaged
+		let transfers = self.transfers.as_ref();
+		transfers.map_or_else(HashSet::new, Transfers::damaged)
 	}
 
 	fn verified(&self, model: ModelId) -> Result<LocalModel, String> {
@@ -118,7 +104,9 @@ impl Library for StoreLibrary {
 		};
 		*in_folder = folder.filter(|_| stored.is_ok());
 		if matches!(stored, Err(StoreError::Damaged { .. })) {
-			lock(&self.damaged).insert(model);
+			if let Some(transfers) = &self.transfers {
+				transfers.note_damage(model);
+			}
 		}
 		let stored = stored.map_err(|e| e.to_string())?;
 		Ok(LocalModel {

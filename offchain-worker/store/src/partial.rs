@@ -10,7 +10,7 @@
 //! than the disk holds, whenever the process is killed.
 
 use std::{
-	collections::HashMap,
+	collections::{HashMap, HashSet},
 	fs::{self, OpenOptions, TryLockError},
 	io,
 	os::unix::fs::{FileExt, MetadataExt},
@@ -63,6 +63,12 @@ impl Piece {
 			}
 		}
 		pieces
+	}
+
+	/// Path of a file of the manifest in which it stands, and its offset there.
+	pub fn place<'m>(&self, manifest: &'m Manifest) -> (&'m str, u64) {
+		let (file, offset) = self.places[0];
+		(&manifest.files[file].path, offset)
 	}
 }
 
@@ -138,14 +144,8 @@ impl Store {
 	}
 
 	/// Models of which there is a part, whoever fetches them.
-	pub fn partials(&self) -> Result<Vec<ModelId>, StoreError> {
-		let entries = fs::read_dir(self.root()).map_err(StoreError::io(self.root()))?;
-		let id = |entry: fs::DirEntry| {
-			let name = entry.file_name();
-			let bytes = hex::decode(name.to_str()?.strip_prefix(FETCHING)?).ok()?;
-			<[u8; 32]>::try_from(bytes).ok().map(ModelId::from)
-		};
-		Ok(entries.flatten().filter_map(id).collect())
+	pub fn partials(&self) -> Result<HashSet<ModelId>, StoreError> {
+		self.named(FETCHING)
 	}
 
 	/// The manifest of a model of which there is a part.

@@ -169,9 +169,15 @@ impl Store {
 
 	/// Ids of what may be models, by the names of their folders.
 	pub fn ids(&self) -> Result<HashSet<ModelId>, StoreError> {
+		self.named("")
+	}
+
+	/// Models by the folders whose names are this and their id.
+	pub(crate) fn named(&self, prefix: &str) -> Result<HashSet<ModelId>, StoreError> {
 		let entries = fs::read_dir(&self.root).map_err(StoreError::io(&self.root))?;
 		let id = |entry: fs::DirEntry| {
-			let bytes = hex::decode(entry.file_name().to_str()?).ok()?;
+			let name = entry.file_name();
+			let bytes = hex::decode(name.to_str()?.strip_prefix(prefix)?).ok()?;
 			<[u8; 32]>::try_from(bytes).ok().map(ModelId::from)
 		};
 		Ok(entries.flatten().filter_map(id).collect())

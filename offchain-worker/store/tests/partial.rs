@@ -1,17 +1,14 @@
 //! A model that arrives, against a model of it: whatever comes, is damaged or ends in between, what counts is what is right on the disk.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/manifest.rs"]
+mod manifest;
+
 use std::{collections::BTreeSet, fs, os::unix::fs::FileExt, path::Path};
 
-use consilience_primitives::{
-	evidence::{Evidence, Fingerprint, Verdict},
-	manifest::{
-		Cache, File, Manifest, Numerics, Reference, ReferenceInput, TaskDetails, MIN_CHUNK, VERSION,
-	},
-	model::{Bounds, Limits, NumericClass, TimeLimit, VerificationPolicy},
-	sampling::SamplingDefaults,
-};
+use consilience_primitives::manifest::{Manifest, MIN_CHUNK};
 use consilience_store::{hash_file, verify_file, Partial, PieceError, Store};
+use manifest::described;
 use polkadot_sdk::sp_core::H256;
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
@@ -27,70 +24,6 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 	(0..length).map(|_| byte()).collect()
 }
 
-fn manifest(files: Vec<File>) -> Manifest {
-	let bounds = Bounds::default();
-	Manifest {
-		version: VERSION,
-		name: "arrives".into(),
-		license: "Apache-2.0".into(),
-		source: "a test".into(),
-		task: TaskDetails::TextGeneration {
-			tokenizer: "model.onnx".into(),
-			chat_template: None,
-			bos_token: None,
-			eos_token: None,
-			eos_token_ids: vec![0],
-			context: 128,
-			vocabulary: 16,
-			layers: 1,
-			kv_heads: 1,
-			head_dim: 4,
-			cache: Cache::Slots,
-			sampling: SamplingDefaults::default(),
-		},
-		graph: "model.onnx".into(),
-		files,
-		numerics: Numerics {
-			element_type: "fp32".into(),
-			opset: 17,
-			onnxruntime_min: "1.31.1".into(),
-			onnxruntime_max: "1.31.1".into(),
-			providers: vec!["CPUExecutionProvider".into()],
-			optimization: "disable".into(),
-		},
-		limits: Limits {
-			max_input_units: 100,
-			max_output_units: 100,
-		},
-		time: TimeLimit {
-			base_blocks: 10,
-			output_units_per_block: 4,
-		},
-		policy: VerificationPolicy {
-			class: NumericClass::Exact,
-			positions: 16,
-			entries: 1,
-			fraction_bits: 0,
-			accept: bounds,
-			fraud: bounds,
-			min_verifiers: 2,
-			min_sampling: 1_000,
-		},
-		reference: Reference {
-			input: ReferenceInput::Text {
-				text: "a".into(),
-				max_tokens: 1,
-			},
-			output: H256::zero(),
-			evidence: Evidence {
-				fingerprint: Fingerprint::Digest([7; 16]),
-				verdict: Verdict::default(),
-				prior: None,
-			},
-		},
-	}
-}
-
 /// A model's files in a folder, and its manifest. The second file begins as the first one ends, so that they share pieces.
 fn source(folder: &Path) -> Manifest {
 	let one = noise(1, 40 * MIN_CHUNK as usize + 3);
@@ -101,7 +34,7 @@ fn source(folder: &Path) -> Manifest {
 		fs::write(&at, bytes).unwrap();
 		hash_file(&at, path, |_| ()).unwrap()
 	});
-	let manifest = manifest(files.to_vec());
+	let manifest = described("arrives", files.to_vec());
 	manifest.validate().unwrap();
 	manifest
 }
@@ -235,7 +168,7 @@ fn a_part_that_somebody_works_on_is_not_removed_and_what_is_in_its_way_is_no_mod
 	let to = tempfile::tempdir().unwrap();
 	let store = Store::open(to.path()).unwrap();
 	let (partial, _) = store.partial(manifest.clone()).unwrap();
-	assert_eq!(store.partials().unwrap(), [manifest.id()]);
+	assert_eq!(store.partials().unwrap(), [manifest.id()].into());
 	assert!(store.forget_partial(manifest.id()).is_err());
 	assert!(store.partial(manifest.clone()).is_err());
 	for at in 0..partial.pieces().len() {

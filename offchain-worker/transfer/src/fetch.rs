@@ -88,7 +88,7 @@ impl FetchError {
 
 /// What fetching needs.
 pub(crate) struct Fetcher<N> {
-	pub(crate) network: Arc<N>,
+	pub(crate) network: N,
 	pub(crate) shelf: Arc<Shelf>,
 	pub(crate) metrics: Metrics,
 	/// Most bytes of all models of the store.
@@ -456,7 +456,8 @@ impl<N: Network> Fetcher<N> {
 						gave = Instant::now();
 					}
 					// A peer that has just been asked for the first time may have it.
-					progress.sources(giving, gave.elapsed() > LOOK_AGAIN);
+					let nobody = gave.elapsed() > LOOK_AGAIN;
+					progress.sources(giving, nobody.then(|| FetchError::NoSource.to_string()));
 					progress.ticks();
 					if gave.elapsed() > NOBODY {
 						return Err(FetchError::NoSource);
@@ -604,7 +605,7 @@ impl<N: Network> Fetcher<N> {
 						copied.push(piece);
 					}
 					Err(PieceError::Store(error)) => return Err(error),
-					// Two lengths under one hash: the manifest contradicts itself, and nobody can give this piece.
+					// It has another length under the other model's hash, which BLAKE2b does not let happen.
 					Err(PieceError::Wrong { .. }) => (),
 				}
 			}

@@ -130,7 +130,7 @@ impl Transfers {
 		let shelf = Arc::new(Shelf::new(store));
 		let metrics = Metrics::register(registry)?;
 		let fetcher = Arc::new(Fetcher {
-			network: Arc::new(Sources::new(network, &options.sources)?),
+			network: Sources::new(network, &options.sources)?,
 			shelf: shelf.clone(),
 			metrics: metrics.clone(),
 			quota: options.quota,
@@ -153,24 +153,20 @@ impl Transfers {
 		Ok((transfers, server))
 	}
 
-	/// Begins to fetch a model that the chain describes so, unless that is going on. Needs a tokio runtime.
-	pub fn fetch(&self, model: ModelId, spec: &ModelSpec) {
+	/// Begins to fetch a model that the chain describes so, unless that is going on; of one that is damaged, what is wrong. Needs a tokio
+	/// runtime.
+	///
+	/// # Errors
+	/// Where a damaged model cannot be set aside.
+	pub fn fetch(&self, model: ModelId, spec: &ModelSpec) -> Result<(), StoreError> {
 		let mut tasks = lock(&self.tasks);
 		if tasks.get(&model).is_some_and(|t| !t.abort.is_finished()) {
-			return;
+			return Ok(());
 		}
+		self.shelf.set_aside(model)?;
 		let progress = Arc::new(Watched::default());
 		let abort = (self.begin)(model, spec.clone(), progress.clone());
 		tasks.insert(model, Task { abort, progress });
-	}
-
-	/// Fetches anew what is wrong in a model of the store, whatever is right of it stays.
-	///
-	/// # Errors
-	/// Where the store's folder cannot be changed.
-	pub fn mend(&self, model: ModelId, spec: &ModelSpec) -> Result<(), StoreError> {
-		self.shelf.set_aside(model)?;
-		self.fetch(model, spec);
 		Ok(())
 	}
 
@@ -233,16 +229,14 @@ impl Transfers {
 		ids.into_iter().filter_map(progress).collect()
 	}
 
-	/// Models that are on their way.
-	pub fn fetching(&self) -> HashSet<ModelId> {
-		let tasks = lock(&self.tasks);
-		let running = tasks.iter().filter(|(_, t)| !t.abort.is_finished());
-		running.map(|(model, _)| *model).collect()
-	}
-
 	/// Models of which something on the disk is not what the manifest says.
 	pub fn damaged(&self) -> HashSet<ModelId> {
 		self.shelf.damaged()
+	}
+
+	/// Notes that somebody else has found a model of the store damaged.
+	pub fn note_damage(&self, model: ModelId) {
+		self.shelf.note_damage(model);
 	}
 }
 

@@ -50,11 +50,7 @@ pub struct Protocols {
 impl Protocols {
 	/// Those of a chain with this genesis.
 	pub fn of(genesis: impl AsRef<[u8]>) -> Self {
-		let genesis: String = genesis
-			.as_ref()
-			.iter()
-			.map(|byte| format!("{byte:02x}"))
-			.collect();
+		let genesis = hex::encode(genesis);
 		Self {
 			manifests: format!("/{genesis}/models/manifests/1").into(),
 			pieces: format!("/{genesis}/models/pieces/1").into(),

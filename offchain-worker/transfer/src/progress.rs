@@ -34,6 +34,13 @@ pub struct Progress {
 	pub has_failed: bool,
 }
 
+impl Progress {
+	/// Why it will not come, if that is so.
+	pub fn failure(&self) -> Option<&str> {
+		self.waits.as_deref().filter(|_| self.has_failed)
+	}
+}
+
 struct Inner {
 	progress: Progress,
 	counted: u64,
@@ -111,13 +118,11 @@ impl Watched {
 		self.change(|i| i.progress.discarded += bytes);
 	}
 
-	/// Says how many could give something; where nobody could for a while, that too.
-	pub(crate) fn sources(&self, count: usize, nobody: bool) {
+	/// Says how many could give something, and what is waited for.
+	pub(crate) fn sources(&self, count: usize, waits: Option<String>) {
 		self.change(|i| {
 			i.progress.sources = u32::try_from(count).unwrap_or(u32::MAX);
-			let none =
-				"no node that can be reached has what is missing; it goes on when one has it";
-			i.progress.waits = nobody.then(|| none.into());
+			i.progress.waits = waits;
 		});
 	}
 

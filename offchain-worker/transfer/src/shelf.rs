@@ -100,9 +100,8 @@ impl Shelf {
 		shelved.damaged.retain(|id| here.contains(id));
 		for model in new {
 			let place = |piece: Piece| {
-				let (file, offset) = piece.places[0];
-				let path = model.manifest.files[file].path.clone();
-				(piece.chunk.hash, (path, offset, piece.chunk.length))
+				let (path, offset) = piece.place(&model.manifest);
+				(piece.chunk.hash, (path.into(), offset, piece.chunk.length))
 			};
 			let whole = Whole {
 				places: Piece::of(&model.manifest).into_iter().map(place).collect(),
@@ -193,9 +192,19 @@ impl Shelf {
 		self.lock().damaged.clone()
 	}
 
-	/// Sets a damaged model aside, so that what is wrong in it can be fetched anew.
+	/// Notes that a model was found damaged.
+	pub(crate) fn note_damage(&self, model: ModelId) {
+		self.lock().damaged.insert(model);
+	}
+
+	/// Sets a model aside that is damaged, so that what is wrong in it can be fetched anew. Of one that has gone nothing is damaged.
 	pub(crate) fn set_aside(&self, model: ModelId) -> Result<(), StoreError> {
-		self.store.set_aside(model)?;
+		if !self.lock().damaged.contains(&model) {
+			return Ok(());
+		}
+		if self.store.contains(model) {
+			self.store.set_aside(model)?;
+		}
 		let mut shelved = self.lock();
 		shelved.whole.remove(&model);
 		shelved.damaged.remove(&model);

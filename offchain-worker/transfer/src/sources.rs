@@ -11,7 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use consilience_primitives::{manifest::Manifest, ModelId};
+use consilience_primitives::manifest::Manifest;
 use consilience_store::{Piece, Store, StoreError, ENCODED};
 use data_encoding::BASE32_NOPAD;
 use polkadot_sdk::{sc_network_types::PeerId, sp_core::H256, sp_crypto_hashing::blake2_256};
@@ -180,7 +180,7 @@ impl Source {
 	) -> Result<Response, String> {
 		match request {
 			Request::Manifest(model) => {
-				let url = format!("{base}/{}/{ENCODED}", name(model));
+				let url = format!("{base}/{}/{ENCODED}", hex::encode(model.0));
 				let manifest = self.get(&url, None, MAX_MANIFEST as u64)?;
 				Ok(manifest.map_or(Response::Unknown, Response::Manifest))
 			}
@@ -196,8 +196,8 @@ impl Source {
 					return Err(format!("its {ENCODED} is not that of model {model:?}"));
 				};
 				let places = Piece::of(&manifest).into_iter().map(|piece| {
-					let (file, offset) = piece.places[0];
-					let path = format!("{}/{}", name(model), encoded(&manifest.files[file].path));
+					let (path, offset) = piece.place(&manifest);
+					let path = format!("{}/{}", hex::encode(model.0), encoded(path));
 					(piece.chunk.hash, (path, offset, piece.chunk.length))
 				});
 				let mut known = known.lock().unwrap_or_else(|e| e.into_inner());
@@ -266,11 +266,6 @@ impl Source {
 		let body = response.body_mut().with_config().limit(most);
 		body.read_to_vec().map(Some).map_err(|e| e.to_string())
 	}
-}
-
-/// A model's folder in a store.
-fn name(model: ModelId) -> String {
-	model.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A path in an address.

@@ -40,13 +40,17 @@ async fn a_model_is_given_on_while_it_arrives() {
 	world.add(&source, Conduct::GoesAfter(left.clone()));
 	let (_b, first) = store();
 	let first_transfers = transfers(&first, &world);
-	first_transfers.fetch(manifest.id(), &manifest.spec().unwrap());
+	first_transfers
+		.fetch(manifest.id(), &manifest.spec().unwrap())
+		.unwrap();
 	until(|| left.load(Ordering::SeqCst) == 0).await;
 	// The source has gone; the second one gets what the first one has.
 	world.add_shelf(first_transfers.shelf.clone());
 	let (_c, second) = store();
 	let second_transfers = transfers(&second, &world);
-	second_transfers.fetch(manifest.id(), &manifest.spec().unwrap());
+	second_transfers
+		.fetch(manifest.id(), &manifest.spec().unwrap())
+		.unwrap();
 	until(|| {
 		let has = |t: &Transfers| t.progress(&manifest.id()).map_or(0, |p| p.done);
 		let (first, second) = (has(&first_transfers), has(&second_transfers));
@@ -68,7 +72,9 @@ async fn what_was_there_is_not_fetched_again_after_a_kill() {
 	world.add(&source, Conduct::GoesAfter(left.clone()));
 	let (_b, here) = store();
 	let before = transfers(&here, &world);
-	before.fetch(manifest.id(), &manifest.spec().unwrap());
+	before
+		.fetch(manifest.id(), &manifest.spec().unwrap())
+		.unwrap();
 	until(|| {
 		before
 			.progress(&manifest.id())
@@ -78,7 +84,9 @@ async fn what_was_there_is_not_fetched_again_after_a_kill() {
 	until(|| left.load(Ordering::SeqCst) == 0).await;
 	// Another process fetches the same model into the same store: it waits for the lock, whoever holds it.
 	let other = transfers(&here, &world);
-	other.fetch(manifest.id(), &manifest.spec().unwrap());
+	other
+		.fetch(manifest.id(), &manifest.spec().unwrap())
+		.unwrap();
 	let waits = || other.progress(&manifest.id()).and_then(|p| p.waits);
 	until(|| waits().is_some_and(|why| why.contains("another process"))).await;
 	other.forget_task(manifest.id());
@@ -86,7 +94,9 @@ async fn what_was_there_is_not_fetched_again_after_a_kill() {
 	before.forget_task(manifest.id());
 	left.store(1_000, Ordering::SeqCst);
 	// What a kill in the middle of a write leaves.
-	let torn = here.root().join(format!(".fetch-{}", hex(manifest.id())));
+	let torn = here
+		.root()
+		.join(format!(".fetch-{}", hex::encode(manifest.id().0)));
 	let torn = torn.join("files/data/weights.bin");
 	let mut content = fs::read(&torn).unwrap();
 	content[5] ^= 1;
@@ -158,13 +168,11 @@ async fn what_is_forgotten_leaves_nothing() {
 	world.add(&source, Conduct::GoesAfter(left.clone()));
 	let (_b, here) = store();
 	let transfers = transfers(&here, &world);
-	transfers.fetch(id_of(&manifest), &manifest.spec().unwrap());
+	transfers
+		.fetch(id_of(&manifest), &manifest.spec().unwrap())
+		.unwrap();
 	until(|| left.load(Ordering::SeqCst) == 0).await;
 	transfers.forget(manifest.id()).await;
 	assert_eq!(fs::read_dir(here.root()).unwrap().count(), 0);
 	assert!(transfers.progress(&manifest.id()).is_none());
-}
-
-fn hex(id: ModelId) -> String {
-	id.0.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -72,7 +72,9 @@ async fn what_nobody_has_is_in_nobodys_way() {
 	let transfers = transfers(&here, &world);
 	for name in ["nowhere", "neither"] {
 		let missing = import(&nowhere, name, b"weights");
-		transfers.fetch(missing.id(), &missing.spec().unwrap());
+		transfers
+			.fetch(missing.id(), &missing.spec().unwrap())
+			.unwrap();
 	}
 	fetched_one(&transfers, &here, &manifest).await;
 }
@@ -87,7 +89,7 @@ async fn what_is_registered_otherwise_is_not_fetched() {
 	let transfers = transfers(&here, &world);
 	let mut spec = manifest.spec().unwrap();
 	spec.size += 1;
-	transfers.fetch(manifest.id(), &spec);
+	transfers.fetch(manifest.id(), &spec).unwrap();
 	until(|| {
 		transfers
 			.progress(&manifest.id())
@@ -111,7 +113,9 @@ async fn a_model_beyond_the_limit_is_refused_before_a_byte_of_it_comes() {
 		..Options::default()
 	};
 	let transfers = with(&here, &world, options);
-	transfers.fetch(manifest.id(), &manifest.spec().unwrap());
+	transfers
+		.fetch(manifest.id(), &manifest.spec().unwrap())
+		.unwrap();
 	let failed = || transfers.progress(&manifest.id()).filter(|p| p.has_failed);
 	until(|| failed().is_some()).await;
 	let why = failed().and_then(|p| p.waits).unwrap();
@@ -128,7 +132,9 @@ async fn without_anybody_who_has_it_the_reason_is_said() {
 	world.add(&empty, Conduct::Honest);
 	let (_c, here) = store();
 	let transfers = transfers(&here, &world);
-	transfers.fetch(manifest.id(), &manifest.spec().unwrap());
+	transfers
+		.fetch(manifest.id(), &manifest.spec().unwrap())
+		.unwrap();
 	let waits = || transfers.progress(&manifest.id()).and_then(|p| p.waits);
 	until(|| waits().is_some_and(|why| why.contains("one was asked"))).await;
 }
@@ -150,7 +156,7 @@ fn a_manifest_cannot_take_the_stores_own_names_or_leave_its_folder() {
 		};
 		let mut files = vec![file(path), file("model.onnx")];
 		files.sort_by(|a, b| a.path.cmp(&b.path));
-		let refused = store.partial(manifest("names", files));
+		let refused = store.partial(described("names", files));
 		assert!(refused.is_err(), "{path}");
 	}
 	assert_eq!(fs::read_dir(store.root()).unwrap().count(), 0);
@@ -190,9 +196,7 @@ async fn what_is_damaged_is_fetched_anew_and_nothing_else() {
 	fs::write(&path, content).unwrap();
 	here.verify(manifest.id(), |_| ()).unwrap_err();
 	let before = world.given_by(peer);
-	transfers
-		.mend(manifest.id(), &manifest.spec().unwrap())
-		.unwrap();
+	transfers.note_damage(manifest.id());
 	fetched(&transfers, &here, &manifest).await;
 	assert_eq!(world.given_by(peer), before + 1);
 }

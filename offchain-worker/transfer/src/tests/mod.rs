@@ -3,6 +3,8 @@
 
 mod fetch;
 mod hostile;
+#[path = "../../../store/tests/common/manifest.rs"]
+mod manifest;
 mod model;
 mod places;
 
@@ -19,16 +21,11 @@ use std::{
 
 use async_trait::async_trait;
 use codec::Encode;
-use consilience_primitives::{
-	evidence::{Evidence, Fingerprint, Verdict},
-	manifest::{Cache, Manifest, Numerics, Reference, ReferenceInput, TaskDetails, VERSION},
-	model::{Bounds, Limits, NumericClass, TimeLimit, VerificationPolicy},
-	sampling::SamplingDefaults,
-	ModelId,
-};
+use consilience_primitives::{manifest::Manifest, ModelId};
 use consilience_store::{hash_file, Store};
 use polkadot_sdk::{sc_network_types::PeerId, sp_core::H256};
 
+use self::manifest::described;
 use crate::{
 	message::{Request, Response},
 	network::{Misdeed, Network},
@@ -152,9 +149,9 @@ impl Network for Arc<World> {
 				Ok(Response::Piece(bytes))
 			}
 			(Conduct::Nonsense, Response::Piece(_)) => Ok(Response::All),
-			(Conduct::OtherManifest, Response::Manifest(_)) => Ok(Response::Manifest(
-				model::manifest("other", Vec::new()).encode(),
-			)),
+			(Conduct::OtherManifest, Response::Manifest(_)) => {
+				Ok(Response::Manifest(described("other", Vec::new()).encode()))
+			}
 			(Conduct::Stalls, Response::Piece(_)) => {
 				tokio::time::sleep(Duration::from_millis(500)).await;
 				Err("no answer in time".into())
