@@ -452,7 +452,7 @@ impl<N: Network> Fetcher<N> {
 						working.push(look());
 					}
 					let giving = round.giving();
-					if giving > 0 || looks {
+					if giving > 0 {
 						gave = Instant::now();
 					}
 					// A peer that has just been asked for the first time may have it.
