@@ -234,11 +234,27 @@ pub(crate) struct Options {
 	pub(crate) finality: FinalityParams,
 }
 
+/// Refuses to validate with blocks pruned before what they carry may be asked for: inputs of requests that can still be measured.
+fn keeps_data(config: &Configuration) -> Result<(), ServiceError> {
+	let kept = match config.blocks_pruning {
+		sc_service::BlocksPruning::Some(kept) => kept,
+		_ => return Ok(()),
+	};
+	let needed = consilience_runtime::configs::inference::RETENTION;
+	if kept >= needed || !config.role.is_authority() {
+		return Ok(());
+	}
+	Err(ServiceError::Other(format!(
+		"--blocks-pruning {kept}: a validator keeps blocks for at least {needed}, because they carry what requests ask about"
+	)))
+}
+
 /// Builds and starts the whole node.
 pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as BlockT>::Hash>>(
 	config: Configuration,
 	options: Options,
 ) -> Result<TaskManager, ServiceError> {
+	keeps_data(&config)?;
 	let PartialComponents {
 		client,
 		backend,

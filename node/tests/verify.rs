@@ -100,21 +100,29 @@ impl Home {
 	}
 
 	fn answer(&self, seed: H256) -> Output {
-		self.engine.run(self.model, &question(), &seed).unwrap()
+		self.engine
+			.run(self.model, &question().into(), &seed)
+			.unwrap()
 	}
 
 	/// A final request with this answer, which executor and verifier measured as this model's.
 	fn request(&self, answer: &Output) -> Request {
 		let measured = self
 			.engine
-			.measure(self.model, &question(), &SEED, Some(answer), &CHALLENGE)
+			.measure(
+				self.model,
+				&question().into(),
+				&SEED,
+				Some(answer),
+				&CHALLENGE,
+			)
 			.unwrap();
 		let account = |n: u8| AccountId::from([n; 32]);
 		Request {
 			id: 5,
 			requester: account(9),
 			model: self.model,
-			input: question(),
+			input: question().into(),
 			assurance: Assurance::Committee(1),
 			state: RequestState::Final,
 			seed: Some(SEED),

@@ -8,6 +8,7 @@
 //! | [`crypto`] | the session key `infr` with which a validator signs its reports |
 //! | [`model`] | what stands on chain about a model |
 //! | [`manifest`] | everything that makes two validators compute the same thing; content-addressed |
+//! | [`media`] | how pictures and sound become tensors, and scores words |
 //! | [`tensor`] | element types, tensors on the wire |
 //! | [`request`] | input, output |
 //! | [`sampling`] | how tokens are chosen |
@@ -31,6 +32,7 @@ pub mod crypto;
 pub mod evidence;
 pub mod fixed;
 pub mod manifest;
+pub mod media;
 pub mod model;
 pub mod report;
 pub mod request;

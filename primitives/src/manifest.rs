@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
 	evidence::Evidence,
+	media::Media,
 	model::{Limits, ModelSpec, NumericClass, SpecError, Task, TimeLimit, VerificationPolicy},
 	request::Role,
 	sampling::SamplingDefaults,
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// Version of the manifest's format that this crate reads and writes.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Least bytes of a [`Chunk`], the last one of a file left out: 64 KiB.
 pub const MIN_CHUNK: u32 = 1 << 16;
@@ -159,6 +160,9 @@ pub enum TaskDetails {
 		inputs: Vec<NamedSpec>,
 		/// The graph's outputs, in the order in which they are answered.
 		outputs: Vec<NamedSpec>,
+		/// How pictures and sound become the input, and scores words: for those who ask.
+		#[serde(default, skip_serializing_if = "Media::is_empty")]
+		media: Media,
 	},
 }
 
@@ -256,6 +260,8 @@ pub enum ManifestError {
 	TooLarge(&'static str),
 	/// The exact class needs the CPU provider and nothing else, optimisation does not matter.
 	ExactNeedsCpu,
+	/// How pictures, sound or labels go with the graph's inputs and outputs; what is wrong.
+	Media(&'static str),
 	/// What would stand on chain is refused.
 	Spec(SpecError),
 }
@@ -283,6 +289,7 @@ impl core::fmt::Display for ManifestError {
 				f,
 				"a model of the exact class runs on CPUExecutionProvider alone"
 			),
+			Self::Media(why) => write!(f, "media: {why}"),
 			Self::Spec(e) => write!(f, "the chain would refuse this model: {e:?}"),
 		}
 	}
@@ -384,7 +391,14 @@ impl Manifest {
 		let tokenizer = match &self.task {
 			TaskDetails::TextGeneration { tokenizer, .. }
 			| TaskDetails::Embedding { tokenizer, .. } => Some(tokenizer),
-			TaskDetails::Tensor { .. } => None,
+			TaskDetails::Tensor {
+				inputs,
+				outputs,
+				media,
+			} => {
+				media.check(inputs, outputs).map_err(ManifestError::Media)?;
+				None
+			}
 		};
 		for path in core::iter::once(&self.graph).chain(tokenizer) {
 			if !known.contains(path.as_str()) {

@@ -11,7 +11,7 @@ use scale_info::TypeInfo;
 use crate::{
 	evidence::{Evidence, Salt},
 	model::Speed,
-	request::{Input, Output},
+	request::{Output, StoredInput},
 	List, ModelId, RequestId,
 };
 
@@ -163,7 +163,7 @@ pub struct Work {
 	/// The model.
 	pub model: ModelId,
 	/// What was asked.
-	pub input: Input,
+	pub input: StoredInput,
 	/// Seed of the sampling noise.
 	pub seed: H256,
 	/// The answer, once it is on chain.

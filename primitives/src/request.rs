@@ -1,12 +1,14 @@
 //! What a requester asks for, and what an executor answers.
 
+use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use polkadot_sdk::{sp_core::H256, sp_crypto_hashing::blake2_256};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::{
 	model::{Limits, ModelSpec, Task, VerificationPolicy},
-	tensor::{Tensor, MAX_TENSORS},
+	tensor::{IndexedTensors, Tensor, TensorSpec, MAX_DATA, MAX_TENSORS, MAX_TENSOR_BYTES},
 	Bytes, List,
 };
 
@@ -85,11 +87,11 @@ pub enum Prompt {
 	Text(Bytes<MAX_TEXT>),
 }
 
-/// What is asked of a model, by task.
+/// What is asked of a model, by task, with at most `MAX` bytes of data in a tensor.
 #[derive(
 	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
-pub enum Input {
+pub enum Input<const MAX: u32 = MAX_TENSOR_BYTES> {
 	/// For [`Task::TextGeneration`].
 	TextGeneration {
 		/// What to go on from.
@@ -100,7 +102,21 @@ pub enum Input {
 	/// For [`Task::Embedding`]: UTF-8 text.
 	Embedding(Bytes<MAX_TEXT>),
 	/// For [`Task::Tensor`]: one tensor for each of the graph's inputs, in any order.
-	Tensor(List<Tensor, MAX_TENSORS>),
+	Tensor(List<Tensor<MAX>, MAX_TENSORS>),
+}
+
+/// An input with all of its data, wherever the chain keeps that.
+pub type FullInput = Input<MAX_DATA>;
+
+/// What state holds of an input.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum StoredInput {
+	/// All of it.
+	Inline(Input),
+	/// Tensors without their data, which stays in the transaction that asked.
+	Indexed(IndexedTensors),
 }
 
 /// Why an input is refused at the border.
@@ -139,7 +155,7 @@ pub enum InputError {
 	NoChat,
 }
 
-impl Input {
+impl<const MAX: u32> Input<MAX> {
 	/// The task that this asks for.
 	pub const fn task(&self) -> Task {
 		match self {
@@ -184,7 +200,7 @@ impl Input {
 
 	/// Whether a model of this description takes the input.
 	pub fn validate(&self, spec: &ModelSpec) -> Result<(), InputError> {
-		let (limits, signature) = (&spec.limits, &spec.signature);
+		let limits = &spec.limits;
 		if self.task() != spec.task {
 			return Err(InputError::WrongTask);
 		}
@@ -211,26 +227,155 @@ impl Input {
 			}
 			Self::Embedding(bytes) => text(bytes)?,
 			Self::Tensor(tensors) => {
-				if tensors.is_empty() {
-					return Err(InputError::Empty);
-				}
-				if tensors.len() != signature.len()
-					|| !signature
-						.iter()
-						.all(|spec| tensors.iter().any(|t| spec.admits(t)))
-				{
-					return Err(InputError::SignatureMismatch);
-				}
+				signed(tensors, spec, TensorSpec::admits)?;
 				tensors
 					.iter()
 					.try_for_each(|t| t.validate())
 					.map_err(|_| InputError::MalformedTensor)?;
 			}
 		}
-		if self.units() > limits.max_input_units {
-			return Err(InputError::InputTooLarge);
+		within(self.units(), limits)
+	}
+}
+
+/// Whether there is one tensor for each of the model's inputs.
+fn signed<T>(
+	tensors: &[T],
+	spec: &ModelSpec,
+	admits: impl Fn(&TensorSpec, &T) -> bool,
+) -> Result<(), InputError> {
+	let signature = &spec.signature;
+	if tensors.is_empty() {
+		return Err(InputError::Empty);
+	}
+	if tensors.len() != signature.len()
+		|| !signature
+			.iter()
+			.all(|spec| tensors.iter().any(|t| admits(spec, t)))
+	{
+		return Err(InputError::SignatureMismatch);
+	}
+	Ok(())
+}
+
+/// Whether a model takes so many units.
+fn within(units: u32, limits: &Limits) -> Result<(), InputError> {
+	if units > limits.max_input_units {
+		return Err(InputError::InputTooLarge);
+	}
+	Ok(())
+}
+
+impl From<Input> for StoredInput {
+	fn from(input: Input) -> Self {
+		Self::Inline(input)
+	}
+}
+
+impl From<Input> for FullInput {
+	fn from(input: Input) -> Self {
+		match input {
+			Input::TextGeneration { prompt, sampling } => Self::TextGeneration { prompt, sampling },
+			Input::Embedding(text) => Self::Embedding(text),
+			Input::Tensor(tensors) => Self::Tensor(List::truncate_from(
+				tensors
+					.into_iter()
+					.map(|t| t.rebound().expect("this bound is the larger one; qed"))
+					.collect(),
+			)),
 		}
-		Ok(())
+	}
+}
+
+impl FullInput {
+	/// How it is asked: in state, or with these bytes beside it where a tensor is larger than state takes.
+	pub fn stored(self) -> (StoredInput, Option<Vec<u8>>) {
+		let inline = match self {
+			Self::TextGeneration { prompt, sampling } => Input::TextGeneration { prompt, sampling },
+			Self::Embedding(text) => Input::Embedding(text),
+			Self::Tensor(tensors) => {
+				if tensors
+					.iter()
+					.any(|t| t.data.len() > MAX_TENSOR_BYTES as usize)
+				{
+					let data = tensors.iter().flat_map(|t| t.data.iter().copied());
+					let data: Vec<u8> = data.collect();
+					let indexed = IndexedTensors {
+						tensors: List::truncate_from(tensors.iter().map(Tensor::header).collect()),
+						data_hash: H256(blake2_256(&data)),
+					};
+					return (StoredInput::Indexed(indexed), Some(data));
+				}
+				Input::Tensor(List::truncate_from(
+					tensors.into_iter().filter_map(Tensor::rebound).collect(),
+				))
+			}
+		};
+		(StoredInput::Inline(inline), None)
+	}
+}
+
+impl StoredInput {
+	/// The task that this asks for.
+	pub const fn task(&self) -> Task {
+		match self {
+			Self::Inline(input) => input.task(),
+			Self::Indexed(_) => Task::Tensor,
+		}
+	}
+
+	/// [`Input::units`].
+	pub fn units(&self) -> u32 {
+		match self {
+			Self::Inline(input) => input.units(),
+			Self::Indexed(indexed) => indexed
+				.tensors
+				.iter()
+				.map(|t| t.units())
+				.fold(0, u32::saturating_add),
+		}
+	}
+
+	/// [`Input::max_output_units`].
+	pub fn max_output_units(&self, limits: &Limits) -> u32 {
+		match self {
+			Self::Inline(input) => input.max_output_units(limits),
+			Self::Indexed(_) => limits.max_output_units,
+		}
+	}
+
+	/// Whether a model of this description takes the input. Data that stands elsewhere is not looked at.
+	pub fn validate(&self, spec: &ModelSpec) -> Result<(), InputError> {
+		match self {
+			Self::Inline(input) => input.validate(spec),
+			Self::Indexed(_) if spec.task != Task::Tensor => Err(InputError::WrongTask),
+			Self::Indexed(indexed) => {
+				signed(&indexed.tensors, spec, TensorSpec::admits_header)?;
+				if indexed.bytes() > u64::from(MAX_DATA) {
+					return Err(InputError::InputTooLarge);
+				}
+				within(self.units(), &spec.limits)
+			}
+		}
+	}
+
+	/// The input, if state holds all of it.
+	pub const fn inline(&self) -> Option<&Input> {
+		match self {
+			Self::Inline(input) => Some(input),
+			Self::Indexed(_) => None,
+		}
+	}
+
+	/// What is asked, with the data of tensors that state does not hold. `None` if that is not the data.
+	pub fn full(&self, data: &[u8]) -> Option<FullInput> {
+		match self {
+			Self::Inline(input) => Some(input.clone().into()),
+			Self::Indexed(indexed) if H256(blake2_256(data)) == indexed.data_hash => {
+				indexed.join(data).ok().map(FullInput::Tensor)
+			}
+			Self::Indexed(_) => None,
+		}
 	}
 }
 

@@ -6,6 +6,7 @@
 
 use alloc::{string::String, vec::Vec};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use polkadot_sdk::sp_core::H256;
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +18,11 @@ pub const MAX_NAME: u32 = 64;
 pub const MAX_RANK: u32 = 8;
 /// Most tensors in one input or output on chain.
 pub const MAX_TENSORS: u32 = 8;
-/// Most bytes of one tensor's data on chain.
+/// Most bytes of one tensor's data in the chain's state.
 pub const MAX_TENSOR_BYTES: u32 = 65_536;
+/// Most bytes of all tensors of an input whose data stays in its transaction ([`IndexedTensors`]): a photograph, or most of a
+/// minute of sound as floats.
+pub const MAX_DATA: u32 = 3 << 20;
 
 /// Element type of a tensor. Every ONNX type that ONNX Runtime takes as input or gives as output.
 #[derive(
@@ -97,11 +101,11 @@ impl DataType {
 	}
 }
 
-/// A tensor on the wire and on chain.
+/// A tensor on the wire and on chain, with at most `MAX` bytes of data.
 #[derive(
 	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
-pub struct Tensor {
+pub struct Tensor<const MAX: u32 = MAX_TENSOR_BYTES> {
 	/// Name of the graph's input or output.
 	pub name: Bytes<MAX_NAME>,
 	/// Element type.
@@ -109,7 +113,7 @@ pub struct Tensor {
 	/// Length of each dimension; empty for a scalar.
 	pub shape: List<u32, MAX_RANK>,
 	/// Elements, row-major and little-endian.
-	pub data: Bytes<MAX_TENSOR_BYTES>,
+	pub data: Bytes<MAX>,
 }
 
 /// Why a tensor's bytes cannot be what its header says.
@@ -136,46 +140,167 @@ pub enum TensorError {
 	BadBool,
 }
 
-impl Tensor {
+/// Number of elements of a shape.
+fn elements(shape: &[u32]) -> Result<u32, TensorError> {
+	shape
+		.iter()
+		.try_fold(1u32, |n, d| n.checked_mul(*d))
+		.ok_or(TensorError::TooManyElements)
+}
+
+/// Units to pay for: elements, and one for every eight bytes where strings are longer.
+fn units(shape: &[u32], bytes: u32) -> u32 {
+	elements(shape).unwrap_or(u32::MAX).max(bytes / 8)
+}
+
+/// Whether data is as long as type and shape say, and well-formed.
+fn validate(datatype: DataType, shape: &[u32], data: &[u8]) -> Result<(), TensorError> {
+	let elements = elements(shape)?;
+	match datatype.bits() {
+		Some(bits) => {
+			let bytes = (u64::from(elements) * bits).div_ceil(8);
+			if bytes != data.len() as u64 {
+				return Err(TensorError::WrongLength);
+			}
+		}
+		None => {
+			if strings(data)?.len() as u64 != u64::from(elements) {
+				return Err(TensorError::WrongLength);
+			}
+		}
+	}
+	if datatype == DataType::Bool && data.iter().any(|b| *b > 1) {
+		return Err(TensorError::BadBool);
+	}
+	Ok(())
+}
+
+impl<const MAX: u32> Tensor<MAX> {
 	/// Number of elements.
 	pub fn elements(&self) -> Result<u32, TensorError> {
-		self.shape
-			.iter()
-			.try_fold(1u32, |n, d| n.checked_mul(*d))
-			.ok_or(TensorError::TooManyElements)
+		elements(&self.shape)
 	}
 
 	/// Units to pay for: elements, and one for every eight bytes where strings are longer.
 	pub fn units(&self) -> u32 {
-		let bytes = self.data.len() as u32 / 8;
-		self.elements().unwrap_or(u32::MAX).max(bytes)
+		units(&self.shape, self.data.len() as u32)
 	}
 
 	/// Whether the data is as long as the header says, and well-formed.
 	pub fn validate(&self) -> Result<(), TensorError> {
-		let elements = self.elements()?;
-		match self.datatype.bits() {
-			Some(bits) => {
-				let bytes = (u64::from(elements) * bits).div_ceil(8);
-				if bytes != self.data.len() as u64 {
-					return Err(TensorError::WrongLength);
-				}
-			}
-			None => {
-				if self.strings()?.len() as u64 != u64::from(elements) {
-					return Err(TensorError::WrongLength);
-				}
-			}
-		}
-		if self.datatype == DataType::Bool && self.data.iter().any(|b| *b > 1) {
-			return Err(TensorError::BadBool);
-		}
-		Ok(())
+		validate(self.datatype, &self.shape, &self.data)
 	}
 
 	/// The strings of a `BYTES` tensor.
 	pub fn strings(&self) -> Result<Vec<&str>, TensorError> {
 		strings(&self.data)
+	}
+
+	/// Everything but the data.
+	pub fn header(&self) -> TensorHeader {
+		TensorHeader {
+			name: self.name.clone(),
+			datatype: self.datatype,
+			shape: self.shape.clone(),
+			bytes: self.data.len() as u32,
+		}
+	}
+
+	/// The same tensor under another bound, unless its data is longer.
+	pub fn rebound<const OTHER: u32>(self) -> Option<Tensor<OTHER>> {
+		Some(Tensor {
+			name: self.name,
+			datatype: self.datatype,
+			shape: self.shape,
+			data: self.data.into_inner().try_into().ok()?,
+		})
+	}
+}
+
+/// A tensor without its data.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct TensorHeader {
+	/// Name of the graph's input.
+	pub name: Bytes<MAX_NAME>,
+	/// Element type.
+	pub datatype: DataType,
+	/// Length of each dimension; empty for a scalar.
+	pub shape: List<u32, MAX_RANK>,
+	/// Bytes of its data.
+	pub bytes: u32,
+}
+
+impl TensorHeader {
+	/// Units to pay for, as of the whole tensor.
+	pub fn units(&self) -> u32 {
+		units(&self.shape, self.bytes)
+	}
+}
+
+/// Tensors whose data stays in the transaction that asks: the block's body carries it and every node that has the block finds it
+/// by hash (`BlockBackend::indexed_transaction`); state holds this.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct IndexedTensors {
+	/// What the data is, one tensor's after another's.
+	pub tensors: List<TensorHeader, MAX_TENSORS>,
+	/// BLAKE2b-256 hash of the data.
+	pub data_hash: H256,
+}
+
+impl IndexedTensors {
+	/// Bytes of the data.
+	pub fn bytes(&self) -> u64 {
+		self.tensors.iter().map(|t| u64::from(t.bytes)).sum()
+	}
+
+	/// Each tensor's header and data.
+	fn split<'a>(
+		&'a self,
+		mut data: &'a [u8],
+	) -> Result<Vec<(&'a TensorHeader, &'a [u8])>, TensorError> {
+		let mut parts = Vec::new();
+		for tensor in &self.tensors {
+			let (part, rest) = data
+				.split_at_checked(tensor.bytes as usize)
+				.ok_or(TensorError::WrongLength)?;
+			parts.push((tensor, part));
+			data = rest;
+		}
+		match data {
+			[] => Ok(parts),
+			_ => Err(TensorError::WrongLength),
+		}
+	}
+
+	/// Whether the data is as long as the headers say, and well-formed. Its hash is not looked at.
+	pub fn validate(&self, data: &[u8]) -> Result<(), TensorError> {
+		let mut parts = self.split(data)?.into_iter();
+		parts.try_for_each(|(t, data)| validate(t.datatype, &t.shape, data))
+	}
+
+	/// The tensors, from data whose hash was checked.
+	pub fn join(&self, data: &[u8]) -> Result<List<Tensor<MAX_DATA>, MAX_TENSORS>, TensorError> {
+		let whole = |(t, data): (&TensorHeader, &[u8])| {
+			Ok(Tensor {
+				name: t.name.clone(),
+				datatype: t.datatype,
+				shape: t.shape.clone(),
+				data: data
+					.to_vec()
+					.try_into()
+					.map_err(|_| TensorError::WrongLength)?,
+			})
+		};
+		let tensors: Vec<_> = self
+			.split(data)?
+			.into_iter()
+			.map(whole)
+			.collect::<Result<_, TensorError>>()?;
+		Ok(List::truncate_from(tensors))
 	}
 }
 
@@ -211,14 +336,23 @@ pub struct TensorSpec {
 
 impl TensorSpec {
 	/// Whether `tensor` has this name, type and shape.
-	pub fn admits(&self, tensor: &Tensor) -> bool {
-		self.name == tensor.name
-			&& self.datatype == tensor.datatype
-			&& self.shape.len() == tensor.shape.len()
+	pub fn admits<const MAX: u32>(&self, tensor: &Tensor<MAX>) -> bool {
+		self.admits_parts(&tensor.name, tensor.datatype, &tensor.shape)
+	}
+
+	/// Whether the tensor under `header` has this name, type and shape.
+	pub fn admits_header(&self, header: &TensorHeader) -> bool {
+		self.admits_parts(&header.name, header.datatype, &header.shape)
+	}
+
+	fn admits_parts(&self, name: &[u8], datatype: DataType, shape: &[u32]) -> bool {
+		self.name[..] == *name
+			&& self.datatype == datatype
+			&& self.shape.len() == shape.len()
 			&& self
 				.shape
 				.iter()
-				.zip(&tensor.shape)
+				.zip(shape)
 				.all(|(want, got)| want.is_none_or(|w| w == *got))
 	}
 }
@@ -260,8 +394,51 @@ mod tests {
 	use super::*;
 
 	#[test]
+	fn data_that_stands_beside_its_headers_is_joined_only_where_it_fits() {
+		let header = |name: &[u8], datatype, shape: &[u32], bytes| TensorHeader {
+			name: name.to_vec().try_into().unwrap(),
+			datatype,
+			shape: shape.to_vec().try_into().unwrap(),
+			bytes,
+		};
+		let of = |tensors: Vec<TensorHeader>| IndexedTensors {
+			tensors: tensors.try_into().unwrap(),
+			data_hash: H256::zero(),
+		};
+		let pair = of(vec![
+			header(b"a", DataType::Fp32, &[2], 8),
+			header(b"b", DataType::Bool, &[3], 3),
+		]);
+		let data = [1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0];
+		assert_eq!(pair.validate(&data), Ok(()));
+		let joined = pair.join(&data).unwrap();
+		assert_eq!(
+			(&joined[0].data[..], &joined[1].data[..]),
+			(&data[..8], &data[8..])
+		);
+		assert_eq!(joined[0].header(), pair.tensors[0]);
+		assert_eq!(pair.bytes(), 11);
+		// Too short, too long, and a flag that is none.
+		assert_eq!(pair.validate(&data[..10]), Err(TensorError::WrongLength));
+		assert_eq!(pair.join(&[0; 12]), Err(TensorError::WrongLength));
+		assert_eq!(pair.validate(&[2; 11]), Err(TensorError::BadBool));
+		// Lengths that add up and are not those of the shapes.
+		let shifted = of(vec![
+			header(b"a", DataType::Fp32, &[2], 7),
+			header(b"b", DataType::Bool, &[3], 4),
+		]);
+		assert_eq!(shifted.validate(&data), Err(TensorError::WrongLength));
+		// As many units as if they stood in state, and shapes that overflow are dear.
+		assert_eq!(pair.tensors[0].units(), 2);
+		assert_eq!(
+			header(b"a", DataType::Int8, &[u32::MAX, 2], 0).units(),
+			u32::MAX
+		);
+	}
+
+	#[test]
 	fn long_strings_are_more_than_one_unit() {
-		let of = |datatype, shape: &[u32], bytes: usize| Tensor {
+		let of = |datatype, shape: &[u32], bytes: usize| Tensor::<MAX_TENSOR_BYTES> {
 			name: Default::default(),
 			datatype,
 			shape: shape.to_vec().try_into().unwrap(),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
 	evidence::Evidence,
 	model::{ModelSpec, ModelStatus, Price},
-	request::{Assurance, Input, InputError, Output},
+	request::{Assurance, InputError, Output, StoredInput},
 	ModelId, RequestId,
 };
 
@@ -77,7 +77,7 @@ pub struct RequestView<AccountId, BlockNumber, Balance> {
 	/// The model.
 	pub model: ModelId,
 	/// What was asked.
-	pub input: Input,
+	pub input: StoredInput,
 	/// How it is checked.
 	pub assurance: Assurance,
 	/// Where it stands. An output is not final in any state but [`RequestState::Final`].

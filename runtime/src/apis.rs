@@ -5,7 +5,7 @@ use codec::Encode;
 use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
 	report::{Duties, Report, Work},
-	request::{Assurance, Input},
+	request::{Assurance, StoredInput},
 	view::{ModelView, QuoteError, RequestView},
 	ModelId, RequestId,
 };
@@ -203,7 +203,7 @@ impl_runtime_apis! {
 
 		fn quote(
 			model: ModelId,
-			input: Input,
+			input: StoredInput,
 			assurance: Assurance,
 		) -> Result<Balance, QuoteError> {
 			Inference::quote(model, &input, assurance)

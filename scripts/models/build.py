@@ -16,10 +16,11 @@ import sys
 
 import content_type
 import minilm
+import orientation
 import smollm2
 
 DIGESTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "digests.json")
-RECIPES = {name: recipe for recipe in (smollm2, minilm, content_type) for name in recipe.NAMES}
+RECIPES = {name: recipe for recipe in (smollm2, minilm, content_type, orientation) for name in recipe.NAMES}
 
 
 def digests(folder):

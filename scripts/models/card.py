@@ -60,15 +60,15 @@ def opset(path):
     return next(i.version for i in imports if i.domain in ("", "ai.onnx"))
 
 
-def write(folder, card, graph="model.onnx"):
-    """Writes model.json; lists every other file of the folder."""
+def write(folder, card, graph="model.onnx", indent=2):
+    """Writes model.json; lists every other file of the folder. Without indentation where it is too long to read anyway."""
     files = sorted(
         os.path.relpath(os.path.join(parent, name), folder)
         for parent, _, names in os.walk(folder)
         for name in names
         if name != "model.json"
     )
-    write_json(folder, "model.json", {**card, "graph": graph, "files": files})
+    write_json(folder, "model.json", {**card, "graph": graph, "files": files}, indent)
 
 
 def llama_config(config, generation):
@@ -92,7 +92,7 @@ def llama_config(config, generation):
     }
 
 
-def write_json(folder, name, value):
+def write_json(folder, name, value, indent=2):
     with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
+        json.dump(value, file, indent=indent, ensure_ascii=False)
         file.write("\n")

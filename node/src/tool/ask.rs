@@ -2,7 +2,11 @@
 
 use std::time::Instant;
 
-use consilience_primitives::request::Assurance;
+use consilience_primitives::{
+	model::Task,
+	request::{Assurance, StoredInput},
+	tensor::MAX_DATA,
+};
 use consilience_runtime::RuntimeEvent;
 use polkadot_sdk::sc_cli;
 use serde_json::json;
@@ -55,6 +59,10 @@ pub(crate) struct InferCommand {
 	format: Format,
 }
 
+fn too_large() -> String {
+	format!("the tensors have more than {MAX_DATA} bytes together, which is what a transaction may bring")
+}
+
 impl InferCommand {
 	/// Does what the command says.
 	pub(crate) fn run(&self) -> sc_cli::Result<()> {
@@ -65,7 +73,16 @@ impl InferCommand {
 		let pair = chain::pair(&self.signer.suri)?;
 		let chain = Chain::connect(&self.node.url).await?;
 		let model = chain.find_model(&self.model).await?;
-		let input = self.input.input(&model.spec)?;
+		let manifest = match model.spec.task {
+			Task::Tensor if self.input.is_media(&model.spec)? => {
+				Some(chain.manifest(model.id).await?)
+			}
+			// Without one the answer's scores have no names.
+			Task::Tensor => chain.manifest(model.id).await.ok(),
+			_ => None,
+		};
+		let task = manifest.map(|manifest| manifest.task);
+		let (input, data) = self.input.input(&model.spec, task.as_ref())?.stored();
 		let assurance = match self.sampled {
 			Some(p) => Assurance::Sampled(p),
 			None => Assurance::Committee(self.verifiers.unwrap_or(model.spec.policy.min_verifiers)),
@@ -84,12 +101,25 @@ impl InferCommand {
 			));
 		}
 		let since = Instant::now();
-		let call = pallet_inference::Call::request {
-			model: model.id,
-			input,
-			assurance,
-			fee_limit,
-			tip: self.tip,
+		let (model, tip) = (model.id, self.tip);
+		let call = match input {
+			StoredInput::Inline(input) => pallet_inference::Call::request {
+				model,
+				input,
+				assurance,
+				fee_limit,
+				tip,
+			},
+			StoredInput::Indexed(indexed) => pallet_inference::Call::request_with_data {
+				model,
+				tensors: indexed.tensors,
+				assurance,
+				fee_limit,
+				tip,
+				data: data
+					.and_then(|data| data.try_into().ok())
+					.ok_or_else(too_large)?,
+			},
 		};
 		let (block, events) = chain.submit(&pair, call.into()).await?;
 		let request = events
@@ -113,6 +143,6 @@ impl InferCommand {
 			});
 			return Ok(());
 		}
-		watch::until_settled(&chain, request, self.format, since).await
+		watch::until_settled(&chain, request, task.as_ref(), self.format, since).await
 	}
 }

@@ -2,7 +2,8 @@
 
 use codec::{Decode, Encode};
 use consilience_primitives::{
-	request::{Assurance, Input},
+	manifest::Manifest,
+	request::{Assurance, FullInput, StoredInput},
 	view::{ModelView, QuoteError, RequestView},
 	ModelId, RequestId,
 };
@@ -232,15 +233,44 @@ impl Chain {
 		self.runtime("InferenceApi_model", model, Some(at)).await
 	}
 
+	/// A model's manifest, from the node's store or from other nodes that have the model.
+	pub(crate) async fn manifest(&self, model: ModelId) -> Result<Manifest> {
+		let manifest: Manifest = self.call("models_manifest", rpc_params![model]).await?;
+		// What comes from a node is what it says only where its hash is right.
+		if manifest.id() != model {
+			return Err(format!(
+				"the node sent another manifest than that of {model:?}"
+			));
+		}
+		Ok(manifest)
+	}
+
 	/// What a request would cost at most, or why it would be refused.
 	pub(crate) async fn quote(
 		&self,
 		model: ModelId,
-		input: &Input,
+		input: &StoredInput,
 		assurance: Assurance,
 	) -> Result<std::result::Result<Balance, QuoteError>> {
 		self.runtime("InferenceApi_quote", (model, input, assurance), None)
 			.await
+	}
+
+	/// What a request was asked, with data that state does not hold.
+	pub(crate) async fn full_input(&self, input: &StoredInput) -> Result<FullInput> {
+		let StoredInput::Indexed(indexed) = input else {
+			return input.full(&[]).ok_or("an input that is none".into());
+		};
+		let hash = indexed.data_hash;
+		let data: Option<Bytes> = self.call("inference_data", rpc_params![hash]).await?;
+		let data = data.ok_or_else(|| {
+			format!(
+				"the node does not have the request's data {hash:?}: it came by a later state, or prunes blocks. Ask another with --url"
+			)
+		})?;
+		input
+			.full(&data)
+			.ok_or_else(|| format!("the node sent other data than {hash:?}"))
 	}
 
 	/// A request at a block, or at the best one.

@@ -3,14 +3,15 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use consilience_primitives::{
+	manifest::TaskDetails,
 	model::{ModelSpec, Task},
-	request::{Input, Message, Prompt, Role},
+	request::{FullInput, Message, Prompt, Role},
 };
 use consilience_rpc::JsonSampling;
 use consilience_store::open_inference::{to_tensor, JsonTensor};
 use serde_json::Value;
 
-use super::Result;
+use super::{media, Result};
 
 /// What is asked of a model.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,8 +32,8 @@ pub(crate) struct InputArguments {
 	#[arg(long, conflicts_with = "input")]
 	pub(crate) text: Option<String>,
 
-	/// A JSON file of the Open Inference Protocol: {"inputs": [{"name", "shape", "datatype", "data"}]}. For text generation
-	/// and embedding one BYTES tensor with the text; "parameters" may hold max_tokens, temperature, top_p, stop, top_k, min_p,
+	/// A picture or a WAV file, for a model whose manifest says how that becomes its tensor, or a JSON file of the Open Inference
+	/// Protocol: {"inputs": [{"name", "shape", "datatype", "data"}]}. For text generation and embedding one BYTES tensor with the text; "parameters" may hold max_tokens, temperature, top_p, stop, top_k, min_p,
 	/// repetition_penalty, presence_penalty, frequency_penalty and logit_bias.
 	#[arg(long, value_name = "FILE")]
 	pub(crate) input: Option<PathBuf>,
@@ -94,8 +95,27 @@ fn bounded<const N: u32>(text: &str, what: &str) -> Result<consilience_primitive
 }
 
 impl InputArguments {
-	/// The input for a model that is registered so, or would be.
-	pub(crate) fn input(&self, spec: &ModelSpec) -> Result<Input> {
+	/// Whether the input is a picture or a recording, so that the model's manifest says what becomes of it.
+	pub(crate) fn is_media(&self, spec: &ModelSpec) -> Result<bool> {
+		match &self.input {
+			Some(path) if spec.task == Task::Tensor => Ok(!media::is_json(path)?),
+			_ => Ok(false),
+		}
+	}
+
+	/// The input for a model that is registered so, or would be, and whose manifest says this of its task.
+	pub(crate) fn input(&self, spec: &ModelSpec, task: Option<&TaskDetails>) -> Result<FullInput> {
+		if let (true, Some(path)) = (self.is_media(spec)?, &self.input) {
+			return match task {
+				Some(TaskDetails::Tensor { inputs, media, .. }) => {
+					media::Asked { inputs, media }.input(path)
+				}
+				_ => Err(format!(
+					"{}: no manifest says what becomes of it",
+					path.display()
+				)),
+			};
+		}
 		let file = self.input.as_ref().map(read).transpose()?;
 		match spec.task {
 			Task::TextGeneration => {
@@ -108,7 +128,7 @@ impl InputArguments {
 						)
 					}
 				};
-				Ok(Input::TextGeneration {
+				Ok(FullInput::TextGeneration {
 					prompt: self.prompt(&prompt)?,
 					sampling: self.sampling(file.as_ref())?.resolve(&spec.sampling)?,
 				})
@@ -121,17 +141,17 @@ impl InputArguments {
 						return Err("the model embeds text: say --text TEXT, or --input FILE".into())
 					}
 				};
-				Ok(Input::Embedding(bounded(&text, "the text")?))
+				Ok(FullInput::Embedding(bounded(&text, "the text")?))
 			}
 			Task::Tensor => {
 				let file = file.ok_or(
-					"the model takes tensors: say --input FILE (Open Inference Protocol JSON)",
+					"the model takes tensors: say --input FILE (Open Inference Protocol JSON, or a picture or WAV file where its manifest says how)",
 				)?;
 				let tensors = tensors(&file)?
 					.iter()
 					.map(to_tensor)
 					.collect::<std::result::Result<Vec<_>, _>>()?;
-				Ok(Input::Tensor(
+				Ok(FullInput::Tensor(
 					tensors
 						.try_into()
 						.map_err(|_| "more than 8 input tensors".to_owned())?,

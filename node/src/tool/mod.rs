@@ -13,6 +13,7 @@ mod engine;
 mod exactness;
 mod failure;
 mod input;
+mod media;
 mod model;
 mod registry;
 mod serve;
@@ -128,7 +129,7 @@ impl RequestCommand {
 				format,
 			} => block_on(async {
 				let chain = chain::Chain::connect(&node.url).await?;
-				watch::until_settled(&chain, *request, *format, since).await
+				watch::until_settled(&chain, *request, None, *format, since).await
 			}),
 			Self::Appeal {
 				request,
@@ -181,7 +182,7 @@ impl RequestCommand {
 		let pair = chain::pair(&signer.suri)?;
 		let chain = chain::Chain::connect(&node.url).await?;
 		chain.submit(&pair, call.into()).await?;
-		watch::until_settled(&chain, request, format, since).await
+		watch::until_settled(&chain, request, None, format, since).await
 	}
 }
 

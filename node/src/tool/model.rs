@@ -15,7 +15,7 @@ use consilience_primitives::{
 	evidence::Evidence,
 	manifest::{Manifest, TaskDetails},
 	request::Output,
-	tensor::Tensor,
+	tensor::{Tensor, MAX_DATA},
 	ModelId,
 };
 use consilience_store::{
@@ -33,7 +33,7 @@ use super::{
 	draft::{self, DraftCommand},
 	exactness::{self, ExactnessCommand},
 	input::InputArguments,
-	registry, serve, watch, Format, NodeAddress, Result, Signer,
+	media, registry, serve, watch, Format, NodeAddress, Result, Signer,
 };
 
 /// How long an import or a run may take; reading 64 GiB from a slow disk takes most of it.
@@ -232,7 +232,11 @@ impl Prober for InProcess {
 		})
 	}
 
-	fn run(&self, graph: &Path, inputs: &[Tensor]) -> std::result::Result<Vec<Tensor>, String> {
+	fn run(
+		&self,
+		graph: &Path,
+		inputs: &[Tensor<MAX_DATA>],
+	) -> std::result::Result<Vec<Tensor>, String> {
 		let run = |probe: &Probe| probe.run(inputs).map_err(|e| e.to_string());
 		match &*self.probe.borrow() {
 			Some((of, probe)) if of == graph => run(probe),
@@ -626,25 +630,30 @@ fn run(
 		input.max_tokens = Some(MAX_TOKENS.min(manifest.limits.max_output_units));
 	}
 	let spec = manifest.spec().map_err(|e| e.to_string())?;
-	let input = input.input(&spec)?;
+	let input = input.input(&spec, Some(&manifest.task))?;
 	input
 		.validate(&spec)
 		.map_err(|e| format!("the model does not take this input: {e:?}"))?;
-	let name = manifest.name.clone();
+	let (name, task) = (manifest.name.clone(), manifest.task.clone());
 	let loaded = engine
 		.load_manifest(&folder, manifest)
 		.map_err(|e| e.to_string())?;
 	let answer = engine
 		.run(loaded, &input, &seed)
 		.map_err(|e| e.to_string())?;
-	let reply = response(&name, loaded, &answer);
+	let mut reply = response(&name, loaded, &answer);
+	let labels = media::labels(&task, &answer);
+	if let Some(labels) = &labels {
+		reply["parameters"]["labels"] = media::json(labels);
+	}
 	match output {
 		Some(path) => std::fs::write(path, format!("{reply}\n"))
 			.map_err(|e| format!("{}: {e}", path.display())),
 		None => {
-			format.print(&reply, || match &answer {
-				Output::Text { text, .. } => String::from_utf8_lossy(text).into_owned(),
-				Output::Tensors(_) | Output::Unanswerable(_) => reply.to_string(),
+			format.print(&reply, || match (&answer, &labels) {
+				(Output::Text { text, .. }, _) => String::from_utf8_lossy(text).into_owned(),
+				(_, Some(labels)) => media::people(labels),
+				(Output::Tensors(_) | Output::Unanswerable(_), None) => reply.to_string(),
 			});
 			Ok(())
 		}

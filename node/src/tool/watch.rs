@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
-use consilience_primitives::{model::Task, request::Output, view::RequestState, RequestId};
+use consilience_primitives::{
+	manifest::TaskDetails, model::Task, request::Output, view::RequestState, RequestId,
+};
 use serde_json::{json, Value};
 
 use super::{
 	chain::{address, Chain, Request},
-	csl, Format, Result,
+	csl, media, Format, Result,
 };
 
 /// An answer as JSON: text as it is, tensors in the form of the Open Inference Protocol.
@@ -140,6 +142,7 @@ fn describe(request: &Request) -> String {
 pub(crate) async fn until_settled(
 	chain: &Chain,
 	id: RequestId,
+	task: Option<&TaskDetails>,
 	format: Format,
 	since: Instant,
 ) -> Result<()> {
@@ -199,13 +202,19 @@ pub(crate) async fn until_settled(
 					continue;
 				}
 				let seconds = seconds.unwrap_or_else(|| since.elapsed().as_secs_f64());
-				let value = result(&request, seconds, true);
-				format.print(&value, || match &request.output {
-					Some(answer) if answered(request.state) => match output(answer) {
+				let mut value = result(&request, seconds, true);
+				let answer = request.output.as_ref().filter(|_| answered(request.state));
+				let labels = answer.and_then(|answer| media::labels(task?, answer));
+				if let Some(labels) = &labels {
+					value["labels"] = media::json(labels);
+				}
+				format.print(&value, || match (&labels, answer) {
+					(Some(labels), _) => format!("\n{}", media::people(labels)),
+					(None, Some(answer)) => match output(answer) {
 						Value::String(text) => format!("\n{text}"),
 						other => format!("\n{other}"),
 					},
-					_ => describe(&request),
+					(None, None) => describe(&request),
 				});
 				return match request.state {
 					RequestState::Final => Ok(()),

@@ -3,7 +3,7 @@
 use consilience_primitives::{
 	evidence::Evidence,
 	model::{NumericClass, VerificationPolicy},
-	request::{Input, Output},
+	request::{FullInput, Output},
 	ModelId,
 };
 use polkadot_sdk::sp_core::H256;
@@ -53,7 +53,7 @@ impl Loaded {
 
 	pub(crate) async fn answer(
 		&self,
-		input: &Input,
+		input: &FullInput,
 		seed: H256,
 	) -> Result<Output, CalibrationError> {
 		self.process

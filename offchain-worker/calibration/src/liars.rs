@@ -1,7 +1,7 @@
 //! Dishonest answers, and what of each is measured.
 
 use consilience_engine::Part;
-use consilience_primitives::request::{FinishReason, Input, Output};
+use consilience_primitives::request::{FinishReason, FullInput, Output};
 use polkadot_sdk::sp_core::H256;
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct Claim {
 	/// Number of the question.
 	pub(crate) question: usize,
-	pub(crate) input: Input,
+	pub(crate) input: FullInput,
 	pub(crate) seed: H256,
 	/// The answer; `None` for tasks whose answer is the evidence.
 	pub(crate) output: Option<Output>,
@@ -39,7 +39,7 @@ impl Claim {
 	/// A claim of a text, in all columns from `from` tokens on; `truth` is what the model says.
 	pub(crate) fn text(
 		question: usize,
-		(input, seed): (&Input, H256),
+		(input, seed): (&FullInput, H256),
 		output: Output,
 		truth: &[u32],
 		lengths: &[u32],
@@ -81,7 +81,7 @@ impl Claim {
 	}
 
 	/// What a task without tokens answers.
-	pub(crate) fn whole(question: usize, input: &Input, seed: H256) -> Self {
+	pub(crate) fn whole(question: usize, input: &FullInput, seed: H256) -> Self {
 		Self {
 			question,
 			input: input.clone(),

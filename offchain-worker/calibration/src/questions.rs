@@ -5,8 +5,8 @@ use std::path::Path;
 use codec::{Decode, Encode};
 use consilience_primitives::{
 	manifest::{Manifest, ReferenceInput, TaskDetails},
-	request::{Input, Message, Prompt, Role, Sampling},
-	tensor::{DataType, Tensor},
+	request::{FullInput, Message, Prompt, Role, Sampling},
+	tensor::{DataType, Tensor, MAX_DATA},
 	List,
 };
 use consilience_store::open_inference::{to_tensor, JsonTensor};
@@ -18,7 +18,7 @@ use crate::CalibrationError;
 /// One question.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
-	pub(crate) input: Input,
+	pub(crate) input: FullInput,
 	/// Seed of the sampling noise.
 	pub(crate) seed: H256,
 	/// Whether a policy is judged by it, where others make one.
@@ -195,7 +195,7 @@ fn input(
 	n: usize,
 	max_tokens: u32,
 	line: Option<&str>,
-) -> Result<Input, String> {
+) -> Result<FullInput, String> {
 	let text = || line.map_or_else(|| prompt(n), str::to_owned).into_bytes();
 	let long = |_| "the text is too long".to_owned();
 	match &manifest.task {
@@ -210,7 +210,7 @@ fn input(
 			} else {
 				Prompt::Text(content)
 			};
-			Ok(Input::TextGeneration {
+			Ok(FullInput::TextGeneration {
 				prompt,
 				sampling: Sampling {
 					max_tokens,
@@ -220,7 +220,7 @@ fn input(
 				},
 			})
 		}
-		TaskDetails::Embedding { .. } => Ok(Input::Embedding(text().try_into().map_err(long)?)),
+		TaskDetails::Embedding { .. } => Ok(FullInput::Embedding(text().try_into().map_err(long)?)),
 		TaskDetails::Tensor { .. } => match line {
 			Some(line) => {
 				let request: Request = serde_json::from_str(line).map_err(|e| e.to_string())?;
@@ -229,7 +229,7 @@ fn input(
 					.iter()
 					.map(to_tensor)
 					.collect::<Result<Vec<_>, _>>()?;
-				Ok(Input::Tensor(
+				Ok(FullInput::Tensor(
 					tensors
 						.try_into()
 						.map_err(|_| "more than 8 tensors".to_owned())?,
@@ -242,23 +242,23 @@ fn input(
 
 /// Tensors of the shapes of the manifest's reference input, whose elements are drawn from those that stand there: what values a
 /// model takes, only its reference says.
-fn like_the_reference(manifest: &Manifest, n: usize) -> Result<Input, String> {
+fn like_the_reference(manifest: &Manifest, n: usize) -> Result<FullInput, String> {
 	let ReferenceInput::Tensors(encoded) = &manifest.reference.input else {
 		return Err("the reference input holds no tensors".into());
 	};
 	let bytes = hex::decode(encoded.trim_start_matches("0x")).map_err(|e| e.to_string())?;
-	let input = Input::decode(&mut &bytes[..]).map_err(|e| e.to_string())?;
-	let Input::Tensor(mut tensors) = input else {
+	let input = FullInput::decode(&mut &bytes[..]).map_err(|e| e.to_string())?;
+	let FullInput::Tensor(mut tensors) = input else {
 		return Err("the reference input holds no tensors".into());
 	};
 	for (place, tensor) in tensors.iter_mut().enumerate() {
 		shuffle(tensor, n, place);
 	}
-	Ok(Input::Tensor(tensors))
+	Ok(FullInput::Tensor(tensors))
 }
 
 /// Puts a tensor's elements into another order, with repetition. Strings and what is smaller than a byte stay as they are.
-fn shuffle(tensor: &mut Tensor, n: usize, place: usize) {
+fn shuffle(tensor: &mut Tensor<MAX_DATA>, n: usize, place: usize) {
 	let Some(bits) = tensor.datatype.bits().filter(|b| b % 8 == 0) else {
 		return;
 	};
@@ -279,11 +279,11 @@ fn shuffle(tensor: &mut Tensor, n: usize, place: usize) {
 
 /// The question as a lazy executor would rather have it: with words that make for a shorter answer. The end of another text for
 /// embeddings; nothing for tensors.
-pub(crate) fn altered(input: &Input) -> Option<Input> {
+pub(crate) fn altered(input: &FullInput) -> Option<FullInput> {
 	const WISH: &[u8] = b" Answer in one sentence.";
 	let mut altered = input.clone();
 	match &mut altered {
-		Input::TextGeneration {
+		FullInput::TextGeneration {
 			prompt: Prompt::Chat(messages),
 			..
 		} => {
@@ -292,24 +292,24 @@ pub(crate) fn altered(input: &Input) -> Option<Input> {
 			content.extend_from_slice(WISH);
 			message.content = content.try_into().ok()?;
 		}
-		Input::TextGeneration {
+		FullInput::TextGeneration {
 			prompt: Prompt::Text(text),
 			..
 		}
-		| Input::Embedding(text) => {
+		| FullInput::Embedding(text) => {
 			let mut longer = text.to_vec();
 			longer.extend_from_slice(WISH);
 			*text = longer.try_into().ok()?;
 		}
-		Input::Tensor(_) => return None,
+		FullInput::Tensor(_) => return None,
 	}
 	Some(altered)
 }
 
 /// The question at another temperature than was asked for: 0.7 times, or half a degree where it was zero.
-pub(crate) fn reheated(input: &Input) -> Option<Input> {
+pub(crate) fn reheated(input: &FullInput) -> Option<FullInput> {
 	let mut reheated = input.clone();
-	let Input::TextGeneration { sampling, .. } = &mut reheated else {
+	let FullInput::TextGeneration { sampling, .. } = &mut reheated else {
 		return None;
 	};
 	sampling.temperature = match sampling.temperature {

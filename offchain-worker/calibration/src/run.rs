@@ -6,7 +6,7 @@ use consilience_engine::Provider;
 use consilience_primitives::{
 	evidence::Evidence,
 	model::{NumericClass, Task, VerificationPolicy},
-	request::{FinishReason, Input, Output},
+	request::{FinishReason, FullInput, Output},
 };
 use futures::stream::{self, StreamExt, TryStreamExt};
 use indicatif::ProgressBar;
@@ -482,7 +482,7 @@ impl Run<'_> {
 				// One token is enough of an answer to see how large a model's values are.
 				let output = if self.text() {
 					let mut short = question.input.clone();
-					if let Input::TextGeneration { sampling, .. } = &mut short {
+					if let FullInput::TextGeneration { sampling, .. } = &mut short {
 						sampling.max_tokens = 1;
 					}
 					Some((engine.answer(&short, question.seed).await?, short))
@@ -656,7 +656,7 @@ impl Run<'_> {
 	/// Evidence of other inputs than the one that was asked about.
 	fn other_inputs(&self, honest: &Honest<'_>, policy: &VerificationPolicy) -> Vec<Kind> {
 		let count = honest.claims.len();
-		let of = |name: &str, other: &dyn Fn(usize) -> (Option<Input>, Option<Output>)| Kind {
+		let of = |name: &str, other: &dyn Fn(usize) -> (Option<FullInput>, Option<Output>)| Kind {
 			name: name.into(),
 			claims: honest
 				.claims

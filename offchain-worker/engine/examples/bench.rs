@@ -30,7 +30,7 @@ use consilience_engine::{
 use consilience_primitives::{
 	evidence::{Evidence, Verdict},
 	manifest::Manifest,
-	request::{Input, Message, Output, Prompt, Role, Sampling},
+	request::{FullInput, Message, Output, Prompt, Role, Sampling},
 	ModelId,
 };
 use consilience_store::{Import, Runner, Signature, Store};
@@ -170,12 +170,12 @@ struct Text {
 }
 
 /// A question whose greedy answer goes on until it is cut: `n` makes it another.
-fn question(words: &str, n: usize, tokens: u32) -> Result<Input> {
+fn question(words: &str, n: usize, tokens: u32) -> Result<FullInput> {
 	let text = format!(
 		"{words}{}",
 		["", " red", " blue", " old", " new", " big", " small", " odd"][n % 8]
 	);
-	Ok(Input::TextGeneration {
+	Ok(FullInput::TextGeneration {
 		prompt: Prompt::Text(
 			text.into_bytes()
 				.try_into()
@@ -240,7 +240,7 @@ impl Text {
 	}
 
 	/// An answer's seconds, tokens of its prompt that were fed, and the answer.
-	fn write(&self, input: &Input, seed: &H256) -> Result<(f64, u64, Output)> {
+	fn write(&self, input: &FullInput, seed: &H256) -> Result<(f64, u64, Output)> {
 		let (before, began) = (self.prompt_tokens(), Instant::now());
 		let output = self.engine.run(self.model, input, seed)?;
 		let seconds = began.elapsed().as_secs_f64();
@@ -248,7 +248,7 @@ impl Text {
 	}
 
 	/// Seconds of a check, and what it says of the answer.
-	fn verdict(&self, input: &Input, seed: &H256, output: &Output) -> Result<(f64, Verdict)> {
+	fn verdict(&self, input: &FullInput, seed: &H256, output: &Output) -> Result<(f64, Verdict)> {
 		let began = Instant::now();
 		let evidence = self
 			.engine
@@ -257,7 +257,7 @@ impl Text {
 	}
 
 	/// Seconds of a check of an answer that is right.
-	fn measure(&self, input: &Input, seed: &H256, output: &Output) -> Result<f64> {
+	fn measure(&self, input: &FullInput, seed: &H256, output: &Output) -> Result<f64> {
 		let (seconds, verdict) = self.verdict(input, seed, output)?;
 		if verdict != Verdict::default() {
 			return Err(format!("the engine doubts its own answer: {verdict:?}").into());
@@ -309,12 +309,12 @@ impl Text {
 }
 
 /// A question with a long answer.
-fn story(max_tokens: u32) -> Result<Input> {
+fn story(max_tokens: u32) -> Result<FullInput> {
 	let question = "Write a long story about a lighthouse keeper, a storm and a lost ship.";
 	chat(&[(Role::User, question)], max_tokens, 1_000)
 }
 
-fn chat(messages: &[(Role, &str)], max_tokens: u32, temperature: u16) -> Result<Input> {
+fn chat(messages: &[(Role, &str)], max_tokens: u32, temperature: u16) -> Result<FullInput> {
 	let message = |(role, text): &(Role, &str)| -> Result<Message> {
 		let content = text.as_bytes().to_vec();
 		Ok(Message {
@@ -323,7 +323,7 @@ fn chat(messages: &[(Role, &str)], max_tokens: u32, temperature: u16) -> Result<
 		})
 	};
 	let messages = messages.iter().map(message).collect::<Result<Vec<_>>>()?;
-	Ok(Input::TextGeneration {
+	Ok(FullInput::TextGeneration {
 		prompt: Prompt::Chat(messages.try_into().map_err(|_| "too many messages")?),
 		sampling: Sampling {
 			max_tokens,
@@ -380,7 +380,7 @@ struct Small {
 	client: EngineClient,
 	runtime: tokio::runtime::Runtime,
 	model: ModelId,
-	input: Input,
+	input: FullInput,
 	bare: Other,
 	_engine: Other,
 	_folder: tempfile::TempDir,
@@ -432,7 +432,7 @@ impl Small {
 /// seconds of each.
 fn bare(folder: &Path, threads: u32) -> Result<()> {
 	let manifest: Manifest = serde_json::from_slice(&std::fs::read(folder.join("manifest.json"))?)?;
-	let Input::Tensor(tensors) = reference(&manifest)? else {
+	let FullInput::Tensor(tensors) = reference(&manifest)? else {
 		return Err("the classifier takes tensors".into());
 	};
 	let mut values = Vec::new();
@@ -460,14 +460,14 @@ fn bare(folder: &Path, threads: u32) -> Result<()> {
 	Ok(())
 }
 
-fn reference(manifest: &Manifest) -> Result<Input> {
+fn reference(manifest: &Manifest) -> Result<FullInput> {
 	use codec::Decode;
 	use consilience_primitives::manifest::ReferenceInput;
 	let ReferenceInput::Tensors(encoded) = &manifest.reference.input else {
 		return Err("the classifier's reference is tensors".into());
 	};
 	let bytes = hex::decode(encoded.trim_start_matches("0x"))?;
-	Ok(Input::decode(&mut &bytes[..])?)
+	Ok(FullInput::decode(&mut &bytes[..])?)
 }
 
 fn median(times: &mut [f64]) -> f64 {

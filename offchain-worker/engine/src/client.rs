@@ -13,7 +13,7 @@ use std::{
 use codec::{Decode, Encode};
 use consilience_primitives::{
 	evidence::Evidence,
-	request::{Input, Output},
+	request::{FullInput, Output},
 	ModelId,
 };
 use polkadot_sdk::sp_core::H256;
@@ -188,7 +188,7 @@ impl EngineClient {
 	pub async fn run(
 		&self,
 		model: ModelId,
-		input: Input,
+		input: FullInput,
 		seed: H256,
 	) -> Result<Output, EngineError> {
 		match self.ask(Command::Run { model, input, seed }).await? {
@@ -201,7 +201,7 @@ impl EngineClient {
 	pub async fn measure_parts(
 		&self,
 		model: ModelId,
-		input: Input,
+		input: FullInput,
 		seed: H256,
 		claimed: Option<Output>,
 		parts: Vec<Part>,

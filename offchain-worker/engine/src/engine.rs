@@ -16,8 +16,8 @@ use consilience_primitives::{
 	evidence::Evidence,
 	manifest::{File, Manifest, ReferenceInput, TaskDetails},
 	model::NumericClass,
-	request::{Input, Message, Output, Prompt, Role, Sampling, Unanswerable},
-	tensor::{NamedSpec, Tensor},
+	request::{FullInput, Message, Output, Prompt, Role, Sampling, Unanswerable},
+	tensor::{NamedSpec, Tensor, MAX_DATA},
 	List, ModelId,
 };
 use ort::session::SessionInputValue;
@@ -495,7 +495,12 @@ impl Engine {
 	}
 
 	/// Answers an input. `seed` is that of the sampling noise.
-	pub fn run(&self, model: ModelId, input: &Input, seed: &H256) -> Result<Output, EngineError> {
+	pub fn run(
+		&self,
+		model: ModelId,
+		input: &FullInput,
+		seed: &H256,
+	) -> Result<Output, EngineError> {
 		self.get(model)?.run(input, seed)
 	}
 
@@ -504,7 +509,7 @@ impl Engine {
 	pub fn measure(
 		&self,
 		model: ModelId,
-		input: &Input,
+		input: &FullInput,
 		seed: &H256,
 		claimed: Option<&Output>,
 		challenge: &H256,
@@ -521,7 +526,7 @@ impl Engine {
 	pub fn measure_parts(
 		&self,
 		model: ModelId,
-		input: &Input,
+		input: &FullInput,
 		seed: &H256,
 		claimed: Option<&Output>,
 		parts: &[Part],
@@ -646,7 +651,7 @@ pub(crate) fn embedder(folder: &Path, task: &TaskDetails) -> Result<Embedder, En
 }
 
 /// The input of a manifest's reference inference.
-pub(crate) fn reference_input(manifest: &Manifest) -> Result<Input, EngineError> {
+pub(crate) fn reference_input(manifest: &Manifest) -> Result<FullInput, EngineError> {
 	let long = |_| EngineError::Mismatch("the reference input is too long".into());
 	let text = |t: &str| t.as_bytes().to_vec().try_into().map_err(long);
 	let sampling = |max_tokens| Sampling {
@@ -671,7 +676,7 @@ pub(crate) fn reference_input(manifest: &Manifest) -> Result<Input, EngineError>
 				.iter()
 				.map(message)
 				.collect::<Result<Vec<_>, EngineError>>()?;
-			Input::TextGeneration {
+			FullInput::TextGeneration {
 				prompt: Prompt::Chat(List::truncate_from(messages)),
 				sampling: sampling(*max_tokens),
 			}
@@ -682,17 +687,17 @@ pub(crate) fn reference_input(manifest: &Manifest) -> Result<Input, EngineError>
 				max_tokens,
 			},
 			TaskDetails::TextGeneration { .. },
-		) => Input::TextGeneration {
+		) => FullInput::TextGeneration {
 			prompt: Prompt::Text(text(t)?),
 			sampling: sampling(*max_tokens),
 		},
 		(ReferenceInput::Text { text: t, .. }, TaskDetails::Embedding { .. }) => {
-			Input::Embedding(text(t)?)
+			FullInput::Embedding(text(t)?)
 		}
 		(ReferenceInput::Tensors(encoded), TaskDetails::Tensor { .. }) => {
 			let bytes = hex::decode(encoded.trim_start_matches("0x"))
 				.map_err(|e| EngineError::Mismatch(format!("the reference tensors: {e}")))?;
-			Input::decode(&mut &bytes[..])
+			FullInput::decode(&mut &bytes[..])
 				.map_err(|e| EngineError::Mismatch(format!("the reference tensors: {e}")))?
 		}
 		_ => {
@@ -749,7 +754,9 @@ impl Loaded {
 				let embedder = embedder(folder, &manifest.task)?;
 				Kind::Embedding(Box::new(embedder), graph)
 			}
-			TaskDetails::Tensor { inputs, outputs } => {
+			TaskDetails::Tensor {
+				inputs, outputs, ..
+			} => {
 				let info = graph.info()?;
 				let agree = info.inputs.len() == inputs.len()
 					&& info
@@ -781,14 +788,14 @@ impl Loaded {
 	}
 
 	/// The answer, if it is one that the chain takes: see [`Self::check`].
-	fn run(&self, input: &Input, seed: &H256) -> Result<Output, EngineError> {
+	fn run(&self, input: &FullInput, seed: &H256) -> Result<Output, EngineError> {
 		let output = self.compute(input, seed)?;
 		self.check(input, &output)?;
 		Ok(output)
 	}
 
 	/// Holds an output against what the chain will ask of it when it is shown, which may be after it was committed to.
-	fn check(&self, input: &Input, output: &Output) -> Result<(), EngineError> {
+	fn check(&self, input: &FullInput, output: &Output) -> Result<(), EngineError> {
 		let (most, units) = (
 			input.max_output_units(&self.manifest.limits),
 			output.units(),
@@ -807,17 +814,17 @@ impl Loaded {
 
 	/// NaN and infinity in the outputs of a tensor model are values like others, which its graph may well mean: only where a
 	/// task makes something of numbers, tokens or vectors, are they refused.
-	fn compute(&self, input: &Input, seed: &H256) -> Result<Output, EngineError> {
+	fn compute(&self, input: &FullInput, seed: &H256) -> Result<Output, EngineError> {
 		match (&self.kind, input) {
 			(Kind::Text(model), _) => model.generate(input, seed),
-			(Kind::Embedding(model, graph), Input::Embedding(text)) => {
+			(Kind::Embedding(model, graph), FullInput::Embedding(text)) => {
 				let text = std::str::from_utf8(text)
 					.map_err(|_| EngineError::Input("the text is not UTF-8".into()))?;
 				Ok(Output::Tensors(List::truncate_from(vec![
 					model.embed(graph, text)?
 				])))
 			}
-			(Kind::Tensor(graph), Input::Tensor(tensors)) => self.run_tensors(graph, tensors),
+			(Kind::Tensor(graph), FullInput::Tensor(tensors)) => self.run_tensors(graph, tensors),
 			_ => Err(EngineError::Input(format!(
 				"the model's task is {:?}, not {:?}",
 				self.manifest.task(),
@@ -826,7 +833,11 @@ impl Loaded {
 		}
 	}
 
-	fn run_tensors(&self, graph: &Graph, tensors: &[Tensor]) -> Result<Output, EngineError> {
+	fn run_tensors(
+		&self,
+		graph: &Graph,
+		tensors: &[Tensor<MAX_DATA>],
+	) -> Result<Output, EngineError> {
 		let TaskDetails::Tensor {
 			outputs: wanted, ..
 		} = &self.manifest.task
@@ -856,7 +867,7 @@ impl Loaded {
 
 	fn measure(
 		&self,
-		input: &Input,
+		input: &FullInput,
 		seed: &H256,
 		claimed: Option<&Output>,
 		parts: &[Part],

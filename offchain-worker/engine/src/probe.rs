@@ -4,8 +4,8 @@ use std::path::Path;
 
 use consilience_primitives::{
 	manifest::TaskDetails,
-	request::{Input, Message, Prompt, Role, Sampling},
-	tensor::Tensor,
+	request::{FullInput, Message, Prompt, Role, Sampling},
+	tensor::{Tensor, MAX_DATA},
 	List,
 };
 use ort::session::SessionInputValue;
@@ -39,7 +39,7 @@ impl Probe {
 	}
 
 	/// Runs the graph. Gives all that it gives.
-	pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
+	pub fn run(&self, inputs: &[Tensor<MAX_DATA>]) -> Result<Vec<Tensor>, EngineError> {
 		let inputs = inputs
 			.iter()
 			.map(|t| {
@@ -74,7 +74,7 @@ pub fn chat_overhead(folder: &Path, task: &TaskDetails) -> Result<Option<u32>, E
 	}];
 	let prompt = Prompt::Chat(List::truncate_from(messages));
 	let tokens = model.prompt(&prompt)?.len();
-	let input = Input::TextGeneration {
+	let input = FullInput::TextGeneration {
 		prompt,
 		sampling: Sampling::default(),
 	};

@@ -3,7 +3,7 @@
 use codec::{Decode, Encode};
 use consilience_primitives::{
 	evidence::Evidence,
-	request::{Input, Output},
+	request::{FullInput, Output},
 	ModelId,
 };
 use polkadot_sdk::sp_core::H256;
@@ -31,7 +31,7 @@ pub enum Command {
 		/// The model.
 		model: ModelId,
 		/// What is asked.
-		input: Input,
+		input: FullInput,
 		/// Seed of the sampling noise.
 		seed: H256,
 	},
@@ -40,7 +40,7 @@ pub enum Command {
 		/// The model.
 		model: ModelId,
 		/// What was asked.
-		input: Input,
+		input: FullInput,
 		/// Seed of the sampling noise.
 		seed: H256,
 		/// The answer (text generation).

@@ -136,7 +136,7 @@ impl Raw {
 }
 
 /// The wire's tensor as one of ONNX Runtime.
-pub fn to_ort(tensor: &Tensor) -> Result<DynValue, EngineError> {
+pub fn to_ort<const MAX: u32>(tensor: &Tensor<MAX>) -> Result<DynValue, EngineError> {
 	tensor.validate().map_err(|e| {
 		EngineError::Input(format!(
 			"tensor {:?}: {e:?}",

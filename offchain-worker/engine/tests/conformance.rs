@@ -12,7 +12,7 @@ use std::{
 
 use consilience_engine::Engine;
 use consilience_primitives::{
-	request::{Input, Output},
+	request::{FullInput, Output},
 	tensor::{DataType, Tensor, MAX_TENSOR_BYTES},
 	List,
 };
@@ -155,7 +155,7 @@ fn run(engine: &Engine, model: H256, names: &[String], set: &Path) -> Result<(),
 		.collect::<Result<Vec<_>, String>>()?;
 	let inputs = List::try_from(inputs).map_err(|_| "many inputs")?;
 	let output = engine
-		.run(model, &Input::Tensor(inputs), &H256::zero())
+		.run(model, &FullInput::Tensor(inputs), &H256::zero())
 		.map_err(|e| e.to_string())?;
 	let Output::Tensors(found) = output else {
 		return Err("text".into());

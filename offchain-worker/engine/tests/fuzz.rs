@@ -28,8 +28,8 @@ use consilience_primitives::{
 	evidence::Evidence,
 	manifest::Manifest,
 	model::NumericClass::{Exact, Tolerant},
-	request::{FinishReason, Input, LogitsProcessing, Message, Output, Prompt, Role, Sampling},
-	tensor::{DataType, NamedSpec, Tensor},
+	request::{FinishReason, FullInput, LogitsProcessing, Message, Output, Prompt, Role, Sampling},
+	tensor::{DataType, NamedSpec, Tensor, MAX_DATA},
 	List, ModelId,
 };
 use consilience_store::{Import, Runner, Signature};
@@ -168,16 +168,16 @@ prop_compose! {
 		datatype in select(vec![DataType::Fp32, DataType::Bytes, DataType::Int4, DataType::Int64, DataType::Bool]),
 		shape in vec(prop_oneof![0u32..4, any::<u32>()], 0..4),
 		data in vec(any::<u8>(), 0..64),
-	) -> Tensor {
+	) -> Tensor<MAX_DATA> {
 		Tensor { name: bytes(name), datatype, shape: shape.try_into().unwrap(), data: bytes(data) }
 	}
 }
 
-fn input() -> impl Strategy<Value = Input> {
+fn input() -> impl Strategy<Value = FullInput> {
 	prop_oneof![
-		4 => (prompt(), sampling()).prop_map(|(prompt, sampling)| Input::TextGeneration { prompt, sampling }),
-		1 => any::<String>().prop_map(|t| Input::Embedding(bytes(t))),
-		2 => vec(tensor(), 0..3).prop_map(|t| Input::Tensor(t.try_into().unwrap())),
+		4 => (prompt(), sampling()).prop_map(|(prompt, sampling)| FullInput::TextGeneration { prompt, sampling }),
+		1 => any::<String>().prop_map(|t| FullInput::Embedding(bytes(t))),
+		2 => vec(tensor(), 0..3).prop_map(|t| FullInput::Tensor(t.try_into().unwrap())),
 	]
 }
 
@@ -197,7 +197,10 @@ fn claimed() -> impl Strategy<Value = Option<Output>> {
 	});
 	prop_oneof![
 		4 => answer.prop_map(Some),
-		1 => vec(tensor(), 0..2).prop_map(|t| Some(Output::Tensors(t.try_into().unwrap()))),
+		1 => vec(tensor(), 0..2).prop_map(|tensors| {
+			let small = tensors.into_iter().filter_map(Tensor::rebound).collect::<Vec<_>>();
+			Some(Output::Tensors(small.try_into().unwrap()))
+		}),
 		1 => Just(None),
 	]
 }

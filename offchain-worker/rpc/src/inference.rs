@@ -16,10 +16,10 @@ use jsonrpsee::{
 	PendingSubscriptionSink,
 };
 use polkadot_sdk::{
-	sc_client_api::BlockchainEvents,
+	sc_client_api::{BlockBackend, BlockchainEvents},
 	sp_api::ProvideRuntimeApi,
 	sp_blockchain::HeaderBackend,
-	sp_core::H256,
+	sp_core::{Bytes, H256},
 	sp_runtime::traits::{Block as BlockT, Header},
 };
 
@@ -47,6 +47,11 @@ pub trait InferenceRpc {
 		input: JsonInput,
 		verifiers: u8,
 	) -> Result<String, ErrorObjectOwned>;
+
+	/// Data that a transaction brought, by its BLAKE2b-256 hash; `null` if this node does not have it. A request whose input holds
+	/// a `data_hash` was asked over such data: its tensors' bytes, one after the other.
+	#[method(name = "data")]
+	fn data(&self, hash: H256) -> Result<Option<Bytes>, ErrorObjectOwned>;
 
 	/// The engine and its work.
 	#[method(name = "engine")]
@@ -83,6 +88,7 @@ where
 	Block: BlockT<Hash = H256>,
 	Block::Header: Header<Number = BlockNumber>,
 	Client: ProvideRuntimeApi<Block>
+		+ BlockBackend<Block>
 		+ BlockchainEvents<Block>
 		+ HeaderBackend<Block>
 		+ Send
@@ -110,12 +116,21 @@ where
 		let runtime = |e: polkadot_sdk::sp_api::ApiError| RpcError::Runtime(e.to_string());
 		let view = api.model(at, model).map_err(runtime)?;
 		let spec = view.ok_or(RpcError::UnknownModel(model))?.spec;
-		let input = input.input(&spec.sampling).map_err(RpcError::Input)?;
+		let (input, _) = input
+			.input(&spec.sampling)
+			.map_err(RpcError::Input)?
+			.stored();
 		let price = api
 			.quote(at, model, input, Assurance::Committee(verifiers))
 			.map_err(runtime)?
 			.map_err(|e| RpcError::quote(model, e))?;
 		Ok(price.to_string())
+	}
+
+	fn data(&self, hash: H256) -> Result<Option<Bytes>, ErrorObjectOwned> {
+		let data = self.client.indexed_transaction(hash);
+		let data = data.map_err(|e| RpcError::Runtime(e.to_string()))?;
+		Ok(data.map(Bytes))
 	}
 
 	async fn engine(&self) -> Result<EngineStatus, ErrorObjectOwned> {

@@ -3,9 +3,12 @@
 use consilience_primitives::{
 	evidence::Evidence,
 	model::{Limits, ModelStatus, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
-	request::{Assurance, FinishReason, Input, Message, Output, Prompt, Role, Unanswerable},
+	request::{
+		Assurance, FinishReason, FullInput, Input, Message, Output, Prompt, Role, StoredInput,
+		Unanswerable,
+	},
 	sampling::SamplingDefaults,
-	tensor::TensorSpec,
+	tensor::{DataType, TensorHeader, TensorSpec},
 	view::{ModelView, RequestState, RequestView},
 	Bytes, ModelId, RequestId,
 };
@@ -240,6 +243,37 @@ pub enum JsonInput {
 		/// One for each of the graph's inputs.
 		inputs: Vec<JsonTensor>,
 	},
+	/// Tensors whose data stays in the transaction that asked; only in what is read.
+	Indexed {
+		/// BLAKE2b-256 hash of the data, for `inference_data`.
+		data_hash: H256,
+		/// One for each of the graph's inputs.
+		inputs: Vec<JsonHeader>,
+	},
+}
+
+/// A tensor without its data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JsonHeader {
+	/// Name of the graph's input.
+	pub name: String,
+	/// Length of each dimension; empty for a scalar.
+	pub shape: Vec<u32>,
+	/// Element type.
+	pub datatype: DataType,
+	/// Bytes of its data.
+	pub bytes: u32,
+}
+
+impl From<&TensorHeader> for JsonHeader {
+	fn from(header: &TensorHeader) -> Self {
+		Self {
+			name: text(&header.name),
+			shape: header.shape.to_vec(),
+			datatype: header.datatype,
+			bytes: header.bytes,
+		}
+	}
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
@@ -286,8 +320,14 @@ impl JsonInput {
 			"text" => Self::Text {
 				text: take(&mut map, kind)?.ok_or_else(missing)?,
 			},
-			_ => Self::Tensors {
-				inputs: take(&mut map, kind)?.ok_or_else(missing)?,
+			_ => match take(&mut map, "data_hash")? {
+				Some(data_hash) => Self::Indexed {
+					data_hash,
+					inputs: take(&mut map, kind)?.ok_or_else(missing)?,
+				},
+				None => Self::Tensors {
+					inputs: take(&mut map, kind)?.ok_or_else(missing)?,
+				},
 			},
 		};
 		map.retain(|name, value| !(value.is_null() && kinds.contains(&name.as_str())));
@@ -295,14 +335,16 @@ impl JsonInput {
 			Self::Chat { .. } | Self::Prompt { .. } => {
 				format!("{kind}, {}", JsonSampling::NAMES)
 			}
-			Self::Text { .. } | Self::Tensors { .. } => format!("{kind} alone"),
+			Self::Text { .. } | Self::Tensors { .. } | Self::Indexed { .. } => {
+				format!("{kind} alone")
+			}
 		};
 		nothing_else(&map, &known)?;
 		Ok(read)
 	}
 
 	/// The input of a request to a model whose publisher advises this on what is left open.
-	pub fn input(&self, advice: &SamplingDefaults) -> Result<Input, String> {
+	pub fn input(&self, advice: &SamplingDefaults) -> Result<FullInput, String> {
 		Ok(match self {
 			JsonInput::Chat { messages, sampling } => {
 				let messages = messages
@@ -314,7 +356,7 @@ impl JsonInput {
 						})
 					})
 					.collect::<Result<Vec<_>, String>>()?;
-				Input::TextGeneration {
+				FullInput::TextGeneration {
 					prompt: Prompt::Chat(
 						messages
 							.try_into()
@@ -323,12 +365,12 @@ impl JsonInput {
 					sampling: sampling.resolve(advice)?,
 				}
 			}
-			JsonInput::Prompt { prompt, sampling } => Input::TextGeneration {
+			JsonInput::Prompt { prompt, sampling } => FullInput::TextGeneration {
 				prompt: Prompt::Text(bytes(prompt)?),
 				sampling: sampling.resolve(advice)?,
 			},
-			JsonInput::Text { text } => Input::Embedding(bytes(text)?),
-			JsonInput::Tensors { inputs } => Input::Tensor(
+			JsonInput::Text { text } => FullInput::Embedding(bytes(text)?),
+			JsonInput::Tensors { inputs } => FullInput::Tensor(
 				inputs
 					.iter()
 					.map(to_tensor)
@@ -336,6 +378,9 @@ impl JsonInput {
 					.try_into()
 					.map_err(|_| "more than 8 tensors".to_owned())?,
 			),
+			JsonInput::Indexed { .. } => {
+				return Err("\"data_hash\" says where data is that was asked over before: give the tensors with their data".into())
+			}
 		})
 	}
 }
@@ -346,8 +391,20 @@ impl<'de> Deserialize<'de> for JsonInput {
 	}
 }
 
-impl From<&Input> for JsonInput {
-	fn from(input: &Input) -> Self {
+impl From<&StoredInput> for JsonInput {
+	fn from(input: &StoredInput) -> Self {
+		match input {
+			StoredInput::Inline(input) => input.into(),
+			StoredInput::Indexed(indexed) => Self::Indexed {
+				data_hash: indexed.data_hash,
+				inputs: indexed.tensors.iter().map(JsonHeader::from).collect(),
+			},
+		}
+	}
+}
+
+impl<const MAX: u32> From<&Input<MAX>> for JsonInput {
+	fn from(input: &Input<MAX>) -> Self {
 		match input {
 			Input::TextGeneration {
 				prompt: Prompt::Chat(messages),
@@ -556,7 +613,7 @@ mod tests {
 	use super::*;
 	use serde_json::{from_value, json, to_value};
 
-	fn input(json: serde_json::Value) -> Result<Input, String> {
+	fn input(json: serde_json::Value) -> Result<FullInput, String> {
 		let json: JsonInput = from_value(json).map_err(|e| e.to_string())?;
 		json.input(&SamplingDefaults::default())
 	}
@@ -583,7 +640,7 @@ mod tests {
 
 	#[test]
 	fn what_is_left_out_is_greedy() {
-		let Input::TextGeneration { sampling, .. } = input(json!({ "prompt": "a" })).unwrap()
+		let FullInput::TextGeneration { sampling, .. } = input(json!({ "prompt": "a" })).unwrap()
 		else {
 			panic!("a prompt is for text generation")
 		};
@@ -596,7 +653,7 @@ mod tests {
 			{ "role": "developer", "content": [{ "type": "text", "text": "Be " }, { "type": "text", "text": "brief." }] },
 			{ "role": "tool", "content": "4" },
 		]}));
-		let Ok(Input::TextGeneration {
+		let Ok(FullInput::TextGeneration {
 			prompt: Prompt::Chat(messages),
 			..
 		}) = said

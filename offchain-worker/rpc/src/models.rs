@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, marker::PhantomData, sync::Arc};
 
-use consilience_primitives::ModelId;
+use consilience_primitives::{manifest::Manifest, ModelId};
 use consilience_runtime_api::InferenceApi;
 use consilience_transfer::{Progress, Transfers};
 use consilience_worker::{
@@ -30,6 +30,11 @@ pub trait ModelsRpc {
 	/// One model on chain; `null` if it is not registered.
 	#[method(name = "get")]
 	fn get(&self, model: ModelId, at: Option<H256>) -> Result<Option<JsonModel>, ErrorObjectOwned>;
+
+	/// A model's manifest: how people's data becomes its tensors, among others. Where it is not in this node's store other nodes
+	/// are asked, which is unsafe. Its SCALE encoding's BLAKE2b-256 hash is the model's id.
+	#[method(name = "manifest", with_extensions)]
+	async fn manifest(&self, model: ModelId) -> Result<Manifest, ErrorObjectOwned>;
 
 	/// Models stored on this node, and where each stands with its validator.
 	#[method(name = "local")]
@@ -154,6 +159,19 @@ where
 				}
 			})
 			.collect())
+	}
+
+	async fn manifest(
+		&self,
+		ext: &Extensions,
+		model: ModelId,
+	) -> Result<Manifest, ErrorObjectOwned> {
+		let transfers = self.transfers.as_ref().ok_or(RpcError::NoStore)?;
+		if !transfers.store().contains(model) {
+			check_if_safe(ext).map_err(|_| RpcError::Unsafe)?;
+		}
+		let manifest = transfers.manifest(model).await;
+		Ok(manifest.map_err(|why| RpcError::Store(format!("{model:?}: {why}")))?)
 	}
 
 	async fn fetch(&self, ext: &Extensions, model: ModelId) -> Result<bool, ErrorObjectOwned> {

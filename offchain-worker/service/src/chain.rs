@@ -12,7 +12,7 @@ use consilience_primitives::{
 use consilience_runtime_api::InferenceApi;
 use futures::{stream::BoxStream, StreamExt};
 use polkadot_sdk::{
-	sc_client_api::BlockchainEvents,
+	sc_client_api::{BlockBackend, BlockchainEvents},
 	sc_transaction_pool_api::{error::IntoPoolError, TransactionPool},
 	sp_api::{ApiExt, ProvideRuntimeApi},
 	sp_application_crypto::ByteArray,
@@ -89,6 +89,9 @@ pub trait Chain: Send + Sync + 'static {
 	) -> Result<Option<Duties<AccountId, BlockNumber>>, ChainError>;
 	/// What the duties of a request are about; `None` if it is not open.
 	fn work(&self, at: H256, request: RequestId) -> Result<Option<Work>, ChainError>;
+	/// Data that a transaction brought and state holds only the hash of; `None` if this node does not have it. The hash is to be
+	/// checked.
+	fn data(&self, hash: H256) -> Result<Option<Vec<u8>>, ChainError>;
 	/// A model on chain.
 	fn model(
 		&self,
@@ -161,6 +164,7 @@ where
 	Block: BlockT<Hash = H256>,
 	Block::Header: polkadot_sdk::sp_runtime::traits::Header<Number = BlockNumber>,
 	Client: ProvideRuntimeApi<Block>
+		+ BlockBackend<Block>
 		+ BlockchainEvents<Block>
 		+ HeaderBackend<Block>
 		+ Send
@@ -237,6 +241,10 @@ where
 
 	fn work(&self, at: H256, request: RequestId) -> Result<Option<Work>, ChainError> {
 		self.client.runtime_api().work(at, request).map_err(call)
+	}
+
+	fn data(&self, hash: H256) -> Result<Option<Vec<u8>>, ChainError> {
+		self.client.indexed_transaction(hash).map_err(call)
 	}
 
 	fn model(

@@ -7,14 +7,14 @@ use consilience_engine::EngineError;
 use consilience_primitives::{
 	evidence::{output_commitment, Evidence},
 	report::{Duty, DutyKind, Statement, Work},
-	request::{Input, Output, Unanswerable},
+	request::{FullInput, Input, Output, StoredInput, Unanswerable},
 	ModelId,
 };
 use polkadot_sdk::{sp_core::H256, sp_crypto_hashing::blake2_256};
 use tokio::time::timeout_at;
 
 use crate::{
-	chain::{AccountId, BlockNumber},
+	chain::{AccountId, BlockNumber, Chain},
 	journal::{Entry, Journal, JournalError, Key, Kind, Value},
 	runner::{Library, LocalModel, Runner},
 };
@@ -61,9 +61,10 @@ impl Question {
 			prior: work.prior,
 			shown: work.output.is_some(),
 			lane: match &work.input {
-				Input::TextGeneration { .. } if measured => Lane::Check,
-				Input::TextGeneration { .. } => Lane::Answer,
-				Input::Embedding(_) | Input::Tensor(_) => Lane::Graph(work.model),
+				StoredInput::Inline(Input::TextGeneration { .. }) if measured => Lane::Check,
+				StoredInput::Inline(Input::TextGeneration { .. }) => Lane::Answer,
+				StoredInput::Inline(Input::Embedding(_) | Input::Tensor(_))
+				| StoredInput::Indexed(_) => Lane::Graph(work.model),
 			},
 			input: H256((work.model, &work.input, &work.output).using_encoded(blake2_256)),
 		}
@@ -77,12 +78,29 @@ pub(crate) struct Job {
 	key: Key,
 	/// What is asked, and under which challenges.
 	work: Work,
+	/// The input, with all of its data.
+	input: FullInput,
 }
 
 impl Job {
-	/// What there is to compute for this entry of the journal.
-	pub(crate) fn new(key: Key, work: Work) -> Self {
-		Self { key, work }
+	/// What there is to compute for this entry of the journal, with data that state does not hold.
+	pub(crate) fn new(key: Key, work: Work, chain: &impl Chain) -> Result<Self, JobError> {
+		let input = match &work.input {
+			StoredInput::Inline(input) => input.clone().into(),
+			StoredInput::Indexed(indexed) => {
+				let failed = |why: &dyn std::fmt::Display| {
+					JobError::Data(format!("the input's data {:?}: {why}", indexed.data_hash))
+				};
+				let data = chain.data(indexed.data_hash).map_err(|e| failed(&e))?;
+				let data =
+					data.ok_or_else(|| {
+						failed(&"this node has not executed the block that carries it, or has pruned it")
+					})?;
+				let full = work.input.full(&data);
+				full.ok_or_else(|| failed(&"what the database holds is something else"))?
+			}
+		};
+		Ok(Self { key, work, input })
 	}
 }
 
@@ -235,6 +253,8 @@ pub(crate) enum JobError {
 	Engine(EngineError),
 	/// It took longer than it may.
 	TooLong,
+	/// The input's data is not here.
+	Data(String),
 }
 
 impl JobError {
@@ -244,6 +264,7 @@ impl JobError {
 			Self::Library(_) => "library",
 			Self::Engine(e) => e.label(),
 			Self::TooLong => "too_long",
+			Self::Data(_) => "data",
 		}
 	}
 
@@ -271,6 +292,7 @@ impl std::fmt::Display for JobError {
 			Self::Library(e) => f.write_str(e),
 			Self::Engine(e) => e.fmt(f),
 			Self::TooLong => f.write_str("it took too long"),
+			Self::Data(e) => f.write_str(e),
 		}
 	}
 }
@@ -338,12 +360,11 @@ pub(crate) async fn perform(
 	library: &std::sync::Arc<impl Library>,
 	(until, latest): (Instant, Instant),
 ) -> Result<Found, JobError> {
-	let Job { key, work } = job;
+	let Job { key, work, input } = job;
 	on_engine(runner, library, work.model, async |runner, local| {
 		let class = local.manifest.policy.class;
 		let Work {
 			model,
-			input,
 			seed,
 			output,
 			prior,

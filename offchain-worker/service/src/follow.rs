@@ -638,6 +638,11 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					Err(e) if e.is_busy() => {
 						self.postponed.insert(key);
 					}
+					// Nothing was computed: it costs little to look again, and a node that catches up has it soon.
+					Err(e @ JobError::Data(_)) => {
+						self.postponed.insert(key);
+						tracing::warn!(target: LOG_TARGET, "request {}: {kind}: {e}. It is looked for again at the next block", key.request);
+					}
 					Err(e) => {
 						let times = self.failed.entry(key).or_default();
 						*times = if e.is_crash() { TRIES } else { *times + 1 };
@@ -1104,13 +1109,16 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		let number = self.begun;
 		let (runner, library, done) =
 			(self.runner.clone(), self.library.clone(), self.done.clone());
+		let chain = self.chain.clone();
 		// What is said about it has to be in a block by then.
 		let until = Instant::now() + self.limits.block * left.saturating_add(1);
 		let latest = until + self.limits.patience;
 		let task = tokio::spawn(async move {
 			let started = Instant::now();
-			let job = Job::new(key, work);
-			let result = perform(job, &*runner, &library, (until, latest)).await;
+			let result = match Job::new(key, work, &*chain) {
+				Ok(job) => perform(job, &*runner, &library, (until, latest)).await,
+				Err(e) => Err(e),
+			};
 			// The worker may have ended.
 			let _ = done
 				.send(Done::Job {

@@ -12,7 +12,7 @@ use consilience_primitives::{
 	evidence::Evidence,
 	manifest::Manifest,
 	model::ModelSpec,
-	request::{Input, Output},
+	request::{FullInput, Output},
 	ModelId,
 };
 use polkadot_sdk::sp_core::H256;
@@ -31,7 +31,7 @@ pub trait Runner: Send + Sync + 'static {
 	async fn run(
 		&self,
 		model: ModelId,
-		input: Input,
+		input: FullInput,
 		seed: H256,
 		until: Instant,
 	) -> Result<Output, EngineError>;
@@ -39,7 +39,7 @@ pub trait Runner: Send + Sync + 'static {
 	async fn measure(
 		&self,
 		model: ModelId,
-		input: Input,
+		input: FullInput,
 		seed: H256,
 		claimed: Option<Output>,
 		challenges: Vec<H256>,

@@ -22,7 +22,7 @@ use consilience_engine::{
 };
 use consilience_primitives::{
 	evidence::Evidence,
-	request::{Input, Output},
+	request::{FullInput, Output},
 	ModelId,
 };
 use futures::FutureExt;
@@ -128,7 +128,7 @@ impl Runner for Engine {
 	async fn run(
 		&self,
 		model: ModelId,
-		input: Input,
+		input: FullInput,
 		seed: H256,
 		until: Instant,
 	) -> Result<Output, EngineError> {
@@ -139,7 +139,7 @@ impl Runner for Engine {
 	async fn measure(
 		&self,
 		model: ModelId,
-		input: Input,
+		input: FullInput,
 		seed: H256,
 		claimed: Option<Output>,
 		challenges: Vec<H256>,

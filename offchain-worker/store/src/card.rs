@@ -17,7 +17,7 @@ use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	manifest::{File, Manifest, Numerics, Reference, ReferenceInput, TaskDetails, VERSION},
 	model::{Bounds, Limits, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
-	request::{Input, Role},
+	request::{FullInput, Role},
 	tensor::NamedSpec,
 	List,
 };
@@ -114,7 +114,7 @@ impl CardReference {
 					.map(open_inference::to_tensor)
 					.collect::<Result<Vec<_>, _>>()
 					.map_err(|e| format!("reference: {e}"))?;
-				let input = Input::Tensor(
+				let input = FullInput::Tensor(
 					tensors
 						.try_into()
 						.map_err(|_| "reference: more than 8 tensors".to_owned())?,

@@ -17,6 +17,7 @@ mod draft;
 mod hash;
 mod hub;
 mod import;
+mod media;
 mod onnx;
 pub mod open_inference;
 mod partial;

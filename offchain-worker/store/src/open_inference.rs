@@ -3,7 +3,7 @@
 //! `data` is flat or nested, row-major. What JSON cannot say of floats (`NaN`, infinities) is written as `null`, and refused on
 //! the way in.
 
-use consilience_primitives::tensor::{DataType, Tensor, TensorError};
+use consilience_primitives::tensor::{DataType, Tensor, TensorError, MAX_DATA};
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
@@ -22,7 +22,7 @@ pub struct JsonTensor {
 }
 
 /// The chain's tensor. Says which element is wrong and why.
-pub fn to_tensor(json: &JsonTensor) -> Result<Tensor, String> {
+pub fn to_tensor(json: &JsonTensor) -> Result<Tensor<MAX_DATA>, String> {
 	let wrong = |why: String| format!("tensor {:?}: {why}", json.name);
 	let mut elements = Vec::new();
 	flatten(&json.data, &mut elements);
@@ -51,7 +51,7 @@ pub fn to_tensor(json: &JsonTensor) -> Result<Tensor, String> {
 			.map_err(|_| wrong("more than 8 dimensions".into()))?,
 		data: data
 			.try_into()
-			.map_err(|_| wrong(format!("{bytes} bytes of data are more than 65536")))?,
+			.map_err(|_| wrong(format!("{bytes} bytes of data are more than {MAX_DATA}")))?,
 	};
 	// Two four-bit elements share a byte, so that the length alone does not show one too few.
 	let count = tensor
@@ -117,7 +117,7 @@ fn write(datatype: DataType, value: &Value, index: usize, to: &mut Vec<u8>) -> O
 }
 
 /// The protocol's JSON for a tensor; `data` is flat.
-pub fn from_tensor(tensor: &Tensor) -> Result<JsonTensor, TensorError> {
+pub fn from_tensor<const MAX: u32>(tensor: &Tensor<MAX>) -> Result<JsonTensor, TensorError> {
 	use DataType::*;
 	tensor.validate()?;
 	macro_rules! numbers {
@@ -172,7 +172,7 @@ mod tests {
 	use super::*;
 	use serde_json::json;
 
-	fn tensor(datatype: DataType, shape: &[u32], data: Value) -> Result<Tensor, String> {
+	fn tensor(datatype: DataType, shape: &[u32], data: Value) -> Result<Tensor<MAX_DATA>, String> {
 		to_tensor(&JsonTensor {
 			name: "x".into(),
 			shape: shape.to_vec(),

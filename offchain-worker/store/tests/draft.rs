@@ -10,7 +10,7 @@ use common::onnx;
 use consilience_primitives::{
 	manifest::TaskDetails,
 	model::{NumericClass, Task},
-	tensor::{DataType, NamedSpec, Tensor},
+	tensor::{DataType, NamedSpec, Tensor, MAX_DATA},
 };
 use consilience_store::{
 	open_inference::to_tensor, CardReference, Draft, Inspected, Prober, Signature, Wishes,
@@ -40,13 +40,13 @@ struct Engine<F> {
 	takes: F,
 }
 
-impl<F: Fn(&[Tensor]) -> Result<Vec<Tensor>, String>> Prober for Engine<F> {
+impl<F: Fn(&[Tensor<MAX_DATA>]) -> Result<Vec<Tensor>, String>> Prober for Engine<F> {
 	fn inspect(&self, graph: &Path) -> Result<Inspected, String> {
 		assert!(graph.is_file());
 		Ok(self.inspected.clone())
 	}
 
-	fn run(&self, _: &Path, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+	fn run(&self, _: &Path, inputs: &[Tensor<MAX_DATA>]) -> Result<Vec<Tensor>, String> {
 		(self.takes)(inputs)
 	}
 
@@ -60,10 +60,12 @@ impl<F: Fn(&[Tensor]) -> Result<Vec<Tensor>, String>> Prober for Engine<F> {
 }
 
 /// An engine whose graph takes everything.
-fn engine(inspected: Inspected) -> Engine<impl Fn(&[Tensor]) -> Result<Vec<Tensor>, String>> {
+fn engine(
+	inspected: Inspected,
+) -> Engine<impl Fn(&[Tensor<MAX_DATA>]) -> Result<Vec<Tensor>, String>> {
 	Engine {
 		inspected,
-		takes: |_: &[Tensor]| Ok(Vec::new()),
+		takes: |_: &[Tensor<MAX_DATA>]| Ok(Vec::new()),
 	}
 }
 
@@ -360,7 +362,7 @@ fn what_cannot_be_a_model_is_refused_with_its_reason() {
 fn reference(
 	inputs: &[(NamedSpec, &[&str])],
 	wishes: &Wishes,
-	takes: impl Fn(&[Tensor]) -> Result<Vec<Tensor>, String>,
+	takes: impl Fn(&[Tensor<MAX_DATA>]) -> Result<Vec<Tensor>, String>,
 ) -> Result<Vec<(String, Vec<u32>, Value)>, String> {
 	let folder = tempfile::tempdir().unwrap();
 	let file = folder.path().join("any.onnx");
@@ -383,7 +385,7 @@ fn reference(
 		.collect())
 }
 
-fn shape_of(tensors: &[Tensor], name: &str) -> Vec<u32> {
+fn shape_of(tensors: &[Tensor<MAX_DATA>], name: &str) -> Vec<u32> {
 	let tensor = tensors
 		.iter()
 		.find(|t| *t.name == *name.as_bytes())
@@ -399,7 +401,7 @@ fn sizes_that_a_graph_leaves_open_are_guessed_until_it_takes_one() {
 		spec("x", DataType::Fp32, &[None, Some(3), None, None]),
 		&["b", "", "?", "?"][..],
 	)];
-	let of_32 = |t: &[Tensor]| match shape_of(t, "x")[2..] {
+	let of_32 = |t: &[Tensor<MAX_DATA>]| match shape_of(t, "x")[2..] {
 		[h, w] if h % 32 == 0 && w % 32 == 0 => Ok(Vec::new()),
 		_ => Err("Reshape".into()),
 	};
@@ -409,7 +411,7 @@ fn sizes_that_a_graph_leaves_open_are_guessed_until_it_takes_one() {
 		spec("x", DataType::Uint8, &[Some(1), Some(48), None, Some(3)]),
 		&["", "", "w", ""][..],
 	)];
-	let wide = |t: &[Tensor]| match shape_of(t, "x")[2] {
+	let wide = |t: &[Tensor<MAX_DATA>]| match shape_of(t, "x")[2] {
 		n if n >= 100 => Ok(Vec::new()),
 		_ => Err("Conv".into()),
 	};
@@ -423,7 +425,7 @@ fn sizes_that_a_graph_leaves_open_are_guessed_until_it_takes_one() {
 		),
 		(spec("sr", DataType::Int64, &[]), &[][..]),
 	];
-	let window = |t: &[Tensor]| {
+	let window = |t: &[Tensor<MAX_DATA>]| {
 		if shape_of(t, "input") == [1, 512] && shape_of(t, "state") == [2, 1, 128] {
 			Ok(Vec::new())
 		} else {
@@ -445,7 +447,7 @@ fn sizes_that_a_graph_leaves_open_are_guessed_until_it_takes_one() {
 		(spec("x_lengths", DataType::Int64, &[None]), &["n"][..]),
 		(spec("scales", DataType::Fp32, &[Some(3)]), &[""][..]),
 	];
-	let eight = |t: &[Tensor]| match shape_of(t, "tokens")[1] {
+	let eight = |t: &[Tensor<MAX_DATA>]| match shape_of(t, "tokens")[1] {
 		8 => Ok(Vec::new()),
 		_ => Err("no".into()),
 	};
@@ -461,7 +463,7 @@ fn a_guess_that_failed_says_that_it_was_one_and_what_to_give() {
 		spec("x", DataType::Fp32, &[None, Some(3), None, None]),
 		&[][..],
 	)];
-	let none = |_: &[Tensor]| Err("Concat: dimensions differ".to_owned());
+	let none = |_: &[Tensor<MAX_DATA>]| Err("Concat: dimensions differ".to_owned());
 	let error = reference(&inputs, &Wishes::default(), none).unwrap_err();
 	for part in [
 		"guessed",
@@ -476,7 +478,7 @@ fn a_guess_that_failed_says_that_it_was_one_and_what_to_give() {
 		shapes: vec![("x".into(), shape.to_vec())],
 		..Default::default()
 	};
-	let exactly = |t: &[Tensor]| match shape_of(t, "x")[..] {
+	let exactly = |t: &[Tensor<MAX_DATA>]| match shape_of(t, "x")[..] {
 		[1, 3, 40, 50] => Ok(Vec::new()),
 		_ => Err("no".into()),
 	};
@@ -516,7 +518,7 @@ fn a_guess_that_failed_says_that_it_was_one_and_what_to_give() {
 		),
 		..Default::default()
 	};
-	let five = |t: &[Tensor]| match t[0].data.starts_with(&5f32.to_le_bytes()) {
+	let five = |t: &[Tensor<MAX_DATA>]| match t[0].data.starts_with(&5f32.to_le_bytes()) {
 		true => Ok(Vec::new()),
 		false => Err("no".into()),
 	};
@@ -527,7 +529,7 @@ fn a_guess_that_failed_says_that_it_was_one_and_what_to_give() {
 fn a_reference_whose_output_is_no_number_is_none() {
 	let inputs = [(spec("x", DataType::Fp32, &[None]), &[][..])];
 	for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-		let gives = |_: &[Tensor]| {
+		let gives = |_: &[Tensor<MAX_DATA>]| {
 			Ok(vec![Tensor {
 				name: b"loss".to_vec().try_into().unwrap(),
 				datatype: DataType::Fp32,

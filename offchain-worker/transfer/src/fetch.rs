@@ -348,7 +348,11 @@ impl<N: Network> Fetcher<N> {
 	}
 
 	/// A model's manifest from whoever gives one that is right.
-	async fn manifest(&self, model: ModelId, progress: &Watched) -> Result<Manifest, FetchError> {
+	pub(crate) async fn manifest(
+		&self,
+		model: ModelId,
+		progress: &Watched,
+	) -> Result<Manifest, FetchError> {
 		progress.says("asking for the manifest");
 		let peers = self.network.peers().await;
 		let asked = peers.len();

@@ -30,8 +30,9 @@ use std::{
 	time::{Duration, Instant},
 };
 
-use consilience_primitives::{model::ModelSpec, ModelId};
+use consilience_primitives::{manifest::Manifest, model::ModelSpec, ModelId};
 use consilience_store::{Store, StoreError};
+use futures::{future::BoxFuture, FutureExt, TryFutureExt};
 use polkadot_sdk::{
 	sc_network::request_responses::IncomingRequest,
 	substrate_prometheus_endpoint::{PrometheusError, Registry},
@@ -107,11 +108,15 @@ struct Task {
 /// Begins to fetch a model, and says in the last value how far it is.
 type Begin = dyn Fn(ModelId, ModelSpec, Arc<Watched>) -> AbortHandle + Send + Sync;
 
+/// Asks other nodes for a model's manifest.
+type Look = dyn Fn(ModelId) -> BoxFuture<'static, Result<Manifest, String>> + Send + Sync;
+
 /// Models on their way to this node. Clones share them.
 #[derive(Clone)]
 pub struct Transfers {
 	shelf: Arc<Shelf>,
 	begin: Arc<Begin>,
+	look: Arc<Look>,
 	tasks: Arc<Mutex<HashMap<ModelId, Task>>>,
 }
 
@@ -136,6 +141,12 @@ impl Transfers {
 			quota: options.quota,
 		});
 		let places = Arc::new(Semaphore::new(TOGETHER));
+		let looker = fetcher.clone();
+		let look = move |model| {
+			let looker = looker.clone();
+			let manifest = async move { looker.manifest(model, &Watched::default()).await };
+			manifest.map_err(|e| e.to_string()).boxed()
+		};
 		let begin = move |model, spec: ModelSpec, progress: Arc<Watched>| {
 			let (fetcher, places) = (fetcher.clone(), places.clone());
 			tokio::spawn(run(fetcher, places, model, spec, progress)).abort_handle()
@@ -143,6 +154,7 @@ impl Transfers {
 		let transfers = Self {
 			shelf: shelf.clone(),
 			begin: Arc::new(begin),
+			look: Arc::new(look),
 			tasks: Arc::default(),
 		};
 		let server = Server {
@@ -205,6 +217,20 @@ impl Transfers {
 		let task = lock(&self.tasks).remove(&model);
 		task.expect("it is fetched").abort.abort();
 		self.shelf.ends(model);
+	}
+
+	/// A model's manifest: from the store, or from other nodes, whose hash is the model's id. Keeps nothing.
+	///
+	/// # Errors
+	/// In words, where nobody who was asked has it.
+	pub async fn manifest(&self, model: ModelId) -> Result<Manifest, String> {
+		let store = self.store().clone();
+		let here = move || store.get(model).ok().map(|stored| stored.manifest);
+		match tokio::task::spawn_blocking(here).await {
+			Ok(Some(manifest)) => Ok(manifest),
+			Ok(None) => (self.look)(model).await,
+			Err(e) => Err(e.to_string()),
+		}
 	}
 
 	/// The store into which models are fetched, and from which they are given.

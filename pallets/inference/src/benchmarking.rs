@@ -18,9 +18,12 @@ use consilience_primitives::{
 		MAX_STOPS, MAX_TEXT, MAX_TOKENS,
 	},
 	sampling::MAX_BIASES,
-	tensor::{DataType, Tensor, MAX_NAME, MAX_RANK, MAX_TENSORS, MAX_TENSOR_BYTES},
+	tensor::{
+		DataType, Tensor, TensorHeader, TensorSpec, MAX_DATA, MAX_NAME, MAX_RANK, MAX_TENSORS,
+		MAX_TENSOR_BYTES,
+	},
 	view::RequestState,
-	ModelId, RequestId,
+	Bytes, ModelId, RequestId,
 };
 use polkadot_sdk::{
 	frame_benchmarking::v2::*,
@@ -282,7 +285,7 @@ fn requested<T: Config>(verifiers: u8) -> Result<RequestId, BenchmarkError> {
 	let id = Pallet::<T>::submit(
 		requester::<T>()?,
 		MODEL,
-		input(16),
+		input(16).into(),
 		Assurance::Committee(verifiers),
 		fee_limit::<T>(),
 		0u32.into(),
@@ -571,6 +574,50 @@ mod benchmarks {
 			Assurance::Committee(most_verifiers::<T>()),
 			fee_limit::<T>(),
 			0u32.into(),
+		);
+		assert_eq!(state::<T>(0), Some(RequestState::Requested));
+		Ok(())
+	}
+
+	/// With so many bytes of data, each of which is looked at: flags.
+	#[benchmark]
+	fn request_with_data(b: Linear<1, MAX_DATA>) -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let requester = requester::<T>()?;
+		crowd::<T>(T::DrawPatience::get().saturating_add(answer_blocks::<T>()));
+		let name: Bytes<MAX_NAME> = b"x".to_vec().try_into().expect("short; qed");
+		let shape = |sizes: Vec<u32>| sizes.try_into().expect("one is in bounds; qed");
+		pallet_model_registry::Models::<T>::mutate(MODEL, |model| {
+			let spec = &mut model.as_mut().expect("the world has it; qed").spec;
+			spec.task = Task::Tensor;
+			spec.limits.max_input_units = MAX_DATA;
+			let input = TensorSpec {
+				name: name.clone(),
+				datatype: DataType::Bool,
+				shape: vec![None].try_into().expect("one is in bounds; qed"),
+			};
+			spec.signature = vec![input].try_into().expect("one is in bounds; qed");
+		});
+		let header = TensorHeader {
+			name,
+			datatype: DataType::Bool,
+			shape: shape(vec![b]),
+			bytes: b,
+		};
+		let data: Bytes<MAX_DATA> = vec![1; b as usize]
+			.try_into()
+			.expect("benchmarks keep the bound; qed");
+		frame_system::Pallet::<T>::set_extrinsic_index(0);
+		frame_system::Pallet::<T>::note_extrinsic(data.to_vec());
+		#[extrinsic_call]
+		_(
+			RawOrigin::Signed(requester),
+			MODEL,
+			vec![header].try_into().expect("one is in bounds; qed"),
+			Assurance::Committee(most_verifiers::<T>()),
+			fee_limit::<T>(),
+			0u32.into(),
+			data,
 		);
 		assert_eq!(state::<T>(0), Some(RequestState::Requested));
 		Ok(())

@@ -62,10 +62,10 @@ use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
 	evidence::Evidence,
 	report::Report,
-	request::{Assurance, Input, Output, Unanswerable},
-	tensor::{MAX_TENSORS, MAX_TENSOR_BYTES},
+	request::{Assurance, Input, Output, StoredInput, Unanswerable},
+	tensor::{TensorHeader, MAX_DATA, MAX_TENSORS, MAX_TENSOR_BYTES},
 	view::RequestView,
-	ModelId, RequestId,
+	Bytes, List, ModelId, RequestId,
 };
 use polkadot_sdk::{
 	frame_support::{
@@ -265,9 +265,9 @@ pub mod pallet {
 	#[pallet::storage]
 	pub type Requests<T: Config> = StorageMap<_, Twox64Concat, RequestId, RequestOf<T>>;
 
-	/// What was asked.
+	/// What was asked, all of it or all but the data of tensors.
 	#[pallet::storage]
-	pub type Inputs<T: Config> = StorageMap<_, Twox64Concat, RequestId, Input>;
+	pub type Inputs<T: Config> = StorageMap<_, Twox64Concat, RequestId, StoredInput>;
 
 	/// What was answered. Not final while the request is not.
 	#[pallet::storage]
@@ -699,6 +699,8 @@ pub mod pallet {
 		SignatureMismatch,
 		/// A tensor's data is not as long as its shape says, or is malformed.
 		MalformedTensor,
+		/// The data is not what the transaction ends with: nothing may stand behind it.
+		DataNotLast,
 		/// The model has no chat template: ask with a text.
 		NoChat,
 		/// Fewer verifiers or a rarer check than the model's minimum, more verifiers than the chain's maximum, or a check by chance
@@ -917,6 +919,28 @@ pub mod pallet {
 			Self::do_contest(who, request)
 		}
 
+		/// Asks for an inference over tensors that are larger than state takes. Their data stays in the transaction, which blocks
+		/// carry to every node; state holds its hash.
+		///
+		/// - **Origin**: signed, as of [`Call::request`], and paid like that; the transaction's length is paid by the fee.
+		/// - `tensors`: name, element type, shape and length of each. - `data`: theirs, one after the other. It must be the last thing
+		///   in the transaction: a batch may carry one such call, as its last.
+		/// - **Errors**: as of [`Call::request`], and `DataNotLast`. **Emits** `RequestSubmitted`.
+		#[pallet::call_index(10)]
+		#[pallet::weight(<T as Config>::WeightInfo::request_with_data(data.len() as u32))]
+		pub fn request_with_data(
+			origin: OriginFor<T>,
+			model: ModelId,
+			tensors: List<TensorHeader, MAX_TENSORS>,
+			assurance: Assurance,
+			fee_limit: BalanceOf<T>,
+			tip: BalanceOf<T>,
+			data: Bytes<MAX_DATA>,
+		) -> DispatchResult {
+			let requester = ensure_signed(origin)?;
+			Self::do_request_with_data(requester, model, tensors, assurance, fee_limit, tip, data)
+		}
+
 		/// Lets a validator serve again that was suspended wrongly. What it was reported for stays with staking, where a slash is
 		/// cancelled by itself.
 		///
@@ -942,7 +966,7 @@ pub mod pallet {
 		/// What a request would cost at most, tip not counted, or why it would be refused.
 		pub fn get_quote(
 			model: ModelId,
-			input: Input,
+			input: StoredInput,
 			assurance: Assurance,
 		) -> Result<BalanceOf<T>, consilience_primitives::view::QuoteError> {
 			Self::quote(model, &input, assurance)

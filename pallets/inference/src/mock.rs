@@ -10,7 +10,8 @@ use consilience_primitives::{
 	model::{Bounds, Limits, ModelSpec, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
 	report::{DutyKind, Report, Statement},
 	request::{
-		Assurance, FinishReason, Input, Message, Output, Prompt, Role, Sampling, Unanswerable,
+		Assurance, FinishReason, Input, Message, Output, Prompt, Role, Sampling, StoredInput,
+		Unanswerable,
 	},
 	tensor::{DataType, Tensor, TensorSpec},
 	view::RequestState,
@@ -374,6 +375,10 @@ const UNIT: Weight = Weight::from_parts(1, 0);
 impl crate::WeightInfo for Units {
 	fn request(_bytes: u32) -> Weight {
 		UNIT
+	}
+
+	fn request_with_data(bytes: u32) -> Weight {
+		UNIT.saturating_mul(bytes.into())
 	}
 
 	fn cancel() -> Weight {
@@ -900,8 +905,8 @@ pub(crate) fn measured_under(request: RequestId, habit: Habit, challenge: H256) 
 		};
 		return Evidence::of_claim(claimed, found, &challenge);
 	}
-	match work.input {
-		Input::Tensor(_) => {
+	match work.input.task() {
+		Task::Tensor => {
 			Evidence::of_tensors(&computed(habit), &challenge, &tensor_policy()).unwrap()
 		}
 		_ => {
@@ -919,8 +924,8 @@ pub(crate) fn measured_under(request: RequestId, habit: Habit, challenge: H256) 
 }
 
 /// Why the models of the mock cannot answer an input, if they cannot: a text or a tensor that is [`POISON`].
-pub(crate) fn refused(input: &Input) -> Option<Unanswerable> {
-	let poisoned = match input {
+pub(crate) fn refused(input: &StoredInput) -> Option<Unanswerable> {
+	let poisoned = match input.inline()? {
 		Input::TextGeneration {
 			prompt: Prompt::Chat(messages),
 			..
@@ -949,8 +954,8 @@ pub(crate) fn evidence_of(request: RequestId, habit: Habit) -> Evidence {
 			.map(|prior| Evidence::of_claim(claimed, None, &prior).fingerprint);
 		return evidence;
 	}
-	evidence.prior = work.prior.map(|prior| match work.input {
-		Input::Tensor(_) => {
+	evidence.prior = work.prior.map(|prior| match work.input.task() {
+		Task::Tensor => {
 			Evidence::of_tensors(&computed(habit), &prior, &tensor_policy())
 				.unwrap()
 				.fingerprint
@@ -978,8 +983,8 @@ fn output(request: RequestId, habit: Habit) -> Output {
 	if let Some(code) = refused.filter(|_| habit == Habit::Honest) {
 		return Output::Unanswerable(code);
 	}
-	match work.input {
-		Input::Tensor(_) => Output::Tensors(computed(habit).try_into().unwrap()),
+	match work.input.task() {
+		Task::Tensor => Output::Tensors(computed(habit).try_into().unwrap()),
 		_ if habit == Habit::Vouching => wrong_answer(),
 		_ => answer(&[1, 2, 3]),
 	}

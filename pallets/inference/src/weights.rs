@@ -16,6 +16,8 @@ use polkadot_sdk::{
 pub trait WeightInfo {
 	/// What the benchmark `request` measures.
 	fn request(b: u32, ) -> Weight;
+	/// What the benchmark `request_with_data` measures.
+	fn request_with_data(b: u32, ) -> Weight;
 	/// What the benchmark `cancel` measures.
 	fn cancel() -> Weight;
 	/// What the benchmark `report` measures.
@@ -106,6 +108,14 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 			// Standard error: 369
 			.saturating_add(Weight::from_parts(1_509, 0).saturating_mul(b.into()))
 			.saturating_add(T::DbWeight::get().reads(25_u64))
+			.saturating_add(T::DbWeight::get().writes(11_u64))
+	}
+	/// Not measured yet: as `request`, and hashing, comparing and looking at so many bytes.
+	/// The range of component `b` is `[1, 3145728]`.
+	fn request_with_data(b: u32, ) -> Weight {
+		Weight::from_parts(273_629_932, 55008)
+			.saturating_add(Weight::from_parts(8_000, 0).saturating_mul(b.into()))
+			.saturating_add(T::DbWeight::get().reads(26_u64))
 			.saturating_add(T::DbWeight::get().writes(11_u64))
 	}
 	/// Storage: `Inference::Requests` (r:1 w:1)

@@ -12,7 +12,7 @@ use codec::Codec;
 use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
 	report::{Duties, Report, Work},
-	request::{Assurance, Input},
+	request::{Assurance, StoredInput},
 	view::{ModelView, QuoteError, RequestView},
 	ModelId, RequestId,
 };
@@ -33,7 +33,7 @@ sp_api::decl_runtime_apis! {
 		fn model(model: ModelId) -> Option<ModelView<AccountId, Balance>>;
 
 		/// What a request would cost at most, tip not counted, or why it would be refused.
-		fn quote(model: ModelId, input: Input, assurance: Assurance) -> Result<Balance, QuoteError>;
+		fn quote(model: ModelId, input: StoredInput, assurance: Assurance) -> Result<Balance, QuoteError>;
 
 		/// A request that is open or was settled not long ago.
 		fn request(request: RequestId) -> Option<RequestView<AccountId, BlockNumber, Balance>>;

@@ -5,7 +5,7 @@ use consilience_primitives::{
 	evidence::{output_commitment, Evidence, Fingerprint, Salt, Verdict},
 	model::Task,
 	report::{Duty, DutyKind, Statement, Work},
-	request::{FinishReason, Input, Output},
+	request::{FinishReason, Output, StoredInput},
 	RequestId,
 };
 use consilience_runtime::{AccountId, BlockNumber};
@@ -13,14 +13,14 @@ use polkadot_sdk::{sp_core::H256, sp_crypto_hashing::blake2_256};
 
 use crate::world::{tensor, Chain, Due, Model, FINALITY_LAG};
 
-fn answer(input: &Input, seed: &H256, label: &[u8]) -> Output {
+fn answer(input: &StoredInput, seed: &H256, label: &[u8]) -> Output {
 	// Tensors do not depend on the seed.
-	let hash = match input {
-		Input::Tensor(_) => (label, input).using_encoded(blake2_256),
+	let hash = match input.task() {
+		Task::Tensor => (label, input).using_encoded(blake2_256),
 		_ => (label, input, seed).using_encoded(blake2_256),
 	};
-	match input {
-		Input::Tensor(_) => Output::Tensors(
+	match input.task() {
+		Task::Tensor => Output::Tensors(
 			vec![tensor("y", hash[..4].to_vec())]
 				.try_into()
 				.expect("one is in bounds; qed"),
@@ -39,12 +39,12 @@ fn answer(input: &Input, seed: &H256, label: &[u8]) -> Output {
 }
 
 /// What the model says.
-pub fn truth(input: &Input, seed: &H256) -> Output {
+pub fn truth(input: &StoredInput, seed: &H256) -> Output {
 	answer(input, seed, b"true")
 }
 
 /// What it does not say.
-pub fn lie(input: &Input, seed: &H256) -> Output {
+pub fn lie(input: &StoredInput, seed: &H256) -> Output {
 	answer(input, seed, b"false")
 }
 

@@ -14,7 +14,7 @@ use consilience_primitives::{
 	evidence::{Evidence, Verdict},
 	manifest::Manifest,
 	model::{ModelSpec, NumericClass, VerificationPolicy},
-	request::Output,
+	request::{FullInput, Output},
 	view::RequestState,
 	ModelId, RequestId,
 };
@@ -74,6 +74,8 @@ struct Seen {
 	head: Head,
 	at: At,
 	request: Request,
+	/// What was asked, with data that state does not hold.
+	input: FullInput,
 	/// What is registered of the model, while it is.
 	spec: Option<ModelSpec>,
 }
@@ -141,7 +143,7 @@ impl VerifyCommand {
 			.load_manifest(&model.folder, model.manifest.clone())
 			.map_err(|e| e.to_string())?;
 		reproduces(engine, loaded, &spec)?;
-		let own = measure(engine, loaded, &seen.request, claimed, &spec.policy)
+		let own = measure(engine, loaded, &seen, claimed, &spec.policy)
 			.map_err(|e| format!("this machine cannot run it: {e}"))?;
 		let finding = judge::find(&seen.request, claimed, &spec.policy, &own, seen.head.number);
 		report.find(own, finding);
@@ -167,10 +169,12 @@ impl VerifyCommand {
 			});
 		};
 		let spec = chain.model(request.model, head.hash).await?.map(|m| m.spec);
+		let input = chain.full_input(&request.input).await?;
 		Ok(Seen {
 			head,
 			at: self.at,
 			request,
+			input,
 			spec,
 		})
 	}
@@ -241,14 +245,15 @@ fn is_reproduced(spec: &ModelSpec, evidence: &Evidence) -> bool {
 fn measure(
 	engine: &Engine,
 	model: ModelId,
-	request: &Request,
+	seen: &Seen,
 	claimed: &Output,
 	policy: &VerificationPolicy,
 ) -> std::result::Result<Own, EngineError> {
+	let request = &seen.request;
 	let seed = request.seed.unwrap_or_default();
-	let run = || engine.run(model, &request.input, &seed);
+	let run = || engine.run(model, &seen.input, &seed);
 	match claimed {
-		Output::Text { .. } => measure_text(engine, model, request, claimed, policy, run),
+		Output::Text { .. } => measure_text(engine, model, seen, claimed, policy, run),
 		Output::Tensors(_) => {
 			let output = run()?;
 			let of = |challenge: Option<H256>| match &output {
@@ -282,14 +287,15 @@ fn measure(
 fn measure_text(
 	engine: &Engine,
 	model: ModelId,
-	request: &Request,
+	seen: &Seen,
 	claimed: &Output,
 	policy: &VerificationPolicy,
 	run: impl Fn() -> std::result::Result<Output, EngineError>,
 ) -> std::result::Result<Own, EngineError> {
+	let request = &seen.request;
 	let seed = request.seed.unwrap_or_default();
 	let parts =
-		|parts: &[Part]| engine.measure_parts(model, &request.input, &seed, Some(claimed), parts);
+		|parts: &[Part]| engine.measure_parts(model, &seen.input, &seed, Some(claimed), parts);
 	let part = |tokens, challenge: Option<H256>| Part {
 		tokens,
 		challenge: challenge.unwrap_or_default(),

@@ -117,6 +117,13 @@ fn evidence(fingerprint: Fingerprint, verdict: Verdict) -> Evidence {
 	}
 }
 
+fn asked() -> Input {
+	Input::TextGeneration {
+		prompt: Prompt::Text(b"hello".to_vec().try_into().unwrap()),
+		sampling: Sampling::default(),
+	}
+}
+
 /// Final, by executor 1 and verifier 2, whose evidence is this.
 fn request(output: &Output, members: [Evidence; 2]) -> Request {
 	let [executor, verifier] = members;
@@ -124,10 +131,7 @@ fn request(output: &Output, members: [Evidence; 2]) -> Request {
 		id: 5,
 		requester: account(9),
 		model: H256::repeat_byte(7),
-		input: Input::TextGeneration {
-			prompt: Prompt::Text(b"hello".to_vec().try_into().unwrap()),
-			sampling: Sampling::default(),
-		},
+		input: asked().into(),
 		assurance: Assurance::Committee(1),
 		state: RequestState::Final,
 		seed: Some(H256::repeat_byte(3)),
@@ -168,6 +172,7 @@ fn found(request: &Request, class: NumericClass, own: &Own) -> Finding {
 fn report(request: &Request, own: Own, finding: Finding) -> Report {
 	let mut report = Report::unchecked(request.id, String::new());
 	report.see(&Seen {
+		input: asked().into(),
 		head: Head {
 			number: NOW,
 			hash: H256::repeat_byte(4),

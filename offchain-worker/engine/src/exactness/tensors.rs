@@ -5,7 +5,7 @@ use std::path::Path;
 use codec::Encode;
 use consilience_primitives::{
 	manifest::{Manifest, TaskDetails},
-	request::Input,
+	request::FullInput,
 	tensor::DataType,
 };
 use polkadot_sdk::sp_crypto_hashing::blake2_256;
@@ -40,7 +40,7 @@ const TEXTS: [&str; OTHERS] = [
 /// What a graph is fed: the manifest's reference input, and others like it.
 fn inputs(folder: &Path, manifest: &Manifest, graph: &Graph) -> Result<Vec<Named>, EngineError> {
 	match reference_input(manifest)? {
-		Input::Embedding(text) => {
+		FullInput::Embedding(text) => {
 			let model = embedder(folder, &manifest.task)?;
 			let reference = String::from_utf8_lossy(&text).into_owned();
 			std::iter::once(&reference[..])
@@ -48,7 +48,7 @@ fn inputs(folder: &Path, manifest: &Manifest, graph: &Graph) -> Result<Vec<Named
 				.map(|text| model.inputs(graph, text))
 				.collect()
 		}
-		Input::Tensor(tensors) => {
+		FullInput::Tensor(tensors) => {
 			let reference: Named = tensors
 				.iter()
 				.map(|t| {
@@ -67,7 +67,7 @@ fn inputs(folder: &Path, manifest: &Manifest, graph: &Graph) -> Result<Vec<Named
 			let others = (1..=OTHERS).map(turned);
 			Ok(std::iter::once(reference.clone()).chain(others).collect())
 		}
-		Input::TextGeneration { .. } => Err(EngineError::Mismatch(
+		FullInput::TextGeneration { .. } => Err(EngineError::Mismatch(
 			"the reference input is text to be continued".into(),
 		)),
 	}

@@ -6,7 +6,7 @@ use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	fixed,
 	model::{NumericClass, VerificationPolicy},
-	request::{Input, Output},
+	request::{FullInput, Output},
 	List,
 };
 use polkadot_sdk::sp_core::H256;
@@ -150,7 +150,7 @@ impl LanguageModel {
 	/// What is to be fed to measure parts of a claimed answer, each under its challenge; and the measurement. See [`Part`].
 	pub(crate) fn measurement(
 		&self,
-		input: &Input,
+		input: &FullInput,
 		seed: &H256,
 		claimed: &Output,
 		parts: &[Part],

@@ -23,7 +23,7 @@ pub(crate) mod template;
 pub(crate) mod tokens;
 mod truncation;
 
-use consilience_primitives::request::{Input, Prompt, Sampling, Unanswerable};
+use consilience_primitives::request::{FullInput, Prompt, Sampling, Unanswerable};
 
 use crate::EngineError;
 use cache::Layout;
@@ -75,9 +75,9 @@ impl LanguageModel {
 	/// Prompt and sampling of an input, checked against the context.
 	pub(crate) fn question<'i>(
 		&self,
-		input: &'i Input,
+		input: &'i FullInput,
 	) -> Result<(Vec<u32>, &'i Sampling), EngineError> {
-		let Input::TextGeneration { prompt, sampling } = input else {
+		let FullInput::TextGeneration { prompt, sampling } = input else {
 			return Err(EngineError::Input(
 				"the model generates text and takes a prompt".into(),
 			));

@@ -5,7 +5,7 @@
 use consilience_primitives::{
 	evidence::Verdict,
 	model::{Bounds, NumericClass, VerificationPolicy},
-	request::{Input, LogitsProcessing, Prompt, Sampling},
+	request::{FullInput, LogitsProcessing, Prompt, Sampling},
 };
 use polkadot_sdk::sp_core::H256;
 
@@ -81,7 +81,7 @@ fn replayed(model: &Model, run: &Run<'_>, policy: &VerificationPolicy) -> Vec<Ve
 	let mut verdicts = Vec::new();
 	for (n, sampling) in (1u8..).zip(samplings()) {
 		let text = b"Once upon a time, in a village by the sea, there lived".to_vec();
-		let input = Input::TextGeneration {
+		let input = FullInput::TextGeneration {
 			prompt: Prompt::Text(text.try_into().unwrap()),
 			sampling: sampling.clone(),
 		};
@@ -104,7 +104,7 @@ fn replayed(model: &Model, run: &Run<'_>, policy: &VerificationPolicy) -> Vec<Ve
 			tokens: None,
 			challenge: H256::repeat_byte(9),
 		};
-		let of = |input: &Input| {
+		let of = |input: &FullInput| {
 			let parts = [part];
 			let (fed, mut measurement) = language
 				.measurement(input, &seed, &claimed, &parts, policy)
@@ -120,7 +120,7 @@ fn replayed(model: &Model, run: &Run<'_>, policy: &VerificationPolicy) -> Vec<Ve
 		verdicts.push(of(&input));
 		// Sold as plain, it shows.
 		let mut plain = input.clone();
-		if let Input::TextGeneration { sampling, .. } = &mut plain {
+		if let FullInput::TextGeneration { sampling, .. } = &mut plain {
 			sampling.processing = None;
 		}
 		let lie = of(&plain);

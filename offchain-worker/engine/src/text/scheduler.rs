@@ -19,7 +19,7 @@ use codec::{Decode, Encode};
 use consilience_primitives::{
 	evidence::Evidence,
 	model::VerificationPolicy,
-	request::{Input, Output},
+	request::{FullInput, Output},
 };
 use polkadot_sdk::sp_core::H256;
 
@@ -164,7 +164,7 @@ impl Scheduler {
 	}
 
 	/// The answer of this model to this input with this seed.
-	pub(crate) fn generate(&self, input: &Input, seed: &H256) -> Result<Output, EngineError> {
+	pub(crate) fn generate(&self, input: &FullInput, seed: &H256) -> Result<Output, EngineError> {
 		let (prompt, sampling) = self.model.question(input)?;
 		let most = prompt.len() + sampling.max_tokens as usize;
 		let writer = Writer::new(&self.model, &prompt, sampling, seed);
@@ -177,7 +177,7 @@ impl Scheduler {
 	/// Evidence about parts of a claimed answer, each under its challenge.
 	pub(crate) fn measure(
 		&self,
-		input: &Input,
+		input: &FullInput,
 		seed: &H256,
 		claimed: &Output,
 		parts: &[Part],

@@ -14,7 +14,7 @@ use std::{
 use consilience_primitives::{
 	manifest,
 	model::{Bounds as Accepted, NumericClass, VerificationPolicy},
-	request::{Input, LogitsProcessing, Prompt, Sampling},
+	request::{FullInput, LogitsProcessing, Prompt, Sampling},
 };
 use polkadot_sdk::sp_core::H256;
 use proptest::prelude::*;
@@ -152,9 +152,9 @@ struct Job {
 }
 
 impl Job {
-	fn input(&self) -> Input {
+	fn input(&self) -> FullInput {
 		let words: Vec<_> = self.prompt.iter().map(|t| format!("t{t}")).collect();
-		Input::TextGeneration {
+		FullInput::TextGeneration {
 			prompt: Prompt::Text(words.join(" ").into_bytes().try_into().unwrap()),
 			sampling: Sampling {
 				max_tokens: self.max_tokens,

@@ -7,7 +7,7 @@ use consilience_primitives::{
 	evidence::{Evidence, Verdict},
 	manifest::{Manifest, TaskDetails},
 	model::NumericClass,
-	request::{Input, Output},
+	request::{FullInput, Output},
 };
 use consilience_store::{Import, Runner, Signature, Store};
 use polkadot_sdk::sp_core::H256;
@@ -129,7 +129,7 @@ fn embeddings_of_near_texts_are_near() {
 		panic!("no embedding")
 	};
 	let embed = |text: &str| -> Vec<f32> {
-		let input = Input::Embedding(text.as_bytes().to_vec().try_into().unwrap());
+		let input = FullInput::Embedding(text.as_bytes().to_vec().try_into().unwrap());
 		let output = engine.run(manifest.id(), &input, &H256::zero()).unwrap();
 		let Output::Tensors(tensors) = output else {
 			panic!("text from an embedding")

@@ -13,7 +13,7 @@ use consilience_primitives::{
 	evidence::{Evidence, Fingerprint},
 	manifest::Manifest,
 	model::NumericClass::{Exact, Tolerant},
-	request::{Input, Output, Prompt, Sampling},
+	request::{FullInput, Output, Prompt, Sampling},
 	ModelId,
 };
 use polkadot_sdk::sp_core::H256;
@@ -44,8 +44,8 @@ fn load(engine: &Engine, manifest: Manifest) -> Result<(ModelId, Provider), Engi
 	Ok((model, engine.provider(model)?))
 }
 
-fn question() -> Input {
-	Input::TextGeneration {
+fn question() -> FullInput {
+	FullInput::TextGeneration {
 		prompt: Prompt::Text("t5 t6 t7 ".repeat(5).into_bytes().try_into().unwrap()),
 		sampling: Sampling {
 			max_tokens: 200,

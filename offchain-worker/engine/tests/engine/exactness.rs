@@ -8,7 +8,7 @@ use consilience_primitives::{
 	evidence::{Evidence, Fingerprint},
 	manifest::{Manifest, ReferenceInput},
 	model::{Bounds, NumericClass},
-	request::{Input, Output},
+	request::{FullInput, Output},
 	tensor::{DataType, NamedSpec, Tensor},
 	List,
 };
@@ -50,7 +50,7 @@ fn one_row() -> Manifest {
 		shape: vec![None, Some(columns as u32)],
 	};
 	let mut manifest = tensors("one_row.onnx", vec![spec("x", COLUMNS)], vec![spec("y", 3)]);
-	let input = Input::Tensor(List::truncate_from(vec![Tensor {
+	let input = FullInput::Tensor(List::truncate_from(vec![Tensor {
 		name: List::truncate_from(b"x".to_vec()),
 		datatype: DataType::Fp32,
 		shape: List::truncate_from(vec![1, COLUMNS as u32]),

@@ -163,7 +163,11 @@ pub(crate) fn text(name: &str, class: NumericClass) -> Manifest {
 
 /// Manifest of a graph of tensors.
 pub(crate) fn tensors(graph: &str, inputs: Vec<NamedSpec>, outputs: Vec<NamedSpec>) -> Manifest {
-	let task = TaskDetails::Tensor { inputs, outputs };
+	let task = TaskDetails::Tensor {
+		inputs,
+		outputs,
+		media: Default::default(),
+	};
 	let input = ReferenceInput::Tensors(String::new());
 	// Exact ones would stay on the CPU.
 	let class = match provider() {

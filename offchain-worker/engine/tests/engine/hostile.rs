@@ -13,7 +13,7 @@ use consilience_engine::{client::EngineClient, isolation, EngineError};
 use consilience_primitives::{
 	manifest::{Manifest, TaskDetails},
 	model::NumericClass::{Exact, Tolerant},
-	request::{Input, Message, Output, Prompt, Role, Sampling, Unanswerable},
+	request::{FullInput, Message, Output, Prompt, Role, Sampling, Unanswerable},
 	tensor::{DataType, NamedSpec, Tensor},
 	ModelId,
 };
@@ -247,7 +247,7 @@ impl Process {
 			shape: vec![4].try_into().unwrap(),
 			data: data.try_into().unwrap(),
 		};
-		let input = Input::Tensor(vec![x].try_into().unwrap());
+		let input = FullInput::Tensor(vec![x].try_into().unwrap());
 		match client.run(model, input, H256::zero()).await? {
 			Output::Tensors(tensors) => Ok(tensors[0].data.to_vec()),
 			other => panic!("{other:?} from a tensor model"),
@@ -410,7 +410,7 @@ async fn greet(process: &Process, template: &str) -> Result<(), EngineError> {
 		role: Role::User,
 		content: b"t5".to_vec().try_into().unwrap(),
 	};
-	let input = Input::TextGeneration {
+	let input = FullInput::TextGeneration {
 		prompt: Prompt::Chat(vec![message].try_into().unwrap()),
 		sampling: Sampling {
 			max_tokens: 1,

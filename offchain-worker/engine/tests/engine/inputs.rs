@@ -6,7 +6,7 @@ use consilience_engine::{chat_overhead, Engine, Probe};
 use consilience_primitives::{
 	manifest::{Cache, Manifest, Pooling, ReferenceInput, TaskDetails},
 	model::{NumericClass, Task},
-	request::{Input, Output, Prompt, Sampling},
+	request::{FullInput, Output, Prompt, Sampling},
 	tensor::{DataType, NamedSpec},
 };
 use polkadot_sdk::sp_core::H256;
@@ -140,7 +140,7 @@ fn embedded(inputs: &[(&str, u8, &[Option<u8>])], pooling: Pooling) -> Result<Ve
 			}),
 		)
 		.map_err(|e| e.to_string())?;
-	let input = Input::Embedding(b"b c".to_vec().try_into().unwrap());
+	let input = FullInput::Embedding(b"b c".to_vec().try_into().unwrap());
 	match engine.run(model, &input, &H256::zero()) {
 		Ok(Output::Tensors(tensors)) => Ok(tensors[0]
 			.data
@@ -237,7 +237,7 @@ fn written(inputs: &[(&str, u8, &[Option<u8>])]) -> Result<Vec<u32>, String> {
 	let model = engine
 		.load_manifest(folder.path(), manifest(language(None)))
 		.map_err(|e| e.to_string())?;
-	let input = Input::TextGeneration {
+	let input = FullInput::TextGeneration {
 		prompt: Prompt::Text(b"b c".to_vec().try_into().unwrap()),
 		sampling: Sampling {
 			max_tokens: 2,

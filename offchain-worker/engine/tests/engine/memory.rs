@@ -8,7 +8,7 @@ use std::{
 use consilience_engine::{Engine, EngineConfig, EngineError};
 use consilience_primitives::{
 	model::NumericClass::{self, Exact, Tolerant},
-	request::{Input, Output, Prompt, Sampling},
+	request::{FullInput, Output, Prompt, Sampling},
 	ModelId,
 };
 use polkadot_sdk::sp_core::H256;
@@ -40,7 +40,7 @@ fn engine(bytes: u64) -> Engine {
 }
 
 fn ask(engine: &Engine, model: ModelId) -> Output {
-	let input = Input::TextGeneration {
+	let input = FullInput::TextGeneration {
 		prompt: Prompt::Text(b"t5 t6".to_vec().try_into().unwrap()),
 		sampling: Sampling {
 			max_tokens: 20,

@@ -5,7 +5,7 @@ use std::{path::PathBuf, thread::JoinHandle, time::Instant};
 use consilience_engine::{client::EngineClient, server, EngineConfig, EngineError, Part};
 use consilience_primitives::{
 	model::NumericClass::Exact,
-	request::{Input, Prompt, Sampling},
+	request::{FullInput, Prompt, Sampling},
 };
 use polkadot_sdk::sp_core::H256;
 
@@ -39,14 +39,14 @@ fn start() -> Server {
 	}
 }
 
-fn input(text: &str) -> Input {
+fn input(text: &str) -> FullInput {
 	let prompt = Prompt::Text(text.as_bytes().to_vec().try_into().unwrap());
 	let sampling = Sampling {
 		max_tokens: 16,
 		temperature: 1_000,
 		..Default::default()
 	};
-	Input::TextGeneration { prompt, sampling }
+	FullInput::TextGeneration { prompt, sampling }
 }
 
 /// A model folder as the store holds it.
@@ -205,7 +205,7 @@ async fn texts_end_between_two_tokens_when_nobody_waits_for_them() {
 			temperature: 2_000,
 			..Default::default()
 		};
-		let input = Input::TextGeneration { prompt, sampling };
+		let input = FullInput::TextGeneration { prompt, sampling };
 		(input, H256::repeat_byte(n))
 	};
 	let whole = {

@@ -2,7 +2,7 @@
 
 use consilience_engine::{Engine, EngineError};
 use consilience_primitives::{
-	request::{Input, Output, Unanswerable},
+	request::{FullInput, Input, Output, Unanswerable},
 	tensor::{DataType, NamedSpec, Tensor},
 	ModelId,
 };
@@ -39,7 +39,7 @@ fn load(engine: &Engine, graph: &str) -> ModelId {
 }
 
 fn run(engine: &Engine, model: ModelId, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
-	let input = Input::Tensor(inputs.try_into().unwrap());
+	let input = Input::Tensor(inputs.try_into().unwrap()).into();
 	match engine.run(model, &input, &H256::zero())? {
 		Output::Tensors(tensors) => Ok(tensors.into_inner()),
 		other => panic!("{other:?} from a tensor model"),
@@ -170,7 +170,7 @@ fn evidence_is_computed_afresh_and_the_same() {
 	let of = |x: f32, challenge: u8| {
 		let data = x.to_le_bytes().to_vec();
 		let input = vec![tensor("x", DataType::Fp32, &[], data)];
-		let input = Input::Tensor(input.try_into().unwrap());
+		let input = Input::Tensor(input.try_into().unwrap()).into();
 		let challenge = H256::repeat_byte(challenge);
 		engine
 			.measure(model, &input, &H256::zero(), None, &challenge)
@@ -197,11 +197,15 @@ fn what_does_not_fit_is_refused_and_costs_nothing_else() {
 	refused(vec![tensor("x", DataType::Fp64, &[], vec![0; 8])]);
 	refused(vec![tensor("y", DataType::Fp32, &[], vec![0; 4])]);
 	refused(vec![]);
-	let text = engine.run(model, &Input::Embedding(Default::default()), &H256::zero());
+	let text = engine.run(
+		model,
+		&FullInput::Embedding(Default::default()),
+		&H256::zero(),
+	);
 	assert!(matches!(text, Err(EngineError::Input(_))), "{text:?}");
 	let unknown = engine.run(
 		H256::zero(),
-		&Input::Embedding(Default::default()),
+		&FullInput::Embedding(Default::default()),
 		&H256::zero(),
 	);
 	assert!(

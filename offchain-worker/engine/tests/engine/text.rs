@@ -6,7 +6,7 @@ use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	model::NumericClass::{self, Exact, Tolerant},
 	request::{
-		FinishReason, Input, LogitsProcessing, Message, Output, Prompt, Role, Sampling,
+		FinishReason, FullInput, LogitsProcessing, Message, Output, Prompt, Role, Sampling,
 		Unanswerable,
 	},
 	List,
@@ -24,9 +24,9 @@ const MODELS: [(&str, NumericClass); 4] = [
 	("grouped-fp16", Tolerant),
 ];
 
-fn question(text: &str, sampling: Sampling) -> Input {
+fn question(text: &str, sampling: Sampling) -> FullInput {
 	let prompt = Prompt::Text(text.as_bytes().to_vec().try_into().unwrap());
-	Input::TextGeneration { prompt, sampling }
+	FullInput::TextGeneration { prompt, sampling }
 }
 
 fn warm(max_tokens: u32) -> Sampling {
@@ -332,7 +332,7 @@ fn chats_go_through_the_template() {
 		content: content.as_bytes().to_vec().try_into().unwrap(),
 	};
 	let messages = vec![message(Role::System, "t5"), message(Role::User, "t6 t7")];
-	let chat = Input::TextGeneration {
+	let chat = FullInput::TextGeneration {
 		prompt: Prompt::Chat(messages.try_into().unwrap()),
 		sampling: warm(10),
 	};
@@ -347,12 +347,12 @@ fn chats_go_through_the_template() {
 fn what_cannot_be_answered_is_refused() {
 	let engine = engine();
 	let model = load(&engine, "llama-fp32", Exact);
-	let refused = |input: &Input| match engine.run(model, input, &seed(1)) {
+	let refused = |input: &FullInput| match engine.run(model, input, &seed(1)) {
 		Err(EngineError::Input(why) | EngineError::Unanswerable(_, why)) => why,
 		other => panic!("{other:?}"),
 	};
 	// By what anybody can find again.
-	let unanswerable = |input: &Input| match engine.run(model, input, &seed(1)) {
+	let unanswerable = |input: &FullInput| match engine.run(model, input, &seed(1)) {
 		Err(EngineError::Unanswerable(code, why)) => (code, why),
 		other => panic!("{other:?}"),
 	};
@@ -377,7 +377,7 @@ fn what_cannot_be_answered_is_refused() {
 	assert_eq!(code, Unanswerable::GraphRefused);
 	assert!(none.contains("no tokens"), "{none}");
 	let bytes = Prompt::Text(vec![0xff, 0xfe].try_into().unwrap());
-	let why = refused(&Input::TextGeneration {
+	let why = refused(&FullInput::TextGeneration {
 		prompt: bytes,
 		sampling: warm(1),
 	});

@@ -3,7 +3,7 @@
 use consilience_engine::{Engine, EngineError};
 use consilience_primitives::{
 	model::NumericClass::Exact,
-	request::{Input, Message, Output, Prompt, Role, Sampling, Unanswerable},
+	request::{FullInput, Message, Output, Prompt, Role, Sampling, Unanswerable},
 	tensor::{DataType, NamedSpec, Tensor},
 	ModelId,
 };
@@ -91,11 +91,11 @@ fn gather(
 	])
 }
 
-fn text(text: &str) -> Input {
-	Input::Embedding(text.as_bytes().to_vec().try_into().unwrap())
+fn text(text: &str) -> FullInput {
+	FullInput::Embedding(text.as_bytes().to_vec().try_into().unwrap())
 }
 
-fn unanswerable(engine: &Engine, model: ModelId, input: &Input) -> (Unanswerable, String) {
+fn unanswerable(engine: &Engine, model: ModelId, input: &FullInput) -> (Unanswerable, String) {
 	match engine.run(model, input, &H256::zero()) {
 		Err(EngineError::Unanswerable(code, why)) => (code, why),
 		other => panic!("{other:?}"),
@@ -184,7 +184,7 @@ fn a_graph_of_tensors_refuses_an_index_and_may_mean_nan() {
 			shape: vec![ids.len() as u32].try_into().unwrap(),
 			data: data.try_into().unwrap(),
 		};
-		Input::Tensor(vec![x].try_into().unwrap())
+		FullInput::Tensor(vec![x].try_into().unwrap())
 	};
 	let Output::Tensors(outputs) = engine.run(model, &input(&[1, 0]), &H256::zero()).unwrap()
 	else {
@@ -222,7 +222,7 @@ fn a_language_model_says_which_prompts_have_no_answer() {
 			role,
 			content: b"t5".to_vec().try_into().unwrap(),
 		};
-		Input::TextGeneration {
+		FullInput::TextGeneration {
 			prompt: Prompt::Chat(vec![message].try_into().unwrap()),
 			sampling: Sampling {
 				max_tokens,

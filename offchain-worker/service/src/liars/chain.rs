@@ -370,6 +370,10 @@ impl<C: Chain> Chain for LyingChain<C> {
 		Ok(found)
 	}
 
+	fn data(&self, hash: H256) -> Result<Option<Vec<u8>>, ChainError> {
+		self.inner.data(hash)
+	}
+
 	fn work(&self, at: H256, request: RequestId) -> Result<Option<Work>, ChainError> {
 		let work = self.inner.work(at, request)?;
 		if let (Some(work), Some((_, own)), true) =

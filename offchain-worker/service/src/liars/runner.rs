@@ -13,7 +13,7 @@ use consilience_engine::EngineError;
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	model::NumericClass,
-	request::{Input, Output, Prompt, Unanswerable},
+	request::{FullInput, Output, Prompt, Unanswerable},
 	ModelId,
 };
 use polkadot_sdk::sp_core::H256;
@@ -66,7 +66,7 @@ impl<R: Runner, L: Library> LyingRunner<R, L> {
 	async fn wrong(
 		&self,
 		model: ModelId,
-		input: Input,
+		input: FullInput,
 		seed: H256,
 		until: Instant,
 	) -> Result<Output, EngineError> {
@@ -108,7 +108,7 @@ impl<R: Runner, L: Library> LyingRunner<R, L> {
 }
 
 /// What an honest validator was not asked: the words in another order. `None` for tensors.
-fn another_question(input: &Input) -> Option<Input> {
+fn another_question(input: &FullInput) -> Option<FullInput> {
 	fn turned(text: &[u8]) -> Vec<u8> {
 		let text = String::from_utf8_lossy(text);
 		let words: Vec<_> = text.split_whitespace().rev().collect();
@@ -116,19 +116,19 @@ fn another_question(input: &Input) -> Option<Input> {
 	}
 	let mut input = input.clone();
 	match &mut input {
-		Input::TextGeneration {
+		FullInput::TextGeneration {
 			prompt: Prompt::Text(text),
 			..
 		}
-		| Input::Embedding(text) => *text = turned(&text[..]).try_into().ok()?,
-		Input::TextGeneration {
+		| FullInput::Embedding(text) => *text = turned(&text[..]).try_into().ok()?,
+		FullInput::TextGeneration {
 			prompt: Prompt::Chat(messages),
 			..
 		} => {
 			let last = messages.iter_mut().last()?;
 			last.content = turned(&last.content[..]).try_into().ok()?;
 		}
-		Input::Tensor(_) => return None,
+		FullInput::Tensor(_) => return None,
 	}
 	Some(input)
 }
@@ -182,7 +182,7 @@ impl<R: Runner, L: Library> Runner for LyingRunner<R, L> {
 	async fn run(
 		&self,
 		model: ModelId,
-		input: Input,
+		input: FullInput,
 		seed: H256,
 		until: Instant,
 	) -> Result<Output, EngineError> {
@@ -217,7 +217,7 @@ impl<R: Runner, L: Library> Runner for LyingRunner<R, L> {
 	async fn measure(
 		&self,
 		model: ModelId,
-		input: Input,
+		input: FullInput,
 		seed: H256,
 		claimed: Option<Output>,
 		challenges: Vec<H256>,

@@ -1,6 +1,10 @@
 //! Duties, the queue, and reports.
 
-use consilience_primitives::report::MAX_STATEMENTS;
+use consilience_primitives::{
+	report::MAX_STATEMENTS,
+	request::StoredInput,
+	tensor::{DataType, Tensor, MAX_DATA},
+};
 
 use super::*;
 
@@ -327,9 +331,48 @@ async fn what_is_urgent_does_not_wait_for_a_place_and_knows_its_deadline() {
 	bench.state().due.duties[2].deadline = 4;
 	bench.state().due.work.get_mut(&4).unwrap().output = Some(output(0));
 	let text = b"text".to_vec().try_into().unwrap();
-	bench.state().due.work.get_mut(&5).unwrap().input = Input::Embedding(text);
+	bench.state().due.work.get_mut(&5).unwrap().input = Input::Embedding(text).into();
 	bench.block(2);
 	bench.until(|s| (s.running, s.waiting) == (5, 0)).await;
+}
+
+#[tokio::test]
+async fn data_that_stays_in_a_transaction_is_computed_with_once_it_is_here() {
+	let mut bench = Bench::new();
+	bench.due(&[(1, DutyKind::CommitOutput)]);
+	let tensor = Tensor::<MAX_DATA> {
+		name: b"x".to_vec().try_into().unwrap(),
+		datatype: DataType::Uint8,
+		shape: vec![70_000].try_into().unwrap(),
+		data: vec![3; 70_000].try_into().unwrap(),
+	};
+	let asked = FullInput::Tensor(vec![tensor].try_into().unwrap());
+	let (stored, data) = asked.clone().stored();
+	let (StoredInput::Indexed(indexed), Some(data)) = (stored.clone(), data) else {
+		panic!("it is too large for state");
+	};
+	bench.state().due.work.get_mut(&1).unwrap().input = stored;
+	// Not here at first, then something else under its hash, more often than a failure is tried again.
+	for block in 1..=4 {
+		if block == 3 {
+			bench
+				.state()
+				.data
+				.insert(indexed.data_hash, vec![4; 70_000]);
+		}
+		bench.block(block);
+		bench.seen().await;
+		bench.until(|s| (s.running, s.waiting) == (0, 1)).await;
+	}
+	assert!(bench.engine.asked.lock().unwrap().is_empty());
+	bench.state().data.insert(indexed.data_hash, data);
+	bench.block(5);
+	let said = bench.report().await;
+	assert!(matches!(
+		said.statements[..],
+		[Statement::CommitOutput { request: 1, .. }]
+	));
+	assert_eq!(*bench.engine.asked.lock().unwrap(), [asked]);
 }
 
 #[tokio::test]

@@ -66,7 +66,12 @@ async fn a_poisoned_input_is_given_up_whoever_brings_it_and_its_model_goes_on() 
 	let mut bench = Bench::new();
 	let mut number = serve_both(&mut bench).await;
 	let poison = question(1);
-	bench.engine.poison.lock().unwrap().push(poison.clone());
+	bench
+		.engine
+		.poison
+		.lock()
+		.unwrap()
+		.push(poison.clone().into());
 	bench.due(&[(1, DutyKind::Answer)]);
 	bench.block(number);
 	bench
@@ -76,10 +81,7 @@ async fn a_poisoned_input_is_given_up_whoever_brings_it_and_its_model_goes_on() 
 	for request in 2..=5 {
 		number += 1;
 		bench.due(&[(request, DutyKind::Answer)]);
-		let asked = |bench: &Bench, input| {
-			bench.state().due.work.get_mut(&request).unwrap().input = input;
-		};
-		asked(&bench, poison.clone());
+		bench.state().due.work.get_mut(&request).unwrap().input = poison.clone().into();
 		bench.block(number);
 		bench.until(|s| s.running == 0 && s.waiting == 0).await;
 	}

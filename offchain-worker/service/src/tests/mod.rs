@@ -27,7 +27,7 @@ use consilience_primitives::{
 		VerificationPolicy,
 	},
 	report::{Duties, Duty, DutyKind, Report, Statement, Work},
-	request::{FinishReason, Input, Output, Prompt, Sampling},
+	request::{FinishReason, FullInput, Input, Output, Prompt, Sampling},
 	view::ModelView,
 	ModelId, RequestId,
 };
@@ -99,6 +99,8 @@ pub(crate) struct ChainState {
 	pub(crate) asked: (usize, usize),
 	/// Whether an answer is taken where a commitment to one is due.
 	pub(crate) claims: bool,
+	/// Data that transactions brought.
+	pub(crate) data: HashMap<H256, Vec<u8>>,
 }
 
 pub(crate) struct MockChain {
@@ -193,6 +195,10 @@ impl Chain for MockChain {
 		}))
 	}
 
+	fn data(&self, hash: H256) -> Result<Option<Vec<u8>>, ChainError> {
+		Ok(self.state.lock().unwrap().data.get(&hash).cloned())
+	}
+
 	fn work(&self, at: H256, request: RequestId) -> Result<Option<Work>, ChainError> {
 		let mut state = self.state.lock().unwrap();
 		state.asked.1 += 1;
@@ -267,6 +273,8 @@ impl Chain for MockChain {
 /// Every result is another, so that computing twice shows.
 pub(crate) struct FakeEngine {
 	pub(crate) calls: AtomicUsize,
+	/// What the jobs were given, in their order.
+	pub(crate) asked: Mutex<Vec<FullInput>>,
 	/// Models of the jobs that began, in their order.
 	pub(crate) begun: Mutex<Vec<ModelId>>,
 	/// Jobs wait here.
@@ -284,7 +292,7 @@ pub(crate) struct FakeEngine {
 	/// What comes of the next jobs instead.
 	pub(crate) errors: Mutex<VecDeque<EngineError>>,
 	/// Inputs whose jobs end the process.
-	pub(crate) poison: Mutex<Vec<Input>>,
+	pub(crate) poison: Mutex<Vec<FullInput>>,
 	/// Jobs whose futures were dropped before their end.
 	pub(crate) cancelled: Arc<AtomicUsize>,
 	/// Until when the jobs were waited for, from when they began.
@@ -301,7 +309,7 @@ impl FakeEngine {
 	pub(crate) async fn job(
 		&self,
 		model: ModelId,
-		input: Input,
+		input: FullInput,
 		until: Instant,
 	) -> Result<usize, EngineError> {
 		struct Cancelled(Arc<AtomicUsize>);
@@ -319,13 +327,14 @@ impl FakeEngine {
 	async fn tried(
 		&self,
 		model: ModelId,
-		input: Input,
+		input: FullInput,
 		until: Instant,
 	) -> Result<usize, EngineError> {
 		let left = until.saturating_duration_since(Instant::now());
 		self.patience.lock().unwrap().push(left);
 		let n = self.calls.fetch_add(1, Ordering::SeqCst);
 		self.begun.lock().unwrap().push(model);
+		self.asked.lock().unwrap().push(input.clone());
 		let mut process = self.process.subscribe();
 		tokio::select! {
 			biased;
@@ -334,7 +343,7 @@ impl FakeEngine {
 		}
 	}
 
-	pub(crate) async fn work(&self, model: ModelId, input: Input) -> Result<(), EngineError> {
+	pub(crate) async fn work(&self, model: ModelId, input: FullInput) -> Result<(), EngineError> {
 		let poison = self.poison.lock().unwrap().contains(&input);
 		if poison || self.poisonous.lock().unwrap().contains(&model) {
 			self.restart();
@@ -413,7 +422,7 @@ impl Runner for FakeEngine {
 	async fn run(
 		&self,
 		model: ModelId,
-		input: Input,
+		input: FullInput,
 		_: H256,
 		until: Instant,
 	) -> Result<Output, EngineError> {
@@ -423,7 +432,7 @@ impl Runner for FakeEngine {
 	async fn measure(
 		&self,
 		model: ModelId,
-		input: Input,
+		input: FullInput,
 		_: H256,
 		_: Option<Output>,
 		challenges: Vec<H256>,
@@ -653,6 +662,7 @@ impl Bench {
 		let engine = Arc::new(FakeEngine {
 			calls: AtomicUsize::new(0),
 			gate: Semaphore::new(permits),
+			asked: Mutex::default(),
 			begun: Mutex::default(),
 			crashes: AtomicUsize::new(0),
 			poisonous: Mutex::default(),
@@ -718,7 +728,7 @@ impl Bench {
 				*request,
 				Work {
 					model: *model,
-					input: question(*request),
+					input: question(*request).into(),
 					seed: H256::repeat_byte(1),
 					output: None,
 					challenge: measuring.then(|| H256::repeat_byte(2)),

@@ -14,14 +14,15 @@ use consilience_files::{check, Content, Wanted};
 use consilience_primitives::{
 	manifest::{Numerics, TaskDetails},
 	model::{Limits, NumericClass, Price, Task, TimeLimit},
-	tensor::{NamedSpec, Tensor, MAX_TENSOR_BYTES},
+	tensor::{NamedSpec, Tensor, MAX_DATA, MAX_TENSOR_BYTES},
 };
-use serde_json::{Map, Value};
+use serde_json::{json, Map, Value};
 
 use crate::{
 	card::{Card, CardReference, Signature},
 	hub,
 	import::{canonical, copy, inside, weights, write_json, ImportError, CARD},
+	media,
 	open_inference::JsonTensor,
 	store::{StoreError, MANIFEST, PRICE as PRICE_FILE},
 };
@@ -84,7 +85,7 @@ pub trait Prober {
 	fn inspect(&self, graph: &Path) -> Result<Inspected, String>;
 
 	/// Runs the graph.
-	fn run(&self, graph: &Path, inputs: &[Tensor]) -> Result<Vec<Tensor>, String>;
+	fn run(&self, graph: &Path, inputs: &[Tensor<MAX_DATA>]) -> Result<Vec<Tensor>, String>;
 
 	/// How many tokens a chat may have beyond the units that are charged for it, by the model's template. `None` from one that
 	/// does not know.
@@ -503,15 +504,20 @@ impl Drafting<'_> {
 
 	fn tensors(&self) -> Result<OfTask, String> {
 		let signature = &self.inspected.signature;
-		let most = |specs: &[NamedSpec]| -> Result<u32, String> {
-			let each = specs.iter().map(most_elements);
+		let most = |specs: &[NamedSpec], bytes: u32| -> Result<u32, String> {
+			let each = specs.iter().map(|spec| most_elements(spec, bytes));
 			each.sum::<Result<u64, _>>()
 				.map(|n| u32::try_from(n).unwrap_or(u32::MAX))
 		};
-		let max_input_units = most(&signature.inputs)?;
-		let max_output_units = most(&signature.outputs)?;
-		let run = |inputs: &[Tensor]| self.prober.run(self.graph, inputs);
+		let max_input_units = most(&signature.inputs, MAX_DATA)?;
+		let max_output_units = most(&signature.outputs, MAX_TENSOR_BYTES)?;
+		let run = |inputs: &[Tensor<MAX_DATA>]| self.prober.run(self.graph, inputs);
 		let reference = tensors::reference(self.inspected, self.wishes, run)?;
+		// What is known to work is admitted, however large.
+		let tried = reference
+			.iter()
+			.map(|t| t.shape.iter().map(|n| u64::from(*n)).product::<u64>());
+		let max_input_units = max_input_units.max(tried.sum::<u64>().min(u32::MAX.into()) as u32);
 		let mut notes = Vec::new();
 		if self.wishes.reference.is_none() {
 			let shapes = reference
@@ -522,10 +528,18 @@ impl Drafting<'_> {
 				shapes.collect::<Vec<_>>().join(", ")
 			));
 		}
+		let mut details = Map::new();
+		match media::of(self.folder, signature) {
+			Ok(media) if media.is_empty() => (),
+			Ok(media) => {
+				details.insert("media".into(), json!(media));
+			}
+			Err(why) => notes.push(format!("media: pictures and labels are left out: {why}")),
+		}
 		Ok(OfTask {
 			task: Task::Tensor,
 			class: None,
-			details: Map::new(),
+			details,
 			limits: Limits {
 				max_input_units,
 				max_output_units,
@@ -541,10 +555,11 @@ fn named<'s>(specs: &'s [NamedSpec], name: &str) -> Option<&'s NamedSpec> {
 	specs.iter().find(|s| s.name == name)
 }
 
-/// Most elements that a tensor can have on chain. Fails where its fixed dimensions are too many.
-fn most_elements(spec: &NamedSpec) -> Result<u64, String> {
+/// Most elements that a tensor can have in a request or an answer that holds so many bytes: its dimensions, where all are fixed, and
+/// otherwise what state takes, for nobody knows how long a graph takes over more. Fails where its fixed dimensions are too many.
+fn most_elements(spec: &NamedSpec, bytes: u32) -> Result<u64, String> {
 	let fixed: Vec<u32> = spec.shape.iter().map(|d| d.unwrap_or(1)).collect();
-	tensors::fits(spec, &fixed)?;
+	tensors::fits(spec, &fixed, bytes)?;
 	let fixed = fixed
 		.iter()
 		.map(|n| u64::from(*n))

@@ -3,7 +3,7 @@
 //! A graph often leaves sizes open. They are what a person gives, or guesses: sizes that are common for what the input looks like,
 //! tried until the graph takes one. Values follow names where these say what is meant.
 
-use consilience_primitives::tensor::{DataType, NamedSpec, Tensor, MAX_TENSOR_BYTES};
+use consilience_primitives::tensor::{DataType, NamedSpec, Tensor, MAX_DATA};
 use serde_json::json;
 
 use super::{Inspected, Wishes};
@@ -12,7 +12,7 @@ use crate::open_inference::{to_tensor, JsonTensor};
 /// Most guesses that are tried.
 const TRIES: usize = 40;
 /// Common heights and widths of images that fit a request.
-const IMAGES: [u32; 8] = [64, 32, 48, 128, 96, 72, 16, 112];
+const IMAGES: [u32; 9] = [224, 64, 32, 48, 128, 96, 72, 16, 112];
 /// Common lengths: windows of speech models, frames, features.
 const LENGTHS: [u32; 18] = [
 	512, 576, 256, 160, 400, 1_024, 1_536, 4_000, 8_000, 16_000, 80, 64, 128, 100, 32, 16, 8, 4,
@@ -191,18 +191,17 @@ fn shown(spec: &NamedSpec) -> String {
 	)
 }
 
-/// Refuses a tensor that no request can carry.
-pub(super) fn fits(spec: &NamedSpec, shape: &[u32]) -> Result<(), String> {
+/// Refuses a tensor of more than so many bytes, which no request or answer can carry.
+pub(super) fn fits(spec: &NamedSpec, shape: &[u32], most: u32) -> Result<(), String> {
 	let elements = shape
 		.iter()
 		.map(|n| u64::from(*n))
 		.fold(1, u64::saturating_mul);
 	// A string has its length before it.
 	let bits = spec.datatype.bits().unwrap_or(40);
-	if elements > u64::from(MAX_TENSOR_BYTES) * 8 / bits {
+	if elements > u64::from(most) * 8 / bits {
 		return Err(format!(
-			"{}: {elements} elements of {} are more than the {MAX_TENSOR_BYTES} bytes that a tensor has on chain: larger inputs and \
-			 outputs cannot be asked yet",
+			"{}: {elements} elements of {} are more than the {most} bytes that the chain carries of one",
 			spec.name,
 			spec.datatype.name(),
 		));
@@ -259,7 +258,7 @@ fn quoted(why: &str) -> String {
 pub(super) fn reference(
 	inspected: &Inspected,
 	wishes: &Wishes,
-	run: impl Fn(&[Tensor]) -> Result<Vec<Tensor>, String>,
+	run: impl Fn(&[Tensor<MAX_DATA>]) -> Result<Vec<Tensor>, String>,
 ) -> Result<Vec<JsonTensor>, String> {
 	let inputs = &inspected.signature.inputs;
 	if let Some((name, _)) = wishes
@@ -296,7 +295,7 @@ pub(super) fn reference(
 	for (i, spec) in inputs.iter().enumerate() {
 		let axes = match given(spec, wishes)? {
 			Some(shape) => {
-				fits(spec, &shape)?;
+				fits(spec, &shape, MAX_DATA)?;
 				shape.into_iter().map(Axis::Fixed).collect()
 			}
 			None => axes(spec, inspected.symbols.get(i).map_or(&[], |s| s)),
@@ -318,7 +317,7 @@ pub(super) fn reference(
 		if let Some(why) = looks
 			.iter()
 			.zip(&shapes)
-			.find_map(|((spec, _), shape)| fits(spec, shape).err())
+			.find_map(|((spec, _), shape)| fits(spec, shape, MAX_DATA).err())
 		{
 			last.get_or_insert((String::new(), why));
 			continue;

@@ -123,7 +123,15 @@ impl<T: Config> RequestInference<T::AccountId> for Pallet<T> {
 			Open::<T>::get().saturating_add(waiting) < T::MaxOpen::get(),
 			Error::<T>::TooManyOpen
 		);
-		Self::submit(requester, model, input, assurance, fee_limit, tip, true)
+		Self::submit(
+			requester,
+			model,
+			input.into(),
+			assurance,
+			fee_limit,
+			tip,
+			true,
+		)
 	}
 }
 

@@ -3,14 +3,15 @@
 use alloc::vec::Vec;
 use consilience_primitives::{
 	model::ModelStatus,
-	request::{Assurance, Input, InputError},
+	request::{Assurance, Input, InputError, StoredInput},
+	tensor::{IndexedTensors, TensorHeader, MAX_DATA, MAX_TENSORS},
 	view::{QuoteError, RequestState},
-	List, ModelId, RequestId,
+	Bytes, List, ModelId, RequestId,
 };
 use pallet_model_registry::{ModelDetails, Models};
 use polkadot_sdk::{
 	frame_support::{ensure, pallet_prelude::DispatchResult, traits::fungible::MutateHold},
-	frame_system,
+	frame_system, sp_io,
 	sp_runtime::{
 		traits::{CheckedAdd, CheckedMul, Get, One, Saturating, Zero},
 		DispatchError,
@@ -66,7 +67,7 @@ impl<T: Config> Pallet<T> {
 	/// What must be held at least for the longest answer, tip not counted, or why the request would be refused.
 	pub fn quote(
 		model: ModelId,
-		input: &Input,
+		input: &StoredInput,
 		assurance: Assurance,
 	) -> Result<BalanceOf<T>, QuoteError> {
 		Self::examine(None, model, input, assurance).map(|quoted| quoted.whole)
@@ -75,7 +76,7 @@ impl<T: Config> Pallet<T> {
 	fn examine(
 		who: Option<&T::AccountId>,
 		id: ModelId,
-		input: &Input,
+		input: &StoredInput,
 		assurance: Assurance,
 	) -> Result<Quoted<T>, QuoteError> {
 		let model = Models::<T>::get(id).ok_or(QuoteError::UnknownModel)?;
@@ -142,14 +143,52 @@ impl<T: Config> Pallet<T> {
 		fee_limit: BalanceOf<T>,
 		tip: BalanceOf<T>,
 	) -> Result<RequestId, DispatchError> {
-		Self::submit(requester, model, input, assurance, fee_limit, tip, false)
+		Self::submit(
+			requester,
+			model,
+			input.into(),
+			assurance,
+			fee_limit,
+			tip,
+			false,
+		)
+	}
+
+	/// The same, about tensors whose data stays in the transaction: block bodies carry it, and state its hash.
+	pub(crate) fn do_request_with_data(
+		requester: T::AccountId,
+		model: ModelId,
+		tensors: List<TensorHeader, MAX_TENSORS>,
+		assurance: Assurance,
+		fee_limit: BalanceOf<T>,
+		tip: BalanceOf<T>,
+		data: Bytes<MAX_DATA>,
+	) -> DispatchResult {
+		let hash = sp_io::hashing::blake2_256(&data);
+		let input = IndexedTensors {
+			tensors,
+			data_hash: hash.into(),
+		};
+		input
+			.validate(&data)
+			.map_err(|_| Error::<T>::MalformedTensor)?;
+		// The node keeps so many bytes of the transaction's end, and does not look at them.
+		let index = frame_system::Pallet::<T>::extrinsic_index().ok_or(Error::<T>::DataNotLast)?;
+		ensure!(
+			frame_system::Pallet::<T>::extrinsic_data(index).ends_with(&data),
+			Error::<T>::DataNotLast
+		);
+		let input = StoredInput::Indexed(input);
+		Self::submit(requester, model, input, assurance, fee_limit, tip, false)?;
+		sp_io::transaction_index::index(index, data.len() as u32, hash);
+		Ok(())
 	}
 
 	/// The same, for a pallet that is to be told of the end (`callback`) or not.
 	pub(crate) fn submit(
 		requester: T::AccountId,
 		model: ModelId,
-		input: Input,
+		input: StoredInput,
 		assurance: Assurance,
 		fee_limit: BalanceOf<T>,
 		tip: BalanceOf<T>,

@@ -142,13 +142,13 @@ fn what_cannot_be_done_in_time_is_refused_and_nobody_has_it_all() {
 		}
 		refused(BOB);
 		assert!(
-			Inference::quote(id(TEXT), &text("hi", 4), Assurance::Committee(2)).is_ok(),
+			Inference::quote(id(TEXT), &text("hi", 4).into(), Assurance::Committee(2)).is_ok(),
 			"there is room for one"
 		);
 		refused(ALICE);
 		ask(TEXT, OWNER);
 		assert_eq!(
-			Inference::quote(id(TEXT), &text("hi", 4), Assurance::Committee(2)),
+			Inference::quote(id(TEXT), &text("hi", 4).into(), Assurance::Committee(2)),
 			Err(QuoteError::NoCapacity)
 		);
 		for request in 0..11 {

@@ -6,6 +6,7 @@ mod callback;
 mod changes;
 mod compare;
 mod contest;
+mod data;
 mod deadline;
 mod draw;
 mod jury;

@@ -115,11 +115,12 @@ fn tensors_must_suit_the_signature() {
 #[test]
 fn the_fee_limit_covers_the_worst_case() {
 	run(|| {
-		let quote = Inference::quote(id(TEXT), &text("hi", 4), Assurance::Committee(2)).unwrap();
+		let quote =
+			Inference::quote(id(TEXT), &text("hi", 4).into(), Assurance::Committee(2)).unwrap();
 		// 100 a request, 2 bytes and two times 16 units around the message, 4 tokens at 10; two verifiers at the worth of a measurement,
 		// and half of one for juries.
 		assert_eq!(quote, 100 + 34 + 40 + 2 * 48 + 24);
-		let fifteen = Inference::quote(id(TEXT), &text("hi", 4), Assurance::Committee(5));
+		let fifteen = Inference::quote(id(TEXT), &text("hi", 4).into(), Assurance::Committee(5));
 		assert_eq!(fifteen, Ok(quote + 3 * 48), "checking is paid by the head");
 		assert_eq!(
 			ask_with(text("hi", 4), 2, quote - 1),
@@ -160,7 +161,7 @@ fn unknown_and_inactive_models() {
 		));
 		assert_noop!(ask(TEXT), Error::<Test>::ModelNotActive);
 		assert_eq!(
-			Inference::quote(id(TEXT), &text("hi", 4), Assurance::Committee(2)),
+			Inference::quote(id(TEXT), &text("hi", 4).into(), Assurance::Committee(2)),
 			Err(QuoteError::ModelNotActive)
 		);
 	});

@@ -22,7 +22,7 @@ fn alone(test: impl FnOnce()) {
 fn one_validator_answers_in_a_few_blocks_and_nobody_has_checked() {
 	alone(|| {
 		for model in [TEXT, TENSOR] {
-			let quote = Inference::quote(id(TEXT), &text("hi", 4), Assurance::Committee(2));
+			let quote = Inference::quote(id(TEXT), &text("hi", 4).into(), Assurance::Committee(2));
 			// The price and the premium: there is no verifier to pay.
 			assert_eq!(quote, Ok(100 + 34 + 40 + 24));
 			let request = ask(model, ALICE);

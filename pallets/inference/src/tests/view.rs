@@ -107,7 +107,7 @@ fn work_holds_what_is_known_so_far_and_ends_with_the_request() {
 		blocks(2);
 		let work_now = Inference::work(request).unwrap();
 		assert_eq!(work_now.model, id(TEXT));
-		assert_eq!(work_now.input, text("hi", 4));
+		assert_eq!(work_now.input, text("hi", 4).into());
 		assert!(work_now.output.is_none() && work_now.challenge.is_none());
 		work(executor(request), Habit::Honest);
 		blocks(2);
@@ -145,7 +145,7 @@ fn a_price_beyond_the_balance_type_is_refused() {
 		ModelRegistry::set_price(RuntimeOrigin::signed(OWNER), id(TEXT), dear).unwrap();
 		let assurance = consilience_primitives::request::Assurance::Committee(2);
 		assert_eq!(
-			Inference::quote(id(TEXT), &text("hi", 4), assurance),
+			Inference::quote(id(TEXT), &text("hi", 4).into(), assurance),
 			Err(QuoteError::Overflow)
 		);
 		assert_eq!(

@@ -1,0 +1,165 @@
+//! Requests whose tensors stay in the transaction.
+
+use codec::Encode;
+use consilience_primitives::{
+	request::{Assurance, StoredInput},
+	tensor::{DataType, TensorHeader, MAX_DATA, MAX_NAME},
+	view::RequestState,
+	Bytes,
+};
+use polkadot_sdk::{
+	frame_support::{assert_noop, assert_ok, dispatch::GetDispatchInfo},
+	frame_system,
+	sp_crypto_hashing::blake2_256,
+	sp_runtime::{DispatchError, DispatchResult},
+};
+
+use crate::{mock::*, Call, Error, Inputs};
+
+fn header(name: &[u8], bytes: u32) -> TensorHeader {
+	let name: Bytes<MAX_NAME> = name.to_vec().try_into().unwrap();
+	TensorHeader {
+		name,
+		datatype: DataType::Uint8,
+		shape: vec![bytes].try_into().unwrap(),
+		bytes,
+	}
+}
+
+/// Asks in a transaction that ends with `tail`.
+fn ask_in(tail: &[u8], tensors: Vec<TensorHeader>, data: &[u8]) -> DispatchResult {
+	System::set_extrinsic_index(0);
+	let transaction = [b"signature and call", tail].concat();
+	frame_system::Pallet::<Test>::note_extrinsic(transaction);
+	let asked = Inference::request_with_data(
+		RuntimeOrigin::signed(ALICE),
+		id(TENSOR),
+		tensors.try_into().unwrap(),
+		Assurance::Committee(2),
+		1_000,
+		0,
+		data.to_vec().try_into().unwrap(),
+	);
+	frame_system::Pallet::<Test>::note_finished_extrinsics();
+	asked
+}
+
+fn ask_with(tensors: Vec<TensorHeader>, data: &[u8]) -> DispatchResult {
+	ask_in(data, tensors, data)
+}
+
+fn is(error: Error<Test>) -> DispatchError {
+	error.into()
+}
+
+#[test]
+fn state_holds_headers_and_hash_and_the_request_goes_its_way() {
+	run(|| {
+		assert_ok!(ask_with(vec![header(b"x", 150)], &[7; 150]));
+		let Some(StoredInput::Indexed(stored)) = Inputs::<Test>::get(0) else {
+			panic!("state holds {:?}", Inputs::<Test>::get(0));
+		};
+		assert_eq!(stored.data_hash.0, blake2_256(&[7; 150]));
+		assert!(
+			stored.encoded_size() < 60,
+			"{} bytes",
+			stored.encoded_size()
+		);
+		// Units are paid as if the tensor stood in state.
+		let quote = |input: &StoredInput| {
+			Inference::quote(id(TENSOR), input, Assurance::Committee(2)).unwrap()
+		};
+		assert_eq!(
+			quote(&StoredInput::Indexed(stored.clone())),
+			quote(&tensor_input(&[7; 150]).into())
+		);
+		blocks(2);
+		assert_eq!(
+			Inference::work(0).unwrap().input,
+			StoredInput::Indexed(stored)
+		);
+		settle_within(0, 12, &[]);
+		assert_eq!(state(0), RequestState::Final);
+	});
+}
+
+#[test]
+fn data_that_is_not_what_its_headers_say_is_refused() {
+	run(|| {
+		let malformed = is(Error::MalformedTensor);
+		let cases = [
+			("too short", header(b"x", 11), &[0u8; 10][..], malformed),
+			("too long", header(b"x", 9), &[0; 10], malformed),
+			(
+				"another name",
+				header(b"z", 10),
+				&[0; 10],
+				is(Error::SignatureMismatch),
+			),
+			(
+				"more than the model takes",
+				header(b"x", 201),
+				&[0; 201],
+				is(Error::InputTooLarge),
+			),
+		];
+		for (what, header, data, error) in cases {
+			assert_eq!(ask_with(vec![header], data), Err(error), "{what}");
+		}
+		assert_eq!(ask_with(vec![], &[]), Err(is(Error::EmptyInput)));
+		let twice = vec![header(b"x", 1), header(b"x", 1)];
+		assert_eq!(ask_with(twice, &[0; 2]), Err(is(Error::SignatureMismatch)));
+		let mut flags = header(b"x", 2);
+		flags.datatype = DataType::Bool;
+		assert_eq!(ask_with(vec![flags], &[0, 2]), Err(malformed));
+		assert_eq!(Inputs::<Test>::iter().count(), 0);
+	});
+}
+
+#[test]
+fn data_must_be_the_last_thing_in_its_transaction() {
+	run(|| {
+		let data = [1, 2, 3, 4];
+		let ask = |tail: &[u8]| ask_in(tail, vec![header(b"x", 4)], &data);
+		// The node would keep the transaction's last four bytes under the hash of these.
+		assert_eq!(ask(&[1, 2, 3, 4, 5]), Err(is(Error::DataNotLast)));
+		assert_eq!(ask(&[4, 3, 2, 1]), Err(is(Error::DataNotLast)));
+		assert_ok!(ask(&data));
+	});
+}
+
+#[test]
+fn a_hook_has_no_transaction_that_could_hold_data() {
+	run(|| {
+		assert_noop!(
+			Inference::request_with_data(
+				RuntimeOrigin::signed(ALICE),
+				id(TENSOR),
+				vec![header(b"x", 1)].try_into().unwrap(),
+				Assurance::Committee(2),
+				1_000,
+				0,
+				vec![1].try_into().unwrap(),
+			),
+			Error::<Test>::DataNotLast
+		);
+	});
+}
+
+#[test]
+fn each_byte_of_data_weighs() {
+	let weight = |bytes: u32| {
+		Call::<Test>::request_with_data {
+			model: id(TENSOR),
+			tensors: Default::default(),
+			assurance: Assurance::Committee(2),
+			fee_limit: 1_000,
+			tip: 0,
+			data: vec![0; bytes as usize].try_into().unwrap(),
+		}
+		.get_dispatch_info()
+		.call_weight
+		.ref_time()
+	};
+	assert_eq!(weight(MAX_DATA) - weight(1), u64::from(MAX_DATA) - 1);
+}
