@@ -304,7 +304,7 @@ fn what_cannot_be_a_model_is_refused_with_its_reason() {
 	let folder = tempfile::tempdir().unwrap();
 	let tensors = || {
 		inspected(
-			vec![spec("x", DataType::Fp32, &[Some(20_000)])],
+			vec![spec("x", DataType::Fp32, &[Some(1_000_000)])],
 			vec![spec("y", DataType::Fp32, &[Some(1)])],
 		)
 	};
@@ -327,7 +327,7 @@ fn what_cannot_be_a_model_is_refused_with_its_reason() {
 	fs::write(folder.path().join("w"), [0; 8]).unwrap();
 	let error = refused(folder.path(), None);
 	assert!(
-		error.contains("x: 20000 elements of FP32") && error.contains("65536 bytes"),
+		error.contains("x: 1000000 elements of FP32") && error.contains("3145728 bytes"),
 		"{error}"
 	);
 	// A link to the author's card or to a manifest would be written through, or believed.
@@ -405,7 +405,10 @@ fn sizes_that_a_graph_leaves_open_are_guessed_until_it_takes_one() {
 		[h, w] if h % 32 == 0 && w % 32 == 0 => Ok(Vec::new()),
 		_ => Err("Reshape".into()),
 	};
-	assert_eq!(reference(&image, &any, of_32).unwrap()[0].1, [1, 3, 64, 64]);
+	assert_eq!(
+		reference(&image, &any, of_32).unwrap()[0].1,
+		[1, 3, 224, 224]
+	);
 	// One of colours last, and of one fixed side.
 	let last = [(
 		spec("x", DataType::Uint8, &[Some(1), Some(48), None, Some(3)]),
@@ -415,7 +418,7 @@ fn sizes_that_a_graph_leaves_open_are_guessed_until_it_takes_one() {
 		n if n >= 100 => Ok(Vec::new()),
 		_ => Err("Conv".into()),
 	};
-	assert_eq!(reference(&last, &any, wide).unwrap()[0].1, [1, 48, 128, 3]);
+	assert_eq!(reference(&last, &any, wide).unwrap()[0].1, [1, 48, 224, 3]);
 	// A speech model with a state and a rate.
 	let speech = [
 		(spec("input", DataType::Fp32, &[None, None]), &["", ""][..]),
@@ -486,11 +489,11 @@ fn a_guess_that_failed_says_that_it_was_one_and_what_to_give() {
 		reference(&inputs, &given(&[1, 3, 40, 50]), exactly).unwrap()[0].1,
 		[1, 3, 40, 50]
 	);
-	// What cannot be asked yet, what the graph does not take, what it does not know.
+	// What no request carries, what the graph does not take, what it does not know.
 	for (wishes, says) in [
 		(
-			given(&[1, 3, 320, 320]),
-			"larger inputs and outputs cannot be asked yet",
+			given(&[1, 3, 1_024, 1_024]),
+			"more than the 3145728 bytes that the chain carries",
 		),
 		(given(&[1, 4, 32, 32]), "x[?,3,?,?]"),
 		(given(&[1, 3]), "x[?,3,?,?]"),

@@ -269,6 +269,10 @@ pub mod pallet {
 	#[pallet::storage]
 	pub type Inputs<T: Config> = StorageMap<_, Twox64Concat, RequestId, StoredInput>;
 
+	/// The transaction, by its block and its place there, that brought data last: the node keeps one piece of each.
+	#[pallet::storage]
+	pub type LastData<T: Config> = StorageValue<_, (BlockNumberFor<T>, u32), OptionQuery>;
+
 	/// What was answered. Not final while the request is not.
 	#[pallet::storage]
 	pub type Outputs<T: Config> = StorageMap<_, Twox64Concat, RequestId, Output>;
@@ -701,6 +705,8 @@ pub mod pallet {
 		MalformedTensor,
 		/// The data is not what the transaction ends with: nothing may stand behind it.
 		DataNotLast,
+		/// The transaction has asked over data already: it may do so once.
+		DataTwice,
 		/// The model has no chat template: ask with a text.
 		NoChat,
 		/// Fewer verifiers or a rarer check than the model's minimum, more verifiers than the chain's maximum, or a check by chance
@@ -925,7 +931,7 @@ pub mod pallet {
 		/// - **Origin**: signed, as of [`Call::request`], and paid like that; the transaction's length is paid by the fee.
 		/// - `tensors`: name, element type, shape and length of each. - `data`: theirs, one after the other. It must be the last thing
 		///   in the transaction: a batch may carry one such call, as its last.
-		/// - **Errors**: as of [`Call::request`], and `DataNotLast`. **Emits** `RequestSubmitted`.
+		/// - **Errors**: as of [`Call::request`], `DataNotLast` and `DataTwice`. **Emits** `RequestSubmitted`.
 		#[pallet::call_index(10)]
 		#[pallet::weight(<T as Config>::WeightInfo::request_with_data(data.len() as u32))]
 		pub fn request_with_data(

@@ -58,7 +58,7 @@ fn view(executor: AccountId, verifiers: &[AccountId], shown: &[(AccountId, u32)]
 		id: 1,
 		requester: stranger(),
 		model: good(),
-		input: question(1),
+		input: question(1).into(),
 		assurance: Assurance::Committee(2),
 		state: RequestState::Provisional,
 		seed: Some(H256::repeat_byte(1)),

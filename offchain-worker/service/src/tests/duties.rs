@@ -361,8 +361,9 @@ async fn data_that_stays_in_a_transaction_is_computed_with_once_it_is_here() {
 				.insert(indexed.data_hash, vec![4; 70_000]);
 		}
 		bench.block(block);
-		bench.seen().await;
-		bench.until(|s| (s.running, s.waiting) == (0, 1)).await;
+		bench
+			.until(|s| s.running == 0 && bench.state().looked == block as usize)
+			.await;
 	}
 	assert!(bench.engine.asked.lock().unwrap().is_empty());
 	bench.state().data.insert(indexed.data_hash, data);

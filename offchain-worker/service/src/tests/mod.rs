@@ -101,6 +101,8 @@ pub(crate) struct ChainState {
 	pub(crate) claims: bool,
 	/// Data that transactions brought.
 	pub(crate) data: HashMap<H256, Vec<u8>>,
+	/// How often it was looked for.
+	pub(crate) looked: usize,
 }
 
 pub(crate) struct MockChain {
@@ -196,7 +198,9 @@ impl Chain for MockChain {
 	}
 
 	fn data(&self, hash: H256) -> Result<Option<Vec<u8>>, ChainError> {
-		Ok(self.state.lock().unwrap().data.get(&hash).cloned())
+		let mut state = self.state.lock().unwrap();
+		state.looked += 1;
+		Ok(state.data.get(&hash).cloned())
 	}
 
 	fn work(&self, at: H256, request: RequestId) -> Result<Option<Work>, ChainError> {

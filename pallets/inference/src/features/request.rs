@@ -19,8 +19,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	BalanceOf, Config, Course, Error, Event, HoldReason, Inputs, NextRequest, Open, OpenOf, Pallet,
-	Parameters, Request, Requests, Reserved,
+	BalanceOf, Config, Course, Error, Event, HoldReason, Inputs, LastData, NextRequest, Open,
+	OpenOf, Pallet, Parameters, Request, Requests, Reserved,
 };
 
 impl<T: Config> From<QuoteError> for Error<T> {
@@ -172,14 +172,18 @@ impl<T: Config> Pallet<T> {
 		input
 			.validate(&data)
 			.map_err(|_| Error::<T>::MalformedTensor)?;
-		// The node keeps so many bytes of the transaction's end, and does not look at them.
+		ensure!(!data.is_empty(), Error::<T>::EmptyInput);
+		// The node keeps so many bytes of the transaction's end, of those that it is told of last, and does not look at them.
 		let index = frame_system::Pallet::<T>::extrinsic_index().ok_or(Error::<T>::DataNotLast)?;
+		let place = (frame_system::Pallet::<T>::block_number(), index);
+		ensure!(LastData::<T>::get() != Some(place), Error::<T>::DataTwice);
 		ensure!(
 			frame_system::Pallet::<T>::extrinsic_data(index).ends_with(&data),
 			Error::<T>::DataNotLast
 		);
 		let input = StoredInput::Indexed(input);
 		Self::submit(requester, model, input, assurance, fee_limit, tip, false)?;
+		LastData::<T>::put(place);
 		sp_io::transaction_index::index(index, data.len() as u32, hash);
 		Ok(())
 	}

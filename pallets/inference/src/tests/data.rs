@@ -107,6 +107,8 @@ fn data_that_is_not_what_its_headers_say_is_refused() {
 			assert_eq!(ask_with(vec![header], data), Err(error), "{what}");
 		}
 		assert_eq!(ask_with(vec![], &[]), Err(is(Error::EmptyInput)));
+		let nothing = ask_with(vec![header(b"x", 0)], &[]);
+		assert_eq!(nothing, Err(is(Error::EmptyInput)));
 		let twice = vec![header(b"x", 1), header(b"x", 1)];
 		assert_eq!(ask_with(twice, &[0; 2]), Err(is(Error::SignatureMismatch)));
 		let mut flags = header(b"x", 2);
@@ -125,6 +127,36 @@ fn data_must_be_the_last_thing_in_its_transaction() {
 		assert_eq!(ask(&[1, 2, 3, 4, 5]), Err(is(Error::DataNotLast)));
 		assert_eq!(ask(&[4, 3, 2, 1]), Err(is(Error::DataNotLast)));
 		assert_ok!(ask(&data));
+	});
+}
+
+#[test]
+fn a_transaction_asks_over_data_once() {
+	run(|| {
+		// What the second brings ends with what the first brought: both would be the transaction's end, and the node keeps one.
+		let (first, second) = ([3, 4], [1, 2, 3, 4]);
+		System::set_extrinsic_index(0);
+		frame_system::Pallet::<Test>::note_extrinsic(second.to_vec());
+		let ask = |data: &[u8]| {
+			Inference::request_with_data(
+				RuntimeOrigin::signed(ALICE),
+				id(TENSOR),
+				vec![header(b"x", data.len() as u32)].try_into().unwrap(),
+				Assurance::Committee(2),
+				1_000,
+				0,
+				data.to_vec().try_into().unwrap(),
+			)
+		};
+		assert_ok!(ask(&first));
+		assert_noop!(ask(&second), Error::<Test>::DataTwice);
+		// The next transaction may, and so may the same place of the next block.
+		System::set_extrinsic_index(1);
+		frame_system::Pallet::<Test>::note_extrinsic(second.to_vec());
+		assert_ok!(ask(&second));
+		frame_system::Pallet::<Test>::note_finished_extrinsics();
+		next_block();
+		assert_ok!(ask_with(vec![header(b"x", 2)], &first));
 	});
 }
 
