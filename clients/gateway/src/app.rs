@@ -268,6 +268,11 @@ impl App {
 		Ok(watchers)
 	}
 
+	/// Ends what goes on beside the calls.
+	pub(crate) fn stop(&self) {
+		self.jobs.stop();
+	}
+
 	/// Whether the node answers.
 	pub(crate) async fn is_ready(&self) -> Result<(), Error> {
 		self.models_not_older_than(std::time::Duration::ZERO)

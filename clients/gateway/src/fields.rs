@@ -337,7 +337,7 @@ mod tests {
 		for bad in [
 			json!(""),
 			json!([""]),
-			json!(["a"; 5]),
+			json!(["a", "b", "c", "d", "e"]),
 			json!("x".repeat(65)),
 			json!(3),
 		] {

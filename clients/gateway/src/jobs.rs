@@ -108,6 +108,8 @@ struct Inner {
 	open: Mutex<HashMap<u64, Job>>,
 	/// Idempotency keys that are being looked at.
 	keys: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
+	/// Ends all tasks, as a crash would.
+	stop: watch::Sender<bool>,
 }
 
 /// Writes down the ticket of a request.
@@ -157,6 +159,7 @@ impl Jobs {
 			next,
 			open: Mutex::default(),
 			keys: Mutex::default(),
+			stop: watch::channel(false).0,
 		}));
 		jobs.0.restore(held);
 		Ok(jobs)
@@ -176,6 +179,13 @@ impl Jobs {
 		tokio::spawn(async move { inner.request(&key, &model, asks, idempotency).await })
 			.await
 			.map_err(|e| Error::Journal(e.to_string()))?
+	}
+}
+
+impl Jobs {
+	/// Ends all tasks. Their requests are found again when the journal is opened.
+	pub(crate) fn stop(&self) {
+		self.0.stop.send_replace(true);
 	}
 }
 
@@ -359,7 +369,14 @@ impl Inner {
 			since: ask.is_some().then(Instant::now),
 			answered: false,
 		};
-		tokio::spawn(task.run(ask));
+		let mut stop = self.stop.subscribe();
+		tokio::spawn(async move {
+			tokio::select! {
+				() = task.run(ask) => (),
+				// What is on chain goes on, and the journal leads to it.
+				_ = stop.wait_for(|stopped| *stopped) => (),
+			}
+		});
 		job
 	}
 }
@@ -554,7 +571,6 @@ impl Task {
 			End::Refused(_) => "refused",
 			End::Forgotten => "forgotten",
 		};
-		inner.metrics.ended.with_label_values(&[state]).inc();
 		if let End::Settled(step) = &end {
 			let output = match &step.answer {
 				Some(Answer::Text { tokens, .. }) => *tokens,
@@ -587,5 +603,6 @@ impl Task {
 		});
 		inner.open().remove(&self.id);
 		inner.metrics.open.set(inner.open().len() as i64);
+		inner.metrics.ended.with_label_values(&[state]).inc();
 	}
 }

@@ -188,6 +188,7 @@ impl Gateway {
 			let _ = stop.send(true);
 			let _ = tokio::time::timeout(LAST_WORDS, closed).await;
 		}
+		app.stop();
 	}
 }
 
