@@ -61,7 +61,8 @@ impl Config {
 			cors: Vec::new(),
 			body_limit: 4 << 20,
 			concurrency: 1_024,
-			open_requests: 4_096,
+			// The chain lets an account have 1,024, and a node a connection as many subscriptions.
+			open_requests: 900,
 			idempotency_keys: 20_000,
 			head_timeout: Duration::from_secs(15),
 			body_timeout: Duration::from_secs(30),

@@ -12,6 +12,7 @@ mod draft;
 mod engine;
 mod exactness;
 mod failure;
+mod gateway;
 mod input;
 mod model;
 mod registry;
@@ -28,6 +29,7 @@ use consilience_primitives::RequestId;
 use polkadot_sdk::sc_cli;
 
 pub(crate) use ask::InferCommand;
+pub(crate) use gateway::GatewayCommand;
 pub(crate) use verify::VerifyCommand;
 
 /// Result of a command; the message says what to do.
