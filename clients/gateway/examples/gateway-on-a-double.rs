@@ -2,7 +2,7 @@
 //!
 //! What is asked says how a request ends: `expire`, `unanswerable`, `reject` and `busy` do, anything else is repeated.
 
-#[allow(dead_code)]
+#[allow(dead_code, clippy::unwrap_used)]
 #[path = "../tests/gateway/double.rs"]
 mod double;
 

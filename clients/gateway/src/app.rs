@@ -24,6 +24,9 @@ use crate::{
 	watch::Watcher,
 };
 
+/// A list of models.
+type Models = Arc<Vec<Arc<Model>>>;
+
 /// Most requests of one call.
 const MOST_AT_ONCE: usize = 64;
 
@@ -38,7 +41,7 @@ pub(crate) struct Inner {
 	pub(crate) calls: Arc<Semaphore>,
 	network: Arc<dyn Network>,
 	jobs: Jobs,
-	models: Mutex<Option<(Instant, Arc<Vec<Arc<Model>>>)>>,
+	models: Mutex<Option<(Instant, Models)>>,
 	stopping: watch::Receiver<bool>,
 }
 
@@ -145,14 +148,11 @@ impl App {
 	}
 
 	/// All models, as they were not long ago.
-	pub(crate) async fn models(&self) -> Result<Arc<Vec<Arc<Model>>>, Error> {
+	pub(crate) async fn models(&self) -> Result<Models, Error> {
 		self.models_not_older_than(self.config.models_age).await
 	}
 
-	async fn models_not_older_than(
-		&self,
-		age: std::time::Duration,
-	) -> Result<Arc<Vec<Arc<Model>>>, Error> {
+	async fn models_not_older_than(&self, age: std::time::Duration) -> Result<Models, Error> {
 		let asked = Instant::now();
 		let mut held = self.models.lock().await;
 		if let Some((at, models)) = &*held {
@@ -168,9 +168,16 @@ impl App {
 		Ok(models)
 	}
 
-	/// A model by its id, or by its name if one model alone has it; of several, the one that takes requests.
+	/// A model by its id, or by its name if one model alone has it; of several, the one that takes requests. While no node answers, the
+	/// list that was last read counts: an answer in the journal is given all the same.
 	pub(crate) async fn model(&self, wanted: &str) -> Result<Arc<Model>, Error> {
-		let models = self.models().await?;
+		let models = match self.models().await {
+			Ok(models) => models,
+			Err(e) => {
+				let held = self.models.lock().await.clone();
+				held.ok_or(e)?.1
+			}
+		};
 		match find(&models, wanted) {
 			Err(Error::UnknownModel(_)) => {
 				let models = self

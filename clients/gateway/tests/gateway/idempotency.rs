@@ -133,6 +133,19 @@ async fn a_batch_asks_again_only_for_what_is_missing() {
 }
 
 #[tokio::test]
+async fn what_was_answered_is_given_again_while_no_node_answers() {
+	let gateway = Running::new().await;
+	let headers = [KEY[0], ("consilience-wait", "final")];
+	let first = gateway
+		.completed(1, gateway.post_with(CHAT_PATH, &headers, chat("a")))
+		.await;
+	gateway.double.online(false);
+	let second = gateway.post_with(CHAT_PATH, &headers, chat("a")).await;
+	assert_eq!(first.json(), second.json());
+	assert_eq!(gateway.post(CHAT_PATH, chat("a")).await.status, 503);
+}
+
+#[tokio::test]
 async fn a_restart_forgets_nothing() {
 	let gateway = Running::new().await;
 	let done = gateway

@@ -1,5 +1,7 @@
 //! The gateway over real HTTP, on a network that behaves like the chain.
 
+#![allow(clippy::unwrap_used)]
+
 mod anthropic;
 mod chat;
 mod client;
@@ -8,6 +10,7 @@ mod completions;
 mod double;
 mod embeddings;
 mod faults;
+mod garbage;
 mod idempotency;
 mod inference_protocol;
 mod keys;
