@@ -7,7 +7,6 @@ use axum::{
 	extract::Request,
 	http::{header, HeaderMap},
 };
-use futures::{future::BoxFuture, stream::FuturesOrdered, StreamExt};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 use tokio::sync::{watch, Mutex, Semaphore};
@@ -306,14 +305,9 @@ fn find(models: &[Arc<Model>], wanted: &str) -> Result<Arc<Model>, Error> {
 	}
 }
 
-/// Waits for what each of several requests waits for. If one fails, the others go on.
+/// Waits for what each of several requests waits for. If one fails, the others go on without being waited for.
 pub(crate) async fn all_reached(watchers: &mut [Watcher]) -> Result<Vec<Step>, Error> {
-	let waits: FuturesOrdered<BoxFuture<'_, Result<Step, Error>>> = watchers
-		.iter_mut()
-		.map(|w| Box::pin(w.reached()) as BoxFuture<'_, _>)
-		.collect();
-	let steps: Vec<_> = waits.collect().await;
-	steps.into_iter().collect()
+	futures::future::try_join_all(watchers.iter_mut().map(Watcher::reached)).await
 }
 
 /// A JSON reply.

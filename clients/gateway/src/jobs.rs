@@ -508,20 +508,22 @@ impl Task {
 							return End::Settled(Box::new(step));
 						}
 					}
-					Some(Err(FollowError::Unreachable(why))) => break why,
+					Some(Err(FollowError::Unreachable(why))) => break Some(why),
 					Some(Err(FollowError::Forgotten)) => return End::Forgotten,
 					Some(Err(FollowError::Moved)) => {
 						self.told
 							.send_modify(|p| (p.best, p.finalized) = (None, None));
 						match self.recover().await {
-							Ok(()) => break "a fork moved the request".into(),
+							Ok(()) => break None,
 							Err(end) => return end,
 						}
 					}
-					None => break "the stream of steps ended".into(),
+					None => break Some("the stream of steps ended".into()),
 				}
 			};
-			self.trouble("following", why);
+			if let Some(why) = why {
+				self.trouble("following", why);
+			}
 			tokio::time::sleep(pause).await;
 			pause = (pause * 2).min(LONGEST_PAUSE);
 		}
