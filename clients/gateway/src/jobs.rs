@@ -531,7 +531,6 @@ impl Task {
 
 	fn see(&mut self, step: &Step) {
 		let metrics = &self.inner.metrics;
-		let model = [self.record.model.as_str()];
 		if let Some(since) = self.since {
 			let seconds = since.elapsed().as_secs_f64();
 			let shown = matches!(
@@ -540,13 +539,10 @@ impl Task {
 			);
 			if shown && !self.answered {
 				self.answered = true;
-				metrics
-					.provisional
-					.with_label_values(&model)
-					.observe(seconds);
+				metrics.answered(&self.record.model, seconds);
 			}
 			if step.finalized && step.state == State::Final {
-				metrics.settled.with_label_values(&model).observe(seconds);
+				metrics.settled(&self.record.model, seconds);
 			}
 		}
 		self.told.send_modify(|p| {

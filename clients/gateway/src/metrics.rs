@@ -1,11 +1,51 @@
 //! Figures for Prometheus, named `consilience_gateway_*`.
 
+use std::{
+	collections::{HashMap, VecDeque},
+	sync::{Arc, Mutex, MutexGuard},
+};
+
 use prometheus::{
 	exponential_buckets, CounterVec, Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge,
 	Opts, Registry, TextEncoder,
 };
 
 use crate::network::{Amount, CSL_DECIMALS};
+
+/// Requests of a model of which times are remembered.
+const REMEMBERED: usize = 64;
+
+/// Seconds that the last requests of a model took.
+#[derive(Default)]
+struct Times {
+	provisional: VecDeque<f64>,
+	settled: VecDeque<f64>,
+}
+
+/// What was measured of a model, over the last requests of this gateway since it started.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Measured {
+	/// Requests of which the times are.
+	pub requests: usize,
+	/// Half of the answers were in a block in so many seconds, or fewer.
+	pub median_seconds_to_answer: Option<f64>,
+	/// Half of them were Final in a finalised block in so many, or fewer.
+	pub median_seconds_to_final: Option<f64>,
+}
+
+fn median(times: &VecDeque<f64>) -> Option<f64> {
+	let mut times: Vec<f64> = times.iter().copied().collect();
+	times.sort_by(f64::total_cmp);
+	let middle = times.get(times.len().saturating_sub(1) / 2);
+	middle.map(|seconds| (seconds * 1_000.0).round() / 1_000.0)
+}
+
+fn remember(times: &mut VecDeque<f64>, seconds: f64) {
+	if times.len() == REMEMBERED {
+		times.pop_front();
+	}
+	times.push_back(seconds);
+}
 
 /// The gateway's figures.
 #[derive(Clone)]
@@ -14,12 +54,13 @@ pub struct Metrics {
 	pub(crate) requests: IntCounterVec,
 	pub(crate) calls: IntGauge,
 	pub(crate) open: IntGauge,
-	pub(crate) provisional: HistogramVec,
-	pub(crate) settled: HistogramVec,
+	provisional: HistogramVec,
+	settled: HistogramVec,
 	pub(crate) ended: IntCounterVec,
 	pub(crate) units: IntCounterVec,
 	pub(crate) spent: CounterVec,
 	pub(crate) outages: IntCounterVec,
+	times: Arc<Mutex<HashMap<String, Times>>>,
 }
 
 impl Metrics {
@@ -73,6 +114,7 @@ impl Metrics {
 				"Times that a node went away under a request",
 				&["during"],
 			)?,
+			times: Arc::default(),
 			registry,
 		};
 		let m = &metrics;
@@ -87,6 +129,39 @@ impl Metrics {
 		}
 		m.registry.register(Box::new(m.spent.clone()))?;
 		Ok(metrics)
+	}
+
+	fn times(&self) -> MutexGuard<'_, HashMap<String, Times>> {
+		// Nothing panics while it is held.
+		self.times.lock().unwrap_or_else(|e| e.into_inner())
+	}
+
+	/// Counts the time until an answer was in a block.
+	pub(crate) fn answered(&self, model: &str, seconds: f64) {
+		self.provisional
+			.with_label_values(&[model])
+			.observe(seconds);
+		let mut times = self.times();
+		remember(
+			&mut times.entry(model.into()).or_default().provisional,
+			seconds,
+		);
+	}
+
+	/// Counts the time until an answer was Final in a finalised block.
+	pub(crate) fn settled(&self, model: &str, seconds: f64) {
+		self.settled.with_label_values(&[model]).observe(seconds);
+		let mut times = self.times();
+		remember(&mut times.entry(model.into()).or_default().settled, seconds);
+	}
+
+	/// What was measured of a model; `None` where nothing was.
+	pub(crate) fn measured(&self, model: &str) -> Option<Measured> {
+		self.times().get(model).map(|times| Measured {
+			requests: times.provisional.len(),
+			median_seconds_to_answer: median(&times.provisional),
+			median_seconds_to_final: median(&times.settled),
+		})
 	}
 
 	pub(crate) fn spend(&self, key: &str, paid: Amount) {

@@ -15,7 +15,7 @@ use jsonrpsee::{
 		ClientError,
 	},
 	rpc_params,
-	ws_client::{WsClient, WsClientBuilder},
+	ws_client::{PingConfig, WsClient, WsClientBuilder},
 };
 use polkadot_sdk::{
 	frame_system, sp_core,
@@ -66,6 +66,8 @@ impl Chain {
 	pub(crate) async fn connect(url: &str) -> Result<Self> {
 		let client = WsClientBuilder::default()
 			.max_response_size(64 << 20)
+			// A node whose machine is gone closes no connection.
+			.enable_ws_ping(PingConfig::default())
 			.build(url)
 			.await
 			.map_err(|e| {

@@ -23,7 +23,8 @@ fn id<'m>(model: &'m Model, all: &[Arc<Model>]) -> &'m str {
 	}
 }
 
-fn describe(model: &Model, all: &[Arc<Model>], default_max_tokens: u32) -> Value {
+fn describe(app: &App, model: &Model, all: &[Arc<Model>]) -> Value {
+	let default_max_tokens = app.config.default_max_tokens;
 	let (input, output) = match model.task {
 		Task::TextGeneration => (
 			"byte of text, and 16 for a chat and for each of its messages",
@@ -50,6 +51,7 @@ fn describe(model: &Model, all: &[Arc<Model>], default_max_tokens: u32) -> Value
 			"verification": model.policy,
 			"min_verifiers": model.min_verifiers,
 			"serving": model.serving,
+			"measured": app.metrics.measured(&model.name),
 			"size": model.size,
 			"context_length": model.context_length,
 			"dimensions": model.dimensions,
@@ -74,7 +76,7 @@ pub(crate) async fn list(State(app): State<App>) -> Result<Response, Error> {
 	let list: Vec<_> = models
 		.iter()
 		.filter(|m| m.is_active())
-		.map(|m| describe(m, &models, app.config.default_max_tokens))
+		.map(|m| describe(&app, m, &models))
 		.collect();
 	Ok(json(&json!({ "object": "list", "data": list })))
 }
@@ -86,9 +88,5 @@ pub(crate) async fn get(
 ) -> Result<Response, Error> {
 	let model = app.model(&wanted).await?;
 	let models = app.models().await?;
-	Ok(json(&describe(
-		&model,
-		&models,
-		app.config.default_max_tokens,
-	)))
+	Ok(json(&describe(&app, &model, &models)))
 }

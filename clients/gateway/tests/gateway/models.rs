@@ -121,4 +121,9 @@ async fn figures_are_counted() {
 	] {
 		assert!(figures.contains(line), "{line} is not in\n{figures}");
 	}
+	let models = gateway.get("/v1/models").await.json();
+	let measured = |n: usize| models["data"][n]["consilience"]["measured"].clone();
+	assert_eq!(measured(0)["requests"], 1);
+	assert!(measured(0)["median_seconds_to_final"].as_f64().is_some());
+	assert!(measured(1).is_null());
 }
