@@ -1,6 +1,6 @@
 //! The chain, as the gateway knows it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use consilience_gateway::network::{
@@ -25,6 +25,9 @@ use super::{
 	submission::{Located, Sent},
 };
 use crate::tool::chain::{self, Chain};
+
+/// Time without an update after which a request is subscribed to again: a subscription can end without a word.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// The account of a key pair.
 pub(super) fn account(pair: &sr25519::Pair) -> AccountId {
@@ -184,42 +187,46 @@ impl Following {
 	async fn next(&mut self) -> Result<Step, FollowError> {
 		let sent = self.sent.as_ref();
 		let sent = sent.map_err(|e| FollowError::Unreachable(e.clone()))?;
-		if self.updates.is_none() {
-			let chain = self.network.chain().await;
-			let chain = chain.map_err(|e| FollowError::Unreachable(e.to_string()))?;
-			let updates = chain.subscribe(
-				"inference_subscribeRequest",
-				rpc_params![self.request],
-				"inference_unsubscribeRequest",
-			);
-			match updates.await {
-				Ok(updates) => self.updates = Some((chain, updates)),
-				Err(ClientError::Call(e)) if e.code() == code::UNKNOWN_REQUEST => {
-					return Err(self.missing(&chain, sent).await);
+		loop {
+			let Some((chain, updates)) = &mut self.updates else {
+				let chain = self.network.chain().await;
+				let chain = chain.map_err(|e| FollowError::Unreachable(e.to_string()))?;
+				let updates = chain.subscribe(
+					"inference_subscribeRequest",
+					rpc_params![self.request],
+					"inference_unsubscribeRequest",
+				);
+				match updates.await {
+					Ok(updates) => self.updates = Some((chain, updates)),
+					Err(ClientError::Call(e)) if e.code() == code::UNKNOWN_REQUEST => {
+						return Err(self.missing(&chain, sent).await);
+					}
+					Err(e) => return Err(FollowError::Unreachable(e.to_string())),
 				}
-				Err(e) => return Err(FollowError::Unreachable(e.to_string())),
-			}
-		}
-		let Some((chain, updates)) = &mut self.updates else {
-			return Err(FollowError::Unreachable("there is no subscription".into()));
-		};
-		match updates.next().await {
-			Some(Ok(update)) => {
-				let request = &update.request;
-				let own = request.requester == self.network.0.account
-					&& shapes::digest(&request.input) == sent.input;
-				match own {
-					true => Ok(shapes::step(update)),
-					false => Err(FollowError::Moved),
+				continue;
+			};
+			let Ok(update) = tokio::time::timeout(SILENCE, updates.next()).await else {
+				self.updates = None;
+				continue;
+			};
+			return match update {
+				Some(Ok(update)) => {
+					let request = &update.request;
+					let own = request.requester == self.network.0.account
+						&& shapes::digest(&request.input) == sent.input;
+					match own {
+						true => Ok(shapes::step(update)),
+						false => Err(FollowError::Moved),
+					}
 				}
-			}
-			Some(Err(e)) => Err(FollowError::Unreachable(format!(
-				"the node sent an update that cannot be read: {e}"
-			))),
-			None => {
-				let chain = chain.clone();
-				Err(self.missing(&chain, sent).await)
-			}
+				Some(Err(e)) => Err(FollowError::Unreachable(format!(
+					"the node sent an update that cannot be read: {e}"
+				))),
+				None => {
+					let chain = chain.clone();
+					Err(self.missing(&chain, sent).await)
+				}
+			};
 		}
 	}
 

@@ -78,8 +78,8 @@ impl NodeNetwork {
 		keep: &dyn Keep,
 	) -> Result<(Sent, Subscription<Value>), Refusal> {
 		let failed = |e| failed(chain, e);
-		let _turn = self.0.turn.lock().await;
 		let since = chain.finalized().await.map_err(failed)?.number;
+		let _turn = self.0.turn.lock().await;
 		let mut attempts = 0;
 		loop {
 			let nonce = chain.next_nonce(&self.0.account).await.map_err(failed)?;
