@@ -16,7 +16,7 @@ use crate::{
 	config::Config,
 	error::Error,
 	fields::Own,
-	jobs::{Idempotency, Jobs},
+	jobs::{Jobs, Repeat},
 	metrics::Metrics,
 	network::{Ask, Input, Model, Network, Sampling, Step, Task},
 	status::Wait,
@@ -77,9 +77,11 @@ impl Call {
 		})
 	}
 
-	fn idempotency(&self) -> Result<Option<Idempotency>, Error> {
+	fn repeat(&self) -> Result<Option<Repeat>, Error> {
 		let Some(value) = self.headers.get("idempotency-key") else {
-			return Ok(None);
+			let retries = self.headers.get("x-stainless-retry-count");
+			let retries = retries.and_then(|r| r.to_str().ok()?.parse().ok());
+			return Ok(retries.map(|n| Repeat::counted(&self.key, n, &self.path, &self.body)));
 		};
 		let key = value.to_str().unwrap_or_default();
 		if key.is_empty() || key.len() > 255 {
@@ -88,9 +90,7 @@ impl Call {
 				"the header Idempotency-Key has 1 to 255 visible ASCII characters",
 			));
 		}
-		Ok(Some(Idempotency::new(
-			&self.key, key, &self.path, &self.body,
-		)))
+		Ok(Some(Repeat::key(&self.key, key, &self.path, &self.body)))
 	}
 }
 
@@ -252,12 +252,9 @@ impl App {
 			verifiers: own.verifiers,
 		};
 		let asks = inputs.into_iter().map(ask).collect();
-		let idempotency = call.idempotency()?;
+		let repeat = call.repeat()?;
 		let (key, config) = (call.key.clone(), &self.config);
-		let jobs = self
-			.jobs
-			.request(key, model.clone(), asks, idempotency)
-			.await?;
+		let jobs = self.jobs.request(key, model.clone(), asks, repeat).await?;
 		let watch = |job| {
 			Watcher::new(
 				job,

@@ -35,6 +35,10 @@ use crate::{
 	LOG_TARGET,
 };
 
+/// Time for which a client's own retry finds what its call has made.
+const REPEATED: Duration = Duration::from_secs(1_800);
+/// Most calls that are remembered for that, in memory.
+const REMEMBERED: usize = 2_048;
 /// Longest pause before a node that went away is asked again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
@@ -75,20 +79,43 @@ pub(crate) struct Idempotency {
 	body: String,
 }
 
-impl Idempotency {
-	/// Of a caller's key, and the call that it came with.
-	pub(crate) fn new(caller: &Key, key: &str, path: &str, body: &[u8]) -> Self {
-		let digest = |parts: [&[u8]; 2]| {
-			let mut hash = Sha256::new();
-			for part in parts {
-				hash.update((part.len() as u64).to_le_bytes());
-				hash.update(part);
-			}
-			HEXLOWER.encode(&hash.finalize())
-		};
-		Self {
-			name: digest([caller.name.as_bytes(), key.as_bytes()]),
-			body: digest([path.as_bytes(), body]),
+/// What tells a call that is repeated from one that is new.
+#[derive(Clone, Debug)]
+pub(crate) enum Repeat {
+	/// A key that the client chose.
+	Key(Idempotency),
+	/// A client of OpenAI's or Anthropic's that counts its own retries and sends no key.
+	Counted {
+		/// Digest of caller, path and body.
+		call: String,
+		/// Whether it has made the call before.
+		again: bool,
+	},
+}
+
+fn digest(parts: &[&[u8]]) -> String {
+	let mut hash = Sha256::new();
+	for part in parts {
+		hash.update((part.len() as u64).to_le_bytes());
+		hash.update(part);
+	}
+	HEXLOWER.encode(&hash.finalize())
+}
+
+impl Repeat {
+	/// By a key, and the call that it came with.
+	pub(crate) fn key(caller: &Key, key: &str, path: &str, body: &[u8]) -> Self {
+		Self::Key(Idempotency {
+			name: digest(&[caller.name.as_bytes(), key.as_bytes()]),
+			body: digest(&[path.as_bytes(), body]),
+		})
+	}
+
+	/// By a count of retries.
+	pub(crate) fn counted(caller: &Key, retries: u32, path: &str, body: &[u8]) -> Self {
+		Self::Counted {
+			call: digest(&[caller.name.as_bytes(), path.as_bytes(), body]),
+			again: retries > 0,
 		}
 	}
 }
@@ -108,6 +135,8 @@ struct Inner {
 	open: Mutex<HashMap<u64, Job>>,
 	/// Idempotency keys that are being looked at.
 	keys: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
+	/// Calls that their clients may repeat by themselves, and when they were made.
+	recent: Mutex<HashMap<String, (Instant, Vec<Job>)>>,
 	/// Ends all tasks, as a crash would.
 	stop: watch::Sender<bool>,
 }
@@ -159,24 +188,25 @@ impl Jobs {
 			next,
 			open: Mutex::default(),
 			keys: Mutex::default(),
+			recent: Mutex::default(),
 			stop: watch::channel(false).0,
 		}));
 		jobs.0.restore(held);
 		Ok(jobs)
 	}
 
-	/// Makes requests, or finds those that the same idempotency key has made. All that is missing is quoted and set apart from the key's
+	/// Makes requests, or finds those that the same call has made. All that is missing is quoted and set apart from the key's
 	/// budget before any is sent.
 	pub(crate) async fn request(
 		&self,
 		key: Arc<Key>,
 		model: Arc<Model>,
 		asks: Vec<Ask>,
-		idempotency: Option<Idempotency>,
+		repeat: Option<Repeat>,
 	) -> Result<Vec<Job>, Error> {
 		let inner = self.0.clone();
 		// A client that hangs up in between leaves nothing half done.
-		tokio::spawn(async move { inner.request(&key, &model, asks, idempotency).await })
+		tokio::spawn(async move { inner.request(&key, &model, asks, repeat).await })
 			.await
 			.map_err(|e| Error::Journal(e.to_string()))?
 	}
@@ -214,11 +244,20 @@ impl Inner {
 		key: &Key,
 		model: &Model,
 		asks: Vec<Ask>,
-		idempotency: Option<Idempotency>,
+		repeat: Option<Repeat>,
 	) -> Result<Vec<Job>, Error> {
-		let Some(idempotency) = idempotency else {
-			let found = vec![None; asks.len()];
-			return self.make(key, model, asks, found, None).await;
+		let nothing = vec![None; asks.len()];
+		let idempotency = match repeat {
+			None => return self.make(key, model, asks, nothing, None).await,
+			Some(Repeat::Counted { call, again }) => {
+				if let Some(jobs) = self.recent(&call).filter(|_| again) {
+					return Ok(jobs);
+				}
+				let jobs = self.make(key, model, asks, nothing, None).await?;
+				self.remember(call, &jobs);
+				return Ok(jobs);
+			}
+			Some(Repeat::Key(idempotency)) => idempotency,
 		};
 		let lock = {
 			let mut keys = self.keys.lock().unwrap_or_else(|e| e.into_inner());
@@ -245,6 +284,22 @@ impl Inner {
 		};
 		let keyed = Some((idempotency.name, keyed));
 		self.make(key, model, asks, found, keyed).await
+	}
+
+	/// What a call has made that its client may repeat by itself, unless it was never made.
+	fn recent(&self, call: &str) -> Option<Vec<Job>> {
+		let recent = self.recent.lock().unwrap_or_else(|e| e.into_inner());
+		let (since, jobs) = recent.get(call)?;
+		let refused = |job: &Job| matches!(job.progress.borrow().end, Some(End::Refused(_)));
+		(since.elapsed() < REPEATED && !jobs.iter().any(refused)).then(|| jobs.clone())
+	}
+
+	fn remember(&self, call: String, jobs: &[Job]) {
+		let mut recent = self.recent.lock().unwrap_or_else(|e| e.into_inner());
+		recent.retain(|_, (since, _)| since.elapsed() < REPEATED);
+		if recent.len() < REMEMBERED {
+			recent.insert(call, (Instant::now(), jobs.to_vec()));
+		}
 	}
 
 	/// A request that an idempotency key leads to. One that was never made is as if it were not there: whoever asks again is not told

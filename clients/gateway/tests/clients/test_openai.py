@@ -227,3 +227,10 @@ def test_idempotency(client):
     with pytest.raises(openai.UnprocessableEntityError) as refused:
         call("Goodbye")
     assert refused.value.code == "idempotency_key_reused"
+
+
+def test_a_client_that_gives_up_waiting_asks_once(slow_gateway):
+    client = openai.OpenAI(base_url=f"{slow_gateway}/v1", api_key="none is needed", max_retries=5, timeout=0.35)
+    first = client.chat.completions.create(model="chat", messages=ask("a"))
+    second = client.chat.completions.create(model="chat", messages=ask("b"))
+    assert second.consilience["request"] == first.consilience["request"] + 1

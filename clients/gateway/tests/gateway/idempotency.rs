@@ -133,6 +133,40 @@ async fn a_batch_asks_again_only_for_what_is_missing() {
 }
 
 #[tokio::test]
+async fn a_client_that_counts_its_retries_asks_once() {
+	let gateway = Running::new().await;
+	let count = |n: &'static str| [("x-stainless-retry-count", n)];
+	let first = count("0");
+	// The client gives up waiting, and its retry finds the same request.
+	tokio::select! {
+		_ = gateway.post_with(CHAT_PATH, &first, chat("a")) => panic!("nobody answers"),
+		() = gateway.double.wait_for_followers(1) => (),
+	}
+	let chain = async {
+		gateway.double.complete(1);
+	};
+	let again = count("1");
+	let (reply, ()) = tokio::join!(gateway.post_with(CHAT_PATH, &again, chat("a")), chain);
+	assert_eq!(reply.json()["consilience"]["request"], 1);
+	// The same question asked anew is another request, and a retry of another question too.
+	gateway
+		.completed(1, gateway.post_with(CHAT_PATH, &first, chat("a")))
+		.await;
+	gateway
+		.completed(1, gateway.post_with(CHAT_PATH, &again, chat("b")))
+		.await;
+	assert_eq!(gateway.double.count(), 3);
+	// What was refused is asked again.
+	let busy = Refusal::Busy { retry_after: None };
+	gateway.double.refuse_submissions(Some(busy));
+	let refused = gateway.post_with(CHAT_PATH, &first, chat("c")).await;
+	assert_eq!(refused.status, 429);
+	gateway.double.refuse_submissions(None);
+	let reply = gateway.completed(1, gateway.post_with(CHAT_PATH, &again, chat("c")));
+	assert_eq!(reply.await.status, 200);
+}
+
+#[tokio::test]
 async fn what_was_answered_is_given_again_while_no_node_answers() {
 	let gateway = Running::new().await;
 	let headers = [KEY[0], ("consilience-wait", "final")];
