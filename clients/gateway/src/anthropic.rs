@@ -143,7 +143,7 @@ impl Head {
 		})
 	}
 
-	/// Which string ended the answer: the chain says that one did, and not which.
+	/// Returns which string ended the answer: the chain says that one did, and not which.
 	fn stop_sequence(&self, finish: Finish) -> Value {
 		match (finish, &self.stops[..]) {
 			(Finish::StopString, [one]) => one.as_str().into(),

@@ -65,7 +65,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-	/// What the header says to wait for.
+	/// Returns what the header says to wait for.
 	pub(crate) fn wait(&self) -> Result<Option<Wait>, Error> {
 		let Some(value) = self.headers.get("consilience-wait") else {
 			return Ok(None);
@@ -146,7 +146,7 @@ impl App {
 		})
 	}
 
-	/// All models, as they were not long ago.
+	/// Returns all models, as they were not long ago.
 	pub(crate) async fn models(&self) -> Result<Models, Error> {
 		self.models_not_older_than(self.config.models_age).await
 	}
@@ -167,7 +167,7 @@ impl App {
 		Ok(models)
 	}
 
-	/// A model by its id, or by its name if one model alone has it; of several, the one that takes requests. While no node answers, the
+	/// Returns a model by its id, or by its name if one model alone has it; of several, the one that takes requests. While no node answers, the
 	/// list that was last read counts: an answer in the journal is given all the same.
 	pub(crate) async fn model(&self, wanted: &str) -> Result<Arc<Model>, Error> {
 		let models = match self.models().await {
@@ -188,7 +188,7 @@ impl App {
 		}
 	}
 
-	/// A model that takes requests for this task.
+	/// Returns a model that takes requests for this task.
 	pub(crate) async fn model_for(&self, wanted: &str, task: Task) -> Result<Arc<Model>, Error> {
 		let model = self.model(wanted).await?;
 		if model.task != task {
@@ -276,7 +276,7 @@ impl App {
 		self.jobs.stop();
 	}
 
-	/// Whether the node answers.
+	/// Returns whether the node answers.
 	pub(crate) async fn is_ready(&self) -> Result<(), Error> {
 		self.models_not_older_than(std::time::Duration::ZERO)
 			.await
@@ -307,7 +307,7 @@ pub(crate) async fn all_reached(watchers: &mut [Watcher]) -> Result<Vec<Step>, E
 	futures::future::try_join_all(watchers.iter_mut().map(Watcher::reached)).await
 }
 
-/// A JSON reply.
+/// Returns a JSON reply.
 pub(crate) fn json(value: &Value) -> axum::response::Response {
 	let mut response = axum::response::Response::new(value.to_string().into());
 	response.headers_mut().insert(

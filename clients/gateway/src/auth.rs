@@ -81,7 +81,7 @@ pub struct Keys {
 }
 
 impl Keys {
-	/// No key is needed.
+	/// Lets everybody in.
 	pub fn none() -> Self {
 		Self {
 			by_digest: None,
@@ -143,12 +143,12 @@ impl Keys {
 		})
 	}
 
-	/// Whether a key is needed.
+	/// Returns whether a key is needed.
 	pub fn are_needed(&self) -> bool {
 		self.by_digest.is_some()
 	}
 
-	/// Whose call it is.
+	/// Returns the key of a call.
 	///
 	/// # Errors
 	/// [`Error::NoKey`] and [`Error::WrongKey`].

@@ -52,7 +52,7 @@ pub struct Config {
 }
 
 impl Config {
-	/// The usual settings.
+	/// Returns the usual settings.
 	pub fn new(listen: SocketAddr, data: PathBuf) -> Self {
 		Self {
 			listen,

@@ -26,7 +26,7 @@ pub enum Interface {
 }
 
 impl Interface {
-	/// The interface that a path belongs to.
+	/// Returns the interface that a path belongs to.
 	pub fn of(path: &str) -> Self {
 		if path == "/v2" || path.starts_with("/v2/") {
 			Self::InferenceProtocol
@@ -165,7 +165,7 @@ pub enum Error {
 }
 
 impl Error {
-	/// A parameter that is wrong.
+	/// Returns a parameter that is wrong.
 	pub(crate) fn invalid(parameter: impl Into<String>, message: impl Into<String>) -> Self {
 		Self::Invalid {
 			parameter: Some(parameter.into()),
@@ -173,7 +173,7 @@ impl Error {
 		}
 	}
 
-	/// Why the network refuses a request to this model.
+	/// Returns why the network refuses a request to this model.
 	pub(crate) fn refusal(refusal: Refusal, model: &str) -> Self {
 		match refusal {
 			Refusal::UnknownModel => Self::UnknownModel(model.into()),
@@ -192,7 +192,7 @@ impl Error {
 		}
 	}
 
-	/// Status of the reply, in every interface but where [`Error::render`] says otherwise.
+	/// Returns the status of the reply, in every interface but where [`Error::render`] says otherwise.
 	pub fn status(&self) -> StatusCode {
 		match self {
 			Self::Json(_)
@@ -223,7 +223,7 @@ impl Error {
 		}
 	}
 
-	/// A word for it, which never changes: `code` in OpenAI's shape, and the label of the metrics.
+	/// Returns a word for it, which never changes: `code` in OpenAI's shape, and the label of the metrics.
 	pub fn code(&self) -> &'static str {
 		match self {
 			Self::Json(_) => "invalid_json",
@@ -256,7 +256,7 @@ impl Error {
 		}
 	}
 
-	/// Whether trying again at once or soon can help and cannot cost anything twice. Clients of OpenAI and Anthropic follow the header
+	/// Returns whether trying again at once or soon can help and cannot cost anything twice. Clients of OpenAI and Anthropic follow the header
 	/// that says so.
 	fn may_be_retried(&self) -> bool {
 		matches!(
@@ -273,7 +273,7 @@ impl Error {
 		}
 	}
 
-	/// The error as an OpenAI client expects it.
+	/// Returns the error as an OpenAI client expects it.
 	pub fn openai(&self) -> Value {
 		let kind = match self {
 			Self::Budget(_) => "insufficient_quota",
@@ -299,7 +299,7 @@ impl Error {
 		self.with_consilience(json!({ "error": error }))
 	}
 
-	/// The error as an Anthropic client expects it.
+	/// Returns the error as an Anthropic client expects it.
 	pub fn anthropic(&self) -> Value {
 		let kind = match self {
 			Self::Budget(_) => "billing_error",
@@ -319,7 +319,7 @@ impl Error {
 		self.with_consilience(json!({ "type": "error", "error": error }))
 	}
 
-	/// The error as the Open Inference Protocol writes it.
+	/// Returns the error as the Open Inference Protocol writes it.
 	pub fn inference_protocol(&self) -> Value {
 		self.with_consilience(json!({ "error": self.to_string() }))
 	}
@@ -331,7 +331,7 @@ impl Error {
 		body
 	}
 
-	/// The reply in an interface's shape.
+	/// Returns the reply in an interface's shape.
 	pub fn render(&self, interface: Interface) -> Response {
 		let (status, body) = match interface {
 			Interface::OpenAi => (self.status(), self.openai()),

@@ -28,7 +28,7 @@ impl Fields {
 		})
 	}
 
-	/// The fields of an object within.
+	/// Returns the fields of an object within.
 	pub(crate) fn within(value: Value, name: &str) -> Result<Self, Error> {
 		match value {
 			Value::Object(map) => Ok(Self {
@@ -245,7 +245,7 @@ pub(crate) enum OneOrMany {
 	Many(Vec<String>),
 }
 
-/// Whether a value is an empty list or object, or false: it asks for nothing.
+/// Returns whether a value is an empty list or object, or false: it asks for nothing.
 pub(crate) fn empty(value: &Value) -> bool {
 	match value {
 		Value::Array(list) => list.is_empty(),
@@ -255,7 +255,7 @@ pub(crate) fn empty(value: &Value) -> bool {
 	}
 }
 
-/// The text of a message's content: a string, or a list of parts of which all are text.
+/// Returns the text of a message's content: a string, or a list of parts of which all are text.
 pub(crate) fn text_of(content: Value, name: &str, kinds: &[&str]) -> Result<String, Error> {
 	let parts = match content {
 		Value::String(text) => return Ok(text),

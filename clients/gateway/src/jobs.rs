@@ -103,7 +103,7 @@ fn digest(parts: &[&[u8]]) -> String {
 }
 
 impl Repeat {
-	/// By a key, and the call that it came with.
+	/// Recognises a call by a key that came with it.
 	pub(crate) fn key(caller: &Key, key: &str, path: &str, body: &[u8]) -> Self {
 		Self::Key(Idempotency {
 			name: digest(&[caller.name.as_bytes(), key.as_bytes()]),
@@ -111,7 +111,7 @@ impl Repeat {
 		})
 	}
 
-	/// By a count of retries.
+	/// Recognises a call by its digest and a count of retries.
 	pub(crate) fn counted(caller: &Key, retries: u32, path: &str, body: &[u8]) -> Self {
 		Self::Counted {
 			call: digest(&[caller.name.as_bytes(), path.as_bytes(), body]),
@@ -286,7 +286,7 @@ impl Inner {
 		self.make(key, model, asks, found, keyed).await
 	}
 
-	/// What a call has made that its client may repeat by itself, unless it was never made.
+	/// Returns what a call has made that its client may repeat by itself, unless it was never made.
 	fn recent(&self, call: &str) -> Option<Vec<Job>> {
 		let recent = self.recent.lock().unwrap_or_else(|e| e.into_inner());
 		let (since, jobs) = recent.get(call)?;
@@ -302,7 +302,7 @@ impl Inner {
 		}
 	}
 
-	/// A request that an idempotency key leads to. One that was never made is as if it were not there: whoever asks again is not told
+	/// Returns a request that an idempotency key leads to. One that was never made is as if it were not there: whoever asks again is not told
 	/// again that the network was full then.
 	fn find(&self, id: u64) -> Result<Option<Job>, JournalError> {
 		if let Some(job) = self.open().get(&id).cloned() {

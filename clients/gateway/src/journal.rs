@@ -61,12 +61,12 @@ pub(crate) struct Record {
 }
 
 impl Record {
-	/// The day on which it counts.
+	/// Returns the day on which it counts.
 	pub(crate) fn day(&self) -> u64 {
 		self.created / DAY
 	}
 
-	/// What it was paid, once it has ended.
+	/// Returns what it was paid, once it has ended.
 	pub(crate) fn paid(&self) -> Amount {
 		match &self.end {
 			Some(End::Settled(step)) => step.paid,
@@ -214,12 +214,12 @@ impl Journal {
 			.transpose()
 	}
 
-	/// A request.
+	/// Returns a request.
 	pub(crate) fn job(&self, job: u64) -> Result<Option<Record>, JournalError> {
 		self.read(|t| Ok(t.open_table(JOBS)?.get(job)?.map(|v| v.value().to_vec())))
 	}
 
-	/// What an idempotency key stands for.
+	/// Returns what an idempotency key stands for.
 	pub(crate) fn keyed(&self, key: &str) -> Result<Option<Keyed>, JournalError> {
 		self.read(|t| Ok(t.open_table(KEYED)?.get(key)?.map(|v| v.value().to_vec())))
 	}

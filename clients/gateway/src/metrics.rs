@@ -155,7 +155,7 @@ impl Metrics {
 		remember(&mut times.entry(model.into()).or_default().settled, seconds);
 	}
 
-	/// What was measured of a model; `None` where nothing was.
+	/// Returns what was measured of a model; `None` where nothing was.
 	pub(crate) fn measured(&self, model: &str) -> Option<Measured> {
 		self.times().get(model).map(|times| Measured {
 			requests: times.provisional.len(),
@@ -171,7 +171,7 @@ impl Metrics {
 			.inc_by(paid as f64 / unit);
 	}
 
-	/// The figures in Prometheus' text format.
+	/// Returns the figures in Prometheus' text format.
 	///
 	/// # Errors
 	/// If they cannot be written.

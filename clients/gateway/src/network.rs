@@ -39,7 +39,7 @@ pub mod amount {
 	}
 }
 
-/// An amount for people, in CSL.
+/// Returns an amount for people, in CSL.
 pub fn csl(amount: Amount) -> String {
 	let unit = 10u128.pow(CSL_DECIMALS);
 	let digits = format!("{:012}", amount % unit);
@@ -151,7 +151,7 @@ pub struct Model {
 }
 
 impl Model {
-	/// Whether it takes requests.
+	/// Returns whether it takes requests.
 	pub fn is_active(&self) -> bool {
 		self.status == "active"
 	}
@@ -303,7 +303,7 @@ pub enum State {
 }
 
 impl State {
-	/// Whether nothing more happens.
+	/// Returns whether nothing more happens.
 	pub const fn is_settled(self) -> bool {
 		!matches!(
 			self,

@@ -117,7 +117,7 @@ impl Gateway {
 		})
 	}
 
-	/// Where it listens.
+	/// Returns the address that it listens on.
 	pub fn address(&self) -> SocketAddr {
 		self.address
 	}
@@ -346,7 +346,7 @@ fn admit(app: &App, request: &mut Request) -> Result<Option<OwnedSemaphorePermit
 	place.map(Some).map_err(|_| Error::TooMany)
 }
 
-/// Without keys, refuses what a web page of somebody else has a browser send: its origin says so, or, where a name was made to lead
+/// Refuses, where there are no keys, what a web page of somebody else has a browser send: its origin says so, or, where a name was made to lead
 /// here, its host.
 fn from_here(app: &App, request: &Request) -> Result<(), Error> {
 	let host = request

@@ -37,12 +37,12 @@ pub(crate) trait Script: Send + 'static {
 	}
 }
 
-/// An event without a name.
+/// Returns an event without a name.
 pub(crate) fn data(value: &Value) -> String {
 	format!("data: {value}\n\n")
 }
 
-/// An event with a name.
+/// Returns an event with a name.
 pub(crate) fn event(name: &str, value: &Value) -> String {
 	format!("event: {name}\ndata: {value}\n\n")
 }
@@ -74,7 +74,7 @@ struct State<S> {
 	outcome: Streams,
 }
 
-/// The reply.
+/// Returns the reply.
 pub(crate) fn reply(app: &App, watcher: Watcher, script: impl Script) -> Response {
 	let mut ping = interval_at(Instant::now() + app.config.ping, app.config.ping);
 	ping.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -31,7 +31,7 @@ impl Wait {
 	/// The three words.
 	pub const WORDS: &str = "provisional, checked or final";
 
-	/// What a word means.
+	/// Returns what a word means.
 	pub fn parse(word: &str) -> Option<Self> {
 		match word {
 			"provisional" => Some(Self::Provisional),
@@ -41,7 +41,7 @@ impl Wait {
 		}
 	}
 
-	/// Whether a step is as far as this.
+	/// Returns whether a step is as far as this.
 	pub(crate) fn is_reached(self, step: &Step) -> bool {
 		let answered = matches!(
 			step.answer,
@@ -57,13 +57,13 @@ impl Wait {
 	}
 }
 
-/// Whether anybody but the executor measured the answer, and it was settled.
+/// Returns whether anybody but the executor measured the answer, and it was settled.
 fn is_checked(step: &Step) -> bool {
 	matches!(step.state, State::Final | State::Unanswerable)
 		&& !(step.verifiers.is_empty() && step.jurors.is_empty())
 }
 
-/// The word for how far a request is.
+/// Returns the word for how far a request is.
 pub(crate) fn status(step: &Step) -> &'static str {
 	match step.state {
 		State::Requested => "requested",
@@ -81,7 +81,7 @@ pub(crate) fn status(step: &Step) -> &'static str {
 	}
 }
 
-/// What a reply says of the request behind it.
+/// Returns what a reply says of the request behind it.
 pub(crate) fn consilience(step: &Step) -> Value {
 	json!({
 		"lane": "direct",
@@ -103,7 +103,7 @@ pub(crate) fn consilience(step: &Step) -> Value {
 	})
 }
 
-/// What a reply says of several requests behind it: each, and the least that holds of all.
+/// Returns what a reply says of several requests behind it: each, and the least that holds of all.
 pub(crate) fn consilience_of_all<'s>(steps: impl IntoIterator<Item = &'s Step>) -> Value {
 	let steps: Vec<&Step> = steps.into_iter().collect();
 	if let [one] = steps[..] {

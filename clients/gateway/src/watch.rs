@@ -79,7 +79,7 @@ impl Watcher {
 		}
 	}
 
-	/// What happens next. After [`Happening::Reached`] or [`Happening::Failed`] nothing does.
+	/// Returns what happens next. After [`Happening::Reached`] or [`Happening::Failed`] nothing does.
 	pub(crate) async fn next(&mut self) -> Happening {
 		let (wait, told) = (self.wait, self.told.clone());
 		let next = self
@@ -129,7 +129,7 @@ impl Watcher {
 	}
 }
 
-/// What a request's progress means for a call.
+/// Returns what a request's progress means for a call.
 fn look(progress: &Progress, model: &str, wait: Wait, told: Option<&Answer>) -> Option<Happening> {
 	if let Some(End::Refused(refusal)) = &progress.end {
 		return Some(Happening::Failed(Error::refusal(refusal.clone(), model)));
@@ -177,7 +177,7 @@ fn look(progress: &Progress, model: &str, wait: Wait, told: Option<&Answer>) -> 
 		.then_some(Happening::Failed(Error::Lost(step.request)))
 }
 
-/// Why a settled request has no answer.
+/// Returns why a settled request has no answer.
 fn failure(step: &Step) -> Error {
 	let (code, status, why): (_, _, String) = match (step.state, &step.answer) {
 		(State::Unanswerable, Some(Answer::Unanswerable { code, reason })) => {

@@ -230,7 +230,7 @@ fn tensors(inputs: Vec<Value>, mut binary: &[u8]) -> Result<Vec<Tensor>, Error> 
 	Ok(tensors)
 }
 
-/// Nested data as a flat list.
+/// Returns nested data as a flat list.
 fn flat(data: Value) -> Vec<Value> {
 	match data {
 		Value::Array(list) => list.into_iter().flat_map(flat).collect(),
@@ -281,7 +281,7 @@ fn outputs(fields: &mut Fields) -> Result<Option<Vec<Wanted>>, Error> {
 	Ok((!wanted.is_empty()).then_some(wanted))
 }
 
-/// What is asked of a model of this task.
+/// Returns what is asked of a model of this task.
 fn input(
 	app: &App,
 	model: &Model,
@@ -332,7 +332,7 @@ fn input(
 	})
 }
 
-/// The outputs of an answer.
+/// Returns the outputs of an answer.
 fn answer(step: &Step) -> Result<Vec<Tensor>, Error> {
 	match &step.answer {
 		Some(Answer::Text { text, .. }) => Ok(vec![Tensor {

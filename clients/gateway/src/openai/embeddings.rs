@@ -41,7 +41,7 @@ fn texts(value: Value) -> Result<Vec<String>, Error> {
 	Ok(texts)
 }
 
-/// The vector of an answer.
+/// Returns the vector of an answer.
 fn vector(step: &Step) -> Result<Vec<f32>, Error> {
 	let wrong = || Error::Refused(format!("request {} has no vector", step.request));
 	let Some(Answer::Tensors { outputs, .. }) = &step.answer else {

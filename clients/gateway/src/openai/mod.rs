@@ -150,7 +150,7 @@ pub(crate) fn bounds(messages: &[Message], name: &str) -> Result<(), Error> {
 	messages.iter().try_for_each(|m| bounded(&m.content, name))
 }
 
-/// The text of an answer, how many tokens it has, and why it ended.
+/// Returns the text of an answer, how many tokens it has, and why it ended.
 pub(crate) fn said(step: &Step) -> Result<(&str, u32, Finish), Error> {
 	match &step.answer {
 		Some(Answer::Text {
@@ -172,14 +172,14 @@ fn finish_reason(finish: Finish) -> &'static str {
 	}
 }
 
-/// Input is counted in the units that are charged, which are no fewer than its tokens: tokens of a prompt are not on chain.
+/// Returns the usage. Input is counted in the units that are charged, which are no fewer than its tokens: tokens of a prompt are not on chain.
 fn usage(input: u32, output: u32) -> Value {
 	json!({
 		"prompt_tokens": input, "completion_tokens": output, "total_tokens": u64::from(input) + u64::from(output),
 	})
 }
 
-/// An error within a stream.
+/// Returns an error within a stream.
 fn failed(error: &Error) -> String {
 	crate::sse::data(&error.openai())
 }

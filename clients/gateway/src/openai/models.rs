@@ -14,7 +14,7 @@ use crate::{
 	network::{Model, Task},
 };
 
-/// What `model` may say in a request for this model: its name, where that is enough to tell it from others.
+/// Returns what `model` may say in a request for this model: its name, where that is enough to tell it from others.
 fn id<'m>(model: &'m Model, all: &[Arc<Model>]) -> &'m str {
 	let namesakes = all.iter().filter(|m| m.name == model.name && m.is_active());
 	match (model.is_active(), namesakes.count()) {

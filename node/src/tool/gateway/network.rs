@@ -29,7 +29,7 @@ use crate::tool::chain::{self, Chain};
 /// Time without an update after which a request is subscribed to again: a subscription can end without a word.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// The account of a key pair.
+/// Returns the account of a key pair.
 pub(super) fn account(pair: &sr25519::Pair) -> AccountId {
 	pair.public().into()
 }
@@ -47,7 +47,7 @@ pub(super) struct Inner {
 	pub(super) turn: Mutex<()>,
 }
 
-/// What the node says no to, or that it has gone.
+/// Returns what the node says no to, or that it has gone.
 pub(super) fn failed(chain: &Chain, why: String) -> Refusal {
 	match chain.is_connected() {
 		true => Refusal::Other(why),
@@ -66,7 +66,7 @@ impl NodeNetwork {
 		}))
 	}
 
-	/// The connection, made anew where it broke.
+	/// Returns the connection, made anew where it broke.
 	pub(super) async fn chain(&self) -> Result<Arc<Chain>, Refusal> {
 		let mut held = self.0.chain.lock().await;
 		if let Some(chain) = held.as_ref().filter(|chain| chain.is_connected()) {
@@ -78,7 +78,7 @@ impl NodeNetwork {
 		Ok(chain)
 	}
 
-	/// What is asked, in the chain's words.
+	/// Returns what is asked, in the chain's words.
 	pub(super) async fn asked(
 		&self,
 		chain: &Chain,
@@ -230,7 +230,7 @@ impl Following {
 		}
 	}
 
-	/// Why nothing more is said of the request.
+	/// Returns why nothing more is said of the request.
 	async fn missing(&self, chain: &Chain, sent: &Sent) -> FollowError {
 		let unreachable = |why: String| FollowError::Unreachable(why);
 		match self.network.locate(chain, sent).await {

@@ -20,7 +20,7 @@ use crate::tool::{
 	failure,
 };
 
-/// A word as JSON has it.
+/// Returns a word as JSON has it.
 fn word(value: impl serde::Serialize) -> String {
 	match serde_json::to_value(value) {
 		Ok(Value::String(word)) => word,
@@ -28,7 +28,7 @@ fn word(value: impl serde::Serialize) -> String {
 	}
 }
 
-/// A model, and what the node's own store knows of it.
+/// Returns a model, and what the node's own store knows of it.
 pub(super) fn model(view: Model, local: Option<&LocalModel>) -> gateway::Model {
 	let spec = view.spec;
 	let inputs = spec.signature.iter().map(JsonSpec::from);
@@ -71,7 +71,7 @@ pub(super) fn model(view: Model, local: Option<&LocalModel>) -> gateway::Model {
 	}
 }
 
-/// Why a request would be refused.
+/// Returns why a request would be refused.
 pub(super) fn quote(error: QuoteError, model: &Model) -> Refusal {
 	let why = RpcError::quote(model.id, error).to_string();
 	match error {
@@ -92,7 +92,7 @@ pub(super) fn quote(error: QuoteError, model: &Model) -> Refusal {
 	}
 }
 
-/// Why a request was refused in its block.
+/// Returns why a request was refused in its block.
 pub(super) fn dispatch(error: &DispatchError) -> Refusal {
 	use pallet_inference::Error;
 	let why = failure::dispatch(error);
@@ -131,7 +131,7 @@ fn state(state: RequestState) -> gateway::State {
 	}
 }
 
-/// What a tensor is charged for.
+/// Returns what a tensor is charged for.
 fn units(tensor: &JsonTensor) -> u32 {
 	let elements = || tensor.shape.iter().fold(1u32, |n, d| n.saturating_mul(*d));
 	// One that holds what JSON cannot say is not read back.
@@ -172,7 +172,7 @@ fn answer(output: JsonOutput) -> gateway::Answer {
 	}
 }
 
-/// A request as it stands in a block.
+/// Returns a request as it stands in a block.
 pub(super) fn step(update: Update) -> gateway::Step {
 	let request = update.request;
 	gateway::Step {
@@ -194,7 +194,7 @@ pub(super) fn step(update: Update) -> gateway::Step {
 	}
 }
 
-/// Tells what is asked from what else an account asks. Floats have lost digits on their way through JSON: parameters count to the
+/// Returns what tells a request from others of the same account. Floats have lost digits on their way through JSON: parameters count to the
 /// thousandth as on chain, and data of tensors not at all.
 pub(super) fn digest(input: &JsonInput) -> H256 {
 	fn exact(value: Value) -> Value {

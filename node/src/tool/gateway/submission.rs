@@ -135,7 +135,7 @@ impl NodeNetwork {
 		))
 	}
 
-	/// What a transaction made in the block that has it.
+	/// Returns what a transaction made in the block that has it.
 	async fn outcome(&self, chain: &Chain, hash: H256, sent: &Sent) -> Result<Located, Refusal> {
 		let outcome = chain.outcome(hash, &sent.bytes).await;
 		let (head, events) = outcome.map_err(Refusal::Unreachable)?;
@@ -222,7 +222,7 @@ fn is(error: &ClientError, codes: &[i32]) -> bool {
 	matches!(error, ClientError::Call(e) if codes.contains(&e.code()))
 }
 
-/// Why the pool does not take a transaction. Unless the node said so, it is not known whether it did.
+/// Returns why the pool does not take a transaction. Unless the node said so, it is not known whether it did.
 fn refused(error: ClientError) -> Refusal {
 	let ClientError::Call(e) = &error else {
 		return Refusal::Unreachable(error.to_string());
