@@ -7,7 +7,9 @@ use polkadot_sdk::*;
 
 use crate::{
 	finality::FinalityParams,
-	tool::{EngineCommand, InferCommand, ModelCommand, RequestCommand, VerifyCommand},
+	tool::{
+		EngineCommand, GatewayCommand, InferCommand, ModelCommand, RequestCommand, VerifyCommand,
+	},
 	worker::WorkerParams,
 };
 
@@ -59,6 +61,9 @@ pub(crate) enum Subcommand {
 
 	/// Ask for an inference, and follow it to its checked answer.
 	Infer(InferCommand),
+
+	/// Let clients of OpenAI, Anthropic and the Open Inference Protocol use the chain.
+	Gateway(GatewayCommand),
 
 	/// Follow requests.
 	#[command(subcommand)]

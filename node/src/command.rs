@@ -76,6 +76,7 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 		}
 		Some(Subcommand::Model(cmd)) => cmd.run(),
 		Some(Subcommand::Infer(cmd)) => cmd.run(),
+		Some(Subcommand::Gateway(cmd)) => cmd.run(),
 		Some(Subcommand::Request(cmd)) => cmd.run(),
 		Some(Subcommand::Verify(cmd)) => cmd.run(),
 		Some(Subcommand::Calibrate(cmd)) => tool::calibrate::run(cmd),

@@ -81,6 +81,14 @@ pub enum Statement {
 		/// Salt of the commitment.
 		salt: Salt,
 	},
+	/// It cannot serve the model: its machine computes something else for the reference input. Said once, for whoever wonders why the
+	/// model is not active.
+	Differ {
+		/// The model.
+		model: ModelId,
+		/// What it measured.
+		evidence: Evidence,
+	},
 }
 
 /// All that a validator has to say in a block. Its `infr` key signs [`Report::payload`].

@@ -131,6 +131,8 @@ pub struct ModelView<AccountId, Balance> {
 	pub status: ModelStatus,
 	/// Validators that serve it.
 	pub serving: Vec<AccountId>,
+	/// Validators that have said that they compute something else for its reference input.
+	pub differing: Vec<AccountId>,
 }
 
 /// Why a request would be refused.

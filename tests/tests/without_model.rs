@@ -96,6 +96,17 @@ async fn who_cannot_serve_a_model_says_so_validates_and_is_never_drawn() {
 		(registered.status, registered.serving.len()),
 		(ModelStatus::Registered, 0)
 	);
+	// Its owner sees on chain why.
+	let engine = bob
+		.client
+		.rpc
+		.engine()
+		.await
+		.expect("the node runs a worker");
+	assert_eq!(
+		Some(registered.differing),
+		engine.validator.map(|bob| vec![bob])
+	);
 
 	// It validates: a block of its own is finalised.
 	let position = validators

@@ -6,8 +6,9 @@ use consilience_primitives::{
 	model::Task,
 	request::{Assurance, StoredInput},
 	tensor::MAX_DATA,
+	ModelId,
 };
-use consilience_runtime::RuntimeEvent;
+use consilience_runtime::{Balance, Runtime, RuntimeEvent};
 use polkadot_sdk::sc_cli;
 use serde_json::json;
 
@@ -59,6 +60,35 @@ pub(crate) struct InferCommand {
 	format: Format,
 }
 
+/// The call that asks, and brings the data that state does not hold.
+pub(super) fn call(
+	model: ModelId,
+	(input, data): (StoredInput, Option<Vec<u8>>),
+	assurance: Assurance,
+	fee_limit: Balance,
+	tip: Balance,
+) -> Result<pallet_inference::Call<Runtime>> {
+	Ok(match input {
+		StoredInput::Inline(input) => pallet_inference::Call::request {
+			model,
+			input,
+			assurance,
+			fee_limit,
+			tip,
+		},
+		StoredInput::Indexed(indexed) => pallet_inference::Call::request_with_data {
+			model,
+			tensors: indexed.tensors,
+			assurance,
+			fee_limit,
+			tip,
+			data: data
+				.and_then(|data| data.try_into().ok())
+				.ok_or_else(too_large)?,
+		},
+	})
+}
+
 fn too_large() -> String {
 	format!("the tensors have more than {MAX_DATA} bytes together, which is what a transaction may bring")
 }
@@ -101,26 +131,7 @@ impl InferCommand {
 			));
 		}
 		let since = Instant::now();
-		let (model, tip) = (model.id, self.tip);
-		let call = match input {
-			StoredInput::Inline(input) => pallet_inference::Call::request {
-				model,
-				input,
-				assurance,
-				fee_limit,
-				tip,
-			},
-			StoredInput::Indexed(indexed) => pallet_inference::Call::request_with_data {
-				model,
-				tensors: indexed.tensors,
-				assurance,
-				fee_limit,
-				tip,
-				data: data
-					.and_then(|data| data.try_into().ok())
-					.ok_or_else(too_large)?,
-			},
-		};
+		let call = call(model.id, (input, data), assurance, fee_limit, self.tip)?;
 		let (block, events) = chain.submit(&pair, call.into()).await?;
 		let request = events
 			.iter()

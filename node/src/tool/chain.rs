@@ -11,21 +11,25 @@ use consilience_runtime::{
 	AccountId, Balance, BlockNumber, Hash, Nonce, RuntimeCall, RuntimeEvent,
 };
 use jsonrpsee::{
-	core::client::{ClientT, Subscription, SubscriptionClientT},
+	core::{
+		client::{ClientT, Subscription, SubscriptionClientT},
+		ClientError,
+	},
 	rpc_params,
-	ws_client::{WsClient, WsClientBuilder},
+	ws_client::{PingConfig, WsClient, WsClientBuilder},
 };
 use polkadot_sdk::{
 	frame_system, sp_core,
 	sp_core::{crypto::Ss58Codec, sr25519, Bytes, Pair, H256},
 	sp_crypto_hashing,
+	sp_runtime::DispatchError,
 };
 use serde_json::Value;
 
 use super::{failure, Result};
 
 /// How often a transaction is signed anew when its nonce is outdated as it arrives.
-const ATTEMPTS: usize = 5;
+pub(super) const ATTEMPTS: usize = 5;
 
 /// A request of this chain.
 pub(crate) type Request = RequestView<AccountId, BlockNumber, Balance>;
@@ -63,6 +67,8 @@ impl Chain {
 	pub(crate) async fn connect(url: &str) -> Result<Self> {
 		let client = WsClientBuilder::default()
 			.max_response_size(64 << 20)
+			// A node whose machine is gone closes no connection.
+			.enable_ws_ping(PingConfig::default())
 			.build(url)
 			.await
 			.map_err(|e| {
@@ -112,6 +118,21 @@ impl Chain {
 				},
 				e => format!("{method}: {e}"),
 			})
+	}
+
+	/// Subscribes to something.
+	pub(crate) async fn subscribe<T: serde::de::DeserializeOwned>(
+		&self,
+		subscribe: &str,
+		params: jsonrpsee::core::params::ArrayParams,
+		unsubscribe: &str,
+	) -> std::result::Result<Subscription<T>, ClientError> {
+		self.client.subscribe(subscribe, params, unsubscribe).await
+	}
+
+	/// Whether the connection still stands.
+	pub(crate) fn is_connected(&self) -> bool {
+		self.client.is_connected()
 	}
 
 	/// Subscribes to block headers.
@@ -282,6 +303,62 @@ impl Chain {
 		self.runtime("InferenceApi_request", request, at).await
 	}
 
+	/// The nonce of an account's next transaction, those in the node's pool counted.
+	pub(crate) async fn next_nonce(&self, account: &AccountId) -> Result<Nonce> {
+		self.call("system_accountNextIndex", rpc_params![address(account)])
+			.await
+	}
+
+	/// The nonce of an account's next transaction after a block.
+	pub(crate) async fn nonce_at(&self, account: &AccountId, at: H256) -> Result<Nonce> {
+		self.runtime("AccountNonceApi_account_nonce", account, Some(at))
+			.await
+	}
+
+	/// Signs a call.
+	pub(crate) fn sign(&self, pair: &sr25519::Pair, call: RuntimeCall, nonce: Nonce) -> Vec<u8> {
+		consilience_runtime::signed(call, pair, nonce, self.genesis).encode()
+	}
+
+	/// Sends a signed call, and watches what becomes of it.
+	pub(crate) async fn send(
+		&self,
+		bytes: &[u8],
+	) -> std::result::Result<Subscription<Value>, ClientError> {
+		self.subscribe(
+			"author_submitAndWatchExtrinsic",
+			rpc_params![Bytes(bytes.to_vec())],
+			"author_unwatchExtrinsic",
+		)
+		.await
+	}
+
+	/// Waits for the next block.
+	pub(crate) async fn next_block(&self) -> Result<()> {
+		// The first is the block that is there.
+		let mut heads = self.heads(false).await?;
+		for _ in 0..2 {
+			heads
+				.next()
+				.await
+				.ok_or("the node went away")?
+				.map_err(|e| e.to_string())?;
+		}
+		Ok(())
+	}
+
+	/// The extrinsics of a block, in hexadecimal.
+	pub(crate) async fn extrinsics(&self, number: BlockNumber) -> Result<(H256, Vec<String>)> {
+		let hash: Option<H256> = self.call("chain_getBlockHash", rpc_params![number]).await?;
+		let hash = hash.ok_or_else(|| format!("the node does not have block {number}"))?;
+		let mut block: Value = self.call("chain_getBlock", rpc_params![hash]).await?;
+		let extrinsics = serde_json::from_value(block["block"]["extrinsics"].take());
+		Ok((
+			hash,
+			extrinsics.map_err(|e| format!("block {number}: {e}"))?,
+		))
+	}
+
 	/// Signs a call, sends it, waits until it is in a block, and gives that block and the events of the call.
 	pub(crate) async fn submit(
 		&self,
@@ -289,28 +366,14 @@ impl Chain {
 		call: RuntimeCall,
 	) -> Result<(Head, Vec<RuntimeEvent>)> {
 		let mut attempts = 0;
-		let (bytes, mut updates): (_, Subscription<Value>) = loop {
-			let nonce: Nonce = self
-				.call(
-					"system_accountNextIndex",
-					rpc_params![address(&pair.public().into())],
-				)
-				.await?;
-			let bytes =
-				consilience_runtime::signed(call.clone(), pair, nonce, self.genesis).encode();
-			let sent = self.client.subscribe(
-				"author_submitAndWatchExtrinsic",
-				rpc_params![Bytes(bytes.clone())],
-				"author_unwatchExtrinsic",
-			);
+		let (bytes, mut updates) = loop {
+			let nonce = self.next_nonce(&pair.public().into()).await?;
+			let bytes = self.sign(pair, call.clone(), nonce);
 			attempts += 1;
-			match sent.await {
+			match self.send(&bytes).await {
 				Ok(updates) => break (bytes, updates),
 				Err(e) if attempts < ATTEMPTS && consilience_rpc::is_outdated(&e) => {
-					// The first is the block that is there.
-					let mut heads = self.heads(false).await?;
-					heads.next().await;
-					heads.next().await;
+					self.next_block().await?;
 				}
 				Err(e) => return Err(failure::submission(e)),
 			}
@@ -318,7 +381,8 @@ impl Chain {
 		while let Some(update) = updates.next().await {
 			let update = update.map_err(|e| format!("the node sent an unreadable status: {e}"))?;
 			if let Some(hash) = update["inBlock"].as_str().and_then(|h| h.parse().ok()) {
-				return self.outcome(hash, &bytes).await;
+				let (head, outcome) = self.outcome(hash, &bytes).await?;
+				return Ok((head, outcome.map_err(|e| failure::dispatch(&e))?));
 			}
 			for end in ["dropped", "invalid", "usurped"] {
 				if update.get(end).is_some() || update == end {
@@ -329,8 +393,12 @@ impl Chain {
 		Err("the node went away before the transaction was in a block".into())
 	}
 
-	/// What became of a transaction in a block.
-	async fn outcome(&self, hash: H256, bytes: &[u8]) -> Result<(Head, Vec<RuntimeEvent>)> {
+	/// What became of a transaction in a block: its events, or why it failed.
+	pub(crate) async fn outcome(
+		&self,
+		hash: H256,
+		bytes: &[u8],
+	) -> Result<(Head, std::result::Result<Vec<RuntimeEvent>, DispatchError>)> {
 		let block: Value = self.call("chain_getBlock", rpc_params![hash]).await?;
 		let wanted = sp_core::bytes::to_hex(bytes, false);
 		let index = block["block"]["extrinsics"]
@@ -361,9 +429,9 @@ impl Chain {
 				..
 			}) = event
 			{
-				return Err(failure::dispatch(dispatch_error));
+				return Ok((Head { number, hash }, Err(*dispatch_error)));
 			}
 		}
-		Ok((Head { number, hash }, events))
+		Ok((Head { number, hash }, Ok(events)))
 	}
 }

@@ -43,22 +43,30 @@ fn documentation<E: TypeInfo>(index: u8) -> Option<(String, String)> {
 	Some((variant.name.to_string(), docs))
 }
 
-/// Why a call failed.
-pub(crate) fn dispatch(error: &DispatchError) -> String {
+/// The error of a pallet, in the runtime's own type.
+pub(crate) fn of_pallet(error: &DispatchError) -> Option<RuntimeError> {
 	let DispatchError::Module(ModuleError { index, error, .. }) = error else {
-		return format!("the call failed: {error:?}");
+		return None;
 	};
 	let mut bytes = vec![*index];
 	bytes.extend(error);
-	let known = match RuntimeError::decode(&mut &bytes[..]) {
-		Ok(RuntimeError::Inference(_)) => {
+	RuntimeError::decode(&mut &bytes[..]).ok()
+}
+
+/// Why a call failed.
+pub(crate) fn dispatch(failed: &DispatchError) -> String {
+	let DispatchError::Module(ModuleError { index, error, .. }) = failed else {
+		return format!("the call failed: {failed:?}");
+	};
+	let known = match of_pallet(failed) {
+		Some(RuntimeError::Inference(_)) => {
 			documentation::<pallet_inference::Error<Runtime>>(error[0])
 		}
-		Ok(RuntimeError::ModelRegistry(_)) => {
+		Some(RuntimeError::ModelRegistry(_)) => {
 			documentation::<pallet_model_registry::Error<Runtime>>(error[0])
 		}
-		Ok(other) => return format!("the call failed: {other:?}"),
-		Err(_) => None,
+		Some(other) => return format!("the call failed: {other:?}"),
+		None => None,
 	};
 	match known {
 		Some((name, docs)) => format!("the call failed: {name}: {docs}"),

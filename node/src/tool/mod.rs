@@ -12,6 +12,7 @@ mod draft;
 mod engine;
 mod exactness;
 mod failure;
+mod gateway;
 mod input;
 mod media;
 mod model;
@@ -29,6 +30,7 @@ use consilience_primitives::RequestId;
 use polkadot_sdk::sc_cli;
 
 pub(crate) use ask::InferCommand;
+pub(crate) use gateway::GatewayCommand;
 pub(crate) use verify::VerifyCommand;
 
 /// Result of a command; the message says what to do.

@@ -99,6 +99,8 @@ pub struct JsonModel {
 	pub status: ModelStatus,
 	/// Validators that serve it.
 	pub serving: Vec<AccountId>,
+	/// Validators that compute something else for its reference input, and therefore do not.
+	pub differing: Vec<AccountId>,
 	/// Who registered it.
 	pub owner: AccountId,
 	/// Size of its files, in bytes.
@@ -127,6 +129,7 @@ impl From<ModelView<AccountId, Balance>> for JsonModel {
 			class: spec.policy.class,
 			status: view.status,
 			serving: view.serving,
+			differing: view.differing,
 			owner: view.owner,
 			size: spec.size,
 			price: view.price.into(),

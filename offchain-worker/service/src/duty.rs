@@ -255,6 +255,8 @@ pub(crate) enum JobError {
 	TooLong,
 	/// The input's data is not here.
 	Data(String),
+	/// This machine computes something else for a model's reference input; what, and why that is too far.
+	Differs(Evidence, String),
 }
 
 impl JobError {
@@ -265,6 +267,7 @@ impl JobError {
 			Self::Engine(e) => e.label(),
 			Self::TooLong => "too_long",
 			Self::Data(_) => "data",
+			Self::Differs(..) => "differs",
 		}
 	}
 
@@ -292,7 +295,7 @@ impl std::fmt::Display for JobError {
 			Self::Library(e) => f.write_str(e),
 			Self::Engine(e) => e.fmt(f),
 			Self::TooLong => f.write_str("it took too long"),
-			Self::Data(e) => f.write_str(e),
+			Self::Data(e) | Self::Differs(_, e) => f.write_str(e),
 		}
 	}
 }
@@ -432,6 +435,7 @@ pub(crate) fn label(statement: &Statement) -> &'static str {
 	match statement {
 		Statement::Serve { .. } => "serve",
 		Statement::Withdraw { .. } => "withdraw",
+		Statement::Differ { .. } => "differ",
 		Statement::Answer { .. } => "answer",
 		Statement::CommitOutput { .. } => "commit_output",
 		Statement::Commit { .. } => "commit",

@@ -670,6 +670,10 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					Err(e) if e.is_busy() => {
 						self.postponed_checks.insert(model);
 					}
+					Err(JobError::Differs(evidence, why)) => {
+						tracing::error!(target: LOG_TARGET, "{model:?} is not served: {why}");
+						self.serving.differs(model, evidence, why);
+					}
 					Err(e) => {
 						tracing::error!(target: LOG_TARGET, "{model:?} is not served: {e}");
 						self.serving.checked(model, Err(e.to_string()));
@@ -981,6 +985,21 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					self.say.push(Group::new(vec![serve]));
 					continue;
 				}
+			}
+			if let (Some(evidence), false) =
+				(self.serving.differing(&model), on_chain.contains(&model))
+			{
+				// Whoever registered the model sees why it is not active.
+				let is_said = match self.chain.model(head.hash, model) {
+					Ok(Some(view)) => view.differing.contains(&validator.duties.validator),
+					Ok(None) | Err(_) => true,
+				};
+				if !is_said {
+					let evidence = evidence.clone();
+					let differ = Statement::Differ { model, evidence };
+					self.say.push(Group::new(vec![differ]));
+				}
+				continue;
 			}
 			// Models that are served already are checked too: machine and files may have changed since.
 			if !self.serving.is_unknown(&model) {

@@ -83,6 +83,8 @@ pub(crate) struct Serving {
 	path: PathBuf,
 	list: List,
 	checked: HashMap<ModelId, Result<Attestation, String>>,
+	/// What this machine computes for the reference inputs of models that it cannot serve for that reason.
+	differing: HashMap<ModelId, Evidence>,
 	checking: HashSet<ModelId>,
 }
 
@@ -99,6 +101,7 @@ impl Serving {
 			path,
 			list,
 			checked: HashMap::new(),
+			differing: HashMap::new(),
 			checking: HashSet::new(),
 		})
 	}
@@ -190,7 +193,20 @@ impl Serving {
 	/// What the check found.
 	pub(crate) fn checked(&mut self, model: ModelId, result: Result<Attestation, String>) {
 		self.checking.remove(&model);
+		self.differing.remove(&model);
 		self.checked.insert(model, result);
+	}
+
+	/// The check found that this machine computes something else for the model's reference input.
+	pub(crate) fn differs(&mut self, model: ModelId, evidence: Evidence, why: String) {
+		self.checked(model, Err(why));
+		self.differing.insert(model, evidence);
+	}
+
+	/// What this machine computes for the model's reference input, where that is something else.
+	pub(crate) fn differing(&self, model: &ModelId) -> Option<&Evidence> {
+		let refused = matches!(self.checked.get(model), Some(Err(_)));
+		self.differing.get(model).filter(|_| refused)
 	}
 
 	/// With what the model can be announced.
@@ -254,7 +270,7 @@ pub(crate) async fn check(
 		let reference = in_time(until + limits.patience, runner.reference(model, until));
 		let (output, evidence) = reference.await?;
 		tracing::debug!(target: LOG_TARGET, "{model:?}: reference evidence {evidence:?}");
-		reproduces(spec, &evidence).map_err(JobError::Library)?;
+		reproduces(spec, &evidence).map_err(|why| JobError::Differs(evidence.clone(), why))?;
 		// The first one has loaded the model, and an engine does several things at once as fast as it can only when there are several.
 		let mut each = begun.elapsed();
 		if each < AGAIN {

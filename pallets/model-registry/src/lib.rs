@@ -136,6 +136,16 @@ pub mod pallet {
 		ValueQuery,
 	>;
 
+	/// Validators that compute something else for a model's reference input, the first of them.
+	#[pallet::storage]
+	pub type Differing<T: Config> = StorageMap<
+		_,
+		Blake2_128Concat,
+		ModelId,
+		BoundedVec<T::AccountId, T::MaxServing>,
+		ValueQuery,
+	>;
+
 	/// Models that a validator serves. Accounts of validators cost a stake: a fast hasher will do.
 	#[pallet::storage]
 	pub type ServedBy<T: Config> =
@@ -184,6 +194,12 @@ pub mod pallet {
 			model: ModelId,
 			validator: T::AccountId,
 		},
+		/// A validator cannot serve the model: it computed this for the reference input, and the model's policy does not accept it.
+		ReferenceDiffers {
+			model: ModelId,
+			validator: T::AccountId,
+			evidence: Evidence,
+		},
 	}
 
 	#[pallet::error]
@@ -226,6 +242,10 @@ pub mod pallet {
 		BadSpeed,
 		/// The evidence is not what the model's policy accepts for its reference input.
 		ReferenceNotReproduced,
+		/// The evidence is what the model's policy accepts for its reference input: serve the model with it.
+		ReferenceReproduced,
+		/// The validator has said so already, or enough others have.
+		AlreadyDiffering,
 		/// The advice on sampling has a value that no request may have, or is for a model that generates no text.
 		BadSampling,
 	}

@@ -71,7 +71,7 @@ pub(super) fn tensor_of(
 	super::tensor(&how.input, datatype, &shape, data)
 }
 
-/// The tensor that a file is for a model: JPEG, PNG, WebP, GIF (its first picture), BMP or TIFF, turned as its EXIF data say.
+/// The tensor that a file is for a model: JPEG, PNG, WebP, GIF (its first picture) or BMP, turned as its EXIF data say.
 pub(super) fn tensor(bytes: &[u8], how: &Picture, datatype: DataType) -> Result<Tensor<MAX_DATA>> {
 	tensor_of(&read(bytes)?, how, datatype)
 }

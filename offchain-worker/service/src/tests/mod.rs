@@ -114,7 +114,7 @@ pub(crate) struct MockChain {
 
 pub(crate) fn request_of(statement: &Statement) -> Option<RequestId> {
 	match statement {
-		Statement::Serve { .. } | Statement::Withdraw { .. } => None,
+		Statement::Serve { .. } | Statement::Withdraw { .. } | Statement::Differ { .. } => None,
 		Statement::Answer { request, .. }
 		| Statement::CommitOutput { request, .. }
 		| Statement::Commit { request, .. }
@@ -833,6 +833,7 @@ impl Bench {
 			price: Price::default(),
 			status: ModelStatus::Registered,
 			serving: vec![],
+			differing: vec![],
 		};
 		self.state().models.insert(manifest.id(), view);
 	}

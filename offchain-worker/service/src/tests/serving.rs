@@ -75,12 +75,23 @@ async fn a_machine_that_computes_other_bits_says_so_and_is_never_announced() {
 		unreachable!()
 	};
 	assert!(why.contains("does not reproduce"), "{why}");
+	// Whoever registered it hears of it, once.
 	bench.block(2);
+	let differ = Statement::Differ {
+		model,
+		evidence: evidence(41),
+	};
+	assert_eq!(bench.said().await, [differ]);
+	let view = |bench: &Bench| bench.state().models[&model].clone();
+	let mut seen = view(&bench);
+	seen.differing = vec![validator()];
+	bench.state().models.insert(model, seen);
+	bench.block(3);
 	bench.seen().await;
 	assert!(bench.silent());
 	// It does not go on serving either.
 	bench.state().serving = vec![model];
-	bench.block(3);
+	bench.block(4);
 	assert_eq!(bench.said().await, [Statement::Withdraw { model }]);
 }
 

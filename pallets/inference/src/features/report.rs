@@ -91,7 +91,9 @@ impl Outcome {
 fn subject(statement: &Statement) -> (u8, ModelId, RequestId) {
 	let none = ModelId::zero();
 	match statement {
-		Statement::Serve { model, .. } | Statement::Withdraw { model } => (0, *model, 0),
+		Statement::Serve { model, .. }
+		| Statement::Withdraw { model }
+		| Statement::Differ { model, .. } => (0, *model, 0),
 		Statement::Answer { request, .. } => (1, none, *request),
 		Statement::CommitOutput { request, .. } => (2, none, *request),
 		Statement::Commit { request, .. } => (3, none, *request),
@@ -173,6 +175,9 @@ impl<T: Config> Pallet<T> {
 				ensure!(serves, Error::<T>::NotDue);
 				Ok(())
 			}
+			Statement::Differ { model, evidence } => {
+				pallet_model_registry::Pallet::<T>::can_differ(validator, *model, evidence)
+			}
 			Statement::Answer { request, output } => {
 				Self::check_answer(validator, *request, output)
 			}
@@ -210,7 +215,10 @@ impl<T: Config> Pallet<T> {
 	/// What a statement weighs, settling not counted.
 	fn statement_weight(statement: &Statement) -> Weight {
 		match statement {
-			Statement::Serve { .. } => <T as Config>::WeightInfo::serve(),
+			// To differ reads and writes less than to serve.
+			Statement::Serve { .. } | Statement::Differ { .. } => {
+				<T as Config>::WeightInfo::serve()
+			}
 			Statement::Withdraw { .. } => <T as Config>::WeightInfo::withdraw(),
 			Statement::Answer { .. } | Statement::CommitOutput { .. } => {
 				<T as Config>::WeightInfo::answer()
@@ -283,6 +291,9 @@ impl<T: Config> Pallet<T> {
 			}
 			Statement::Withdraw { model } => {
 				pallet_model_registry::Pallet::<T>::withdraw(validator, model)?
+			}
+			Statement::Differ { model, evidence } => {
+				pallet_model_registry::Pallet::<T>::differ(validator, model, evidence)?
 			}
 			Statement::Answer { request, output } => Self::answer(validator, request, output)?,
 			Statement::CommitOutput {

@@ -80,6 +80,10 @@ enum Action {
 		validator: usize,
 		model: u8,
 	},
+	Differ {
+		validator: usize,
+		model: u8,
+	},
 	Serve {
 		validator: usize,
 		model: u8,
@@ -167,6 +171,7 @@ fn action() -> impl Strategy<Value = Action> {
 		1 => (0u64..20, any::<bool>()).prop_map(|(request, by_bob)| Action::Cancel { request, by_bob }),
 		10 => (0usize..7, habit()).prop_map(|(validator, habit)| Action::Work { validator, habit }),
 		1 => (0usize..7, model.clone()).prop_map(|(validator, model)| Action::Withdraw { validator, model }),
+		1 => (0usize..7, model.clone()).prop_map(|(validator, model)| Action::Differ { validator, model }),
 		2 => (0usize..7, model.clone(), prop_oneof![0u32..5_000, Just(1_000)])
 			.prop_map(|(validator, model, pace)| Action::Serve { validator, model, pace }),
 		1 => model.clone().prop_map(|model| Action::Register { model }),
@@ -309,6 +314,13 @@ fn act(action: Action) {
 				VALIDATORS[validator],
 				vec![Statement::Withdraw { model: id(model) }],
 			);
+		}
+		Action::Differ { validator, model } => {
+			let statement = Statement::Differ {
+				model: id(model),
+				evidence: digest(8),
+			};
+			let _ = report(VALIDATORS[validator], vec![statement]);
 		}
 		Action::Serve {
 			validator,

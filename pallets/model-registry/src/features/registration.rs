@@ -10,7 +10,9 @@ use polkadot_sdk::{
 	sp_runtime::traits::{Get, Saturating},
 };
 
-use crate::{BalanceOf, Config, Error, Event, HoldReason, ModelDetails, Models, Pallet, Serving};
+use crate::{
+	BalanceOf, Config, Differing, Error, Event, HoldReason, ModelDetails, Models, Pallet, Serving,
+};
 
 impl<T: Config> Pallet<T> {
 	/// Deposit for a description of this size.
@@ -90,6 +92,7 @@ impl<T: Config> Pallet<T> {
 				validator: server.who,
 			});
 		}
+		Differing::<T>::remove(model);
 		Models::<T>::remove(model);
 		Self::deposit_event(Event::ModelRemoved { model });
 		Ok(())

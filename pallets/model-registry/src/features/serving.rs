@@ -6,7 +6,7 @@
 use consilience_primitives::{
 	comparison::{judge, Judgement},
 	evidence::Evidence,
-	model::{ModelStatus, NumericClass, Speed},
+	model::{ModelSpec, ModelStatus, NumericClass, Speed},
 	ModelId,
 };
 use polkadot_sdk::{
@@ -18,7 +18,7 @@ use polkadot_sdk::{
 	},
 };
 
-use crate::{Config, Error, Event, Models, Pallet, ServedBy, Server, Serving};
+use crate::{Config, Differing, Error, Event, Models, Pallet, ServedBy, Server, Serving};
 
 impl<T: Config> Pallet<T> {
 	/// Whether `validator` could begin to serve `model` with this evidence of its reference input, and as fast as this.
@@ -47,7 +47,16 @@ impl<T: Config> Pallet<T> {
 			(served.len() as u32) < T::MaxServed::get(),
 			Error::<T>::TooManyServed
 		);
-		let (policy, reference) = (&details.spec.policy, &details.spec.reference);
+		ensure!(
+			Self::reproduces(&details.spec, evidence),
+			Error::<T>::ReferenceNotReproduced
+		);
+		Ok(())
+	}
+
+	/// Whether evidence is what the model's policy accepts for its reference input.
+	fn reproduces(spec: &ModelSpec, evidence: &Evidence) -> bool {
+		let (policy, reference) = (&spec.policy, &spec.reference);
 		// Two fingerprints are both accepted where each is within the accept bounds of the other.
 		let near = evidence.is_of(policy.class)
 			&& judge(policy, &[&reference.fingerprint, &evidence.fingerprint])[1]
@@ -59,7 +68,46 @@ impl<T: Config> Pallet<T> {
 				verdict.margin_max <= bounds.margin_max && verdict.margin_mean <= bounds.margin_mean
 			}
 		};
-		ensure!(near && right, Error::<T>::ReferenceNotReproduced);
+		near && right
+	}
+
+	/// Whether `validator` could say that it computes this for the model's reference input, and that it is something else.
+	pub fn can_differ(
+		validator: &T::AccountId,
+		model: ModelId,
+		evidence: &Evidence,
+	) -> DispatchResult {
+		let details = Models::<T>::get(model).ok_or(Error::<T>::UnknownModel)?;
+		ensure!(
+			details.status != ModelStatus::Deprecated,
+			Error::<T>::AlreadyDeprecated
+		);
+		ensure!(
+			!Self::is_serving(validator, model),
+			Error::<T>::AlreadyServing
+		);
+		let differing = Differing::<T>::get(model);
+		ensure!(
+			!differing.is_full() && !differing.contains(validator),
+			Error::<T>::AlreadyDiffering
+		);
+		ensure!(
+			!Self::reproduces(&details.spec, evidence),
+			Error::<T>::ReferenceReproduced
+		);
+		Ok(())
+	}
+
+	/// Notes that `validator` computes something else for the model's reference input.
+	pub fn differ(validator: &T::AccountId, model: ModelId, evidence: Evidence) -> DispatchResult {
+		Self::can_differ(validator, model, &evidence)?;
+		Differing::<T>::try_mutate(model, |list| list.try_push(validator.clone()))
+			.map_err(|_| Error::<T>::AlreadyDiffering)?;
+		Self::deposit_event(Event::ReferenceDiffers {
+			model,
+			validator: validator.clone(),
+			evidence,
+		});
 		Ok(())
 	}
 
@@ -110,6 +158,14 @@ impl<T: Config> Pallet<T> {
 		ServedBy::<T>::try_mutate(validator, |list| {
 			list.try_push(model).map_err(|_| Error::<T>::TooManyServed)
 		})?;
+		Differing::<T>::mutate_exists(model, |list| {
+			if let Some(differing) = list {
+				differing.retain(|who| who != validator);
+				if differing.is_empty() {
+					*list = None;
+				}
+			}
+		});
 		Self::deposit_event(Event::ServingStarted {
 			model,
 			validator: validator.clone(),

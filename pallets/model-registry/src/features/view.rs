@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use consilience_primitives::{view::ModelView, ModelId};
 
-use crate::{BalanceOf, Config, ModelDetails, Models, Pallet, Serving};
+use crate::{BalanceOf, Config, Differing, ModelDetails, Models, Pallet, Serving};
 
 impl<T: Config> Pallet<T> {
 	/// One model.
@@ -41,6 +41,7 @@ impl<T: Config> Pallet<T> {
 				.into_iter()
 				.map(|server| server.who)
 				.collect(),
+			differing: Differing::<T>::get(id).into_inner(),
 		}
 	}
 
@@ -81,6 +82,16 @@ impl<T: Config> Pallet<T> {
 			ensure!(
 				!list.is_empty(),
 				"an empty list of who serves a model is stored"
+			);
+		}
+		for (id, list) in Differing::<T>::iter() {
+			ensure!(
+				Models::<T>::contains_key(id) && !list.is_empty(),
+				"somebody differs over an unknown model, or nobody over one"
+			);
+			ensure!(
+				!list.iter().any(|who| Self::is_serving(who, id)),
+				"a validator serves a model and differs over it"
 			);
 		}
 		for (validator, list) in ServedBy::<T>::iter() {

@@ -1,7 +1,7 @@
 use consilience_primitives::model::ModelStatus;
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
-use crate::{mock::*, Error, Event, Models, Serving};
+use crate::{mock::*, Differing, Error, Event, Models, Serving};
 
 fn register(n: u8) {
 	assert_ok!(ModelRegistry::register(
@@ -214,5 +214,67 @@ fn nobody_begins_to_serve_a_deprecated_model() {
 		);
 		assert_ok!(ModelRegistry::withdraw(&2, id(1)));
 		assert_eq!(status(1), ModelStatus::Deprecated, "stays withdrawn");
+	});
+}
+
+#[test]
+fn whoever_computes_something_else_says_so_once_and_may_serve_when_it_does_not_any_more() {
+	run(|| {
+		register(1);
+		let differing = || Differing::<Test>::get(id(1)).into_inner();
+		assert_noop!(
+			ModelRegistry::differ(&2, id(9), evidence(2)),
+			Error::<Test>::UnknownModel
+		);
+		assert_noop!(
+			ModelRegistry::differ(&2, id(1), evidence(1)),
+			Error::<Test>::ReferenceReproduced
+		);
+		assert_ok!(ModelRegistry::differ(&2, id(1), evidence(2)));
+		System::assert_last_event(
+			Event::ReferenceDiffers {
+				model: id(1),
+				validator: 2,
+				evidence: evidence(2),
+			}
+			.into(),
+		);
+		assert_eq!(ModelRegistry::model(id(1)).unwrap().differing, [2]);
+		assert_noop!(
+			ModelRegistry::differ(&2, id(1), evidence(3)),
+			Error::<Test>::AlreadyDiffering
+		);
+		// Another machine, or another library.
+		assert_ok!(ModelRegistry::serve(
+			&2,
+			id(1),
+			&evidence(1),
+			Speed::default()
+		));
+		assert!(differing().is_empty());
+		assert_noop!(
+			ModelRegistry::differ(&2, id(1), evidence(2)),
+			Error::<Test>::AlreadyServing
+		);
+		// The list is bounded, and goes with the model.
+		for who in 10.. {
+			if ModelRegistry::differ(&who, id(1), evidence(2)).is_err() {
+				break;
+			}
+		}
+		assert_eq!(
+			differing().len() as u32,
+			<<Test as crate::Config>::MaxServing as polkadot_sdk::frame_support::traits::Get<
+				u32,
+			>>::get()
+		);
+		assert_ok!(ModelRegistry::withdraw(&2, id(1)));
+		assert_ok!(ModelRegistry::deprecate(RuntimeOrigin::signed(1), id(1)));
+		assert_noop!(
+			ModelRegistry::differ(&3, id(1), evidence(2)),
+			Error::<Test>::AlreadyDeprecated
+		);
+		assert_ok!(ModelRegistry::remove(RuntimeOrigin::signed(1), id(1)));
+		assert!(differing().is_empty());
 	});
 }

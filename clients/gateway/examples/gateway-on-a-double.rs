@@ -1,0 +1,48 @@
+//! A gateway on a network that only behaves like one: for trying out clients, and for their tests.
+//!
+//! What is asked says how a request ends: `expire`, `unanswerable`, `reject` and `busy` do, anything else is repeated.
+
+#[allow(dead_code, clippy::unwrap_used)]
+#[path = "../tests/gateway/double.rs"]
+mod double;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use clap::Parser;
+use consilience_gateway::{Config, Gateway};
+
+/// A gateway on a network that only behaves like one.
+#[derive(Parser)]
+struct Arguments {
+	/// Where it listens; what it became is the first line of its output.
+	#[arg(long, default_value = "127.0.0.1:0")]
+	listen: SocketAddr,
+	/// File with API keys.
+	#[arg(long)]
+	keys: Option<PathBuf>,
+	/// Folder of the journal.
+	#[arg(long)]
+	data: PathBuf,
+	/// Milliseconds of a block.
+	#[arg(long, default_value_t = 20)]
+	block: u64,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+	tracing_subscriber::fmt()
+		.with_writer(std::io::stderr)
+		.init();
+	let arguments = Arguments::parse();
+	let mut config = Config::new(arguments.listen, arguments.data);
+	config.keys = arguments.keys;
+	config.ping = Duration::from_millis(10);
+	let network = double::Double::automatic(Duration::from_millis(arguments.block));
+	let gateway = Gateway::bind(config, Arc::new(network)).await?;
+	println!("http://{}", gateway.address());
+	let stop = async {
+		let _ = tokio::signal::ctrl_c().await;
+	};
+	gateway.run(stop).await;
+	Ok(())
+}

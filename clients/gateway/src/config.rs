@@ -1,0 +1,83 @@
+//! How the gateway runs.
+
+use std::{
+	net::SocketAddr,
+	path::PathBuf,
+	sync::Arc,
+	time::{Duration, SystemTime},
+};
+
+/// Tells the time, in seconds since 1970. Days of budgets and of idempotency keys are counted with it.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// How the gateway runs.
+#[derive(Clone)]
+pub struct Config {
+	/// Where it listens.
+	pub listen: SocketAddr,
+	/// File with the API keys. Without one no key is needed, and the gateway listens on loopback alone.
+	pub keys: Option<PathBuf>,
+	/// Folder of its journal.
+	pub data: PathBuf,
+	/// Origins whose web pages may use it; `*` for all, which needs keys.
+	pub cors: Vec<String>,
+	/// Largest body that it reads, in bytes.
+	pub body_limit: usize,
+	/// Calls at once.
+	pub concurrency: usize,
+	/// Requests on chain at once, those included whose clients hung up.
+	pub open_requests: usize,
+	/// Idempotency keys that are remembered at once.
+	pub idempotency_keys: usize,
+	/// Time for the head of a call.
+	pub head_timeout: Duration,
+	/// Time for the body of a call.
+	pub body_timeout: Duration,
+	/// Time for which a reply is kept open.
+	pub reply_timeout: Duration,
+	/// Time for which a reply waits for a node that went away.
+	pub outage_patience: Duration,
+	/// Time that open replies have when the gateway is stopped.
+	pub drain: Duration,
+	/// Time between pings of a silent stream.
+	pub ping: Duration,
+	/// First pause before a node that went away is asked again; it doubles up to fifteen seconds.
+	pub retry: Duration,
+	/// Time for which the list of models is taken from memory.
+	pub models_age: Duration,
+	/// Most tokens of an answer where the client does not say, as far as the model gives so many.
+	pub default_max_tokens: u32,
+	/// The time.
+	pub clock: Clock,
+}
+
+impl Config {
+	/// Returns the usual settings.
+	pub fn new(listen: SocketAddr, data: PathBuf) -> Self {
+		Self {
+			listen,
+			keys: None,
+			data,
+			cors: Vec::new(),
+			body_limit: 4 << 20,
+			concurrency: 1_024,
+			// The chain lets an account have 1,024, and a node a connection as many subscriptions.
+			open_requests: 900,
+			idempotency_keys: 20_000,
+			head_timeout: Duration::from_secs(15),
+			body_timeout: Duration::from_secs(30),
+			reply_timeout: Duration::from_secs(900),
+			outage_patience: Duration::from_secs(60),
+			drain: Duration::from_secs(30),
+			ping: Duration::from_secs(5),
+			retry: Duration::from_millis(250),
+			models_age: Duration::from_secs(3),
+			default_max_tokens: 256,
+			clock: Arc::new(|| {
+				SystemTime::now()
+					.duration_since(SystemTime::UNIX_EPOCH)
+					.map_or(0, |d| d.as_secs())
+			}),
+		}
+	}
+}

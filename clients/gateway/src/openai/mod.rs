@@ -1,0 +1,185 @@
+//! OpenAI's interface.
+
+pub(crate) mod chat;
+pub(crate) mod completions;
+pub(crate) mod embeddings;
+pub(crate) mod models;
+pub(crate) mod responses;
+
+use serde_json::{json, Value};
+
+use crate::{
+	error::Error,
+	fields::{empty, text_of, Fields},
+	network::{Answer, Finish, Message, Sampling, Step},
+};
+
+/// Most messages of a chat that the chain takes.
+const MESSAGES: usize = 16;
+/// Most bytes of one message or prompt that the chain takes.
+const TEXT: usize = 32_768;
+
+const NO_SEED: &str = "the chain draws the seed after the request is made, so that nobody can choose an answer by it; \
+	 the reply says which it was, and temperature 0 needs none";
+const NO_LOGPROBS: &str =
+	"log probabilities are no part of the evidence on chain: nobody could check them";
+const NO_TOOLS: &str = "tool calls are not built yet";
+const NO_SCHEMA: &str = "constrained answers are not built yet";
+const ONE_ANSWER: &str = "a request has one answer: make several requests";
+const NO_STORE: &str = "nothing is stored here: a conversation is sent whole each time";
+
+/// Refuses what text endpoints of OpenAI have and this gateway does not, and takes labels that change nothing.
+fn refuse_common(fields: &mut Fields) -> Result<(), Error> {
+	fields.ignore(&[
+		"user",
+		"metadata",
+		"safety_identifier",
+		"prompt_cache_key",
+		"prompt_cache_retention",
+	]);
+	fields.refuse("seed", |_| false, NO_SEED)?;
+	fields.refuse("n", |n| n == 1, ONE_ANSWER)?;
+	fields.refuse("best_of", |n| n == 1, ONE_ANSWER)?;
+	fields.refuse("store", empty, NO_STORE)?;
+	fields.refuse("tools", empty, NO_TOOLS)?;
+	fields.refuse("tool_choice", |c| c == "none" || c == "auto", NO_TOOLS)?;
+	fields.refuse("parallel_tool_calls", Value::is_boolean, NO_TOOLS)?;
+	fields.refuse("top_logprobs", |n| n == 0, NO_LOGPROBS)?;
+	let tier = |tier: &Value| tier == "auto" || tier == "default";
+	fields.refuse("service_tier", tier, "there is one tier")?;
+	Ok(())
+}
+
+/// Takes the sampling parameters, `max_tokens` left out.
+fn sampling(fields: &mut Fields) -> Result<Sampling, Error> {
+	let stop = fields.stop("stop")?;
+	Ok(Sampling {
+		stop,
+		..fields.sampling()?
+	})
+}
+
+/// What a stream is asked to tell.
+#[derive(Clone, Copy, Default)]
+struct Streaming {
+	on: bool,
+	usage: bool,
+}
+
+fn streaming(fields: &mut Fields) -> Result<Streaming, Error> {
+	let on = fields.take("stream")?.unwrap_or(false);
+	let Some(options) = fields.take::<Value>("stream_options")? else {
+		return Ok(Streaming { on, usage: false });
+	};
+	if !on {
+		return Err(Error::invalid(
+			"stream_options",
+			"stream_options are for streams: set stream to true",
+		));
+	}
+	let mut options = Fields::within(options, "stream_options")?;
+	let usage = options.take("include_usage")?.unwrap_or(false);
+	options.ignore(&["include_obfuscation"]);
+	options.end()?;
+	Ok(Streaming { on, usage })
+}
+
+/// Reads a message of a chat.
+fn message(value: Value, name: &str, kinds: &[&str]) -> Result<Message, Error> {
+	let mut fields = Fields::within(value, name)?;
+	let role: String = fields.need("role")?;
+	match role.as_str() {
+		"system" | "developer" | "user" | "assistant" => (),
+		"tool" | "function" => {
+			return Err(Error::Unsupported {
+				parameter: format!("{name}.role"),
+				why: NO_TOOLS.into(),
+			})
+		}
+		_ => {
+			let message =
+				format!("{name}.role is {role:?}, and may be system, developer, user or assistant");
+			return Err(Error::invalid(format!("{name}.role"), message));
+		}
+	}
+	fields.refuse("tool_calls", empty, NO_TOOLS)?;
+	fields.refuse("function_call", empty, NO_TOOLS)?;
+	fields.refuse("tool_call_id", |_| false, NO_TOOLS)?;
+	fields.refuse("name", |_| false, "a chat template here knows roles alone")?;
+	// What a client sends back of an answer it was given.
+	fields.refuse(
+		"refusal",
+		empty,
+		"a refusal is not read: send what was said as content",
+	)?;
+	fields.refuse("annotations", empty, "annotations are not read")?;
+	fields.refuse("audio", |_| false, "models here read text")?;
+	fields.ignore(&["id", "status", "type", "phase"]);
+	let name = format!("{name}.content");
+	let content = text_of(fields.need("content")?, &name, kinds)?;
+	fields.end()?;
+	bounded(&content, &name)?;
+	Ok(Message { role, content })
+}
+
+/// Refuses a text that the chain does not take.
+fn bounded(text: &str, name: &str) -> Result<(), Error> {
+	match text.len() {
+		0 => Err(Error::invalid(name, format!("{name} is empty"))),
+		length if length > TEXT => Err(Error::TooLong(format!(
+			"{name} has {length} bytes, and the chain takes {TEXT}"
+		))),
+		_ => Ok(()),
+	}
+}
+
+/// Refuses a chat that the chain does not take.
+fn chat_bounded(messages: &[Message], name: &str) -> Result<(), Error> {
+	match messages.len() {
+		0 => Err(Error::invalid(name, format!("{name} is empty"))),
+		count if count > MESSAGES => Err(Error::TooLong(format!(
+			"{name} has {count} messages, and the chain takes {MESSAGES}"
+		))),
+		_ => Ok(()),
+	}
+}
+
+/// Refuses messages that the chain does not take, whichever interface they came by.
+pub(crate) fn bounds(messages: &[Message], name: &str) -> Result<(), Error> {
+	chat_bounded(messages, name)?;
+	messages.iter().try_for_each(|m| bounded(&m.content, name))
+}
+
+/// Returns the text of an answer, how many tokens it has, and why it ended.
+pub(crate) fn said(step: &Step) -> Result<(&str, u32, Finish), Error> {
+	match &step.answer {
+		Some(Answer::Text {
+			text,
+			tokens,
+			finish,
+		}) => Ok((text, *tokens, *finish)),
+		_ => Err(Error::Refused(format!(
+			"request {} has no text",
+			step.request
+		))),
+	}
+}
+
+fn finish_reason(finish: Finish) -> &'static str {
+	match finish {
+		Finish::EndOfText | Finish::StopString => "stop",
+		Finish::Length => "length",
+	}
+}
+
+/// Returns the usage. Input is counted in the units that are charged, which are no fewer than its tokens: tokens of a prompt are not on chain.
+fn usage(input: u32, output: u32) -> Value {
+	json!({
+		"prompt_tokens": input, "completion_tokens": output, "total_tokens": u64::from(input) + u64::from(output),
+	})
+}
+
+/// Returns an error within a stream.
+fn failed(error: &Error) -> String {
+	crate::sse::data(&error.openai())
+}

@@ -1,0 +1,223 @@
+//! A call that waits for a request.
+
+use axum::http::StatusCode;
+use tokio::{
+	sync::watch,
+	time::{sleep_until, Instant},
+};
+
+use crate::{
+	config::Config,
+	error::Error,
+	jobs::{Job, Progress},
+	journal::End,
+	network::{Answer, State, Step},
+	status::{consilience, Wait},
+};
+
+/// What happens while a call waits.
+#[derive(Clone, Debug)]
+pub(crate) enum Happening {
+	/// The answer is there for the first time. It may not be what the call waits for.
+	Answered(Box<Step>),
+	/// What the call waits for.
+	Reached(Box<Step>),
+	/// It will not come, or not on this call.
+	Failed(Error),
+}
+
+/// A call that waits for a request.
+pub(crate) struct Watcher {
+	pub(crate) job: Job,
+	model: String,
+	wait: Wait,
+	/// The answer that was told of.
+	told: Option<Answer>,
+	deadline: Instant,
+	patience: std::time::Duration,
+	stopping: watch::Receiver<bool>,
+}
+
+impl Watcher {
+	pub(crate) fn new(
+		job: Job,
+		model: String,
+		wait: Wait,
+		config: &Config,
+		stopping: watch::Receiver<bool>,
+	) -> Self {
+		Self {
+			job,
+			model,
+			wait,
+			told: None,
+			deadline: Instant::now() + config.reply_timeout,
+			patience: config.outage_patience,
+			stopping,
+		}
+	}
+
+	/// Waits until the request is on chain, or there will be none.
+	pub(crate) async fn submitted(&mut self) -> Result<(), Error> {
+		self.until(|p, model| match (&p.end, p.request) {
+			(Some(End::Refused(refusal)), _) => Some(Err(Error::refusal(refusal.clone(), model))),
+			(_, Some(_)) | (Some(_), _) => Some(Ok(())),
+			(None, None) => None,
+		})
+		.await
+		.and_then(|done| done)
+	}
+
+	/// Waits for what the call waits for.
+	pub(crate) async fn reached(&mut self) -> Result<Step, Error> {
+		loop {
+			match self.next().await {
+				Happening::Answered(_) => (),
+				Happening::Reached(step) => return Ok(*step),
+				Happening::Failed(e) => return Err(e),
+			}
+		}
+	}
+
+	/// Returns what happens next. After [`Happening::Reached`] or [`Happening::Failed`] nothing does.
+	pub(crate) async fn next(&mut self) -> Happening {
+		let (wait, told) = (self.wait, self.told.clone());
+		let next = self
+			.until(|p, model| look(p, model, wait, told.as_ref()))
+			.await;
+		let happening = next.unwrap_or_else(Happening::Failed);
+		if let Happening::Answered(step) = &happening {
+			self.told = step.answer.clone();
+		}
+		happening
+	}
+
+	async fn until<T>(
+		&mut self,
+		mut look: impl FnMut(&Progress, &str) -> Option<T>,
+	) -> Result<T, Error> {
+		loop {
+			let (request, trouble) = {
+				let progress = self.job.progress.borrow_and_update();
+				if let Some(found) = look(&progress, &self.model) {
+					return Ok(found);
+				}
+				(progress.request, progress.trouble.clone())
+			};
+			if *self.stopping.borrow() {
+				return Err(Error::Stopping);
+			}
+			let given_up = trouble.as_ref().map(|(since, _)| *since + self.patience);
+			tokio::select! {
+				changed = self.job.progress.changed() => if changed.is_err() {
+					return Err(Error::Lost(request.unwrap_or_default()));
+				},
+				_ = self.stopping.changed() => (),
+				() = sleep_until(self.deadline) => return Err(match request {
+					Some(request) => Error::Late(request),
+					None => Error::Uncertain("it took too long".into()),
+				}),
+				() = sleep_until(given_up.unwrap_or(self.deadline)), if given_up.is_some() => {
+					let why = trouble.map_or_else(String::new, |(_, why)| why);
+					return Err(match request {
+						Some(request) => Error::Outage { request, why },
+						None => Error::Uncertain(why),
+					});
+				}
+			}
+		}
+	}
+}
+
+/// Returns what a request's progress means for a call.
+fn look(progress: &Progress, model: &str, wait: Wait, told: Option<&Answer>) -> Option<Happening> {
+	if let Some(End::Refused(refusal)) = &progress.end {
+		return Some(Happening::Failed(Error::refusal(refusal.clone(), model)));
+	}
+	// What is finalised counts more, once it is settled there; before that the best chain is ahead.
+	let finalized = progress.finalized.as_ref();
+	let step = finalized
+		.filter(|step| step.state.is_settled())
+		.or(progress.best.as_ref())
+		.or(finalized);
+	let Some(step) = step else {
+		let forgotten = matches!(progress.end, Some(End::Forgotten));
+		return forgotten
+			.then(|| Happening::Failed(Error::Lost(progress.request.unwrap_or_default())));
+	};
+	if step.state.is_settled() && step.state != State::Final {
+		// A fork may still undo it: whoever waits for what is final is not told before.
+		if wait == Wait::Final && !step.finalized {
+			return None;
+		}
+		return Some(Happening::Failed(failure(step)));
+	}
+	if let Some(answer @ (Answer::Text { .. } | Answer::Tensors { .. })) = &step.answer {
+		match told {
+			None => return Some(Happening::Answered(Box::new(step.clone()))),
+			Some(told) if told != answer => {
+				return Some(Happening::Failed(Error::Failed {
+					request: step.request,
+					code: "answer_replaced",
+					why: "has another answer than was shown: the one that was, not checked yet, was replaced".into(),
+					status: StatusCode::BAD_GATEWAY,
+					consilience: Box::new(consilience(step)),
+				}))
+			}
+			Some(_) => (),
+		}
+	}
+	if wait.is_reached(step) {
+		return Some(Happening::Reached(Box::new(step.clone())));
+	}
+	// Nothing more comes, and what was waited for is not there.
+	progress
+		.end
+		.is_some()
+		.then_some(Happening::Failed(Error::Lost(step.request)))
+}
+
+/// Returns why a settled request has no answer.
+fn failure(step: &Step) -> Error {
+	let (code, status, why): (_, _, String) = match (step.state, &step.answer) {
+		(State::Unanswerable, Some(Answer::Unanswerable { code, reason })) => {
+			let (word, status) = match code.as_str() {
+				"prompt_too_long" => ("context_length_exceeded", StatusCode::BAD_REQUEST),
+				_ => ("unanswerable", StatusCode::UNPROCESSABLE_ENTITY),
+			};
+			(word, status, format!("cannot be answered: {reason}"))
+		}
+		(State::Unanswerable, _) => (
+			"unanswerable",
+			StatusCode::UNPROCESSABLE_ENTITY,
+			"cannot be answered by any honest machine".into(),
+		),
+		(State::Expired, _) => (
+			"expired",
+			StatusCode::GATEWAY_TIMEOUT,
+			"was not answered and checked in time: nothing was paid".into(),
+		),
+		(State::Cancelled, _) => (
+			"cancelled",
+			StatusCode::BAD_GATEWAY,
+			"was cancelled by the account that made it: nothing was paid".into(),
+		),
+		(State::Overturned, _) => (
+			"overturned",
+			StatusCode::BAD_GATEWAY,
+			"was final, and its answer was found false later".into(),
+		),
+		_ => (
+			"rejected",
+			StatusCode::BAD_GATEWAY,
+			"has no answer that holds: a jury found it wrong or could not decide, and the fee was returned".into(),
+		),
+	};
+	Error::Failed {
+		request: step.request,
+		code,
+		why,
+		status,
+		consilience: Box::new(consilience(step)),
+	}
+}

@@ -1,0 +1,94 @@
+//! `consilience gateway`.
+
+mod network;
+mod shapes;
+mod submission;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use consilience_gateway::{Config, Gateway};
+use polkadot_sdk::sc_cli;
+
+use self::network::NodeNetwork;
+use super::{block_on, chain, NodeAddress, Result, Signer};
+
+/// Let clients of OpenAI, Anthropic and the Open Inference Protocol use this chain (docs/gateway.md).
+#[derive(Debug, clap::Args)]
+pub(crate) struct GatewayCommand {
+	#[command(flatten)]
+	signer: Signer,
+	#[command(flatten)]
+	node: NodeAddress,
+
+	/// Address to listen on. Without --keys a loopback address.
+	#[arg(long, default_value = "127.0.0.1:8080")]
+	listen: SocketAddr,
+
+	/// TOML file of API keys: [[keys]] with name, sha256 of the key and, if it is bounded, budget_per_day in CSL.
+	#[arg(long, value_name = "FILE")]
+	keys: Option<PathBuf>,
+
+	/// Folder of the gateway's journal: requests that are not settled, what keys have spent, and idempotency keys. Each account needs its
+	/// own.
+	#[arg(long, value_name = "DIRECTORY")]
+	data: PathBuf,
+
+	/// Origin whose web pages may use the gateway, such as https://example.org; * for all.
+	#[arg(long, value_name = "ORIGIN")]
+	cors: Vec<String>,
+
+	/// Most tokens of an answer where a client does not say.
+	#[arg(long, default_value_t = 256)]
+	default_max_tokens: u32,
+
+	/// Calls that are answered at once; others are told to try again.
+	#[arg(long, default_value_t = 1_024)]
+	concurrency: usize,
+}
+
+impl GatewayCommand {
+	/// Does what the command says.
+	pub(crate) fn run(&self) -> sc_cli::Result<()> {
+		tracing_subscriber::fmt()
+			.with_writer(std::io::stderr)
+			.with_max_level(tracing::Level::INFO)
+			.init();
+		block_on(self.serve())
+	}
+
+	async fn serve(&self) -> Result<()> {
+		let network = NodeNetwork::new(&self.node.url, chain::pair(&self.signer.suri)?);
+		// A node that goes away later is waited for; one that never was there is a mistake.
+		network.chain().await.map_err(|e| e.to_string())?;
+		let mut config = Config::new(self.listen, self.data.clone());
+		config.keys = self.keys.clone();
+		config.cors = self.cors.clone();
+		config.default_max_tokens = self.default_max_tokens;
+		config.concurrency = self.concurrency;
+		let gateway = Gateway::bind(config, Arc::new(network));
+		let gateway = gateway.await.map_err(|e| e.to_string())?;
+		let address = gateway.address();
+		eprintln!(
+			"the gateway listens on http://{address} and pays with {}",
+			chain::address(&network::account(&chain::pair(&self.signer.suri)?))
+		);
+		gateway.run(stopped()).await;
+		Ok(())
+	}
+}
+
+/// Waits until the process is asked to end.
+async fn stopped() {
+	use tokio::signal::{
+		ctrl_c,
+		unix::{signal, SignalKind},
+	};
+	let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+		let _ = ctrl_c().await;
+		return;
+	};
+	tokio::select! {
+		_ = ctrl_c() => (),
+		_ = terminated.recv() => (),
+	}
+}
