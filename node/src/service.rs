@@ -234,13 +234,14 @@ pub(crate) struct Options {
 	pub(crate) finality: FinalityParams,
 }
 
-/// Refuses to validate with blocks pruned before what they carry may be asked for: inputs of requests that can still be measured.
+/// Refuses to run a validator that prunes blocks while requests may still need the data in them: a request lives while it is open, and
+/// for the retention time after that.
 fn keeps_data(config: &Configuration) -> Result<(), ServiceError> {
 	let kept = match config.blocks_pruning {
 		sc_service::BlocksPruning::Some(kept) => kept,
 		_ => return Ok(()),
 	};
-	let needed = consilience_runtime::configs::inference::RETENTION;
+	let needed = 2 * consilience_runtime::configs::inference::RETENTION;
 	if kept >= needed || !config.role.is_authority() {
 		return Ok(());
 	}

@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use codec::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::tensor::{DataType, NamedSpec};
+use crate::tensor::{DataType, NamedSpec, MAX_DATA};
 
 /// How what people have becomes a tensor, and what they get back becomes words. Clients follow it; who serves the model sees tensors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
@@ -109,11 +109,19 @@ impl Picture {
 		if self.width == 0 || self.height == 0 {
 			return Some("a picture has a width and a height");
 		}
-		if self
-			.shortest_edge
-			.is_some_and(|edge| edge < self.width.max(self.height))
-		{
-			return Some("a picture's shorter side is resized to no less than what is cropped");
+		let bytes = u64::from(self.width)
+			.saturating_mul(self.height.into())
+			.saturating_mul(u64::from(colours) * input.datatype.bits().unwrap_or(8) / 8);
+		if bytes > u64::from(MAX_DATA) {
+			return Some("the picture is larger than what a request carries");
+		}
+		if self.shortest_edge.is_some_and(|edge| {
+			let crop = self.width.max(self.height);
+			edge < crop || edge > crop.saturating_mul(4)
+		}) {
+			return Some(
+				"a picture's shorter side is resized to no less than what is cropped, and to no more than four times that",
+			);
 		}
 		None
 	}
@@ -297,6 +305,10 @@ mod tests {
 			let found = goes(change, DataType::Fp32, &fixed).unwrap_err();
 			assert!(found.contains(why), "{found:?} and not {why:?}");
 		}
+		let huge = |p: &mut Picture| (p.width, p.height, p.shortest_edge) = (65_535, 65_535, None);
+		assert!(goes(huge, DataType::Fp32, &open).is_err());
+		let far = |p: &mut Picture| p.shortest_edge = Some(897);
+		assert!(goes(far, DataType::Fp32, &open).is_err());
 		assert!(goes(|_| (), DataType::Uint8, &fixed).is_err());
 		let plain = |p: &mut Picture| {
 			p.rescale = false;

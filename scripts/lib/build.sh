@@ -4,28 +4,31 @@ NODE_BINARY="$CARGO_TARGET_DIR/debug/consilience"
 # The same with validators that lie, for tests; see offchain-worker/service/src/liars.
 LIARS_BINARY="$CARGO_TARGET_DIR/debug/consilience-liars"
 
-# What a build and its tests need at most, from an empty target folder.
-ROOM_GIB=25
+# Free space below which a build that goes on from an earlier one may fail, and what one from nothing takes with its tests.
+LEAST_GIB=8 WHOLE_GIB=25
 
 free_gib() {
 	mkdir -p "$CARGO_TARGET_DIR"
 	df -Pk "$CARGO_TARGET_DIR" | awk 'NR == 2 { print int($4 / 1048576) }'
 }
 
-# Frees disk space if little is left: a target folder only grows, for cargo removes nothing that an edit, a feature or another opt-level left behind. What is quickest to make again goes first.
+# Frees disk space if little is left: a target folder only grows, for cargo removes nothing that an edit, a feature or another opt-level
+# left behind. What is quickest to make again goes first. A node that runs from there keeps its program: it starts its engine from it.
 make_room() {
 	local part
 	for part in incremental workspace everything; do
-		[ "$(free_gib)" -lt "$ROOM_GIB" ] || return 0
-		[ -e "$CARGO_TARGET_DIR/debug" ] || break
-		step "$(free_gib) GiB are free, a build may need $ROOM_GIB: removing $part from the target folder"
+		[ "$(free_gib)" -lt "$LEAST_GIB" ] && [ -e "$CARGO_TARGET_DIR/debug" ] || break
+		if [ "$part" != incremental ] && pgrep -f "^$CARGO_TARGET_DIR/" >/dev/null; then break; fi
+		step "$(free_gib) GiB are free, a build may need $LEAST_GIB: removing $part from the target folder"
 		case "$part" in
 		incremental) rm -rf "$CARGO_TARGET_DIR"/*/incremental ;;
 		workspace) (cd "$REPOSITORY" && cargo clean --locked --workspace) >&2 ;;
 		everything) rm -rf "$CARGO_TARGET_DIR"/{debug,release} ;;
 		esac
 	done
-	[ "$(free_gib)" -ge "$ROOM_GIB" ] || say "only $(free_gib) GiB are free on the disk of $CARGO_TARGET_DIR: if the build fails, free some or set CARGO_TARGET_DIR"
+	local needed="$LEAST_GIB"
+	[ -e "$CARGO_TARGET_DIR/debug" ] || needed="$WHOLE_GIB"
+	[ "$(free_gib)" -ge "$needed" ] || say "only $(free_gib) GiB are free on the disk of $CARGO_TARGET_DIR, $needed may be needed: if the build fails, free some or set CARGO_TARGET_DIR"
 }
 
 build_node() {

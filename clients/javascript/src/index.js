@@ -1,7 +1,7 @@
 // A Consilience chain through @polkadot/api, with the chain's own metadata and no custom types.
 
 import { ApiPromise, WsProvider } from '@polkadot/api'
-import { u8aConcat, u8aToHex } from '@polkadot/util'
+import { u8aConcat, u8aToHex, u8aToU8a } from '@polkadot/util'
 import { blake2AsHex } from '@polkadot/util-crypto'
 
 import { advice, sampling, utf8 } from './sampling.js'
@@ -66,19 +66,21 @@ const MOST_IN_STATE = 65_536
  */
 export function tensors(list) {
 	return {
-		Tensor: list.map(({ name, datatype, shape, data }) => ({
-			name: utf8(name),
-			datatype,
-			shape,
-			data: new Uint8Array(data.buffer ?? data, data.byteOffset ?? 0, data.byteLength),
-		})),
+		Tensor: list.map(({ name, datatype, shape, data }) => ({ name: utf8(name), datatype, shape, data: bytesOf(name, data) })),
 	}
+}
+
+/** The bytes of a typed array, without copying them. */
+function bytesOf(name, data) {
+	if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+	if (data instanceof ArrayBuffer) return new Uint8Array(data)
+	throw new TypeError(`tensor ${name}: data is no typed array, such as a Float32Array, and no ArrayBuffer`)
 }
 
 /** How an input stands on chain, and what a transaction brings beside it. */
 function split(input) {
-	const list = input.Tensor
-	if (!list) return { stored: { Inline: input } }
+	if (!input.Tensor) return { stored: { Inline: input } }
+	const list = input.Tensor.map((tensor) => ({ ...tensor, data: u8aToU8a(tensor.data) }))
 	if (list.every(({ data }) => data.length <= MOST_IN_STATE)) {
 		return { stored: { Inline: { Tensor: list.map(({ data, ...header }) => ({ ...header, data: u8aToHex(data) })) } } }
 	}

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
+import { tensors } from '../src/index.js'
 import { sampling } from '../src/sampling.js'
 
 test('what is left out is greedy and takes no room', () => {
@@ -44,4 +45,12 @@ test('parameters become thousandths', () => {
 test('what is not known is refused by name', () => {
 	assert.throws(() => sampling(1, { top_k: 5 }), /top_k is no parameter/)
 	assert.throws(() => sampling(1, { logitBias: { the: 1 } }), /the is no token id/)
+})
+
+test('a tensor is the bytes of its typed array, and of nothing else', () => {
+	const of = (data) => tensors([{ name: 'x', datatype: 'Fp32', shape: [1], data }]).Tensor[0].data
+	const numbers = Float32Array.of(0.5, 1.5)
+	assert.deepEqual(of(numbers.subarray(1)), new Uint8Array([0, 0, 0xc0, 0x3f]))
+	assert.equal(of(numbers.buffer).length, 8)
+	assert.throws(() => of([1.5, 2]), /tensor x: data is no typed array/)
 })

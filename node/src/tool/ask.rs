@@ -1,6 +1,6 @@
 //! `consilience infer`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use consilience_primitives::{
 	model::Task,
@@ -11,6 +11,7 @@ use consilience_primitives::{
 use consilience_runtime::{Balance, Runtime, RuntimeEvent};
 use polkadot_sdk::sc_cli;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{
 	block_on,
@@ -19,6 +20,9 @@ use super::{
 	input::InputArguments,
 	parse_csl, watch, Format, NodeAddress, Result, Signer,
 };
+
+/// Longest wait for the names of a model's scores.
+const NAMES: Duration = Duration::from_secs(3);
 
 /// Ask a model on chain, and wait for the checked answer.
 #[derive(Debug, clap::Args)]
@@ -107,8 +111,11 @@ impl InferCommand {
 			Task::Tensor if self.input.is_media(&model.spec)? => {
 				Some(chain.manifest(model.id).await?)
 			}
-			// Without one the answer's scores have no names.
-			Task::Tensor => chain.manifest(model.id).await.ok(),
+			// Without one the answer's scores have no names, which is not worth a long wait.
+			Task::Tensor => timeout(NAMES, chain.manifest(model.id))
+				.await
+				.ok()
+				.and_then(Result::ok),
 			_ => None,
 		};
 		let task = manifest.map(|manifest| manifest.task);

@@ -280,7 +280,7 @@ impl Chain {
 	/// What a request was asked, with data that state does not hold.
 	pub(crate) async fn full_input(&self, input: &StoredInput) -> Result<FullInput> {
 		let StoredInput::Indexed(indexed) = input else {
-			return input.full(&[]).ok_or("an input that is none".into());
+			return input.full(&[]).ok_or("invalid input".into());
 		};
 		let hash = indexed.data_hash;
 		let data: Option<Bytes> = self.call("inference_data", rpc_params![hash]).await?;

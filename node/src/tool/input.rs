@@ -111,7 +111,7 @@ impl InputArguments {
 					media::Asked { inputs, media }.input(path)
 				}
 				_ => Err(format!(
-					"{}: no manifest says what becomes of it",
+					"{}: the model's manifest does not describe how to convert this file",
 					path.display()
 				)),
 			};

@@ -4,14 +4,15 @@ use codec::{Decode, Encode};
 use consilience_primitives::{
 	evidence::Evidence,
 	request::{FullInput, Output},
+	tensor::MAX_DATA,
 	ModelId,
 };
 use polkadot_sdk::sp_core::H256;
 
 use crate::{isolation::Report, EngineError, Part, Provider, Statistics};
 
-/// Longest frame, in bytes. Inputs and outputs are bounded by the chain far below this.
-pub const MAX_FRAME: u32 = 4 << 20;
+/// Longest frame, in bytes: twice what an input, the largest part of any, may have.
+pub const MAX_FRAME: u32 = 2 * MAX_DATA + (2 << 20);
 
 /// A command from the node.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

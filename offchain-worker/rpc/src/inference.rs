@@ -50,7 +50,7 @@ pub trait InferenceRpc {
 
 	/// Data that a transaction brought, by its BLAKE2b-256 hash; `null` if this node does not have it. A request whose input holds
 	/// a `data_hash` was asked over such data: its tensors' bytes, one after the other.
-	#[method(name = "data")]
+	#[method(name = "data", blocking)]
 	fn data(&self, hash: H256) -> Result<Option<Bytes>, ErrorObjectOwned>;
 
 	/// The engine and its work.

@@ -9,7 +9,7 @@ use std::{
 use codec::Encode;
 use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
-	model::ModelSpec,
+	model::{ModelSpec, ModelStatus},
 	report::{Duties, Duty, DutyKind, Report, Statement, MAX_STATEMENTS},
 	List, ModelId, RequestId,
 };
@@ -208,6 +208,8 @@ pub struct Worker<C, R, L> {
 	begun: u64,
 	/// Jobs that failed here, and how often.
 	failed: HashMap<Key, u32>,
+	/// Requests whose data is not here, of which the log says so.
+	without_data: HashSet<RequestId>,
 	/// What was computed and could not be written, with the time it took: it is neither said nor computed again meanwhile.
 	unwritten: HashMap<Key, (Value, Duration)>,
 	/// Jobs for which the engine had no time: they are tried again at the next block.
@@ -316,6 +318,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			running: HashMap::new(),
 			begun: 0,
 			failed: HashMap::new(),
+			without_data: HashSet::new(),
 			unwritten: HashMap::new(),
 			postponed: HashSet::new(),
 			postponed_checks: HashSet::new(),
@@ -641,7 +644,9 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 					// Nothing was computed: it costs little to look again, and a node that catches up has it soon.
 					Err(e @ JobError::Data(_)) => {
 						self.postponed.insert(key);
-						tracing::warn!(target: LOG_TARGET, "request {}: {kind}: {e}. It is looked for again at the next block", key.request);
+						if self.without_data.insert(key.request) {
+							tracing::warn!(target: LOG_TARGET, "request {}: {kind}: {e}. It is looked for again at each block", key.request);
+						}
 					}
 					Err(e) => {
 						let times = self.failed.entry(key).or_default();
@@ -695,7 +700,8 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		let error = match result {
 			Err(e @ JobError::TooLong) => e,
 			Err(e) if e.is_crash() => e,
-			Err(e) if e.is_busy() => {
+			// The engine did nothing, which says nothing of input or model.
+			Err(e) if e.is_busy() || matches!(e, JobError::Data(_)) => {
 				self.blaming.postponed(&task);
 				return Some(Err(e));
 			}
@@ -874,6 +880,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		self.reveal();
 		let open: HashSet<_> = self.entries.iter().map(|e| e.duty.request).collect();
 		self.failed.retain(|key, _| open.contains(&key.request));
+		self.without_data.retain(|request| open.contains(request));
 		self.unwritten.retain(|key, _| open.contains(&key.request));
 		self.stuck.retain(|key| open.contains(&key.request));
 		self.closed.retain(|(request, _)| open.contains(request));
@@ -990,11 +997,14 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				(self.serving.differing(&model), on_chain.contains(&model))
 			{
 				// Whoever registered the model sees why it is not active.
-				let is_said = match self.chain.model(head.hash, model) {
-					Ok(Some(view)) => view.differing.contains(&validator.duties.validator),
-					Ok(None) | Err(_) => true,
+				let is_due = match self.chain.model(head.hash, model) {
+					Ok(Some(view)) => {
+						view.status != ModelStatus::Deprecated
+							&& !view.differing.contains(&validator.duties.validator)
+					}
+					Ok(None) | Err(_) => false,
 				};
-				if !is_said {
+				if is_due {
 					let evidence = evidence.clone();
 					let differ = Statement::Differ { model, evidence };
 					self.say.push(Group::new(vec![differ]));
@@ -1134,9 +1144,12 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		let latest = until + self.limits.patience;
 		let task = tokio::spawn(async move {
 			let started = Instant::now();
-			let result = match Job::new(key, work, &*chain) {
-				Ok(job) => perform(job, &*runner, &library, (until, latest)).await,
-				Err(e) => Err(e),
+			// Data of megabytes is read and hashed.
+			let job = tokio::task::spawn_blocking(move || Job::new(key, work, &*chain));
+			let result = match job.await {
+				Ok(Ok(job)) => perform(job, &*runner, &library, (until, latest)).await,
+				Ok(Err(e)) => Err(e),
+				Err(e) => Err(JobError::Data(format!("reading the input's data: {e}"))),
 			};
 			// The worker may have ended.
 			let _ = done
@@ -1309,9 +1322,12 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 				tracing::warn!(target: LOG_TARGET, "report at #{}: {e}", head.number);
 			}
 		}
-		// An announcement that is refused, from a validator that is disabled for instance, has no haste.
+		// What is said of a model and refused, from a validator that is disabled for instance, has no haste.
 		for group in refused {
-			if matches!(group.statements[..], [Statement::Serve { .. }]) {
+			if matches!(
+				group.statements[..],
+				[Statement::Serve { .. } | Statement::Differ { .. }]
+			) {
 				self.said.insert(group.name, head.number);
 			}
 		}

@@ -47,7 +47,12 @@ fn picture(processor: &Map<String, Value>, input: &NamedSpec) -> Result<Picture,
 	let of = |key: &str| processor.get(key).unwrap_or(&Value::Null);
 	// Where a processor does not say what it does, the hub's library does it.
 	let does = |key: &str| of(key).as_bool().unwrap_or(true);
-	let unknown = |key: &str| format!("preprocessor_config.json: {key} is {}", of(key));
+	let unknown = |key: &str| {
+		format!(
+			"preprocessor_config.json: {key} is {}, which a manifest has no words for",
+			of(key)
+		)
+	};
 	let edge = number(&of("size")["shortest_edge"]).or_else(|| {
 		number(of("size")).filter(|_| does("do_center_crop") && !of("crop_size").is_null())
 	});
@@ -59,10 +64,21 @@ fn picture(processor: &Map<String, Value>, input: &NamedSpec) -> Result<Picture,
 	if !does("do_resize") {
 		return Err(unknown("do_resize"));
 	}
+	if crops && edge.is_none() {
+		return Err(unknown("size"));
+	}
+	for key in ["crop_pct", "do_flip_channel_order"] {
+		if !matches!(of(key), Value::Null | Value::Bool(false)) {
+			return Err(unknown(key));
+		}
+	}
+	if does("do_normalize") && (of("image_mean").is_null() || of("image_std").is_null()) {
+		return Err(unknown("image_mean or image_std"));
+	}
 	let resample = match of("resample").as_u64() {
 		Some(0) => Resample::Nearest,
 		Some(1) => Resample::Lanczos,
-		None | Some(2) => Resample::Bilinear,
+		Some(2) => Resample::Bilinear,
 		Some(3) => Resample::Bicubic,
 		_ => return Err(unknown("resample")),
 	};

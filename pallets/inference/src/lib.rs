@@ -83,6 +83,10 @@ use polkadot_sdk::{
 	sp_staking::{offence::ReportOffence, SessionIndex},
 };
 
+/// Time that a byte of data is counted with, beside what handling it takes: fees rise where blocks are more than a quarter full of
+/// work, and would fall where they are full of data alone.
+const BYTE: Weight = Weight::from_parts(60_000, 0);
+
 /// Target of this pallet's log lines.
 pub const LOG_TARGET: &str = "runtime::inference";
 
@@ -705,7 +709,7 @@ pub mod pallet {
 		MalformedTensor,
 		/// The data is not what the transaction ends with: nothing may stand behind it.
 		DataNotLast,
-		/// The transaction has asked over data already: it may do so once.
+		/// A transaction may carry data for one request only.
 		DataTwice,
 		/// The model has no chat template: ask with a text.
 		NoChat,
@@ -933,7 +937,7 @@ pub mod pallet {
 		///   in the transaction: a batch may carry one such call, as its last.
 		/// - **Errors**: as of [`Call::request`], `DataNotLast` and `DataTwice`. **Emits** `RequestSubmitted`.
 		#[pallet::call_index(10)]
-		#[pallet::weight(<T as Config>::WeightInfo::request_with_data(data.len() as u32))]
+		#[pallet::weight(Pallet::<T>::data_weight(data.len() as u32))]
 		pub fn request_with_data(
 			origin: OriginFor<T>,
 			model: ModelId,

@@ -38,6 +38,7 @@ pub mod weights;
 
 use alloc::vec::Vec;
 use consilience_primitives::{
+	evidence::Evidence,
 	model::{ModelSpec, ModelStatus, Price, Speed},
 	view::ModelView,
 	ModelId,

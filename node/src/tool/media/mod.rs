@@ -62,10 +62,10 @@ impl Asked<'_> {
 			(Some(picture), _) => {
 				picture::tensor(&bytes, picture, self.spec(&picture.input)?.datatype).map_err(at)?
 			}
-			(None, Some(_)) => return Err(at("is no WAV file, which is what the model takes".into())),
+			(None, Some(_)) => return Err(at("is not a WAV file, which is what the model takes".into())),
 			(None, None) => {
 				return Err(at(
-					"is no JSON, and the model's manifest does not say how pictures or sound become its tensors: give the tensors as \
+					"is not JSON, and the model's manifest does not say how pictures or sound become its tensors: give the tensors as \
 					 Open Inference Protocol JSON"
 						.into(),
 				))
@@ -77,7 +77,7 @@ impl Asked<'_> {
 			.find(|i| i.name.as_bytes() != &tensor.name[..])
 		{
 			return Err(format!(
-				"the model also takes {:?}, which no file says: give all tensors as Open Inference Protocol JSON",
+				"the model also takes {:?}, which this file cannot provide: give all tensors as Open Inference Protocol JSON",
 				other.name
 			));
 		}

@@ -26,7 +26,15 @@ pub(super) fn tensor_of(
 	let pixels = sized(pixels, how)?;
 	let colours = how.channels.count() as usize;
 	let planes: Vec<u8> = match how.channels {
-		Channels::Gray => pixels.to_luma8().into_raw(),
+		// Brightness by ITU-R 601-2, as in Pillow.
+		Channels::Gray => pixels
+			.to_rgb8()
+			.pixels()
+			.map(|p| {
+				let [r, g, b] = p.0.map(u32::from);
+				((19_595 * r + 38_470 * g + 7_471 * b + 0x8000) >> 16) as u8
+			})
+			.collect(),
 		Channels::Rgb => pixels.to_rgb8().into_raw(),
 		Channels::Bgr => {
 			let mut raw = pixels.to_rgb8().into_raw();
@@ -109,8 +117,8 @@ fn sized(pixels: &DynamicImage, how: &Picture) -> Result<DynamicImage> {
 	if shortest == 0 {
 		return Err("the picture has no pixels".into());
 	}
-	// To the nearest whole pixel.
-	let side = |n: u64| (n * u64::from(edge) + shortest / 2) / shortest;
+	// Down to a whole pixel, as the hub's processors do.
+	let side = |n: u64| n * u64::from(edge) / shortest;
 	let (width, height) = (side(width) as u32, side(height) as u32);
 	if width.max(height) > LONGEST_SIDE {
 		return Err("the picture is too narrow for what the model sees of it".into());
@@ -174,7 +182,7 @@ mod tests {
 		let (_, data) = of(&|how| how.channels = Channels::Bgr);
 		assert_eq!(data[..4], [0, 0, 255, 255]);
 		let (shape, data) = of(&|how| how.channels = Channels::Gray);
-		assert_eq!((shape[1], data[3]), (1, 255));
+		assert_eq!((shape[1], &data[..]), (1, &[76, 150, 29, 255][..]));
 	}
 
 	#[test]

@@ -74,8 +74,8 @@ struct Seen {
 	head: Head,
 	at: At,
 	request: Request,
-	/// What was asked, with data that state does not hold.
-	input: FullInput,
+	/// What was asked, with data that state does not hold, or why that is not to be had.
+	input: Result<FullInput>,
 	/// What is registered of the model, while it is.
 	spec: Option<ModelSpec>,
 }
@@ -123,6 +123,7 @@ impl VerifyCommand {
 			let same = held::is(&bytes, claimed).map_err(|e| format!("{}: {e}", file.display()))?;
 			report.held = Some(same);
 		}
+		let input = seen.input.as_ref().map_err(Clone::clone)?;
 		let model = self.find(&seen)?;
 		let spec = model.manifest.spec().map_err(|e| e.to_string())?;
 		report.know(&model.manifest);
@@ -143,8 +144,14 @@ impl VerifyCommand {
 			.load_manifest(&model.folder, model.manifest.clone())
 			.map_err(|e| e.to_string())?;
 		reproduces(engine, loaded, &spec)?;
-		let own = measure(engine, loaded, &seen, claimed, &spec.policy)
-			.map_err(|e| format!("this machine cannot run it: {e}"))?;
+		let own = measure(
+			engine,
+			loaded,
+			(&seen.request, input),
+			claimed,
+			&spec.policy,
+		)
+		.map_err(|e| format!("this machine cannot run it: {e}"))?;
 		let finding = judge::find(&seen.request, claimed, &spec.policy, &own, seen.head.number);
 		report.find(own, finding);
 		Ok(())
@@ -169,7 +176,7 @@ impl VerifyCommand {
 			});
 		};
 		let spec = chain.model(request.model, head.hash).await?.map(|m| m.spec);
-		let input = chain.full_input(&request.input).await?;
+		let input = chain.full_input(&request.input).await;
 		Ok(Seen {
 			head,
 			at: self.at,
@@ -245,15 +252,14 @@ fn is_reproduced(spec: &ModelSpec, evidence: &Evidence) -> bool {
 fn measure(
 	engine: &Engine,
 	model: ModelId,
-	seen: &Seen,
+	(request, input): (&Request, &FullInput),
 	claimed: &Output,
 	policy: &VerificationPolicy,
 ) -> std::result::Result<Own, EngineError> {
-	let request = &seen.request;
 	let seed = request.seed.unwrap_or_default();
-	let run = || engine.run(model, &seen.input, &seed);
+	let run = || engine.run(model, input, &seed);
 	match claimed {
-		Output::Text { .. } => measure_text(engine, model, seen, claimed, policy, run),
+		Output::Text { .. } => measure_text(engine, model, (request, input), claimed, policy, run),
 		Output::Tensors(_) => {
 			let output = run()?;
 			let of = |challenge: Option<H256>| match &output {
@@ -287,15 +293,13 @@ fn measure(
 fn measure_text(
 	engine: &Engine,
 	model: ModelId,
-	seen: &Seen,
+	(request, input): (&Request, &FullInput),
 	claimed: &Output,
 	policy: &VerificationPolicy,
 	run: impl Fn() -> std::result::Result<Output, EngineError>,
 ) -> std::result::Result<Own, EngineError> {
-	let request = &seen.request;
 	let seed = request.seed.unwrap_or_default();
-	let parts =
-		|parts: &[Part]| engine.measure_parts(model, &seen.input, &seed, Some(claimed), parts);
+	let parts = |parts: &[Part]| engine.measure_parts(model, input, &seed, Some(claimed), parts);
 	let part = |tokens, challenge: Option<H256>| Part {
 		tokens,
 		challenge: challenge.unwrap_or_default(),

@@ -172,7 +172,7 @@ fn found(request: &Request, class: NumericClass, own: &Own) -> Finding {
 fn report(request: &Request, own: Own, finding: Finding) -> Report {
 	let mut report = Report::unchecked(request.id, String::new());
 	report.see(&Seen {
-		input: asked().into(),
+		input: Ok(asked().into()),
 		head: Head {
 			number: NOW,
 			hash: H256::repeat_byte(4),

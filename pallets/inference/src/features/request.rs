@@ -10,7 +10,11 @@ use consilience_primitives::{
 };
 use pallet_model_registry::{ModelDetails, Models};
 use polkadot_sdk::{
-	frame_support::{ensure, pallet_prelude::DispatchResult, traits::fungible::MutateHold},
+	frame_support::{
+		ensure,
+		pallet_prelude::{DispatchResult, Weight},
+		traits::fungible::MutateHold,
+	},
 	frame_system, sp_io,
 	sp_runtime::{
 		traits::{CheckedAdd, CheckedMul, Get, One, Saturating, Zero},
@@ -20,7 +24,7 @@ use polkadot_sdk::{
 
 use crate::{
 	BalanceOf, Config, Course, Error, Event, HoldReason, Inputs, LastData, NextRequest, Open,
-	OpenOf, Pallet, Parameters, Request, Requests, Reserved,
+	OpenOf, Pallet, Parameters, Request, Requests, Reserved, WeightInfo,
 };
 
 impl<T: Config> From<QuoteError> for Error<T> {
@@ -152,6 +156,12 @@ impl<T: Config> Pallet<T> {
 			tip,
 			false,
 		)
+	}
+
+	/// What a request with so many bytes of data weighs.
+	pub(crate) fn data_weight(bytes: u32) -> Weight {
+		<T as Config>::WeightInfo::request_with_data(bytes)
+			.saturating_add(crate::BYTE.saturating_mul(bytes.into()))
 	}
 
 	/// The same, about tensors whose data stays in the transaction: block bodies carry it, and state its hash.

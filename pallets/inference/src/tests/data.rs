@@ -8,7 +8,9 @@ use consilience_primitives::{
 	Bytes,
 };
 use polkadot_sdk::{
-	frame_support::{assert_noop, assert_ok, dispatch::GetDispatchInfo},
+	frame_support::{
+		assert_noop, assert_ok, dispatch::GetDispatchInfo, storage::with_storage_layer,
+	},
 	frame_system,
 	sp_crypto_hashing::blake2_256,
 	sp_runtime::{DispatchError, DispatchResult},
@@ -179,19 +181,56 @@ fn a_hook_has_no_transaction_that_could_hold_data() {
 }
 
 #[test]
-fn each_byte_of_data_weighs() {
-	let weight = |bytes: u32| {
-		Call::<Test>::request_with_data {
-			model: id(TENSOR),
-			tensors: Default::default(),
-			assurance: Assurance::Committee(2),
-			fee_limit: 1_000,
-			tip: 0,
-			data: vec![0; bytes as usize].try_into().unwrap(),
-		}
-		.get_dispatch_info()
-		.call_weight
-		.ref_time()
+fn a_block_full_of_data_is_as_full_of_work_as_fees_want_it() {
+	let call = Call::<Test>::request_with_data {
+		model: id(TENSOR),
+		tensors: Default::default(),
+		assurance: Assurance::Committee(2),
+		fee_limit: 1_000,
+		tip: 0,
+		data: vec![0; MAX_DATA as usize].try_into().unwrap(),
 	};
-	assert_eq!(weight(MAX_DATA) - weight(1), u64::from(MAX_DATA) - 1);
+	// Three quarters of 5 MiB, and a quarter of the second that a block's transactions may take.
+	let block = 5 * (1 << 20) * 3 / 4;
+	let weight = call.get_dispatch_info().call_weight.ref_time();
+	let full = weight / u64::from(MAX_DATA) * block;
+	assert!(full > 750_000_000_000 / 4, "{full} ps");
+}
+
+#[test]
+fn the_node_is_told_to_keep_the_end_of_the_transaction() {
+	let mut ext = externalities();
+	ext.execute_with(|| assert_ok!(ask_with(vec![header(b"x", 3)], &[7, 8, 9])));
+	let told = format!("{:?}", ext.overlayed_changes().transaction_index_ops());
+	let hash = blake2_256(&[7, 8, 9]);
+	let kept = format!("[Insert {{ extrinsic: 0, hash: {hash:?}, size: 3 }}]");
+	assert_eq!(told, kept);
+}
+
+#[test]
+fn what_is_rolled_back_leaves_the_next_its_place() {
+	run(|| {
+		let data = [1, 2];
+		System::set_extrinsic_index(0);
+		frame_system::Pallet::<Test>::note_extrinsic(data.to_vec());
+		let ask = || {
+			Inference::request_with_data(
+				RuntimeOrigin::signed(ALICE),
+				id(TENSOR),
+				vec![header(b"x", 2)].try_into().unwrap(),
+				Assurance::Committee(2),
+				1_000,
+				0,
+				data.to_vec().try_into().unwrap(),
+			)
+		};
+		// As within a batch that fails as a whole, beside one that does not.
+		let rolled_back = with_storage_layer(|| {
+			ask()?;
+			Err::<(), _>(DispatchError::Other("the batch fails"))
+		});
+		assert!(rolled_back.is_err());
+		assert_ok!(ask());
+		assert_noop!(ask(), Error::<Test>::DataTwice);
+	});
 }
