@@ -287,7 +287,8 @@ mod tests {
 			p.std_millionths.clear();
 		};
 		assert_eq!(goes(gray, DataType::Fp32, &together), Ok(()));
-		let changes: [(&str, fn(&mut Picture)); 8] = [
+		type Change = fn(&mut Picture);
+		let changes: [(&str, Change); 8] = [
 			("none of the graph's", |p| p.input = "y".into()),
 			("not the input's shape", |p| p.width = 112),
 			("not the input's shape", |p| p.channels = Channels::Gray),

@@ -200,7 +200,9 @@ fn a_block_full_of_data_is_as_full_of_work_as_fees_want_it() {
 #[test]
 fn the_node_is_told_to_keep_the_end_of_the_transaction() {
 	let mut ext = externalities();
-	ext.execute_with(|| assert_ok!(ask_with(vec![header(b"x", 3)], &[7, 8, 9])));
+	ext.execute_with(|| {
+		assert_ok!(ask_with(vec![header(b"x", 3)], &[7, 8, 9]));
+	});
 	let told = format!("{:?}", ext.overlayed_changes().transaction_index_ops());
 	let hash = blake2_256(&[7, 8, 9]);
 	let kept = format!("[Insert {{ extrinsic: 0, hash: {hash:?}, size: 3 }}]");
