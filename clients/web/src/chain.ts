@@ -66,35 +66,54 @@ export interface ChainEvent {
 	data: Record<string, Any>
 }
 
-const heldEvents = new Map<string, ChainEvent[]>()
-const HELD = 600
+/** Events of blocks by hash, and of finalised ones, whose hash is sure, by number. */
+const heldEvents = new WeakMap<ApiPromise, Map<string | number, ChainEvent[]>>()
+const HELD = 1_000
+
+function held(api: ApiPromise): Map<string | number, ChainEvent[]> {
+	const map = heldEvents.get(api) ?? new Map()
+	heldEvents.set(api, map)
+	return map
+}
+
+function hold(api: ApiPromise, key: string | number, events: ChainEvent[]) {
+	const map = held(api)
+	if (map.size >= HELD) map.delete(map.keys().next().value!)
+	map.set(key, events)
+}
 
 /** The events of a block. */
-export async function eventsAt(api: ApiPromise, hash: string, number: number): Promise<ChainEvent[]> {
-	const held = heldEvents.get(hash)
-	if (held) return held
-	const records: Any = await (await api.at(hash)).query.system!.events!()
+async function eventsAt(api: ApiPromise, hash: string, number: number): Promise<ChainEvent[]> {
+	const known = held(api).get(hash)
+	if (known) return known
+	// `api.at` prepares the whole interface for a block, which takes a tenth of a second: only a block of another runtime needs it.
+	const version = await api.rpc.state.getRuntimeVersion(hash)
+	const isPresent = version.specVersion.eq(api.runtimeVersion.specVersion)
+	const records: Any = isPresent ? await api.query.system!.events!.at(hash) : await (await api.at(hash)).query.system!.events!()
 	const events = records.map(({ event }: Any) => ({
 		block: number,
 		section: event.section,
 		method: event.method,
 		data: Object.fromEntries(event.data.map((value: Any, i: number) => [event.data.names?.[i] ?? String(i), value.toJSON()])),
 	}))
-	if (heldEvents.size >= HELD) heldEvents.delete(heldEvents.keys().next().value!)
-	heldEvents.set(hash, events)
+	hold(api, hash, events)
 	return events
 }
 
 /** Events of a span of blocks, the oldest first. Blocks whose state the node has not kept say nothing: `missing` counts them. */
-export async function eventsOf(api: ApiPromise, from: number, to: number): Promise<{ events: ChainEvent[]; missing: number }> {
+export async function eventsOf(api: ApiPromise, from: number, to: number, finalized: number): Promise<{ events: ChainEvent[]; missing: number }> {
 	const numbers = Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)
 	const events: ChainEvent[] = []
 	let missing = 0
 	for (let i = 0; i < numbers.length; i += 8) {
 		const batch = numbers.slice(i, i + 8).map(async (number) => {
+			const known = held(api).get(number)
+			if (known) return known
 			try {
 				const hash = await api.rpc.chain.getBlockHash(number)
-				return await eventsAt(api, hash.toHex(), number)
+				const events = await eventsAt(api, hash.toHex(), number)
+				if (number <= finalized) hold(api, number, events)
+				return events
 			} catch {
 				missing += 1
 				return []
@@ -122,9 +141,15 @@ export async function life(api: ApiPromise, id: number, best: number, finalized:
 	if (!seen) return undefined
 	// The members are paid in the block that settles it.
 	const last = Math.min(seen.settledAt ?? best, seen.requestedAt + LIFE)
-	const { events, missing } = await eventsOf(api, seen.requestedAt, last)
+	const { events, missing } = await eventsOf(api, seen.requestedAt, last, finalized.number)
 	const own = events.filter((e) => e.section === 'inference' && Number(e.data.request) === id)
 	return { request: seen, finalized: settled !== undefined && settled.state === seen.state && seen.settledAt !== undefined, events: own, missing }
+}
+
+/** Name of the pallet whose account this is, if it is one: such an account begins with `modl`. */
+export function palletOf(api: ApiPromise, account: string): string | undefined {
+	const text = new TextDecoder().decode(api.createType('AccountId', account).toU8a())
+	return text.startsWith('modl') ? text.slice(4, 12) : undefined
 }
 
 export interface Validator {

@@ -17,7 +17,7 @@ const VIEWS = [
 	{ view: 'models', name: 'Models' },
 	{ view: 'requests', name: 'Requests' },
 	{ view: 'network', name: 'Network' },
-	{ view: 'ask', name: 'Ask by wallet' },
+	{ view: 'ask', name: 'Wallet' },
 ]
 
 function View() {

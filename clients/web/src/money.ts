@@ -15,13 +15,13 @@ export function csl(amount: Amount): string {
 	return `${sign}${size / ONE}${part ? `.${part}` : ''} CSL`
 }
 
-/** An amount for people, short: four digits that say something, rounded up, since it is what somebody may have to pay. */
-export function shortCsl(amount: Amount): string {
+/** An amount for people, short: four digits that say something, rounded up, since it is what somebody may have to pay; or down. */
+export function shortCsl(amount: Amount, round: 'up' | 'down' = 'up'): string {
 	const value = BigInt(amount)
 	const digits = value.toString().length
 	const drop = value >= ONE ? DECIMALS - 4 : Math.max(0, digits - 4)
 	const step = 10n ** BigInt(drop)
-	return csl(((value + step - 1n) / step) * step)
+	return csl(((value + (round === 'up' ? step - 1n : 0n)) / step) * step)
 }
 
 export interface Price {

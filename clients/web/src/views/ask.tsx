@@ -2,10 +2,10 @@ import type { ApiPromise } from '@polkadot/api'
 import { useEffect, useState } from 'preact/hooks'
 import { models as readModels, remember } from '../chain'
 import type { Model } from '../decode'
-import { csl, type Message } from '../money'
+import { csl, shortCsl, type Message } from '../money'
 import { to } from '../state'
 import { DEVELOPMENT, admitsDevelopmentKeys, developmentAccount, extensionAccounts, quote, submit, type Account, type Price, type Question } from '../wallet'
-import { Long, Notice, OfNode, Title, useRead } from '../ui'
+import { Long, Money, Notice, OfNode, Title, useRead } from '../ui'
 
 /** Asks over the node alone: the gateway takes no part. */
 export function Ask() {
@@ -97,7 +97,7 @@ function Form({ api, chainType, block }: { api: ApiPromise; chainType: string; b
 					{now && (
 						<p>
 							At most <strong>{csl(now.held)}</strong> is held, checks included; what is not used comes back. The transaction’s fee is{' '}
-							<strong>{csl(now.fee)}</strong> and does not. The account has {csl(now.free)}.
+							<strong><Money amount={now.fee} /></strong> and does not. The account has {shortCsl(now.free, 'down')}.
 						</p>
 					)}
 					{isPoor && <p class="wrong">The account has too little for this.</p>}

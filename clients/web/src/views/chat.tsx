@@ -201,14 +201,16 @@ function Settings({ model }: { model?: ChatModel }) {
 
 function Turns() {
 	const end = useRef<HTMLDivElement>(null)
-	const shown = turns.value.length
+	const last = turns.value.at(-1)
 	useEffect(() => {
-		if (shown) end.current?.scrollIntoView({ block: 'nearest' })
-	}, [shown])
+		// Whoever reads further up is left there.
+		const below = document.documentElement.scrollHeight - scrollY - innerHeight
+		if (last && (last.marks.length === 0 || below < innerHeight / 2)) end.current?.scrollIntoView({ block: 'nearest' })
+	}, [last?.id, last?.marks.length, last?.said])
 	return (
 		<div class="turns">
 			{turns.value.map((turn) => <One key={turn.id} turn={turn} />)}
-			<div ref={end} />
+			<div ref={end} class="end" />
 		</div>
 	)
 }

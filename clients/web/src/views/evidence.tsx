@@ -66,7 +66,7 @@ function Numbers({ of, fingerprint, policy }: { of: Measured; fingerprint: Evide
 		const all = of.judgement === 'accept'
 		return (
 			<p class={`judged ${of.judgement}`}>
-				<span class="mark" aria-hidden="true">{all ? '=' : '≠'}</span> digest <code>{short(fingerprint.fingerprint.digest)}</code>: {all ? `the same bits as ${of.same! - 1} other${of.same === 2 ? '' : 's'}` : of.same === 1 ? 'bits that nobody shares' : `bits that ${of.same! - 1} share, and no majority`}
+				<span class="mark" aria-hidden="true">{all ? '=' : '≠'}</span> digest <code>{short(fingerprint.fingerprint.digest)}</code>: {all && of.same === 1 ? 'there is nobody to compare it with' : all ? `the same bits as ${of.same! - 1} other${of.same === 2 ? '' : 's'}` : of.same === 1 ? 'bits that nobody shares' : `bits that ${of.same! - 1} share, and no majority`}
 			</p>
 		)
 	}

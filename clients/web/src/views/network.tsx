@@ -1,3 +1,4 @@
+import type { ApiPromise } from '@polkadot/api'
 import { useRef } from 'preact/hooks'
 import { eventsOf, models, nextRequest, remember, requests, trouble, validators, type Trouble } from '../chain'
 import type { Head } from '../node'
@@ -7,6 +8,8 @@ import { Long, Money, Notice, OfNode, Title, useRead } from '../ui'
 /** Blocks that are looked through for trouble when the view opens, and requests that are counted. */
 const BLOCKS = 60
 const REQUESTS = 100
+/** Most blocks that are kept in view. */
+const MOST_BLOCKS = 400
 
 export function Network() {
 	return (
@@ -21,7 +24,7 @@ export function Network() {
 							<li><strong>{finalized.number}</strong> finalised block</li>
 							<li><strong>{Math.max(0, best.number - finalized.number)}</strong> blocks of finality lag</li>
 						</ul>
-						<Now api={api} best={best} />
+						<Now api={api} best={best} finalized={finalized} />
 					</>
 				)}
 			</OfNode>
@@ -29,18 +32,16 @@ export function Network() {
 	)
 }
 
-function Now({ api, best }: { api: Parameters<typeof models>[0]; best: Head }) {
-	const from = useRef(Math.max(1, best.number - BLOCKS))
+function Now({ api, best, finalized }: { api: ApiPromise; best: Head; finalized: Head }) {
 	const { value, error } = useRead(async () => {
 		const all = await models(api)
 		remember(all)
-		const [who, next, happened] = await Promise.all([validators(api, all), nextRequest(api), eventsOf(api, Math.max(from.current, best.number - 400), best.number)])
-		const troubles = happened.events.flatMap((e) => trouble(e) ?? []).reverse()
-		return { all, who, next, rows: await requests(api, next, REQUESTS), troubles, missing: happened.missing }
+		const [who, next] = await Promise.all([validators(api, all), nextRequest(api)])
+		return { all, who, next, rows: await requests(api, next, REQUESTS) }
 	}, [api, best.hash])
 	if (error && !value) return <Notice kind="error">The network could not be read: {error}</Notice>
 	if (!value) return <p role="status">Reading …</p>
-	const { who, next, rows, troubles, all } = value
+	const { who, next, rows, all } = value
 	const ends = new Map<string, number>()
 	for (const row of rows) {
 		const end = row.settledAt === undefined ? 'open' : row.state === 'Final' ? (row.checked ? 'final, checked' : 'final, unchecked') : row.state.toLowerCase()
@@ -53,30 +54,40 @@ function Now({ api, best }: { api: Parameters<typeof models>[0]; best: Head }) {
 				<ul class="cards small">
 					{who.map((v) => (
 						<li class="card" key={v.account}>
-							<p><Long text={v.account} of="validator" /> {v.suspended && <span class="badge bad">suspended</span>}{v.strikes > 0 && <span class="badge plain">{v.strikes} absences</span>}</p>
+							<p><Long text={v.account} of="validator" /> {v.suspended && <span class="badge bad">suspended</span>}{v.strikes > 0 && <span class="badge plain">{v.strikes === 1 ? 'one absence' : `${v.strikes} absences`}</span>}</p>
 							<p class="muted">{v.serves.length ? `serves ${v.serves.join(', ')}` : 'serves no model'}</p>
-							<p>Load: {(v.load / 1000).toFixed(v.load < 10_000 ? 1 : 0)} blocks of work</p>
+							<p>Load: {v.load === 0 ? 'nothing to do' : `${(v.load / 1000).toFixed(v.load < 10_000 ? 1 : 0)} blocks of work`}</p>
 						</li>
 					))}
 				</ul>
 			</section>
 			<section aria-labelledby="ends">
 				<h2 id="ends">Requests</h2>
-				{rows.length === 0 ? <p class="muted">None that the chain still knows; {next} were made.</p> : (
+				{rows.length === 0 ? <p class="muted">{next === 0 ? 'Nobody has asked anything yet.' : `${next} were made; the chain has forgotten them.`}</p> : (
 					<>
-						<p>{next} were made. The newest {rows.length} by their end:</p>
+						<p>{next === 1 ? 'One was made.' : `${next} were made.`} {rows.length === next ? 'By their end:' : `The newest ${rows.length} by their end:`}</p>
 						<Ends of={ends} total={rows.length} />
 						<p><a href={to('requests')}>See them one by one</a></p>
 					</>
 				)}
-				{all.length > 0 && all.every((m) => m.status !== 'active') && <Notice>No model is active: requests would be refused.</Notice>}
+				{all.every((m) => m.status !== 'active') && <Notice>No model is active: requests would be refused.</Notice>}
 			</section>
-			<section aria-labelledby="trouble">
-				<h2 id="trouble">Lateness, offences and slashes</h2>
-				<p class="muted">From the events since block {Math.max(from.current, best.number - 400)}; new blocks are added.{value.missing > 0 && ` The node has not kept ${value.missing} of them.`}</p>
-				{troubles.length === 0 ? <p>None.</p> : <ul class="steps" role="log">{troubles.map((t, i) => <TroubleRow key={i} of={t} />)}</ul>}
-			</section>
+			<Troubles api={api} best={best} finalized={finalized} />
 		</>
+	)
+}
+
+function Troubles({ api, best, finalized }: { api: ApiPromise; best: Head; finalized: Head }) {
+	const opened = useRef(Math.max(1, best.number - BLOCKS))
+	const from = Math.max(opened.current, best.number - MOST_BLOCKS)
+	const { value } = useRead(() => eventsOf(api, from, best.number, finalized.number), [api, best.hash])
+	const troubles = value?.events.flatMap((e) => trouble(e) ?? []).reverse()
+	return (
+		<section aria-labelledby="trouble">
+			<h2 id="trouble">Lateness, offences and slashes</h2>
+			<p class="muted">From the events since block {from}; new blocks are added as they come.{value && value.missing > 0 && ` The node has not kept ${value.missing} of them.`}</p>
+			{!troubles ? <p role="status">Reading …</p> : troubles.length === 0 ? <p>None.</p> : <ul class="steps">{troubles.map((t, i) => <TroubleRow key={i} of={t} />)}</ul>}
+		</section>
 	)
 }
 

@@ -1,6 +1,7 @@
+import type { ApiPromise } from '@polkadot/api'
 import type { ComponentChildren } from 'preact'
 import { useState } from 'preact/hooks'
-import { life, modelNames, models, type ChainEvent, type Life } from '../chain'
+import { life, modelNames, palletOf, models, type ChainEvent, type Life } from '../chain'
 import { SETTLED, elements, type Input, type Model, type Output, type Request, type TensorShown } from '../decode'
 import type { Head } from '../node'
 import { csl } from '../money'
@@ -18,7 +19,7 @@ export function OneRequest({ id }: { id: number }) {
 	)
 }
 
-function Watched({ id, api, best, finalized }: { id: number; api: Parameters<typeof models>[0]; best: Head; finalized: Head }) {
+function Watched({ id, api, best, finalized }: { id: number; api: ApiPromise; best: Head; finalized: Head }) {
 	const [done, setDone] = useState(false)
 	const { value, error } = useRead(async () => {
 		const [found, all] = await Promise.all([life(api, id, best.number, finalized), models(api)])
@@ -31,14 +32,14 @@ function Watched({ id, api, best, finalized }: { id: number; api: Parameters<typ
 	if (!value.found) {
 		return <Notice kind="error">This chain does not know request {id}: it was never made, or was settled so long ago that the chain has forgotten it.</Notice>
 	}
-	return <Shown life={value.found} model={value.model} />
+	return <Shown life={value.found} model={value.model} api={api} />
 }
 
 function isChecked(r: Request): boolean {
 	return r.verifiers.length + r.jurors.length > 0
 }
 
-function Shown({ life: { request: r, finalized, events, missing }, model }: { life: Life; model?: Model}) {
+function Shown({ life: { request: r, finalized, events, missing }, model, api }: { life: Life; model?: Model; api: ApiPromise }) {
 	const settled = SETTLED.includes(r.state)
 	return (
 		<>
@@ -75,7 +76,7 @@ function Shown({ life: { request: r, finalized, events, missing }, model }: { li
 				<h2 id="money">Money</h2>
 				<dl class="wide">
 					<div><dt>Held</dt><dd>{csl(r.escrow)}</dd></div>
-					<div><dt>Paid</dt><dd>{csl(r.paid)}{payments(events).length > 0 && <ul class="plain">{payments(events).map((p) => <li><Money amount={p.amount} /> to <Long text={p.who} of="account" /></li>)}</ul>}</dd></div>
+					<div><dt>Paid</dt><dd>{csl(r.paid)}{payments(events).length > 0 && <ul class="bare">{payments(events).map((p) => <li><Money amount={p.amount} /> to {fund(api, p.who) ?? <Long text={p.who} of="account" />}</li>)}</ul>}</dd></div>
 					<div><dt>Returned</dt><dd>{csl(r.refunded)}</dd></div>
 				</dl>
 			</section>
@@ -93,6 +94,13 @@ function Shown({ life: { request: r, finalized, events, missing }, model }: { li
 function Accounts({ of, none }: { of: string[]; none: string }) {
 	return of.length === 0 ? <>{none}</> : <>{of.map((a, i) => <>{i > 0 && ', '}<Long text={a} of="validator" /></>)}</>
 }
+
+/** The chain's own accounts, which have no key. */
+function fund(api: ApiPromise, account: string): string | undefined {
+	return FUNDS[palletOf(api, account) ?? '']
+}
+
+const FUNDS: Record<string, string> = { 'csl/trsy': 'the treasury', 'csl/jury': 'the jury fund' }
 
 function payments(events: ChainEvent[]): { who: string; amount: bigint }[] {
 	return events.filter((e) => e.method === 'Paid').map(({ data }) => ({ who: data.who, amount: BigInt(data.amount) }))
@@ -137,7 +145,7 @@ function Asked({ input }: { input: Input }) {
 		case 'tensors':
 			return (
 				<>
-					<ul class="plain">{input.tensors.map((t) => <li><Tensor of={t} /></li>)}</ul>
+					<ul class="bare">{input.tensors.map((t) => <li><Tensor of={t} /></li>)}</ul>
 					{input.hash && <p class="muted">The data stayed in the transaction that asked; state has these headers and its hash, <Long text={input.hash} of="hash" />.</p>}
 				</>
 			)
@@ -176,7 +184,7 @@ function Answered({ output, state, checked }: { output: Output; state: string; c
 		<div class={`answer ${trust}`}>
 			<p class="tag">{word}</p>
 			{output.kind === 'text' && <><p class="text">{output.text}</p><p class="muted">{output.tokens} tokens, ended by {{ 'end-of-text': 'the model', 'stop-string': 'a stop string', length: 'the limit' }[output.finish] ?? output.finish}</p></>}
-			{output.kind === 'tensors' && <ul class="plain">{output.tensors.map((t) => <li><Tensor of={t} /></li>)}</ul>}
+			{output.kind === 'tensors' && <ul class="bare">{output.tensors.map((t) => <li><Tensor of={t} /></li>)}</ul>}
 			{output.kind === 'unanswerable' && <p>Cannot be answered: {output.code}.</p>}
 		</div>
 	)
@@ -192,7 +200,7 @@ function Steps({ r, events }: { r: Request; events: ChainEvent[] }) {
 	for (const e of drawn) add(e.block, <>executor <Long text={e.data.executor} of="validator" /> drawn, to answer by block {e.data.deadline}</>)
 	for (const e of of('ExecutorReplaced')) add(e.block, <>executor <Long text={e.data.executor} of="validator" /> was late and is replaced</>)
 	if (r.provisionalAt !== undefined) add(r.provisionalAt, of('OutputCommitted').length ? 'executor committed to an answer' : 'answer posted: provisional')
-	for (const e of of('CommitteeDrawn')) add(e.block, `${e.data.verifiers.length} verifiers and the challenge drawn`)
+	for (const e of of('CommitteeDrawn')) add(e.block, e.data.verifiers.length ? `${e.data.verifiers.length} verifiers and the challenge drawn` : 'challenge drawn; there is nobody else to verify')
 	for (const e of of('NotChecked')) add(e.block, `not drawn for a check; open to appeal until block ${e.data.appealable_until ?? e.data.appealableUntil}`)
 	for (const [block, list] of byBlock(of('EvidenceCommitted'))) add(block, `${list.length === 1 ? 'one member' : `${list.length} members`} committed to evidence`)
 	for (const e of of('RevealStarted')) add(e.block, 'all have committed: evidence is due')

@@ -18,12 +18,12 @@ export function Requests() {
 				<label>Number of a request<input inputMode="numeric" pattern="[0-9]+" required value={number} onInput={(e) => setNumber(e.currentTarget.value.trim())} /></label>
 				<button type="submit">Show its life</button>
 			</form>
-			<OfNode>{({ api, best }) => <Recent api={api} block={best.number} />}</OfNode>
+			<OfNode>{({ api, best, finalized }) => <Recent api={api} block={best.number} finalized={finalized.number} />}</OfNode>
 		</>
 	)
 }
 
-function Recent({ api, block }: { api: Parameters<typeof requests>[0]; block: number }) {
+function Recent({ api, block, finalized }: { api: Parameters<typeof requests>[0]; block: number; finalized: number }) {
 	const [most, setMost] = useState(PAGE)
 	const { value, error } = useRead(async () => {
 		if (modelNames.value.size === 0) remember(await models(api))
@@ -43,7 +43,7 @@ function Recent({ api, block }: { api: Parameters<typeof requests>[0]; block: nu
 					<li key={row.id}>
 						<a href={to(`requests/${row.id}`)}>
 							<span class="number">{row.id}</span>
-							<State state={row.state} checked={row.checked} />
+							<State state={row.state} checked={row.checked} finalized={row.settledAt !== undefined && row.settledAt <= finalized} />
 							<span class="grow">{modelNames.value.get(row.model) ?? short(row.model)}</span>
 							<span class="muted">by <Long text={row.requester} of="account" /></span>
 							<span class="muted">block {row.requestedAt}{row.settledAt ? `–${row.settledAt}` : ''}</span>
