@@ -22,9 +22,17 @@ export async function browser() {
 	return chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: FLAGS })
 }
 
+const running = new Set()
+// Whatever a test leaves behind, also one that failed before it could stop anything.
+process.on('exit', () => {
+	for (const child of running) child.kill('SIGKILL')
+})
+
 /** A process, what it prints, and its end. */
 function start(program, args) {
 	const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+	running.add(child)
+	child.once('exit', () => running.delete(child))
 	const heard = []
 	const waiting = new Set()
 	const hear = (line) => {
@@ -36,11 +44,11 @@ function start(program, args) {
 	const ended = new Promise((resolve) => child.once('exit', resolve))
 	return {
 		/** The first line that matches. */
-		line: (pattern) =>
+		line: (pattern, limit = LIMIT) =>
 			new Promise((resolve, reject) => {
 				const old = heard.find((line) => pattern.test(line))
 				if (old) return resolve(old)
-				const timer = setTimeout(() => reject(new Error(`${program} did not say ${pattern}:\n${heard.slice(-20).join('\n')}`)), LIMIT)
+				const timer = setTimeout(() => reject(new Error(`${program} did not say ${pattern}:\n${heard.slice(-20).join('\n')}`)), limit)
 				const wait = (line) => {
 					if (!pattern.test(line)) return
 					waiting.delete(wait)
@@ -85,20 +93,20 @@ export async function developersNode(models) {
 	const base = mkdtempSync(path.join(tmpdir(), 'consilience-web-node-'))
 	for (const model of models) {
 		const importing = start(program, ['model', 'import', model, '--no-measure', '--base-path', base])
-		await importing.line(/^0x/)
+		await importing.line(/^0x/, 5 * LIMIT)
 	}
 	const port = await freePort()
 	const begin = () => start(program, [
 		'--dev', '--base-path', base, '--rpc-port', String(port), '--listen-addr', '/ip4/127.0.0.1/tcp/0', '--no-prometheus', '--no-telemetry',
 		'--no-mdns', '--unsafe-force-node-key-generation',
 	])
-	let running = begin()
-	await running.line(/Running JSON-RPC server/)
+	let node = begin()
+	await node.line(/Running JSON-RPC server/, 5 * LIMIT)
 	return {
 		url: `ws://127.0.0.1:${port}`,
-		halt: () => running.stop(),
-		again: async () => { running = begin(); await running.line(/Running JSON-RPC server/) },
-		stop: async () => { await running.stop(); rmSync(base, { recursive: true, force: true }) },
+		halt: () => node.stop(),
+		again: async () => { node = begin(); await node.line(/Running JSON-RPC server/, 5 * LIMIT) },
+		stop: async () => { await node.stop(); rmSync(base, { recursive: true, force: true }) },
 	}
 }
 

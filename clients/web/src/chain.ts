@@ -20,9 +20,8 @@ export async function models(api: ApiPromise): Promise<Model[]> {
 }
 
 /** A request that is open or was settled not long ago. */
-export async function request(api: ApiPromise, id: number, at?: string): Promise<Request | undefined> {
-	const state: Any = at ? await api.at(at) : api
-	const view: Any = await state.call.inferenceApi.request(id)
+async function request(api: ApiPromise, id: number): Promise<Request | undefined> {
+	const view: Any = await (api.call as Any).inferenceApi.request(id)
 	return view.isSome ? decode.request(view.unwrap().toJSON()) : undefined
 }
 
@@ -127,23 +126,19 @@ export async function eventsOf(api: ApiPromise, from: number, to: number, finali
 /** Most blocks of a request's life that are looked through. */
 export const LIFE = 160
 
-export interface Life {
-	request: Request
-	/** Whether the block in which it is settled is finalised. */
-	finalized: boolean
-	events: ChainEvent[]
-	missing: number
+/** A request as the best chain has it, and whether it is settled so in the finalised chain too. */
+export async function seen(api: ApiPromise, id: number, finalizedHash: string): Promise<{ request: Request; finalized: boolean } | undefined> {
+	const [now, then] = await Promise.all([request(api, id), api.query.inference!.requests!.at(finalizedHash, id).catch(() => undefined) as Any])
+	if (!now) return undefined
+	const settled = then?.isSome ? then.unwrap().toJSON() : undefined
+	return { request: now, finalized: now.settledAt !== undefined && settled?.state === now.state && settled.settledAt !== null }
 }
 
-/** A request and what happened to it, block by block. */
-export async function life(api: ApiPromise, id: number, best: number, finalized: { number: number; hash: string }): Promise<Life | undefined> {
-	const [seen, settled] = await Promise.all([request(api, id), request(api, id, finalized.hash).catch(() => undefined)])
-	if (!seen) return undefined
-	// The members are paid in the block that settles it.
-	const last = Math.min(seen.settledAt ?? best, seen.requestedAt + LIFE)
-	const { events, missing } = await eventsOf(api, seen.requestedAt, last, finalized.number)
-	const own = events.filter((e) => e.section === 'inference' && Number(e.data.request) === id)
-	return { request: seen, finalized: settled !== undefined && settled.state === seen.state && seen.settledAt !== undefined, events: own, missing }
+/** What happened to a request, block by block. Its members are paid in the block that settles it. */
+export async function life(api: ApiPromise, r: Request, best: number, finalized: number): Promise<{ events: ChainEvent[]; missing: number }> {
+	const last = Math.min(r.settledAt ?? best, r.requestedAt + LIFE)
+	const { events, missing } = await eventsOf(api, r.requestedAt, last, finalized)
+	return { events: events.filter((e) => e.section === 'inference' && Number(e.data.request) === r.id), missing }
 }
 
 /** Name of the pallet whose account this is, if it is one: such an account begins with `modl`. */

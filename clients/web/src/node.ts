@@ -50,6 +50,7 @@ function follow(url: string): () => void {
 		const api = new ApiPromise({ provider: socket, noInitWarn: true })
 		// What polkadot.js reports beside: the page says it in its own words.
 		api.on('error', () => {})
+		api.isReadyOrError.catch(() => {})
 		socket.on('disconnected', gone)
 		socket.on('error', gone)
 		const ready = async () => {

@@ -6,10 +6,15 @@ import { node, type Node } from './node'
 import { shortCsl, csl, type Amount } from './money'
 import { to } from './state'
 
-/** A heading that has the focus when its view opens, so that a screen reader says where one is. */
+let isFirst = true
+
+/** A heading that has the focus when its view opens, so that a screen reader says where one is. The first view begins at the top. */
 export function Title({ children }: { children: ComponentChildren }) {
 	const heading = useRef<HTMLHeadingElement>(null)
-	useEffect(() => heading.current?.focus({ preventScroll: true }), [])
+	useEffect(() => {
+		if (!isFirst) heading.current?.focus({ preventScroll: true })
+		isFirst = false
+	}, [])
 	return <h1 ref={heading} tabIndex={-1}>{children}</h1>
 }
 

@@ -1,7 +1,7 @@
 import type { ApiPromise } from '@polkadot/api'
 import type { ComponentChildren } from 'preact'
 import { useState } from 'preact/hooks'
-import { life, modelNames, palletOf, models, type ChainEvent, type Life } from '../chain'
+import { life, modelNames, models, palletOf, seen, type ChainEvent } from '../chain'
 import { SETTLED, elements, type Input, type Model, type Output, type Request, type TensorShown } from '../decode'
 import type { Head } from '../node'
 import { csl } from '../money'
@@ -21,25 +21,41 @@ export function OneRequest({ id }: { id: number }) {
 
 function Watched({ id, api, best, finalized }: { id: number; api: ApiPromise; best: Head; finalized: Head }) {
 	const [done, setDone] = useState(false)
+	const deps = [api, id, done ? 0 : best.hash, done ? 0 : finalized.hash]
 	const { value, error } = useRead(async () => {
-		const [found, all] = await Promise.all([life(api, id, best.number, finalized), models(api)])
-		// A settled request changes no more, unless somebody appeals: then it is read again when the page is opened.
-		if (found?.finalized) setDone(true)
+		const [found, all] = await Promise.all([seen(api, id, finalized.hash), models(api)])
 		return { found, model: all.find((m) => m.id === found?.request.model) }
-	}, [api, id, done ? 0 : best.hash, done ? 0 : finalized.hash])
+	}, deps)
+	const request = value?.found?.request
+	const happened = useRead(async () => {
+		const found = request && (await life(api, request, best.number, finalized.number))
+		// A settled request changes no more, unless somebody appeals: then it is read again when the page is opened.
+		if (found && value?.found?.finalized) setDone(true)
+		return found
+	}, [request])
 	if (error && !value) return <Notice kind="error">The request could not be read: {error}</Notice>
 	if (!value) return <p role="status">Reading …</p>
 	if (!value.found) {
 		return <Notice kind="error">This chain does not know request {id}: it was never made, or was settled so long ago that the chain has forgotten it.</Notice>
 	}
-	return <Shown life={value.found} model={value.model} api={api} />
+	return <Shown of={value.found.request} finalized={value.found.finalized} life={happened.value} model={value.model} api={api} />
 }
 
 function isChecked(r: Request): boolean {
 	return r.verifiers.length + r.jurors.length > 0
 }
 
-function Shown({ life: { request: r, finalized, events, missing }, model, api }: { life: Life; model?: Model; api: ApiPromise }) {
+interface ShownProps {
+	of: Request
+	finalized: boolean
+	/** What happened; nothing while it is being read. */
+	life?: { events: ChainEvent[]; missing: number }
+	model?: Model
+	api: ApiPromise
+}
+
+function Shown({ of: r, finalized, life, model, api }: ShownProps) {
+	const { events, missing } = life ?? { events: [], missing: 0 }
 	const settled = SETTLED.includes(r.state)
 	return (
 		<>
@@ -54,6 +70,7 @@ function Shown({ life: { request: r, finalized, events, missing }, model, api }:
 			<section aria-labelledby="life">
 				<h2 id="life">Life</h2>
 				<Steps r={r} events={events} />
+				{!life && <p role="status">Reading …</p>}
 				{missing > 0 && <p class="muted">The node has not kept the state of {missing} of the blocks: what happened in them is left out.</p>}
 			</section>
 			<section aria-labelledby="who">
