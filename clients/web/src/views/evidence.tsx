@@ -128,6 +128,7 @@ function Components({ of, measured, policy }: { of: Evidence[]; measured: Measur
 	const count = Math.max(...measured.map((m) => m.distances?.length ?? 0))
 	const { accept, fraud } = policy
 	const most = Math.max(0, ...measured.flatMap((m) => m.distances ?? []))
+	if (most === 0) return <p>All {count} components are the same for every member.</p>
 	const text = `${count} components; the largest distance from the median is ${most} steps, accept up to ${accept.max}, fraud beyond ${fraud.max}`
 	return (
 		<figure class="components">
@@ -145,7 +146,7 @@ function Components({ of, measured, policy }: { of: Evidence[]; measured: Measur
 					}),
 				)}
 			</svg>
-			<figcaption>Distance of each of {count} components from the median, members side by side. Green up to accept, beyond the red line fraud.</figcaption>
+			<figcaption>Distance of each of {count} components from the median, members side by side. Green ends at accept; red begins at fraud.</figcaption>
 		</figure>
 	)
 }
