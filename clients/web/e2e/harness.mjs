@@ -11,7 +11,7 @@ import { chromium } from 'playwright-core'
 
 export const DIST = fileURLToPath(new URL('../dist', import.meta.url))
 /** Longest that a step may take: a test that waits longer has failed. */
-export const LIMIT = 60_000
+export const LIMIT = 180_000
 
 const FLAGS = [
 	'--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
@@ -91,21 +91,23 @@ export async function developersNode(models) {
 	const program = process.env.CONSILIENCE_BIN
 	if (!program) return undefined
 	const base = mkdtempSync(path.join(tmpdir(), 'consilience-web-node-'))
-	for (const model of models) {
+	// Importing hashes the whole model: minutes, where the machine is busy. A store that has it spares that.
+	const store = process.env.CONSILIENCE_STORE
+	for (const model of store ? [] : models) {
 		const importing = start(program, ['model', 'import', model, '--no-measure', '--base-path', base])
-		await importing.line(/^0x/, 5 * LIMIT)
+		await importing.line(/^0x/, 3 * LIMIT)
 	}
 	const port = await freePort()
 	const begin = () => start(program, [
 		'--dev', '--base-path', base, '--rpc-port', String(port), '--listen-addr', '/ip4/127.0.0.1/tcp/0', '--no-prometheus', '--no-telemetry',
-		'--no-mdns', '--unsafe-force-node-key-generation',
+		'--no-mdns', '--unsafe-force-node-key-generation', ...(store ? ['--model-store', store] : []),
 	])
 	let node = begin()
-	await node.line(/Running JSON-RPC server/, 5 * LIMIT)
+	await node.line(/Running JSON-RPC server/, 3 * LIMIT)
 	return {
 		url: `ws://127.0.0.1:${port}`,
 		halt: () => node.stop(),
-		again: async () => { node = begin(); await node.line(/Running JSON-RPC server/, 5 * LIMIT) },
+		again: async () => { node = begin(); await node.line(/Running JSON-RPC server/, 3 * LIMIT) },
 		stop: async () => { await node.stop(); rmSync(base, { recursive: true, force: true }) },
 	}
 }
