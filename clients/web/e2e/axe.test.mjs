@@ -15,6 +15,8 @@ const models = process.env.CONSILIENCE_MODELS
 let chromium
 let node
 let served
+/** Takes so long that a provisional answer can be looked at. */
+let slow
 /** Addresses of nodes: of a network with committees, where one runs, or else of a developer's node, or none at all. */
 let source
 
@@ -27,9 +29,11 @@ before(async () => {
 		source = node.url
 	}
 	served = await gateway({ node: source ?? `ws://127.0.0.1:${await freePort()}`, block: 100 })
+	slow = await gateway({ node: source ?? `ws://127.0.0.1:${await freePort()}`, block: 5_000 })
 })
 after(async () => {
 	await served?.stop()
+	await slow?.stop()
 	await node?.stop()
 	await chromium?.close()
 })
@@ -54,13 +58,17 @@ const VIEWS = {
 	chat: async (page) => {
 		await page.getByLabel('Your message').fill('What is the capital of France?')
 		await page.getByRole('button', { name: 'Send' }).click()
-		await page.getByText('One validator says so; nobody').waitFor()
 		await page.getByText('block is finalised').waitFor()
 		await page.getByLabel('Your message').fill('reject')
 		await page.getByRole('button', { name: 'Send' }).click()
 		await page.getByRole('article').last().getByRole('alert').waitFor()
 		await page.getByLabel('Your message').fill('And of Spain?')
 		await page.locator('summary').click()
+	},
+	'chat-provisional': async (page) => {
+		await page.getByLabel('Your message').fill('What is the capital of France?')
+		await page.getByRole('button', { name: 'Send' }).click()
+		await page.locator('.answer.provisional').waitFor()
 	},
 	models: read,
 	requests: read,
@@ -80,7 +88,7 @@ for (const size of Object.keys(SIZES)) {
 			const isOfChain = ['models', 'requests', 'network'].includes(view)
 			test(`${view} on a ${size}, ${scheme}`, async (t) => {
 				if (isOfChain && !source) return t.skip('there is no node')
-				const { page, errors, close } = await open(chromium, `${served.url}#/${view}`, { size, scheme, quiet: !source })
+				const { page, errors, close } = await open(chromium, view === 'chat-provisional' ? slow.url : `${served.url}#/${view}`, { size, scheme, quiet: !source })
 				await prepare(page)
 				await look(page, `${view}-${size}-${scheme}`)
 				assert.deepEqual(errors, [])

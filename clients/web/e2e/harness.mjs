@@ -101,6 +101,7 @@ export async function developersNode(models) {
 	const begin = () => start(program, [
 		'--dev', '--base-path', base, '--rpc-port', String(port), '--listen-addr', '/ip4/127.0.0.1/tcp/0', '--no-prometheus', '--no-telemetry',
 		'--no-mdns', '--unsafe-force-node-key-generation', ...(store ? ['--model-store', store] : []),
+		...models.flatMap((model) => ['--serve', path.basename(model)]),
 	])
 	let node = begin()
 	await node.line(/Running JSON-RPC server/, 3 * LIMIT)
