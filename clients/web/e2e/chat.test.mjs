@@ -86,7 +86,7 @@ test('what goes wrong is said where it happens', async () => {
 	const { page, close } = await open(chromium, served.url, { quiet: true })
 	for (const [text, says] of [
 		['busy', /Nothing was sent\. Try again in 7 s\./],
-		['expire', /was not answered and checked in time.*Nothing was paid/],
+		['expire', /^Request \d+ was not answered and checked in time.*\. Nothing was paid/],
 		['unanswerable', /cannot be answered/],
 	]) {
 		await ask(page, text)

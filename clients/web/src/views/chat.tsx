@@ -58,8 +58,13 @@ function choose(model: ChatModel | undefined) {
 	maxTokens.value = Math.min(maxTokens.value, model.maxOutputUnits)
 }
 
+/** Errors of programs begin small and end without a stop. */
+function asSentence(text: string): string {
+	return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.')
+}
+
 function explain(e: unknown): { message: string; advice: string } {
-	if (e instanceof GatewayError) return { message: e.message, advice: advice(e) }
+	if (e instanceof GatewayError) return { message: asSentence(e.message), advice: advice(e) }
 	return { message: e instanceof Error ? e.message : String(e), advice: '' }
 }
 
@@ -224,7 +229,7 @@ function One({ turn: t }: { turn: Turn }) {
 	const rely = trust(t.marks)
 	const last = t.marks.at(-1)
 	const over = !t.open
-	const paid = last && BigInt(last.step.fee.paid) > 0n ? last.step.fee : undefined
+	const paid = last && BigInt(last.step.fee.paid) + BigInt(last.step.fee.refunded) > 0n ? last.step.fee : undefined
 	const replaced = t.error && t.said && rely !== 'final' && rely !== 'checked'
 	const kind = replaced ? 'failed' : rely
 	return (
