@@ -20,6 +20,12 @@ struct Arguments {
 	/// File with API keys.
 	#[arg(long)]
 	keys: Option<PathBuf>,
+	/// Folder of a web page.
+	#[arg(long)]
+	web: Option<PathBuf>,
+	/// Address of the node that the page reads.
+	#[arg(long)]
+	web_node: Option<String>,
 	/// Folder of the journal.
 	#[arg(long)]
 	data: PathBuf,
@@ -36,6 +42,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 	let arguments = Arguments::parse();
 	let mut config = Config::new(arguments.listen, arguments.data);
 	config.keys = arguments.keys;
+	config.web = arguments.web;
+	config.web_node = arguments.web_node;
 	config.ping = Duration::from_millis(10);
 	let network = double::Double::automatic(Duration::from_millis(arguments.block));
 	let gateway = Gateway::bind(config, Arc::new(network)).await?;

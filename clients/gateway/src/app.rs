@@ -21,6 +21,7 @@ use crate::{
 	network::{Ask, Input, Model, Network, Sampling, Step, Task},
 	status::Wait,
 	watch::Watcher,
+	web::Page,
 };
 
 /// A list of models.
@@ -38,6 +39,8 @@ pub(crate) struct Inner {
 	pub(crate) keys: Keys,
 	pub(crate) metrics: Metrics,
 	pub(crate) calls: Arc<Semaphore>,
+	/// The web page, where one is served.
+	pub(crate) page: Option<Page>,
 	network: Arc<dyn Network>,
 	jobs: Jobs,
 	models: Mutex<Option<(Instant, Models)>>,
@@ -98,6 +101,7 @@ impl App {
 	pub(crate) fn new(
 		config: Config,
 		keys: Keys,
+		page: Option<Page>,
 		metrics: Metrics,
 		network: Arc<dyn Network>,
 		jobs: Jobs,
@@ -107,6 +111,7 @@ impl App {
 			calls: Arc::new(Semaphore::new(config.concurrency)),
 			config,
 			keys,
+			page,
 			metrics,
 			network,
 			jobs,
@@ -255,15 +260,7 @@ impl App {
 		let repeat = call.repeat()?;
 		let (key, config) = (call.key.clone(), &self.config);
 		let jobs = self.jobs.request(key, model.clone(), asks, repeat).await?;
-		let watch = |job| {
-			Watcher::new(
-				job,
-				model.name.clone(),
-				own.wait,
-				config,
-				self.stopping.clone(),
-			)
-		};
+		let watch = |job| Watcher::new(job, model.name.clone(), own, config, self.stopping.clone());
 		let mut watchers: Vec<_> = jobs.into_iter().map(watch).collect();
 		for watcher in &mut watchers {
 			watcher.submitted().await?;

@@ -19,6 +19,10 @@ pub struct Config {
 	pub keys: Option<PathBuf>,
 	/// Folder of its journal.
 	pub data: PathBuf,
+	/// Folder of a web page that is served at `/`, as `clients/web` builds it.
+	pub web: Option<PathBuf>,
+	/// Address of the node from which that page reads the chain, as the reader's browser reaches it.
+	pub web_node: Option<String>,
 	/// Origins whose web pages may use it; `*` for all, which needs keys.
 	pub cors: Vec<String>,
 	/// Largest body that it reads, in bytes.
@@ -58,6 +62,8 @@ impl Config {
 			listen,
 			keys: None,
 			data,
+			web: None,
+			web_node: None,
 			cors: Vec::new(),
 			body_limit: 4 << 20,
 			concurrency: 1_024,

@@ -199,11 +199,24 @@ impl Fields {
 		Ok(tokens)
 	}
 
-	/// Takes what the gateway itself is told, with the header's word where the body has none.
+	/// Takes what the gateway itself is told, with the header's word where the body has none, where no steps can be told of.
 	pub(crate) fn own(&mut self, header: Option<Wait>) -> Result<Own, Error> {
+		let own = self.own_with_steps(header)?;
+		match own.steps {
+			false => Ok(own),
+			true => Err(Error::Unsupported {
+				parameter: self.name("consilience.steps"),
+				why: "streams of /v1/chat/completions alone tell of steps".into(),
+			}),
+		}
+	}
+
+	/// Takes what the gateway itself is told, with the header's word where the body has none.
+	pub(crate) fn own_with_steps(&mut self, header: Option<Wait>) -> Result<Own, Error> {
 		let mut own = Own {
 			wait: header.unwrap_or_default(),
 			verifiers: None,
+			steps: false,
 		};
 		let Some(value) = self.take::<Value>("consilience")? else {
 			return Ok(own);
@@ -216,6 +229,7 @@ impl Fields {
 			})?;
 		}
 		own.verifiers = fields.take("verifiers")?;
+		own.steps = fields.take("steps")?.unwrap_or(false);
 		fields.refuse(
 			"lane",
 			|lane| lane == "direct",
@@ -233,6 +247,8 @@ pub(crate) struct Own {
 	pub(crate) wait: Wait,
 	/// Validators that check the answer.
 	pub(crate) verifiers: Option<u8>,
+	/// Whether a stream tells of every step on the way.
+	pub(crate) steps: bool,
 }
 
 /// One string, or a list of them.

@@ -32,6 +32,7 @@ pub mod server;
 mod sse;
 pub mod status;
 mod watch;
+mod web;
 
 pub use config::Config;
 pub use server::{Gateway, StartError};

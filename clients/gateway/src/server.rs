@@ -38,6 +38,7 @@ use crate::{
 	network::Network,
 	openai::{chat, completions, embeddings, models, responses},
 	sse::{Outcome, Streams},
+	web::Page,
 	LOG_TARGET,
 };
 
@@ -68,6 +69,9 @@ pub enum StartError {
 	/// The figures.
 	#[error("the metrics: {0}")]
 	Metrics(#[from] prometheus::Error),
+	/// The web page.
+	#[error("the web page in {0}: {1}")]
+	Web(String, std::io::Error),
 	/// The address cannot be listened on.
 	#[error("{0}: {1}")]
 	Listen(SocketAddr, std::io::Error),
@@ -103,6 +107,11 @@ impl Gateway {
 		if let Some(bad) = config.cors.iter().find(bad) {
 			return Err(StartError::BadOrigin(bad.clone()));
 		}
+		let page = config.web.as_ref().map(|folder| {
+			Page::read(folder, config.web_node.as_deref())
+				.map_err(|e| StartError::Web(folder.display().to_string(), e))
+		});
+		let page = page.transpose()?;
 		let listen = |e| StartError::Listen(config.listen, e);
 		let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
 		let address = listener.local_addr().map_err(listen)?;
@@ -110,7 +119,7 @@ impl Gateway {
 		let jobs = Jobs::open(network.clone(), metrics.clone(), config.clone())?;
 		let (stop, stopping) = watch::channel(false);
 		Ok(Self {
-			app: App::new(config, keys, metrics, network, jobs, stopping),
+			app: App::new(config, keys, page, metrics, network, jobs, stopping),
 			listener,
 			address,
 			stop,
@@ -227,8 +236,11 @@ fn router(app: App) -> Router {
 	router.with_state(app)
 }
 
-async fn no_route(request: Request) -> Error {
-	Error::NoRoute(request.uri().path().into())
+/// What is no route of an interface may be a file of the web page.
+async fn no_route(State(app): State<App>, request: Request) -> Result<Response, Error> {
+	let page = app.page.as_ref();
+	page.and_then(|page| page.answer(request.method(), request.uri()))
+		.ok_or_else(|| Error::NoRoute(request.uri().path().into()))
 }
 
 async fn no_method() -> Error {
@@ -340,10 +352,21 @@ fn admit(app: &App, request: &mut Request) -> Result<Option<OwnedSemaphorePermit
 			)),
 		};
 	}
+	// Whoever has no key yet sees the page that asks for one.
+	if is_of_page(app, request) {
+		return Ok(None);
+	}
 	let key = app.keys.find(request.headers())?;
 	request.extensions_mut().insert(key);
 	let place = app.calls.clone().try_acquire_owned();
 	place.map(Some).map_err(|_| Error::TooMany)
+}
+
+/// Whether a call is for the web page, or for something that is nowhere, and not for an interface.
+fn is_of_page(app: &App, request: &Request) -> bool {
+	app.page.is_some()
+		&& request.extensions().get::<MatchedPath>().is_none()
+		&& [Method::GET, Method::HEAD].contains(request.method())
 }
 
 /// Refuses, where there are no keys, what a web page of somebody else has a browser send: its origin says so, or, where a name was made to lead

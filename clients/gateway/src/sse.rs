@@ -27,6 +27,10 @@ pub(crate) trait Script: Send + 'static {
 	fn begin(&mut self) -> String;
 	/// When the answer is there for the first time.
 	fn answered(&mut self, step: &Step) -> String;
+	/// When something else changes, where the call asks for that.
+	fn stepped(&mut self, _step: &Step) -> String {
+		String::new()
+	}
 	/// When what the call waits for is reached: the end.
 	fn reached(&mut self, step: &Step) -> String;
 	/// When it will not be.
@@ -99,6 +103,7 @@ pub(crate) fn reply(app: &App, watcher: Watcher, script: impl Script) -> Respons
 		let text = tokio::select! {
 			happening = state.watcher.next() => match happening {
 				Happening::Answered(step) => state.script.answered(&step),
+				Happening::Stepped(step) => state.script.stepped(&step),
 				Happening::Reached(step) => {
 					state.end("ok");
 					state.script.reached(&step)

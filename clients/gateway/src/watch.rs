@@ -9,6 +9,7 @@ use tokio::{
 use crate::{
 	config::Config,
 	error::Error,
+	fields::Own,
 	jobs::{Job, Progress},
 	journal::End,
 	network::{Answer, State, Step},
@@ -20,6 +21,8 @@ use crate::{
 pub(crate) enum Happening {
 	/// The answer is there for the first time. It may not be what the call waits for.
 	Answered(Box<Step>),
+	/// Something else changed. Told only where the call asks for it.
+	Stepped(Box<Step>),
 	/// What the call waits for.
 	Reached(Box<Step>),
 	/// It will not come, or not on this call.
@@ -31,8 +34,12 @@ pub(crate) struct Watcher {
 	pub(crate) job: Job,
 	model: String,
 	wait: Wait,
+	/// Whether every step is told of.
+	steps: bool,
 	/// The answer that was told of.
 	told: Option<Answer>,
+	/// The step that was told of last.
+	last: Option<Step>,
 	deadline: Instant,
 	patience: std::time::Duration,
 	stopping: watch::Receiver<bool>,
@@ -42,15 +49,17 @@ impl Watcher {
 	pub(crate) fn new(
 		job: Job,
 		model: String,
-		wait: Wait,
+		own: Own,
 		config: &Config,
 		stopping: watch::Receiver<bool>,
 	) -> Self {
 		Self {
 			job,
 			model,
-			wait,
+			wait: own.wait,
+			steps: own.steps,
 			told: None,
+			last: None,
 			deadline: Instant::now() + config.reply_timeout,
 			patience: config.outage_patience,
 			stopping,
@@ -72,7 +81,7 @@ impl Watcher {
 	pub(crate) async fn reached(&mut self) -> Result<Step, Error> {
 		loop {
 			match self.next().await {
-				Happening::Answered(_) => (),
+				Happening::Answered(_) | Happening::Stepped(_) => (),
 				Happening::Reached(step) => return Ok(*step),
 				Happening::Failed(e) => return Err(e),
 			}
@@ -82,12 +91,19 @@ impl Watcher {
 	/// Returns what happens next. After [`Happening::Reached`] or [`Happening::Failed`] nothing does.
 	pub(crate) async fn next(&mut self) -> Happening {
 		let (wait, told) = (self.wait, self.told.clone());
+		let (steps, last) = (self.steps, self.last.clone());
 		let next = self
-			.until(|p, model| look(p, model, wait, told.as_ref()))
+			.until(|p, model| {
+				look(p, model, wait, told.as_ref())
+					.or_else(|| steps.then(|| stepped(p, last.as_ref())).flatten())
+			})
 			.await;
 		let happening = next.unwrap_or_else(Happening::Failed);
 		if let Happening::Answered(step) = &happening {
 			self.told = step.answer.clone();
+		}
+		if let Happening::Answered(step) | Happening::Stepped(step) = &happening {
+			self.last = Some((**step).clone());
 		}
 		happening
 	}
@@ -129,18 +145,33 @@ impl Watcher {
 	}
 }
 
+/// Where a request stands. What is finalised counts more, once it is settled there; before that the best chain is ahead.
+fn newest(progress: &Progress) -> Option<&Step> {
+	let finalized = progress.finalized.as_ref();
+	finalized
+		.filter(|step| step.state.is_settled())
+		.or(progress.best.as_ref())
+		.or(finalized)
+}
+
+/// A change that a call did not hear of yet, whatever it waits for.
+fn stepped(progress: &Progress, last: Option<&Step>) -> Option<Happening> {
+	let step = newest(progress)?;
+	let is_news = last.is_none_or(|last| {
+		(last.state, last.finalized) != (step.state, step.finalized)
+			|| last.executor != step.executor
+			|| last.verifiers != step.verifiers
+			|| last.jurors != step.jurors
+	});
+	is_news.then(|| Happening::Stepped(Box::new(step.clone())))
+}
+
 /// Returns what a request's progress means for a call.
 fn look(progress: &Progress, model: &str, wait: Wait, told: Option<&Answer>) -> Option<Happening> {
 	if let Some(End::Refused(refusal)) = &progress.end {
 		return Some(Happening::Failed(Error::refusal(refusal.clone(), model)));
 	}
-	// What is finalised counts more, once it is settled there; before that the best chain is ahead.
-	let finalized = progress.finalized.as_ref();
-	let step = finalized
-		.filter(|step| step.state.is_settled())
-		.or(progress.best.as_ref())
-		.or(finalized);
-	let Some(step) = step else {
+	let Some(step) = newest(progress) else {
 		let forgotten = matches!(progress.end, Some(End::Forgotten));
 		return forgotten
 			.then(|| Happening::Failed(Error::Lost(progress.request.unwrap_or_default())));

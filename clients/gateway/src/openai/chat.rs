@@ -23,7 +23,7 @@ use crate::{
 pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<Response, Error> {
 	let call = app.read(request).await?;
 	let mut fields = Fields::read(&call.body)?;
-	let own = fields.own(call.wait()?)?;
+	let own = fields.own_with_steps(call.wait()?)?;
 	let wanted: String = fields.need("model")?;
 	let messages: Vec<Value> = fields.need("messages")?;
 	let messages = messages
@@ -48,6 +48,10 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	};
 	sampling.max_tokens = most.or(completion);
 	let stream = streaming(&mut fields)?;
+	if own.steps && !stream.on {
+		let message = "consilience.steps is for streams: set stream to true";
+		return Err(Error::invalid("consilience.steps", message));
+	}
 	refuse_common(&mut fields)?;
 	fields.refuse("logprobs", |on| on == false, NO_LOGPROBS)?;
 	fields.refuse("functions", crate::fields::empty, NO_TOOLS)?;
@@ -163,6 +167,12 @@ impl Script for Chunks {
 	fn answered(&mut self, step: &Step) -> String {
 		let text = said(step).map_or("", |(text, ..)| text);
 		let mut chunk = self.delta(json!({ "content": text }), None);
+		chunk["consilience"] = consilience(step);
+		data(&chunk)
+	}
+
+	fn stepped(&mut self, step: &Step) -> String {
+		let mut chunk = self.chunk(json!([]));
 		chunk["consilience"] = consilience(step);
 		data(&chunk)
 	}

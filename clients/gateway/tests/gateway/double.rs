@@ -237,16 +237,27 @@ impl Double {
 	}
 
 	fn step(&self, number: u64, state: State, finalized: bool, answer: Option<Answer>) {
+		let drawn = !matches!(
+			state,
+			State::Requested | State::Assigned | State::Provisional
+		);
+		self.step_with(number, state, finalized, answer, drawn);
+	}
+
+	fn step_with(
+		&self,
+		number: u64,
+		state: State,
+		finalized: bool,
+		answer: Option<Answer>,
+		drawn: bool,
+	) {
 		let height = 100 + self.of(number, |m| m.steps.borrow().len()) as u32;
 		let paid = match state {
 			State::Final | State::Overturned => PAID,
 			State::Unanswerable => 100,
 			_ => 0,
 		};
-		let checked = !matches!(
-			state,
-			State::Requested | State::Assigned | State::Provisional
-		);
 		let step = Step {
 			request: number,
 			state,
@@ -257,7 +268,7 @@ impl Double {
 			finalized,
 			answer,
 			executor: (state != State::Requested).then(|| "5FHneW46".into()),
-			verifiers: match checked {
+			verifiers: match drawn {
 				true => vec!["5FLSigC9".into(), "5DAAnrj7".into()],
 				false => vec![],
 			},
@@ -282,6 +293,12 @@ impl Double {
 	/// The executor answers this.
 	pub(crate) fn answer_with(&self, number: u64, answer: Answer) {
 		self.step(number, State::Provisional, false, Some(answer));
+	}
+
+	/// Verifiers are drawn.
+	pub(crate) fn draw(&self, number: u64) {
+		let answer = self.answer_of(number);
+		self.step_with(number, State::Provisional, false, Some(answer), true);
 	}
 
 	/// The round agrees, in a block that is not finalised.
@@ -340,15 +357,16 @@ impl Double {
 		if let Some(block) = self.0.block {
 			let (double, asked) = (self.clone(), said(ask));
 			tokio::spawn(async move {
-				for step in 0..4 {
+				for step in 0..5 {
 					tokio::time::sleep(block).await;
 					match (step, asked.as_str()) {
 						(0, _) => double.step(number, State::Assigned, false, None),
 						(1, "expire") => return double.fail(number, State::Expired),
 						(1, "unanswerable") => return double.fail(number, State::Unanswerable),
 						(1, _) => double.answer(number),
-						(2, "reject") => return double.fail(number, State::Rejected),
-						(2, _) => double.check(number),
+						(2, _) => double.draw(number),
+						(3, "reject") => return double.fail(number, State::Rejected),
+						(3, _) => double.check(number),
 						_ => double.finalise(number),
 					}
 				}

@@ -33,6 +33,14 @@ pub(crate) struct GatewayCommand {
 	#[arg(long, value_name = "DIRECTORY")]
 	data: PathBuf,
 
+	/// Folder of a web page to serve at /: clients/web/dist, as `npm run build` makes it in clients/web.
+	#[arg(long, value_name = "DIRECTORY")]
+	web: Option<PathBuf>,
+
+	/// Address of the node that the page reads, as a browser reaches it. Without it that of --url.
+	#[arg(long, value_name = "URL", requires = "web")]
+	web_node: Option<String>,
+
 	/// Origin whose web pages may use the gateway, such as https://example.org; * for all.
 	#[arg(long, value_name = "ORIGIN")]
 	cors: Vec<String>,
@@ -62,6 +70,11 @@ impl GatewayCommand {
 		network.chain().await.map_err(|e| e.to_string())?;
 		let mut config = Config::new(self.listen, self.data.clone());
 		config.keys = self.keys.clone();
+		config.web = self.web.clone();
+		config.web_node = self
+			.web_node
+			.clone()
+			.or_else(|| Some(self.node.url.clone()));
 		config.cors = self.cors.clone();
 		config.default_max_tokens = self.default_max_tokens;
 		config.concurrency = self.concurrency;
