@@ -44,6 +44,7 @@ def main():
     parser.add_argument("--json", action="store_true", help="one line of JSON at the end")
     parser.add_argument("--dir", help="where the network's data lives")
     parser.add_argument("--model", default="smollm2-135m-instruct-fp32", help="language model")
+    parser.add_argument("--web", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
 
     network = Network(arguments.dir or arguments.default_dir)
@@ -57,7 +58,7 @@ def main():
         names = validator_names(network)
         requests = line(arguments, network, names)
         table(requests, names)
-        gateway = network.start_gateway(arguments.binary)
+        gateway = network.start_gateway(arguments.binary, *(["--web", arguments.web] if arguments.web else []))
         through = ask_gateway(gateway, arguments.model)
     except BaseException:
         # A network that failed is left for a look unless nobody will: its logs stay either way.
@@ -68,6 +69,8 @@ def main():
         network.stop()
     else:
         say(f"\nAny OpenAI client works with the gateway at {gateway}/v1 (docs/gateway.md):\n\n  {curl(gateway, arguments.model)}")
+        if arguments.web:
+            say(f"\nThe web page is at {gateway} (docs/web.md).")
         url = network.validators[0].url
         say(f"\nThe network goes on. Open https://polkadot.js.org/apps/?rpc={url} to look at it; scripts/devnet stop ends it.")
     if arguments.json:
