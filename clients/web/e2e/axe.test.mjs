@@ -77,7 +77,7 @@ const VIEWS = {
 		if (!source) return
 		await page.getByLabel('Or a development key').selectOption('Ferdie')
 		await page.getByLabel('Text').fill('What is a pallet?')
-		await page.getByText('does not. The account has').waitFor()
+		await page.getByText('does not come back. The account has').waitFor()
 	},
 	node: async () => {},
 }

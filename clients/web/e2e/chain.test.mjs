@@ -31,7 +31,7 @@ test('a request by a development key is asked, answered and followed', { skip },
 	await page.getByText('Asks and pays: //Bob').waitFor()
 	await page.getByLabel('Most tokens').fill('12')
 	await page.getByLabel('Text').fill('What is the capital of France?')
-	await page.getByText('does not. The account has').waitFor()
+	await page.getByText('does not come back. The account has').waitFor()
 	assert.match(await page.locator('form').last().textContent(), /At most 0\.\d+ CSL is held, checks included.*fee is 0\.\d+ CSL/)
 	await page.getByRole('button', { name: 'Sign and ask' }).click()
 	await page.getByRole('heading', { level: 1, name: 'Request 0' }).waitFor()

@@ -97,7 +97,7 @@ function Form({ api, chainType, block }: { api: ApiPromise; chainType: string; b
 					{now && (
 						<p>
 							At most <strong>{csl(now.held)}</strong> is held, checks included; what is not used comes back. The transaction’s fee is{' '}
-							<strong><Money amount={now.fee} /></strong> and does not. The account has {shortCsl(now.free, 'down')}.
+							<strong><Money amount={now.fee} /></strong> and does not come back. The account has {shortCsl(now.free, 'down')}.
 						</p>
 					)}
 					{isPoor && <p class="wrong">The account has too little for this.</p>}
