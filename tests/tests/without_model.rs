@@ -2,7 +2,7 @@
 
 use consilience_primitives::model::ModelStatus;
 use consilience_rpc::{InferenceRpcClient, ModelsRpcClient};
-use consilience_tests::{infer, tiny_model, with_another_reference, Client, Network};
+use consilience_tests::{infer, tiny_model, with_another_reference, within, Client, Network};
 use consilience_worker::ServingState;
 use polkadot_sdk::sp_runtime::traits::Header as _;
 
@@ -20,22 +20,25 @@ async fn who_cannot_serve_a_model_says_so_validates_and_is_never_drawn() {
 		.bring_up(&tiny_model(folder, "tiny"), &[0, 1, 2])
 		.await;
 	let id = model.parse().expect("an id is a hash");
-	// Without the model: refused by name of what to do.
-	let refused = dave
-		.client
-		.rpc
-		.serve(id)
-		.await
-		.expect_err("dave does not have the model");
-	assert!(refused.to_string().contains("model import"), "{refused}");
-	// With the model, and still without the library.
-	dave.import(&network.nodes[0].stored(&model))
-		.await
-		.expect("hashes can be checked without it");
+	// Without the model: it is fetched from the others. With it, and still without the library, it is not served.
 	let state = dave.client.rpc.serve(id).await.expect("the node answers");
-	let ServingState::Refused(why) = state else {
-		panic!("{state:?}")
-	};
+	assert_eq!(state, ServingState::Fetching);
+	let mut heads = dave.client.heads(false).await;
+	let why = within("dave has the model", async {
+		loop {
+			heads
+				.next()
+				.await
+				.expect("the node goes on")
+				.expect("a header");
+			let local = dave.client.rpc.local().await.expect("the node answers");
+			let state = local.into_iter().find(|m| m.id == id).map(|m| m.state);
+			if let Some(ServingState::Refused(why)) = state {
+				return why;
+			}
+		}
+	})
+	.await;
 	assert!(why.contains("ORT_DYLIB_PATH"), "{why}");
 
 	// On a machine whose arithmetic gives other bits.

@@ -214,13 +214,35 @@ mod tests {
 
 	#[test]
 	fn what_there_are_no_words_for_is_said() {
-		let odd = json!({"size": 224, "rescale_factor": 0.00784313725490196});
-		assert!(read(odd, &OPEN)
-			.unwrap_err()
-			.contains("rescale_factor is 0.0078"));
-		let other = json!({"size": {"longest_edge": 800}});
-		assert!(read(other, &OPEN).unwrap_err().contains("size is"));
-		let wrong = json!({"size": 224});
+		let refused = |more: Value| {
+			let mut processor = json!({"size": 224, "resample": 2, "do_normalize": false});
+			let map = processor.as_object_mut().unwrap();
+			map.extend(more.as_object().unwrap().clone());
+			read(processor, &OPEN).unwrap_err()
+		};
+		let cases = [
+			(
+				json!({"rescale_factor": 0.00784313725490196}),
+				"rescale_factor is 0.0078",
+			),
+			(json!({"size": {"longest_edge": 800}}), "size is"),
+			(
+				json!({"size": {"height": 256, "width": 256}, "crop_size": 224}),
+				"size is",
+			),
+			(json!({"crop_pct": 0.875}), "crop_pct is 0.875"),
+			(
+				json!({"do_flip_channel_order": true}),
+				"do_flip_channel_order",
+			),
+			(json!({"do_normalize": true}), "image_mean"),
+			(json!({"resample": null}), "resample is null"),
+		];
+		for (more, says) in cases {
+			let why = refused(more);
+			assert!(why.contains(says), "{why:?} and not {says:?}");
+		}
+		let wrong = json!({"size": 224, "resample": 2, "do_normalize": false});
 		let fixed = [Some(1), Some(3), Some(192), Some(192)];
 		assert!(read(wrong, &fixed)
 			.unwrap_err()

@@ -144,7 +144,11 @@ async fn a_model_that_the_chain_withdrew_is_checked_before_it_is_announced_again
 	bench
 		.until(|s| matches!(s.models[&model], ServingState::Refused(_)))
 		.await;
-	assert!(bench.silent());
+	let differ = Statement::Differ {
+		model,
+		evidence: evidence(41),
+	};
+	assert_eq!(bench.said().await, [differ]);
 }
 
 #[tokio::test]
