@@ -14,16 +14,16 @@ use consilience_primitives::{
 	},
 	report::{Report, Statement},
 	request::{
-		Assurance, FinishReason, Input, LogitsProcessing, Output, Prompt, Sampling, MAX_STOP,
-		MAX_STOPS, MAX_TEXT, MAX_TOKENS,
+		Assurance, FinishReason, Input, LogitsProcessing, Output, Prompt, Sampling, StoredInput,
+		MAX_STOP, MAX_STOPS, MAX_TEXT, MAX_TOKENS,
 	},
 	sampling::MAX_BIASES,
 	tensor::{
-		DataType, Tensor, TensorHeader, TensorSpec, MAX_DATA, MAX_NAME, MAX_RANK, MAX_TENSORS,
-		MAX_TENSOR_BYTES,
+		DataType, IndexedTensors, Tensor, TensorHeader, TensorSpec, MAX_DATA, MAX_NAME, MAX_RANK,
+		MAX_TENSORS, MAX_TENSOR_BYTES,
 	},
 	view::RequestState,
-	Bytes, ModelId, RequestId,
+	Bytes, List, ModelId, RequestId,
 };
 use polkadot_sdk::{
 	frame_benchmarking::v2::*,
@@ -579,43 +579,51 @@ mod benchmarks {
 		Ok(())
 	}
 
-	/// With so many bytes of data, each of which is looked at: flags.
+	/// With so many bytes of data, as what takes longest to look at: strings without a character, of which each is a length.
 	#[benchmark]
-	fn request_with_data(b: Linear<1, MAX_DATA>) -> Result<(), BenchmarkError> {
+	fn request_with_data(b: Linear<4, MAX_DATA>) -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let requester = requester::<T>()?;
 		crowd::<T>(T::DrawPatience::get().saturating_add(answer_blocks::<T>()));
 		let name: Bytes<MAX_NAME> = b"x".to_vec().try_into().expect("short; qed");
-		let shape = |sizes: Vec<u32>| sizes.try_into().expect("one is in bounds; qed");
 		pallet_model_registry::Models::<T>::mutate(MODEL, |model| {
 			let spec = &mut model.as_mut().expect("the world has it; qed").spec;
 			spec.task = Task::Tensor;
 			spec.limits.max_input_units = MAX_DATA;
 			let input = TensorSpec {
 				name: name.clone(),
-				datatype: DataType::Bool,
+				datatype: DataType::Bytes,
 				shape: vec![None].try_into().expect("one is in bounds; qed"),
 			};
 			spec.signature = vec![input].try_into().expect("one is in bounds; qed");
 		});
 		let header = TensorHeader {
 			name,
-			datatype: DataType::Bool,
-			shape: shape(vec![b]),
-			bytes: b,
+			datatype: DataType::Bytes,
+			shape: vec![b / 4].try_into().expect("one is in bounds; qed"),
+			bytes: b / 4 * 4,
 		};
-		let data: Bytes<MAX_DATA> = vec![1; b as usize]
+		let data: Bytes<MAX_DATA> = vec![0; header.bytes as usize]
 			.try_into()
 			.expect("benchmarks keep the bound; qed");
+		let tensors: List<_, MAX_TENSORS> = vec![header].try_into().expect("one is in bounds; qed");
+		let assurance = Assurance::Committee(most_verifiers::<T>());
+		let asked = StoredInput::Indexed(IndexedTensors {
+			tensors: tensors.clone(),
+			data_hash: H256::zero(),
+		});
+		let limit = Pallet::<T>::quote(MODEL, &asked, assurance)
+			.map_err(|_| BenchmarkError::Stop("the model takes no such input"))?;
+		T::Currency::increase_balance(&requester, limit, Precision::Exact)?;
 		frame_system::Pallet::<T>::set_extrinsic_index(0);
 		frame_system::Pallet::<T>::note_extrinsic(data.to_vec());
 		#[extrinsic_call]
 		_(
 			RawOrigin::Signed(requester),
 			MODEL,
-			vec![header].try_into().expect("one is in bounds; qed"),
-			Assurance::Committee(most_verifiers::<T>()),
-			fee_limit::<T>(),
+			tensors,
+			assurance,
+			limit,
 			0u32.into(),
 			data,
 		);

@@ -111,7 +111,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 			.saturating_add(T::DbWeight::get().writes(11_u64))
 	}
 	/// Not measured yet: as `request`, and hashing, comparing and looking at so many bytes.
-	/// The range of component `b` is `[1, 3145728]`.
+	/// The range of component `b` is `[4, 3145728]`.
 	fn request_with_data(b: u32, ) -> Weight {
 		Weight::from_parts(273_629_932, 55008)
 			.saturating_add(Weight::from_parts(8_000, 0).saturating_mul(b.into()))
