@@ -5,7 +5,7 @@ NODE_BINARY="$CARGO_TARGET_DIR/debug/consilience"
 LIARS_BINARY="$CARGO_TARGET_DIR/debug/consilience-liars"
 
 # Free space below which a build that goes on from an earlier one may fail, and what one from nothing takes with its tests.
-LEAST_GIB=8 WHOLE_GIB=25
+LEAST_GIB=15 WHOLE_GIB=25
 
 free_gib() {
 	mkdir -p "$CARGO_TARGET_DIR"
