@@ -1,6 +1,6 @@
 //! A gateway on a network that only behaves like one: for trying out clients, and for their tests.
 //!
-//! What is asked says how a request ends: `expire`, `unanswerable`, `reject` and `busy` do, anything else is repeated.
+//! The text of a request chooses how it ends: `expire`, `unanswerable`, `reject` and `busy` name an end, any other text is repeated.
 
 #[allow(dead_code, clippy::unwrap_used)]
 #[path = "../tests/gateway/double.rs"]

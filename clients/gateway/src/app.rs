@@ -1,4 +1,4 @@
-//! What every endpoint needs: models, callers, requests.
+//! State that all endpoints share: models, callers, requests.
 
 use std::{sync::Arc, time::Instant};
 
@@ -30,7 +30,7 @@ type Models = Arc<Vec<Arc<Model>>>;
 /// Most requests of one call.
 const MOST_AT_ONCE: usize = 64;
 
-/// What every endpoint needs.
+/// State that all endpoints share.
 #[derive(Clone)]
 pub(crate) struct App(Arc<Inner>);
 
@@ -57,7 +57,7 @@ impl std::ops::Deref for App {
 
 /// A call whose body is read.
 pub(crate) struct Call {
-	/// Who calls.
+	/// The caller.
 	pub(crate) key: Arc<Key>,
 	/// Its path.
 	pub(crate) path: String,

@@ -12,12 +12,12 @@ use crate::{
 	network::{parse_csl, Amount},
 };
 
-/// Who calls.
+/// A caller, by its API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
 	/// Its name, in journal and log.
 	pub name: String,
-	/// What it may spend a day; without it as much as the gateway's account has.
+	/// The budget per day; without one it may spend as much as the gateway's account has.
 	pub budget_per_day: Option<Amount>,
 }
 

@@ -1,4 +1,4 @@
-//! What keys may spend a day.
+//! Daily budgets of keys.
 //!
 //! A request counts on the day on which it is made: what is held for it until it is settled, and then what it was paid.
 
