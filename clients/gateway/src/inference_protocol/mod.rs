@@ -171,17 +171,7 @@ fn tensors(inputs: Vec<Value>, mut binary: &[u8]) -> Result<Vec<Tensor>, Error> 
 			Some(parameters) => {
 				let mut parameters = Fields::within(parameters, &format!("{at}.parameters"))?;
 				let size: Option<usize> = parameters.take("binary_data_size")?;
-				for name in [
-					"shared_memory_region",
-					"shared_memory_offset",
-					"shared_memory_byte_size",
-				] {
-					parameters.refuse(
-						name,
-						|_| false,
-						"the gateway shares no memory with its clients",
-					)?;
-				}
+				refuse_shared_memory(&mut parameters)?;
 				parameters.end()?;
 				size
 			}
@@ -262,23 +252,29 @@ fn outputs(fields: &mut Fields) -> Result<Option<Vec<Wanted>>, Error> {
 				|n| *n == 0,
 				"the answer is what the model gives",
 			)?;
-			for name in [
-				"shared_memory_region",
-				"shared_memory_offset",
-				"shared_memory_byte_size",
-			] {
-				parameters.refuse(
-					name,
-					|_| false,
-					"the gateway shares no memory with its clients",
-				)?;
-			}
+			refuse_shared_memory(&mut parameters)?;
 			parameters.end()?;
 		}
 		fields.end()?;
 		wanted.push(Wanted { name, binary });
 	}
 	Ok((!wanted.is_empty()).then_some(wanted))
+}
+
+/// Refuses a tensor that stands in memory of the client's machine.
+fn refuse_shared_memory(parameters: &mut Fields) -> Result<(), Error> {
+	for name in [
+		"shared_memory_region",
+		"shared_memory_offset",
+		"shared_memory_byte_size",
+	] {
+		parameters.refuse(
+			name,
+			|_| false,
+			"the gateway shares no memory with its clients",
+		)?;
+	}
+	Ok(())
 }
 
 /// Returns what is asked of a model of this task.
