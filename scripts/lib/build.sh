@@ -35,11 +35,12 @@ build_node() {
 	make_room
 	# Set-up first: the runtime's WebAssembly needs its toolchain, and cargo's own check is quick when nothing changed.
 	step "building the node (target folder $CARGO_TARGET_DIR)"
-	(cd "$REPOSITORY" && cargo build --locked -p consilience-node) >&2 || die "the node does not build: see the compiler's message above"
+	# With the workspace's features, as tests are built: with the node's alone all our crates would be built twice.
+	(cd "$REPOSITORY" && cargo build --locked --workspace --bin consilience) >&2 || die "the node does not build: see the compiler's message above"
 }
 
 build_liars() {
 	step "building the node that lies in tests"
-	(cd "$REPOSITORY" && cargo build --locked -p consilience-node --features liars --bin consilience-liars) >&2 ||
+	(cd "$REPOSITORY" && cargo build --locked --workspace --features consilience-node/liars --bin consilience-liars) >&2 ||
 		die "the node that lies does not build: see the compiler's message above"
 }
