@@ -10,7 +10,7 @@ use std::{
 	time::Instant,
 };
 
-use codec::{Decode, Encode};
+use codec::{Compact, Decode, Encode};
 use consilience_primitives::{
 	evidence::Evidence,
 	request::{FullInput, Output},
@@ -29,14 +29,23 @@ use tokio::{
 use crate::{
 	isolation::Report,
 	protocol::{Command, Frame, Order, Reply, MAX_FRAME},
+	stream::TokenStream,
 	EngineError, Part, Provider, Statistics,
 };
 
 /// Who waits for which reply; `None` once the connection is gone.
-type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Reply>>>>>;
+type Waiting = Arc<Mutex<Option<HashMap<u64, Waits>>>>;
 
-/// A connection to an engine process. Clones share it; commands are answered in any order. A command whose future is dropped is
-/// cancelled there.
+/// Who waits for a command.
+enum Waits {
+	/// For its reply.
+	Reply(oneshot::Sender<Reply>),
+	/// For what is streamed, too. What the engine writes ahead is bounded by what it was allowed, and by the longest answer.
+	Stream(mpsc::UnboundedSender<Reply>),
+}
+
+/// A connection to an engine process. Clones share it; commands are answered in any order. A command whose future or stream is
+/// dropped is cancelled there.
 #[derive(Clone)]
 pub struct EngineClient {
 	/// Frames for the task that writes. It ends with the last clone, and with it the engine.
@@ -51,12 +60,26 @@ pub struct EngineClient {
 }
 
 /// A command that is waited for. Dropped before its reply is there, it is cancelled.
-struct Open<'c> {
-	client: &'c EngineClient,
+pub(crate) struct Open {
+	client: EngineClient,
 	id: u64,
 }
 
-impl Drop for Open<'_> {
+impl Open {
+	/// Lets so many tokens be written in all.
+	pub(crate) fn allow(&self, tokens: u32) {
+		let id = self.id;
+		// Where the engine has gone there is nothing to write any more.
+		let _ = self.client.send(id, Command::Allow { id, tokens });
+	}
+
+	/// Notes what its failure says of the models that the engine has.
+	pub(crate) fn note(&self, error: &EngineError) {
+		self.client.note(error);
+	}
+}
+
+impl Drop for Open {
 	fn drop(&mut self) {
 		let mut waiting = self.client.waiting();
 		if waiting.as_mut().and_then(|w| w.remove(&self.id)).is_some() {
@@ -113,7 +136,7 @@ impl EngineClient {
 		let _ = gone.wait_for(|g| *g).await;
 	}
 
-	fn waiting(&self) -> MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<Reply>>>> {
+	fn waiting(&self) -> MutexGuard<'_, Option<HashMap<u64, Waits>>> {
 		self.waiting.lock().unwrap_or_else(|e| e.into_inner())
 	}
 
@@ -125,7 +148,7 @@ impl EngineClient {
 	fn send(&self, id: u64, command: Command) -> Result<(), EngineError> {
 		let left = |at: Instant| at.saturating_duration_since(Instant::now()).as_millis();
 		let within = match command {
-			Command::Load { .. } | Command::Cancel { .. } => None,
+			Command::Load { .. } | Command::Allow { .. } | Command::Cancel { .. } => None,
 			_ => self.until.map(|at| left(at).try_into().unwrap_or(u64::MAX)),
 		};
 		let body = Order { command, within };
@@ -135,21 +158,32 @@ impl EngineClient {
 		self.writer.send(bytes).map_err(|_| EngineError::Gone)
 	}
 
-	async fn ask(&self, command: Command) -> Result<Reply, EngineError> {
+	/// Has a command carried out. It is cancelled when what this returns is dropped.
+	fn begin(&self, command: Command, waits: Waits) -> Result<Open, EngineError> {
 		let id = self.next.fetch_add(1, Ordering::Relaxed);
-		let (reply, replied) = oneshot::channel();
 		match &mut *self.waiting() {
-			Some(waiting) => waiting.insert(id, reply),
+			Some(waiting) => waiting.insert(id, waits),
 			None => return Err(EngineError::Gone),
 		};
-		let _open = Open { client: self, id };
+		let client = self.clone();
+		let open = Open { client, id };
 		self.send(id, command)?;
+		Ok(open)
+	}
+
+	/// Notes what an error says of the models that the engine has: it forgets them of its own accord too, and the next load asks.
+	fn note(&self, error: &EngineError) {
+		if let EngineError::NotLoaded(_) | EngineError::Limit(_) = error {
+			self.loaded().clear();
+		}
+	}
+
+	async fn ask(&self, command: Command) -> Result<Reply, EngineError> {
+		let (reply, replied) = oneshot::channel();
+		let _open = self.begin(command, Waits::Reply(reply))?;
 		match replied.await.map_err(|_| EngineError::Gone)? {
 			Reply::Failed(e) => {
-				if let EngineError::NotLoaded(_) | EngineError::Limit(_) = e {
-					// It forgets models of its own accord too: the next load asks.
-					self.loaded().clear();
-				}
+				self.note(&e);
 				Err(e)
 			}
 			reply => Ok(reply),
@@ -192,6 +226,45 @@ impl EngineClient {
 		seed: H256,
 	) -> Result<Output, EngineError> {
 		match self.ask(Command::Run { model, input, seed }).await? {
+			Reply::Output(output) => Ok(output),
+			other => unexpected(other),
+		}
+	}
+
+	/// Answers an input with generated text, which arrives as it is written: `allowed` tokens, and more when
+	/// [`TokenStream::allow`] says so. Until then the answer holds up no other.
+	pub fn stream(
+		&self,
+		model: ModelId,
+		input: FullInput,
+		seed: H256,
+		allowed: u32,
+	) -> Result<TokenStream, EngineError> {
+		let (waits, replies) = mpsc::unbounded_channel();
+		let command = Command::Stream {
+			model,
+			input,
+			seed,
+			allowed,
+		};
+		let open = self.begin(command, Waits::Stream(waits))?;
+		Ok(TokenStream::new(replies, open, allowed))
+	}
+
+	/// The answer that is over with the last of these tokens, which the model wrote, whether it ends it there or not.
+	pub async fn cut(
+		&self,
+		model: ModelId,
+		input: FullInput,
+		tokens: Vec<u32>,
+	) -> Result<Output, EngineError> {
+		let tokens = tokens.into_iter().map(Compact).collect();
+		let command = Command::Cut {
+			model,
+			input,
+			tokens,
+		};
+		match self.ask(command).await? {
 			Reply::Output(output) => Ok(output),
 			other => unexpected(other),
 		}
@@ -262,7 +335,7 @@ impl EngineClient {
 	}
 }
 
-fn unexpected<T>(reply: Reply) -> Result<T, EngineError> {
+pub(crate) fn unexpected<T>(reply: Reply) -> Result<T, EngineError> {
 	Err(EngineError::Run(format!(
 		"an answer to another question: {reply:?}"
 	)))
@@ -287,14 +360,18 @@ async fn receive(mut reader: OwnedReadHalf, waiting: &Waiting) -> std::io::Resul
 		reader.read_exact(&mut bytes).await?;
 		let frame = Frame::<Reply>::decode(&mut &bytes[..])
 			.map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e.to_string()))?;
-		let sender = waiting
-			.lock()
-			.unwrap_or_else(|e| e.into_inner())
-			.as_mut()
-			.and_then(|w| w.remove(&frame.id));
-		if let Some(sender) = sender {
-			// Who asked may have stopped waiting.
-			let _ = sender.send(frame.body);
+		let mut waiting = waiting.lock().unwrap_or_else(|e| e.into_inner());
+		let Some(waiting) = waiting.as_mut() else {
+			continue;
+		};
+		// Who asked may have stopped waiting.
+		match (frame.body, waiting.get(&frame.id)) {
+			(body @ Reply::Tokens { .. }, Some(Waits::Stream(stream))) => drop(stream.send(body)),
+			(body, _) => match waiting.remove(&frame.id) {
+				Some(Waits::Reply(reply)) => drop(reply.send(body)),
+				Some(Waits::Stream(stream)) => drop(stream.send(body)),
+				None => (),
+			},
 		}
 	}
 }

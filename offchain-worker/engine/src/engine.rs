@@ -211,6 +211,17 @@ impl Slot {
 		self.loaded.lock().unwrap_or_else(|e| e.into_inner())
 	}
 
+	/// Whether its answers that pause are ended, so that it is out of use sooner.
+	fn give_way(&self, yields: bool) {
+		if !self.in_memory.load(Ordering::Relaxed) {
+			return;
+		}
+		// Of a model in memory nobody has this for longer than it takes to look.
+		if let Some(Kind::Text(text)) = self.lock().as_deref().map(|loaded| &loaded.kind) {
+			text.give_way(yields);
+		}
+	}
+
 	/// Takes it out of memory unless a run has it. Says whether it did.
 	fn forget_if_idle(&self) -> bool {
 		// Nobody takes another share while this is locked.
@@ -471,7 +482,7 @@ impl Engine {
 			};
 			others.sort_by_key(|s| s.used.load(Ordering::Relaxed));
 			let mut sum: u64 = new.bytes + others.iter().map(|s| s.bytes).sum::<u64>();
-			for other in others {
+			for other in &others {
 				if sum <= bound {
 					break;
 				}
@@ -484,6 +495,8 @@ impl Engine {
 					sum -= other.bytes;
 				}
 			}
+			// An answer may pause for longer than anybody waits for a model.
+			others.iter().for_each(|other| other.give_way(sum > bound));
 			if sum <= bound {
 				room.wanted = false;
 				self.room.changed.notify_all();
@@ -502,6 +515,36 @@ impl Engine {
 		seed: &H256,
 	) -> Result<Output, EngineError> {
 		self.get(model)?.run(input, seed)
+	}
+
+	/// Answers an input with generated text. `see` is given the tokens as they are written, all of them, and what each adds to the
+	/// text as far as that is certain; the answer's text begins with this, and may have more at its end. It is called on this
+	/// thread, and the model does not wait for it. What is given may come to nothing: the answer is there when this returns.
+	pub fn stream(
+		&self,
+		model: ModelId,
+		input: &FullInput,
+		seed: &H256,
+		see: &mut dyn FnMut(Vec<u32>, &str),
+	) -> Result<Output, EngineError> {
+		self.get(model)?.stream(input, seed, see)
+	}
+
+	/// The answer that is over with the last of these tokens, which the model wrote, whether it ends it there or not: it says so in
+	/// its reason. Runs no graph.
+	pub fn cut(
+		&self,
+		model: ModelId,
+		input: &FullInput,
+		tokens: &[u32],
+	) -> Result<Output, EngineError> {
+		let loaded = self.get(model)?;
+		let Kind::Text(text) = &loaded.kind else {
+			return Err(EngineError::Input("the model generates no text".into()));
+		};
+		let output = text.cut(input, tokens)?;
+		loaded.check(input, &output)?;
+		Ok(output)
 	}
 
 	/// Measures under a challenge. For text generation that is about the claimed answer; other tasks are computed afresh, and
@@ -790,6 +833,22 @@ impl Loaded {
 	/// The answer, if it is one that the chain takes: see [`Self::check`].
 	fn run(&self, input: &FullInput, seed: &H256) -> Result<Output, EngineError> {
 		let output = self.compute(input, seed)?;
+		self.check(input, &output)?;
+		Ok(output)
+	}
+
+	fn stream(
+		&self,
+		input: &FullInput,
+		seed: &H256,
+		see: &mut dyn FnMut(Vec<u32>, &str),
+	) -> Result<Output, EngineError> {
+		let Kind::Text(model) = &self.kind else {
+			return Err(EngineError::Input(
+				"the model generates no text: only that is streamed".into(),
+			));
+		};
+		let output = model.stream(input, seed, see)?;
 		self.check(input, &output)?;
 		Ok(output)
 	}

@@ -1,6 +1,8 @@
 //! What node and engine process say to each other: SCALE, each frame after its length as a little-endian `u32`.
+//!
+//! A command has one reply. [`Command::Stream`] has [`Reply::Tokens`] before that, as often as there are new tokens to tell.
 
-use codec::{Decode, Encode};
+use codec::{Compact, Decode, Encode};
 use consilience_primitives::{
 	evidence::Evidence,
 	request::{FullInput, Output},
@@ -35,6 +37,35 @@ pub enum Command {
 		input: FullInput,
 		/// Seed of the sampling noise.
 		seed: H256,
+	},
+	/// Answer an input with generated text, and say the tokens as they are written.
+	Stream {
+		/// The model.
+		model: ModelId,
+		/// What is asked.
+		input: FullInput,
+		/// Seed of the sampling noise.
+		seed: H256,
+		/// Tokens that may be written to begin with. An answer that has so many keeps its place in the text and none among those
+		/// that are written, until it is allowed more ([`Command::Allow`]) or ends like any command. For none of them, nothing is
+		/// computed.
+		allowed: u32,
+	},
+	/// Write more of an answer that is streamed. There is no reply to this.
+	Allow {
+		/// The node's number for the command.
+		id: u64,
+		/// Tokens that may be written in all, those before this included. Less than before changes nothing.
+		tokens: u32,
+	},
+	/// Say what an answer is that is over with the last of these tokens.
+	Cut {
+		/// The model.
+		model: ModelId,
+		/// What was asked.
+		input: FullInput,
+		/// Tokens that the model wrote.
+		tokens: Vec<Compact<u32>>,
 	},
 	/// Measure parts of an answer, or all of it under several challenges, in one pass.
 	Measure {
@@ -88,6 +119,15 @@ pub enum Reply {
 	Loaded(ModelId),
 	/// It is not any more.
 	Unloaded,
+	/// Tokens of an answer that is being written, in order and without gaps. All are in such frames before [`Self::Output`] has
+	/// them again.
+	Tokens {
+		/// The next ones, at least one.
+		tokens: Vec<Compact<u32>>,
+		/// What they add to the text, in whole characters of UTF-8, as far as that is certain. What may still become a stop
+		/// string, or is part of a character, comes with later tokens; what is left at the end is what [`Self::Output`] has more.
+		text: Vec<u8>,
+	},
 	/// The answer.
 	Output(Output),
 	/// What was measured of each part.

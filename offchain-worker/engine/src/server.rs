@@ -20,7 +20,7 @@ use std::{
 	time::{Duration, Instant},
 };
 
-use codec::{Decode, Encode};
+use codec::{Compact, Decode, Encode};
 use consilience_primitives::ModelId;
 
 use crate::{
@@ -33,6 +33,9 @@ use crate::{
 /// Commands that wait for a free worker, and their bytes; more are refused. The node bounds what it asks for far below this.
 const QUEUE: usize = 512;
 const QUEUE_BYTES: usize = 64 << 20;
+/// Most answers that are streamed at a time; more are refused. Each has a thread, which does next to nothing: they may pause for
+/// long, and take no worker from what does not.
+const STREAMS: usize = 128;
 /// How often runs and commands are looked at while there are any.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long the node may take to read a reply.
@@ -195,6 +198,8 @@ struct State {
 	/// Threads that wait for commands, and all.
 	idle: usize,
 	threads: usize,
+	/// Answers that are streamed.
+	streams: usize,
 	/// The connection is closed, or the process is to end.
 	closed: bool,
 }
@@ -250,6 +255,19 @@ impl Shared {
 					write_frame(&self.writer, &Frame { id, body: reply })?;
 					continue;
 				}
+				Command::Allow { id, tokens } => {
+					if let Some(job) = self.state().jobs.get(&id) {
+						job.ticket.allow(tokens);
+					}
+					continue;
+				}
+				Command::Stream { allowed, .. } => {
+					let ticket = ticket(order.within).allowing(allowed);
+					match self.begin_stream(id, order.command, ticket) {
+						true => continue,
+						false => Reply::Failed(EngineError::Busy),
+					}
+				}
 				command => match self.take_on(id, command, order.within, bytes)? {
 					true => continue,
 					false => Reply::Failed(EngineError::Busy),
@@ -286,10 +304,8 @@ impl Shared {
 		{
 			return Ok(false);
 		}
-		// A time beyond what the clock can tell is none.
-		let deadline = within.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
 		let job = Job {
-			ticket: Ticket::until(deadline),
+			ticket: ticket(within),
 			running: None,
 			loads: matches!(command, Command::Load { .. }),
 			over: None,
@@ -316,18 +332,65 @@ impl Shared {
 		Ok(true)
 	}
 
+	/// Has an answer streamed by a thread of its own, if there are not too many.
+	fn begin_stream(self: &Arc<Self>, id: u64, command: Command, ticket: Ticket) -> bool {
+		let mut state = self.state();
+		if state.streams >= STREAMS {
+			return false;
+		}
+		let job = Job {
+			ticket: ticket.clone(),
+			running: Some((describe(&command), Instant::now())),
+			loads: false,
+			over: None,
+		};
+		state.jobs.insert(id, job);
+		let shared = self.clone();
+		let started = std::thread::Builder::new()
+			.name("engine-stream".into())
+			.spawn(move || {
+				// A connection that is broken ends all of them.
+				let _ = shared.carry_out(id, command, &ticket);
+				shared.state().streams -= 1;
+			});
+		match started {
+			Ok(_) => state.streams += 1,
+			Err(e) => {
+				state.jobs.remove(&id);
+				tracing::warn!(target: LOG_TARGET, "no more streams than {}: {e}", state.streams);
+				return false;
+			}
+		}
+		self.changed.notify_all();
+		true
+	}
+
 	/// Carries commands out until there come no more.
 	fn work(&self) {
 		while let Some((waiting, ticket)) = self.next() {
 			let Waiting { id, command, .. } = waiting;
-			let body = match &self.engine {
-				Ok(engine) => ticket.during(|| attempt(engine, command)),
-				Err(e) => Reply::Failed(e.clone()),
-			};
-			// Whoever is out of the list was answered already, when the process was about to end.
-			if self.finish(id) && write_frame(&self.writer, &Frame { id, body }).is_err() {
+			if self.carry_out(id, command, &ticket).is_err() {
 				return;
 			}
+		}
+	}
+
+	/// Carries a command out, and replies.
+	fn carry_out(&self, id: u64, command: Command, ticket: &Ticket) -> io::Result<()> {
+		let mut say = |body| {
+			if write_frame(&self.writer, &Frame { id, body }).is_err() {
+				// Nobody reads what else comes of it.
+				ticket.cancel();
+			}
+		};
+		let body = match &self.engine {
+			Ok(engine) => ticket.during(|| attempt(engine, command, &mut say)),
+			Err(e) => Reply::Failed(e.clone()),
+		};
+		// Whoever is out of the list was answered already, when the process was about to end.
+		match self.finish(id) {
+			true => write_frame(&self.writer, &Frame { id, body }),
+			false => Ok(()),
 		}
 	}
 
@@ -424,11 +487,19 @@ impl Shared {
 	}
 }
 
+/// Of a command for which somebody waits so many milliseconds. A time beyond what the clock can tell is none.
+fn ticket(within: Option<u64>) -> Ticket {
+	Ticket::until(within.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms))))
+}
+
 fn describe(command: &Command) -> String {
 	match command {
 		Command::Load { folder } => format!("loading {folder}"),
 		Command::Unload { model } => format!("unloading {model:?}"),
 		Command::Run { model, .. } => format!("running {model:?}"),
+		Command::Stream { model, .. } => format!("streaming from {model:?}"),
+		Command::Cut { model, .. } => format!("cutting an answer of {model:?}"),
+		Command::Allow { id, .. } => format!("more of {id}"),
 		Command::Measure { model, .. } => format!("measuring {model:?}"),
 		Command::Provider { model } => format!("asking where {model:?} runs"),
 		Command::Reference { model } => format!("the reference inference of {model:?}"),
@@ -443,6 +514,8 @@ fn describe(command: &Command) -> String {
 fn model_of(command: &Command) -> Option<ModelId> {
 	match command {
 		Command::Run { model, .. }
+		| Command::Stream { model, .. }
+		| Command::Cut { model, .. }
 		| Command::Measure { model, .. }
 		| Command::Reference { model } => Some(*model),
 		Command::Load { .. }
@@ -451,14 +524,17 @@ fn model_of(command: &Command) -> Option<ModelId> {
 		| Command::Ping
 		| Command::Stats
 		| Command::Sandbox
+		| Command::Allow { .. }
 		| Command::Cancel { .. } => None,
 	}
 }
 
-fn attempt(engine: &Engine, command: Command) -> Reply {
+/// The reply to a command; `say` is given those before it.
+fn attempt(engine: &Engine, command: Command, say: &mut dyn FnMut(Reply)) -> Reply {
 	let model = model_of(&command);
+	let work = std::panic::AssertUnwindSafe(|| execute(engine, command, say));
 	// A panic is a defect of ours or of a library; it costs one job, not the process.
-	let reply = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| execute(engine, command)))
+	let reply = std::panic::catch_unwind(work)
 		.unwrap_or_else(|_| Reply::Failed(EngineError::Run("the engine panicked".into())));
 	match reply {
 		Reply::Failed(error) => {
@@ -473,7 +549,7 @@ fn attempt(engine: &Engine, command: Command) -> Reply {
 	}
 }
 
-fn execute(engine: &Engine, command: Command) -> Reply {
+fn execute(engine: &Engine, command: Command, say: &mut dyn FnMut(Reply)) -> Reply {
 	let result = match command {
 		Command::Load { folder } => engine.load(Path::new(&folder)).map(Reply::Loaded),
 		Command::Unload { model } => {
@@ -481,6 +557,27 @@ fn execute(engine: &Engine, command: Command) -> Reply {
 			Ok(Reply::Unloaded)
 		}
 		Command::Run { model, input, seed } => engine.run(model, &input, &seed).map(Reply::Output),
+		Command::Cut {
+			model,
+			input,
+			tokens,
+		} => {
+			let tokens: Vec<u32> = tokens.into_iter().map(|Compact(token)| token).collect();
+			engine.cut(model, &input, &tokens).map(Reply::Output)
+		}
+		Command::Stream {
+			model, input, seed, ..
+		} => {
+			let mut see = |tokens: Vec<u32>, text: &str| {
+				say(Reply::Tokens {
+					tokens: tokens.into_iter().map(Compact).collect(),
+					text: text.into(),
+				});
+			};
+			engine
+				.stream(model, &input, &seed, &mut see)
+				.map(Reply::Output)
+		}
 		Command::Measure {
 			model,
 			input,
@@ -494,7 +591,7 @@ fn execute(engine: &Engine, command: Command) -> Reply {
 		Command::Reference { model } => engine
 			.reference(model)
 			.map(|(output, evidence)| Reply::Reference(output, evidence)),
-		Command::Ping | Command::Cancel { .. } => Ok(Reply::Pong),
+		Command::Ping | Command::Allow { .. } | Command::Cancel { .. } => Ok(Reply::Pong),
 		Command::Stats => Ok(Reply::Stats(engine.statistics())),
 		// Answered where commands are read.
 		Command::Sandbox => Ok(Reply::Sandbox(Report::default())),

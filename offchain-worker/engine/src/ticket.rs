@@ -1,4 +1,4 @@
-//! Until when somebody waits for a command, and what is inside ONNX Runtime now.
+//! Until when somebody waits for a command, how far it may go meanwhile, and what is inside ONNX Runtime now.
 //!
 //! A command's [`Ticket`] is that of the thread that carries it out. Whatever has steps looks at it between two of them: a text
 //! between pieces and tokens, a graph of tensors before its run. A run itself is asked to end, which ONNX Runtime does between
@@ -8,7 +8,7 @@ use std::{
 	cell::RefCell,
 	collections::BTreeMap,
 	sync::{
-		atomic::{AtomicBool, Ordering},
+		atomic::{AtomicBool, AtomicU32, Ordering},
 		Arc, Mutex, MutexGuard,
 	},
 	time::{Duration, Instant},
@@ -18,14 +18,38 @@ use ort::session::{NoSelectedOutputs, RunOptions};
 
 use crate::EngineError;
 
-/// How long somebody waits for a command. Clones are of the same command.
-#[derive(Clone, Debug, Default)]
+/// How long somebody waits for a command, and how many tokens it may write. Clones are of the same command.
+#[derive(Clone, Default)]
 pub(crate) struct Ticket(Arc<Inner>);
 
-#[derive(Debug, Default)]
 struct Inner {
 	deadline: Option<Instant>,
 	cancelled: AtomicBool,
+	allowed: AtomicU32,
+	/// Called when one of these has changed.
+	wake: Mutex<Option<Wake>>,
+}
+
+type Wake = Box<dyn Fn() + Send>;
+
+impl Default for Inner {
+	fn default() -> Self {
+		Self {
+			deadline: None,
+			cancelled: AtomicBool::new(false),
+			allowed: AtomicU32::new(u32::MAX),
+			wake: Mutex::default(),
+		}
+	}
+}
+
+/// Somebody hears of changes until this is dropped.
+pub(crate) struct Listens(Ticket);
+
+impl Drop for Listens {
+	fn drop(&mut self) {
+		*self.0.wake() = None;
+	}
 }
 
 thread_local! {
@@ -37,8 +61,14 @@ impl Ticket {
 	pub(crate) fn until(deadline: Option<Instant>) -> Self {
 		Self(Arc::new(Inner {
 			deadline,
-			cancelled: AtomicBool::new(false),
+			..Default::default()
 		}))
+	}
+
+	/// The same, for a command that may write so many tokens to begin with.
+	pub(crate) fn allowing(self, tokens: u32) -> Self {
+		self.0.allowed.store(tokens, Ordering::Relaxed);
+		self
 	}
 
 	/// Of the command that this thread carries out; nobody's time is ever over where there is none.
@@ -62,6 +92,40 @@ impl Ticket {
 	/// Nobody waits any more.
 	pub(crate) fn cancel(&self) {
 		self.0.cancelled.store(true, Ordering::Relaxed);
+		self.changed();
+	}
+
+	/// So many tokens may be written in all, or as many as before if those were more.
+	pub(crate) fn allow(&self, tokens: u32) {
+		self.0.allowed.fetch_max(tokens, Ordering::Relaxed);
+		self.changed();
+	}
+
+	/// How many tokens may be written in all.
+	pub(crate) fn allowed(&self) -> u32 {
+		self.0.allowed.load(Ordering::Relaxed)
+	}
+
+	/// When nobody waits any more.
+	pub(crate) fn deadline(&self) -> Option<Instant> {
+		self.0.deadline
+	}
+
+	/// Has `wake` called whenever it is cancelled or more is allowed, in place of who was told before. It is called on the thread
+	/// that does so.
+	pub(crate) fn listen(&self, wake: impl Fn() + Send + 'static) -> Listens {
+		*self.wake() = Some(Box::new(wake));
+		Listens(self.clone())
+	}
+
+	fn wake(&self) -> MutexGuard<'_, Option<Wake>> {
+		self.0.wake.lock().unwrap_or_else(|e| e.into_inner())
+	}
+
+	fn changed(&self) {
+		if let Some(wake) = &*self.wake() {
+			wake();
+		}
 	}
 
 	/// Whether nobody waits any more.

@@ -211,6 +211,9 @@ fn command(models: Vec<ModelId>) -> impl Strategy<Value = Command> {
 	let hash = || any::<u8>().prop_map(H256::repeat_byte);
 	prop_oneof![
 		4 => (model(), input(), hash()).prop_map(|(model, input, seed)| Command::Run { model, input, seed }),
+		2 => (model(), input(), hash(), any::<u32>()).prop_map(|(model, input, seed, allowed)| {
+			Command::Stream { model, input, seed, allowed }
+		}),
 		6 => (model(), input(), hash(), claimed(), vec((proptest::option::of(0u32..6), hash()), 0..4)).prop_map(
 			|(model, input, seed, claimed, parts)| {
 				let parts = parts.into_iter().map(|(tokens, challenge)| Part { tokens, challenge }).collect();
@@ -223,7 +226,11 @@ fn command(models: Vec<ModelId>) -> impl Strategy<Value = Command> {
 		1 => Just(Command::Unload { model: H256::zero() }),
 		1 => Just(Command::Ping),
 		1 => Just(Command::Sandbox),
+		1 => (model(), input(), vec((0u32..70).prop_map(Compact), 0..8)).prop_map(|(model, input, tokens)| {
+			Command::Cut { model, input, tokens }
+		}),
 		1 => (0u64..3).prop_map(|id| Command::Cancel { id }),
+		1 => (0u64..3, any::<u32>()).prop_map(|(id, tokens)| Command::Allow { id, tokens }),
 	]
 }
 
@@ -363,6 +370,15 @@ fn any_command_is_done_or_refused() {
 						kept(&output)
 					})
 				}
+				Command::Cut { model, input, tokens } => {
+					let tokens: Vec<u32> = tokens.iter().map(|t| t.0).collect();
+					engine.cut(model, &input, &tokens).map(|output| kept(&output))
+				}
+				Command::Stream { model, input, seed, .. } => {
+					let mut told = Vec::new();
+					let streamed = engine.stream(model, &input, &seed, &mut |tokens, _| told.extend(tokens));
+					streamed.map(|output| assert_eq!(output.units() as usize, told.len()))
+				}
 				Command::Measure { model, input, seed, claimed, parts } => engine
 					.measure_parts(model, &input, &seed, claimed.as_ref(), &parts)
 					.map(|evidence| {
@@ -377,7 +393,10 @@ fn any_command_is_done_or_refused() {
 					engine.unload(model);
 					Ok(())
 				}
-				Command::Ping | Command::Sandbox | Command::Cancel { .. } => Ok(()),
+				Command::Ping
+				| Command::Sandbox
+				| Command::Allow { .. }
+				| Command::Cancel { .. } => Ok(()),
 				Command::Stats => {
 					kept(&engine.statistics());
 					Ok(())

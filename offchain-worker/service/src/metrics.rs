@@ -32,6 +32,7 @@ struct Engine {
 	/// By model.
 	waiting: GaugeVec<U64>,
 	writing: GaugeVec<U64>,
+	paused: GaugeVec<U64>,
 	steps: CounterVec<U64>,
 	first_tokens: CounterVec<U64>,
 	first_token_seconds: CounterVec<F64>,
@@ -70,6 +71,13 @@ impl Engine {
 			)?,
 			writing: register(
 				GaugeVec::new(opts("answers_writing", "Answers that are being written"), model)?,
+				registry,
+			)?,
+			paused: register(
+				GaugeVec::new(
+					opts("answers_paused", "Streamed answers of which no more may be written yet"),
+					model,
+				)?,
 				registry,
 			)?,
 			steps: register(
@@ -144,6 +152,7 @@ impl Engine {
 			let of = &[&id[..]];
 			self.waiting.with_label_values(of).set(now.waiting.into());
 			self.writing.with_label_values(of).set(now.writing.into());
+			self.paused.with_label_values(of).set(now.paused.into());
 			self.steps
 				.with_label_values(of)
 				.inc_by(now.steps.saturating_sub(before.steps));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use consilience_engine::EngineError;
+use consilience_engine::{EngineError, TokenStream};
 use consilience_primitives::{
 	evidence::Evidence,
 	manifest::Manifest,
@@ -33,6 +33,24 @@ pub trait Runner: Send + Sync + 'static {
 		model: ModelId,
 		input: FullInput,
 		seed: H256,
+		until: Instant,
+	) -> Result<Output, EngineError>;
+	/// Answers an input with generated text, which arrives as it is written: `allowed` tokens, and more when
+	/// [`TokenStream::allow`] says so. Work ends at `until`, or when the stream is dropped.
+	async fn stream(
+		&self,
+		model: ModelId,
+		input: FullInput,
+		seed: H256,
+		allowed: u32,
+		until: Instant,
+	) -> Result<TokenStream, EngineError>;
+	/// The answer that is over with the last of these tokens, which the model wrote.
+	async fn cut(
+		&self,
+		model: ModelId,
+		input: FullInput,
+		tokens: Vec<u32>,
 		until: Instant,
 	) -> Result<Output, EngineError>;
 	/// Measures under each of these challenges, in one pass.

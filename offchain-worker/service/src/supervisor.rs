@@ -18,7 +18,7 @@ use consilience_engine::{
 	client::EngineClient,
 	find_library,
 	isolation::{self, Report},
-	EngineError, Part, Provider, Statistics,
+	EngineError, Part, Provider, Statistics, TokenStream,
 };
 use consilience_primitives::{
 	evidence::Evidence,
@@ -134,6 +134,29 @@ impl Runner for Engine {
 	) -> Result<Output, EngineError> {
 		let client = self.client().await?.until(Some(until));
 		client.run(model, input, seed).await
+	}
+
+	async fn stream(
+		&self,
+		model: ModelId,
+		input: FullInput,
+		seed: H256,
+		allowed: u32,
+		until: Instant,
+	) -> Result<TokenStream, EngineError> {
+		let client = self.client().await?.until(Some(until));
+		client.stream(model, input, seed, allowed)
+	}
+
+	async fn cut(
+		&self,
+		model: ModelId,
+		input: FullInput,
+		tokens: Vec<u32>,
+		until: Instant,
+	) -> Result<Output, EngineError> {
+		let client = self.client().await?.until(Some(until));
+		client.cut(model, input, tokens).await
 	}
 
 	async fn measure(

@@ -1,105 +1,22 @@
 //! Many texts on one graph: which are fed, in pieces of which length, and together with which others.
 //!
+//! An answer of which no more tokens may be written for now leaves the others with its cache, and comes back like a text that is
+//! new: behind those that wait. It holds nobody up: where others need the memory its cache goes, and it is fed again.
+//!
 //! In the exact class no choice made here changes a bit of what any text gets.
 
-use std::{
-	collections::VecDeque,
-	sync::{mpsc::SyncSender, Arc},
-	time::Instant,
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use super::{
+	cache::Cache,
+	prefix::Kept,
+	sequence::{Done, Ended, Outcome, Reader, Sequence, Text},
+	LanguageModel,
 };
-
-use consilience_primitives::{evidence::Evidence, request::FinishReason};
-
-use super::{cache::Cache, generate::Writer, measure::Measurement, prefix::Kept, LanguageModel};
-use crate::{session::Graph, ticket::Ticket, EngineError};
+use crate::{session::Graph, EngineError};
 
 /// Checks that are fed in turns; more wait.
 const CHECKS: usize = 4;
-
-/// What comes of a text.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Outcome {
-	/// An answer was written.
-	Answer(Vec<u32>, FinishReason),
-	/// Parts of an answer were measured.
-	Evidence(Vec<Evidence>),
-}
-
-/// Who takes a text's logits.
-pub(crate) enum Reader {
-	/// Writes an answer.
-	Write(Writer),
-	/// Measures one.
-	Check(Measurement),
-}
-
-impl Reader {
-	/// Takes the logits at a position; they come in order. Gives the outcome with the last that it needs.
-	fn see(
-		&mut self,
-		model: &LanguageModel,
-		position: usize,
-		logits: &[f32],
-	) -> Result<Option<Outcome>, EngineError> {
-		Ok(match self {
-			Self::Write(writer) => writer
-				.see(model, position, logits)?
-				.map(|(tokens, finish)| Outcome::Answer(tokens, finish)),
-			Self::Check(measurement) => measurement.see(position, logits).map(Outcome::Evidence),
-		})
-	}
-
-	/// Whether the logits at a position are looked at.
-	fn needs(&self, position: usize) -> bool {
-		match self {
-			Self::Write(writer) => writer.needs(position),
-			Self::Check(measurement) => measurement.needs(position),
-		}
-	}
-}
-
-/// A text that is fed.
-pub(crate) struct Sequence {
-	/// What is fed before the answer, if one is written, begins.
-	pub(crate) tokens: Vec<u32>,
-	/// Most tokens there may be in the end.
-	pub(crate) most: usize,
-	pub(crate) reader: Reader,
-	pub(crate) arrived: Instant,
-	/// Until when somebody waits.
-	pub(crate) ticket: Ticket,
-	/// Who waits for the outcome.
-	pub(crate) reply: SyncSender<Result<Outcome, EngineError>>,
-}
-
-impl Sequence {
-	/// The token that was written last.
-	fn last(&self) -> Option<u32> {
-		match &self.reader {
-			Reader::Write(writer) => writer.last(),
-			Reader::Check(_) => None,
-		}
-	}
-
-	/// All tokens so far: those that are fed before the answer, and the answer's.
-	fn all(&self) -> impl Iterator<Item = u32> + '_ {
-		let answer = match &self.reader {
-			Reader::Write(writer) => writer.tokens(),
-			Reader::Check(_) => &[],
-		};
-		self.tokens.iter().chain(answer).copied()
-	}
-
-	fn end(self, outcome: Result<Outcome, EngineError>) -> Ended {
-		(self.reply, outcome)
-	}
-}
-
-/// Who waits for what came of a text.
-type Ended = (
-	SyncSender<Result<Outcome, EngineError>>,
-	Result<Outcome, EngineError>,
-);
 
 /// What a step can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,21 +33,6 @@ impl Work {
 	pub(crate) const ALL: [Self; 3] = [Self::Decode, Self::Prompt, Self::Check];
 }
 
-/// What a step did.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Done {
-	/// Tokens fed, or written.
-	pub(crate) tokens: usize,
-	/// Runs of the graph.
-	pub(crate) runs: usize,
-	/// When the text arrived whose answer's first token was written.
-	pub(crate) first: Option<Instant>,
-	/// Tokens that were not fed, because another text's part of the cache was taken.
-	pub(crate) reused: usize,
-	/// Whether these were the first of their text.
-	pub(crate) reuses: bool,
-}
-
 /// How much a batch takes on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -140,17 +42,6 @@ pub(crate) struct Bounds {
 	pub(crate) cache_bytes: usize,
 	/// Of these, the most for what texts that have ended leave to others that begin alike; none, and nothing is taken from others.
 	pub(crate) prefix_bytes: usize,
-}
-
-/// A text of which a part was fed.
-struct Prefill {
-	sequence: Sequence,
-	/// Position that is looked at next: those below were fed, or taken from others.
-	next: usize,
-	/// Of those, how many were not fed.
-	reused: usize,
-	/// Made when it is first fed.
-	cache: Option<Cache>,
 }
 
 /// Answers that are written together: a row of the cache for each.
@@ -164,12 +55,14 @@ pub(crate) struct Batch {
 	model: Arc<LanguageModel>,
 	graph: Graph,
 	bounds: Bounds,
-	/// Texts whose feeding has not begun.
-	waiting: VecDeque<Sequence>,
-	waiting_checks: VecDeque<Sequence>,
+	/// Texts whose feeding has not begun, and answers that may go on.
+	waiting: VecDeque<Text>,
+	waiting_checks: VecDeque<Text>,
 	/// Texts that are fed, in turns.
-	prompts: VecDeque<Prefill>,
-	checks: VecDeque<Prefill>,
+	prompts: VecDeque<Text>,
+	checks: VecDeque<Text>,
+	/// Answers that may not go on for now.
+	paused: VecDeque<Text>,
 	/// One where texts can share a cache, otherwise one for each.
 	groups: Vec<Group>,
 	/// What texts that have ended leave.
@@ -188,6 +81,7 @@ impl Batch {
 			waiting_checks: VecDeque::new(),
 			prompts: VecDeque::new(),
 			checks: VecDeque::new(),
+			paused: VecDeque::new(),
 			groups: Vec::new(),
 			kept: Kept::default(),
 			ended: Vec::new(),
@@ -196,9 +90,22 @@ impl Batch {
 
 	/// Takes a text on.
 	pub(crate) fn add(&mut self, sequence: Sequence) {
-		match sequence.reader {
-			Reader::Write(_) => self.waiting.push_back(sequence),
-			Reader::Check(_) => self.waiting_checks.push_back(sequence),
+		let texts = match sequence.reader {
+			Reader::Write(_) if sequence.pauses() => &mut self.paused,
+			Reader::Write(_) => &mut self.waiting,
+			Reader::Check(_) => &mut self.waiting_checks,
+		};
+		texts.push_back(Text::new(sequence));
+		self.admit();
+	}
+
+	/// Lets paused answers go on of which more may be written now.
+	pub(crate) fn resume(&mut self) {
+		for _ in 0..self.paused.len() {
+			match self.paused.pop_front() {
+				Some(text) if text.sequence.pauses() => self.paused.push_back(text),
+				text => self.waiting.extend(text),
+			}
 		}
 		self.admit();
 	}
@@ -207,21 +114,48 @@ impl Batch {
 	fn admit(&mut self) {
 		while let Some(next) = self.waiting.front() {
 			let begun = self.begun();
-			let bytes = self.bytes(Some(next));
+			let bytes = self.bytes(Some(&next.sequence));
 			if begun > 0 && (begun >= self.bounds.answers || bytes > self.bounds.cache_bytes) {
 				break;
 			}
-			self.prompts
-				.extend(self.waiting.pop_front().map(Prefill::new));
+			match self.waiting.pop_front() {
+				Some(Text {
+					sequence,
+					cache: Some(cache),
+					..
+				}) => self.join(sequence, cache),
+				text => self.prompts.extend(text),
+			}
 		}
+		// Answers that are written come first, then those that are to go on, then what has ended.
+		let room = self.bounds.cache_bytes.saturating_sub(self.bytes(None));
+		self.shrink(room);
 		if self.reuses() {
-			// Answers come first.
-			let room = self.bounds.cache_bytes.saturating_sub(self.bytes(None));
+			let room = room.saturating_sub(self.held());
 			self.kept.fit(room.min(self.bounds.prefix_bytes));
 		}
 		while self.checks.len() < CHECKS && !self.waiting_checks.is_empty() {
-			self.checks
-				.extend(self.waiting_checks.pop_front().map(Prefill::new));
+			self.checks.extend(self.waiting_checks.pop_front());
+		}
+	}
+
+	/// Bytes of the caches of answers that are to go on.
+	fn held(&self) -> usize {
+		let texts = self.paused.iter().chain(&self.waiting);
+		texts.map(|text| text.bytes(&self.model.layout)).sum()
+	}
+
+	/// Frees caches of answers that are to go on, until they have no more than so many bytes. Of those that wait for a place, the
+	/// first keeps its own longest.
+	fn shrink(&mut self, room: usize) {
+		let mut held = self.held();
+		let last = self.waiting.iter_mut().rev();
+		for text in self.paused.iter_mut().chain(last) {
+			if held <= room {
+				return;
+			}
+			held -= text.bytes(&self.model.layout);
+			text.cache = None;
 		}
 	}
 
@@ -233,7 +167,7 @@ impl Batch {
 	/// Bytes of the caches of answers that have begun, and of one more, as if all grew to their ends: every row of a shared cache
 	/// is as long as the longest.
 	fn bytes(&self, more: Option<&Sequence>) -> usize {
-		let prompts = self.prompts.iter().map(|p| &p.sequence);
+		let prompts = self.prompts.iter().map(|text| &text.sequence);
 		let most = (prompts.chain(self.groups.iter().flat_map(|g| &g.sequences)))
 			.chain(more)
 			.map(|s| s.most)
@@ -256,7 +190,26 @@ impl Batch {
 		self.groups.iter().map(|g| g.sequences.len()).sum()
 	}
 
-	/// Texts that are not fed yet.
+	/// Answers that may not go on for now.
+	pub(crate) fn paused(&self) -> usize {
+		self.paused.len()
+	}
+
+	/// How many of these, and of those that wait to go on, are to be fed again.
+	#[cfg(test)]
+	pub(crate) fn fed_again(&self) -> usize {
+		let lost = |text: &&Text| text.cache.is_none() && text.sequence.last().is_some();
+		let texts = self.paused.iter().chain(&self.waiting);
+		texts.filter(lost).count()
+	}
+
+	/// When the first of these is waited for no longer.
+	pub(crate) fn deadline(&self) -> Option<Instant> {
+		let paused = self.paused.iter();
+		paused.filter_map(|p| p.sequence.ticket.deadline()).min()
+	}
+
+	/// Texts that wait for a place.
 	pub(crate) fn waiting(&self) -> usize {
 		self.waiting.len() + self.waiting_checks.len()
 	}
@@ -264,19 +217,24 @@ impl Batch {
 	/// Bytes that are kept of texts that have ended, and how many there may be now.
 	#[cfg(test)]
 	pub(crate) fn kept(&self) -> (usize, usize) {
-		let room = self.bounds.cache_bytes.saturating_sub(self.bytes(None));
+		let others = self.bytes(None) + self.held();
+		let room = self.bounds.cache_bytes.saturating_sub(others);
 		(self.kept.bytes(), room.min(self.bounds.prefix_bytes))
 	}
 
 	/// Ends everything with this error.
 	pub(crate) fn fail(&mut self, error: &EngineError) {
 		self.kept = Kept::default();
-		let parts = self.prompts.drain(..).chain(self.checks.drain(..));
-		let waiting = self.waiting.drain(..).chain(self.waiting_checks.drain(..));
-		let all = parts
-			.map(|p| p.sequence)
-			.chain(waiting)
-			.chain(self.groups.drain(..).flat_map(|g| g.sequences));
+		let groups = self.groups.drain(..).flat_map(|g| g.sequences);
+		let texts = [
+			&mut self.waiting,
+			&mut self.waiting_checks,
+			&mut self.prompts,
+			&mut self.checks,
+			&mut self.paused,
+		];
+		let texts = texts.into_iter().flat_map(|texts| texts.drain(..));
+		let all = texts.map(|text| text.sequence).chain(groups);
 		self.ended.extend(all.map(|s| s.end(Err(error.clone()))));
 	}
 
@@ -288,25 +246,31 @@ impl Batch {
 		}
 	}
 
+	/// Ends answers that may not go on for now. Says whether there were such.
+	pub(crate) fn drop_paused(&mut self) -> bool {
+		let paused = self.paused.drain(..).map(|text| text.sequence);
+		self.ended
+			.extend(paused.map(|s| s.end(Err(EngineError::Busy))));
+		!self.ended.is_empty()
+	}
+
 	/// Ends texts for which nobody waits any more. Says whether there were such.
 	pub(crate) fn drop_cancelled(&mut self) -> bool {
 		let over = |s: &Sequence| s.ticket.is_over();
 		let ended = &mut self.ended;
-		for waiting in [&mut self.waiting, &mut self.waiting_checks] {
-			for _ in 0..waiting.len() {
-				match waiting.pop_front() {
-					Some(text) if over(&text) => ended.push(text.end(Err(EngineError::Cancelled))),
-					text => waiting.extend(text),
-				}
-			}
-		}
-		for fed in [&mut self.prompts, &mut self.checks] {
-			for _ in 0..fed.len() {
-				match fed.pop_front() {
-					Some(part) if over(&part.sequence) => {
-						ended.push(part.sequence.end(Err(EngineError::Cancelled)));
+		for texts in [
+			&mut self.waiting,
+			&mut self.waiting_checks,
+			&mut self.prompts,
+			&mut self.checks,
+			&mut self.paused,
+		] {
+			for _ in 0..texts.len() {
+				match texts.pop_front() {
+					Some(text) if over(&text.sequence) => {
+						ended.push(text.sequence.end(Err(EngineError::Cancelled)));
 					}
-					part => fed.extend(part),
+					text => texts.extend(text),
 				}
 			}
 		}
@@ -342,9 +306,7 @@ impl Batch {
 				Ok(tokens) => {
 					done.tokens += tokens;
 					done.runs += 1;
-					if !group.sequences.is_empty() {
-						self.groups.push(group);
-					}
+					self.put_back(group);
 				}
 				Err(e) => {
 					self.kept.clear();
@@ -357,53 +319,91 @@ impl Batch {
 		done
 	}
 
+	/// Takes a group back after a step, without those answers that may not go on for now.
+	fn put_back(&mut self, mut group: Group) {
+		let layout = &self.model.layout;
+		if !layout.shares(&self.graph) {
+			// It is one answer, and the cache is its own.
+			match group.sequences.pop() {
+				Some(one) if one.pauses() => {
+					let text = Text::written(one, Some(group.cache));
+					self.paused.push_back(text);
+				}
+				Some(one) => {
+					group.sequences.push(one);
+					self.groups.push(group);
+				}
+				None => (),
+			}
+			return;
+		}
+		for i in (0..group.sequences.len()).rev() {
+			if !group.sequences[i].pauses() {
+				continue;
+			}
+			// Where there is no memory for it, it is fed again.
+			let cache = layout.single(&self.graph, &group.cache, i).ok();
+			let sequence = group.sequences.swap_remove(i);
+			self.paused.push_back(Text::written(sequence, cache));
+			if group.sequences.is_empty() {
+				return;
+			}
+			if let Err(e) = layout.leave(&mut group.cache, i) {
+				let all = group.sequences.into_iter();
+				self.ended.extend(all.map(|s| s.end(Err(e.clone()))));
+				return;
+			}
+		}
+		if !group.sequences.is_empty() {
+			self.groups.push(group);
+		}
+	}
+
 	fn feed(&mut self, work: Work, chunk: usize) -> Done {
-		let parts = match work {
+		let texts = match work {
 			Work::Check => &mut self.checks,
 			_ => &mut self.prompts,
 		};
-		let Some(mut part) = parts.pop_front() else {
+		let Some(mut text) = texts.pop_front() else {
 			return Done::default();
 		};
 		let outcome = self
-			.reuse(&mut part)
-			.and_then(|()| part.feed(&self.model, &self.graph, chunk));
-		let fed = part.next == part.sequence.tokens.len();
-		let mut done = outcome
-			.as_ref()
-			.map_or_else(|_| Done::default(), |(_, done)| done.clone());
-		if fed && work == Work::Prompt {
-			done.first = Some(part.sequence.arrived);
-		}
+			.reuse(&mut text)
+			.and_then(|()| text.feed(&self.model, &self.graph, chunk));
 		match outcome {
 			Err(e) => {
 				// Memory may be what there was not enough of.
 				if !matches!(e, EngineError::Unanswerable(..)) {
 					self.kept.clear();
 				}
-				self.ended.push(part.sequence.end(Err(e)));
+				self.ended.push(text.sequence.end(Err(e)));
+				Done::default()
 			}
-			Ok((Some(outcome), _)) => {
-				if let Some(cache) = part.cache {
-					self.kept
-						.keep(&self.model.layout, part.sequence.tokens.clone(), cache);
+			Ok((Some(outcome), done)) => {
+				if let Some(cache) = text.cache {
+					let tokens = text.sequence.seen(&outcome, cache.lengths()[0]);
+					self.kept.keep(&self.model.layout, tokens, cache);
 				}
-				self.ended.push(part.sequence.end(Ok(outcome)));
+				self.ended.push(text.sequence.end(Ok(outcome)));
+				done
 			}
-			Ok((None, _)) => match part {
-				Prefill {
-					sequence,
-					cache: Some(cache),
-					..
-				} if fed => self.join(sequence, cache),
-				// The others first: a long text does not keep short ones waiting.
-				part => match work {
-					Work::Check => self.checks.push_back(part),
-					_ => self.prompts.push_back(part),
-				},
-			},
+			Ok((None, done)) => {
+				match text {
+					Text {
+						sequence,
+						cache: Some(cache),
+						fed: true,
+						..
+					} => self.join(sequence, cache),
+					// The others first: a long text does not keep short ones waiting.
+					text => match work {
+						Work::Check => self.checks.push_back(text),
+						_ => self.prompts.push_back(text),
+					},
+				}
+				done
+			}
 		}
-		done
 	}
 
 	/// Whether texts take from others what those have computed of an equal beginning. Only where all ways of computing it give the
@@ -414,22 +414,23 @@ impl Batch {
 
 	/// Takes from others what they have computed of a text's beginning: from one that is fed or written now, or from what one has
 	/// left. Done before every piece, so that texts which begin alike and are fed at the same time share the work.
-	fn reuse(&mut self, part: &mut Prefill) -> Result<(), EngineError> {
+	fn reuse(&mut self, text: &mut Text) -> Result<(), EngineError> {
 		if !self.reuses() {
 			return Ok(());
 		}
-		let Prefill {
+		let Text {
 			sequence, cache, ..
-		} = part;
+		} = text;
 		let layout = &self.model.layout;
-		let tokens = &sequence.tokens;
-		let parts = (self.prompts.iter().chain(&self.checks))
-			.filter_map(|p| Some((&p.sequence, p.cache.as_ref()?, 0)));
+		let tokens: Vec<u32> = sequence.all().collect();
+		let fed = self.prompts.iter().chain(&self.checks);
+		let texts = (fed.chain(&self.paused).chain(&self.waiting))
+			.filter_map(|text| Some((&text.sequence, text.cache.as_ref()?, 0)));
 		let rows = self.groups.iter().flat_map(|g| {
 			let rows = g.sequences.iter().enumerate();
 			rows.map(|(row, s)| (s, &g.cache, row))
 		});
-		let live = parts.chain(rows).map(|(other, cache, row)| {
+		let live = texts.chain(rows).map(|(other, cache, row)| {
 			let equal = tokens
 				.iter()
 				.zip(other.all())
@@ -439,7 +440,7 @@ impl Batch {
 		let live = live.max_by_key(|(equal, ..)| *equal);
 		let have = cache.as_ref().map_or(0, |c| c.lengths()[0]);
 		let least = live.as_ref().map_or(have, |(equal, ..)| have.max(*equal));
-		let best = match self.kept.longest(tokens, least) {
+		let best = match self.kept.longest(&tokens, least) {
 			Some((equal, cache)) => Some((equal, cache, 0)),
 			None => live.filter(|(equal, ..)| *equal > have),
 		};
@@ -453,8 +454,12 @@ impl Batch {
 		Ok(())
 	}
 
-	/// A prompt is fed, and its answer goes on beside the others.
+	/// An answer goes on beside the others, if it may.
 	fn join(&mut self, sequence: Sequence, cache: Cache) {
+		if sequence.pauses() {
+			let text = Text::written(sequence, Some(cache));
+			return self.paused.push_back(text);
+		}
 		let layout = &self.model.layout;
 		match self
 			.groups
@@ -475,61 +480,6 @@ impl Batch {
 				}
 			},
 		}
-	}
-}
-
-impl Prefill {
-	fn new(sequence: Sequence) -> Self {
-		Self {
-			sequence,
-			next: 0,
-			reused: 0,
-			cache: None,
-		}
-	}
-
-	/// Feeds so many tokens of what is left, those left out that the cache has and nobody looks at.
-	fn feed(
-		&mut self,
-		model: &LanguageModel,
-		graph: &Graph,
-		chunk: usize,
-	) -> Result<(Option<Outcome>, Done), EngineError> {
-		let Sequence { tokens, reader, .. } = &mut self.sequence;
-		let cache = match &mut self.cache {
-			Some(cache) => cache,
-			// Room for the answer's beginning spares most of them a move.
-			none => none.insert(model.layout.empty(graph, tokens.len() + 1)?),
-		};
-		let have = cache.lengths()[0];
-		let positions: Vec<_> = (self.next..tokens.len())
-			.filter(|p| *p >= have || reader.needs(*p))
-			.take(chunk)
-			.collect();
-		let piece: Vec<_> = positions.iter().map(|p| tokens[*p]).collect();
-		let mut outcome = None;
-		model
-			.layout
-			.run_at(graph, cache, &piece, &positions, |logits| {
-				let rows = logits.chunks_exact(model.layout.vocabulary);
-				for (row, position) in rows.zip(&positions) {
-					outcome = reader.see(model, *position, row)?;
-				}
-				Ok::<_, EngineError>(())
-			})??;
-		// The last is always looked at, so there was one.
-		let next = positions.last().map_or(tokens.len(), |last| last + 1);
-		let reused = next - self.next - piece.len();
-		let done = Done {
-			tokens: piece.len(),
-			runs: 1,
-			first: None,
-			reused,
-			reuses: reused > 0 && self.reused == 0,
-		};
-		self.next = next;
-		self.reused += reused;
-		Ok((outcome, done))
 	}
 }
 
@@ -577,9 +527,8 @@ impl Group {
 			if let Some(end) = outcome.transpose() {
 				// From the last on, so that who takes the place was looked at.
 				let sequence = self.sequences.swap_remove(i);
-				if let Ok(Outcome::Answer(answer, _)) = &end {
-					let tokens = sequence.tokens.iter().chain(answer).copied();
-					let tokens = tokens.take(self.cache.lengths()[i]).collect();
+				if let Ok(outcome @ Outcome::Answer(..)) = &end {
+					let tokens = sequence.seen(outcome, self.cache.lengths()[i]);
 					kept.keep_row(&model.layout, graph, tokens, &self.cache, i);
 				}
 				ended.push(sequence.end(end));

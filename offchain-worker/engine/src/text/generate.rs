@@ -1,5 +1,7 @@
 //! Writing an answer.
 
+use std::sync::mpsc::Sender;
+
 use codec::Compact;
 use consilience_primitives::{
 	request::{FinishReason, Output, Sampling, Unanswerable},
@@ -22,6 +24,8 @@ pub(crate) struct Writer {
 	last_of_prompt: usize,
 	tokens: Vec<u32>,
 	transcript: Transcript,
+	/// Who is told each token when it is written.
+	told: Option<Sender<u32>>,
 }
 
 impl Writer {
@@ -38,12 +42,16 @@ impl Writer {
 			last_of_prompt: prompt.len() - 1,
 			tokens: Vec::new(),
 			transcript: Transcript::new(&model.tokens, sampling),
+			told: None,
 		}
 	}
 
-	/// The token that was written last, if one was.
-	pub(crate) fn last(&self) -> Option<u32> {
-		self.tokens.last().copied()
+	/// The same, and each token is told when it is written. That never waits for who listens.
+	pub(crate) fn telling(self, told: Sender<u32>) -> Self {
+		Self {
+			told: Some(told),
+			..self
+		}
 	}
 
 	/// The tokens that were written.
@@ -51,9 +59,9 @@ impl Writer {
 		&self.tokens
 	}
 
-	/// Whether the logits at a position are looked at.
+	/// Whether the logits at a position are looked at: those of the token that was written last, or of the prompt's last.
 	pub(crate) fn needs(&self, position: usize) -> bool {
-		position >= self.last_of_prompt
+		position >= self.last_of_prompt + self.tokens.len()
 	}
 
 	/// Takes the logits at a position; they come in order, those that are not needed may be left out. Gives the tokens and why
@@ -77,6 +85,10 @@ impl Writer {
 		let next = self.sampler.choose(self.tokens.len() as u32, logits);
 		self.sampler.said(next);
 		self.tokens.push(next);
+		if let Some(told) = &self.told {
+			// Who listened may have gone.
+			let _ = told.send(next);
+		}
 		if self.transcript.looks() && !model.eos.contains(&next) {
 			self.transcript.push(&model.tokens, next)?;
 		}
@@ -87,6 +99,19 @@ impl Writer {
 }
 
 impl LanguageModel {
+	/// The answer that is over with the last of these tokens, whether the model ends it there or not.
+	pub(crate) fn cut(&self, tokens: &[u32], sampling: &Sampling) -> Result<Output, EngineError> {
+		let last = tokens
+			.last()
+			.ok_or_else(|| EngineError::Input("an answer has a token at least".into()))?;
+		let mut transcript = Transcript::new(&self.tokens, sampling);
+		for token in tokens.iter().filter(|t| !self.eos.contains(t)) {
+			transcript.push(&self.tokens, *token)?;
+		}
+		let finish = self.finish(*last, tokens.len(), &transcript, sampling);
+		self.output(tokens, finish.unwrap_or(FinishReason::Length), sampling)
+	}
+
 	/// The answer that these tokens are.
 	pub(crate) fn output(
 		&self,

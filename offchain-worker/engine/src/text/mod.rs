@@ -18,7 +18,10 @@ pub mod sampling;
 pub(crate) mod scheduler;
 #[cfg(test)]
 mod schedules;
+pub(crate) mod sequence;
 pub(crate) mod stop;
+#[cfg(test)]
+mod streams;
 pub(crate) mod template;
 pub(crate) mod tokens;
 mod truncation;

@@ -223,7 +223,7 @@ fn a_developer_is_the_system_where_the_template_does_not_know_the_word() {
 }
 
 /// A tokenizer of bytes, as `tokenizer.json` has it, with these merges and special tokens.
-fn bytes(merges: &[(&str, &str)], special: &[(&str, bool)], normalizer: Value) -> Value {
+pub(super) fn bytes(merges: &[(&str, &str)], special: &[(&str, bool)], normalizer: Value) -> Value {
 	let mut next = 256;
 	let chars: Vec<char> = (0..=255u8)
 		.map(|b| match b {
@@ -262,7 +262,7 @@ fn added(first: usize, tokens: &[(&str, bool)]) -> Vec<Value> {
 }
 
 /// A tokenizer of pieces with spaces as `▁`, as those of SentencePiece, whose vocabulary has its control tokens.
-fn pieces(prepend: &str) -> Value {
+pub(super) fn pieces(prepend: &str) -> Value {
 	let mut vocabulary = vec![
 		json!(["<unk>", 0.0]),
 		json!(["<s>", 0.0]),
@@ -285,7 +285,7 @@ fn pieces(prepend: &str) -> Value {
 }
 
 /// A tokenizer of words, as BERT's.
-fn words() -> Value {
+pub(super) fn words() -> Value {
 	let all = [
 		"[PAD]", "[UNK]", "[CLS]", "[SEP]", "hello", "world", "##s", "[", "]", "sep", "cls", "!",
 		"a", "##b",
@@ -309,11 +309,11 @@ fn words() -> Value {
 	})
 }
 
-fn tokenizer(of: &Value) -> Tokenizer {
+pub(super) fn tokenizer(of: &Value) -> Tokenizer {
 	Tokenizer::from_bytes(of.to_string()).unwrap()
 }
 
-const SPECIAL: [(&str, bool); 4] = [
+pub(super) const SPECIAL: [(&str, bool); 4] = [
 	("<s>", true),
 	("</s>", true),
 	("<|im_start|>", true),
@@ -416,7 +416,7 @@ fn control_tokens_in_the_vocabulary_itself_are_not_made_either() {
 }
 
 /// Texts with what tokenizers stumble over.
-fn texts() -> Vec<String> {
+pub(super) fn texts() -> Vec<String> {
 	let mut texts: Vec<String> = [
 		"",
 		" ",
@@ -555,7 +555,7 @@ fn a_template_still_takes_apart_what_a_model_thought() {
 		.is_ok());
 }
 
-fn model(tokenizer: Tokenizer, eos: &[u32]) -> LanguageModel {
+pub(super) fn model(tokenizer: Tokenizer, eos: &[u32]) -> LanguageModel {
 	LanguageModel {
 		tokens: Tokens::new(tokenizer, eos, None).unwrap(),
 		template: None,
@@ -571,7 +571,7 @@ fn model(tokenizer: Tokenizer, eos: &[u32]) -> LanguageModel {
 	}
 }
 
-fn stops(stops: &[&str]) -> Sampling {
+pub(super) fn stops(stops: &[&str]) -> Sampling {
 	let stop: Vec<_> = stops
 		.iter()
 		.map(|s| s.as_bytes().to_vec().try_into().unwrap())

@@ -96,7 +96,7 @@ fn replayed(model: &Model, run: &Run<'_>, policy: &VerificationPolicy) -> Vec<Ve
 			if let Some(answer) = writer.see(language, at, last).unwrap() {
 				break answer;
 			}
-			let next = writer.last().unwrap();
+			let next = *writer.tokens().last().unwrap();
 			logits = layout.step(&run.graph, &mut cache, &[next]).unwrap();
 		};
 		let claimed = language.output(&tokens, finish, &sampling).unwrap();

@@ -4,11 +4,15 @@
 //! Prompts, and answers that are checked, are fed in pieces. While there is work of several kinds each gets its share of the
 //! time, so that no kind waits for another: writing a quarter, prompts a half (the sooner a text joins, the fuller every later
 //! step), checks a quarter. What one kind does not need goes to the others.
+//!
+//! Who wants an answer's tokens as they are written is told by a channel that never fills up, and finds out on its own thread what
+//! they say.
 
 use std::{
 	panic::{catch_unwind, AssertUnwindSafe},
 	sync::{
-		mpsc::{channel, sync_channel, Receiver, Sender},
+		atomic::{AtomicBool, Ordering},
+		mpsc::{channel, sync_channel, Receiver, RecvTimeoutError, Sender},
 		Arc, Mutex,
 	},
 	thread::JoinHandle,
@@ -19,14 +23,16 @@ use codec::{Decode, Encode};
 use consilience_primitives::{
 	evidence::Evidence,
 	model::VerificationPolicy,
-	request::{FullInput, Output},
+	request::{FullInput, Output, Sampling},
 };
 use polkadot_sdk::sp_core::H256;
 
 use super::{
-	batch::{Batch, Bounds, Done, Outcome, Reader, Sequence, Work},
+	batch::{Batch, Bounds, Work},
 	generate::Writer,
 	measure::Part,
+	sequence::{Done, Outcome, Reader, Sequence},
+	stop::Transcript,
 	LanguageModel,
 };
 use crate::{session::Graph, ticket::Ticket, EngineError};
@@ -43,6 +49,8 @@ pub struct TextStatistics {
 	pub waiting: u32,
 	/// Answers that are being written, now.
 	pub writing: u32,
+	/// Answers of which more is written once that is allowed, now.
+	pub paused: u32,
 	/// Steps in which answers got tokens.
 	pub steps: u64,
 	/// Tokens of answers, the first of each left out; over `steps` it is the mean size of a batch.
@@ -134,11 +142,21 @@ impl Shares {
 	}
 }
 
+/// What the thread is told.
+enum Message {
+	/// A text to be fed.
+	Text(Box<Sequence>),
+	/// Of a text that it has, more may be written, or nobody waits for it; or those that pause are to go.
+	Look,
+}
+
 /// A language model, and the thread that runs it. Calls may come from many threads, and wait for their outcomes.
 pub(crate) struct Scheduler {
 	model: Arc<LanguageModel>,
 	/// `None` only while this is dropped.
-	sender: Option<Sender<Sequence>>,
+	sender: Option<Sender<Message>>,
+	/// Whether answers that pause are ended.
+	yields: Arc<AtomicBool>,
 	thread: Option<JoinHandle<()>>,
 }
 
@@ -152,13 +170,16 @@ impl Scheduler {
 		let model = Arc::new(model);
 		let batch = Batch::new(model.clone(), graph, bounds);
 		let (sender, receiver) = channel();
+		let yields = Arc::<AtomicBool>::default();
+		let when = yields.clone();
 		let thread = std::thread::Builder::new()
 			.name("engine-text".into())
-			.spawn(move || work(batch, &receiver, &statistics))
+			.spawn(move || work(batch, &receiver, &when, &statistics))
 			.map_err(|e| EngineError::Run(format!("no thread could be started: {e}")))?;
 		Ok(Self {
 			model,
 			sender: Some(sender),
+			yields,
 			thread: Some(thread),
 		})
 	}
@@ -168,9 +189,69 @@ impl Scheduler {
 		let (prompt, sampling) = self.model.question(input)?;
 		let most = prompt.len() + sampling.max_tokens as usize;
 		let writer = Writer::new(&self.model, &prompt, sampling, seed);
-		match self.outcome(prompt, most, Reader::Write(writer))? {
+		let replied = self.send(prompt, most, Reader::Write(writer))?;
+		self.answer(&replied, sampling)
+	}
+
+	/// The same, and `see` is given the tokens as they are written, all of them, with what each of them adds to the text. That
+	/// is what no later token takes back; the answer's text begins with it, and may have more at its end.
+	pub(crate) fn stream(
+		&self,
+		input: &FullInput,
+		seed: &H256,
+		see: &mut dyn FnMut(Vec<u32>, &str),
+	) -> Result<Output, EngineError> {
+		let model = &self.model;
+		let (prompt, sampling) = model.question(input)?;
+		let most = prompt.len() + sampling.max_tokens as usize;
+		let (told, tokens) = channel();
+		let writer = Writer::new(model, &prompt, sampling, seed).telling(told);
+		let wake = self.sender.clone();
+		// Dropped when the answer is there: whoever keeps a sender keeps the thread.
+		let _listens = Ticket::current().listen(move || {
+			if let Some(thread) = &wake {
+				// It may have ended.
+				let _ = thread.send(Message::Look);
+			}
+		});
+		let replied = self.send(prompt, most, Reader::Write(writer))?;
+		let mut transcript = Transcript::new(&model.tokens, sampling);
+		let (mut shown, mut decodes) = (0, true);
+		// Nobody tells any more once the answer is there, or there will be none.
+		while let Ok(first) = tokens.recv() {
+			let new: Vec<u32> = std::iter::once(first).chain(tokens.try_iter()).collect();
+			for token in new.iter().filter(|t| !model.eos.contains(t)) {
+				// Why it cannot be decoded is found again at the end.
+				decodes = decodes && transcript.push(&model.tokens, *token).is_ok();
+			}
+			let text = transcript.certain();
+			see(new, &text[shown..]);
+			shown = text.len();
+		}
+		self.answer(&replied, sampling)
+	}
+
+	/// The answer, once it is written.
+	fn answer(&self, replied: &Replied, sampling: &Sampling) -> Result<Output, EngineError> {
+		match received(replied)? {
 			Outcome::Answer(tokens, finish) => self.model.output(&tokens, finish, sampling),
 			Outcome::Evidence(_) => Err(EngineError::Run("evidence instead of an answer".into())),
+		}
+	}
+
+	/// The answer that is over with the last of these tokens. Runs no graph.
+	pub(crate) fn cut(&self, input: &FullInput, tokens: &[u32]) -> Result<Output, EngineError> {
+		let FullInput::TextGeneration { sampling, .. } = input else {
+			return Err(EngineError::Input("text is asked for otherwise".into()));
+		};
+		self.model.cut(tokens, sampling)
+	}
+
+	/// Whether answers that pause are ended, with [`EngineError::Busy`]: others want the model's memory.
+	pub(crate) fn give_way(&self, yields: bool) {
+		self.yields.store(yields, Ordering::Relaxed);
+		if let Some(sender) = &self.sender {
+			let _ = sender.send(Message::Look);
 		}
 	}
 
@@ -187,18 +268,13 @@ impl Scheduler {
 			.model
 			.measurement(input, seed, claimed, parts, policy)?;
 		let most = fed.len();
-		match self.outcome(fed, most, Reader::Check(measurement))? {
+		match received(&self.send(fed, most, Reader::Check(measurement))?)? {
 			Outcome::Evidence(evidence) => Ok(evidence),
 			Outcome::Answer(..) => Err(EngineError::Run("an answer instead of evidence".into())),
 		}
 	}
 
-	fn outcome(
-		&self,
-		tokens: Vec<u32>,
-		most: usize,
-		reader: Reader,
-	) -> Result<Outcome, EngineError> {
+	fn send(&self, tokens: Vec<u32>, most: usize, reader: Reader) -> Result<Replied, EngineError> {
 		let (reply, replied) = sync_channel(1);
 		let sequence = Sequence {
 			tokens,
@@ -208,14 +284,24 @@ impl Scheduler {
 			ticket: Ticket::current(),
 			reply,
 		};
-		// Nobody replies where a panic took the text away.
-		let lost = || EngineError::Run("the engine panicked".into());
 		self.sender
 			.as_ref()
-			.and_then(|sender| sender.send(sequence).ok())
+			.and_then(|sender| sender.send(Message::Text(Box::new(sequence))).ok())
 			.ok_or_else(lost)?;
-		replied.recv().map_err(|_| lost())?
+		Ok(replied)
 	}
+}
+
+/// Where what came of a text arrives.
+type Replied = Receiver<Result<Outcome, EngineError>>;
+
+fn received(replied: &Replied) -> Result<Outcome, EngineError> {
+	replied.recv().map_err(|_| lost())?
+}
+
+/// Nobody replies where a panic took the text away.
+fn lost() -> EngineError {
+	EngineError::Run("the engine panicked".into())
 }
 
 impl Drop for Scheduler {
@@ -233,25 +319,50 @@ fn count_open(batch: &Batch, statistics: &Mutex<TextStatistics>) {
 	let mut statistics = statistics.lock().unwrap_or_else(|e| e.into_inner());
 	statistics.waiting = batch.waiting() as u32;
 	statistics.writing = batch.decoding() as u32;
+	statistics.paused = batch.paused() as u32;
+}
+
+/// Waits for a message, until then at most. `None` when there come no more.
+fn next(messages: &Receiver<Message>, until: Option<Instant>) -> Option<Message> {
+	let Some(until) = until else {
+		return messages.recv().ok();
+	};
+	let left = until.saturating_duration_since(Instant::now());
+	match messages.recv_timeout(left) {
+		Ok(message) => Some(message),
+		Err(RecvTimeoutError::Timeout) => Some(Message::Look),
+		Err(RecvTimeoutError::Disconnected) => None,
+	}
 }
 
 /// Runs the graph as long as somebody may send texts.
-fn work(mut batch: Batch, texts: &Receiver<Sequence>, statistics: &Mutex<TextStatistics>) {
+fn work(
+	mut batch: Batch,
+	messages: &Receiver<Message>,
+	yields: &AtomicBool,
+	statistics: &Mutex<TextStatistics>,
+) {
 	let mut shares = Shares::default();
 	loop {
-		if batch.drop_cancelled() {
+		batch.resume();
+		if batch.drop_cancelled() | (yields.load(Ordering::Relaxed) && batch.drop_paused()) {
 			count_open(&batch, statistics);
 			batch.reply();
 		}
-		let next = shares.next(|work| batch.has(work));
-		if next.is_none() {
-			let Ok(sequence) = texts.recv() else { return };
-			batch.add(sequence);
+		let ready = shares.next(|work| batch.has(work));
+		let first = match ready {
+			Some(_) => None,
+			None => match next(messages, batch.deadline()) {
+				None => return,
+				message => message,
+			},
+		};
+		for message in first.into_iter().chain(messages.try_iter()) {
+			if let Message::Text(sequence) = message {
+				batch.add(*sequence);
+			}
 		}
-		while let Ok(sequence) = texts.try_recv() {
-			batch.add(sequence);
-		}
-		let Some(work) = next.or_else(|| shares.next(|work| batch.has(work))) else {
+		let Some(work) = ready.or_else(|| shares.next(|work| batch.has(work))) else {
 			continue;
 		};
 		let chunk = if batch.has(Work::Decode) {

@@ -5,7 +5,7 @@ use std::{
 	collections::VecDeque,
 	path::PathBuf,
 	sync::{
-		mpsc::{sync_channel, Receiver},
+		mpsc::{channel, sync_channel, Receiver},
 		Arc,
 	},
 	time::Instant,
@@ -20,14 +20,16 @@ use polkadot_sdk::sp_core::H256;
 use proptest::prelude::*;
 
 use super::{
-	batch::{Batch, Bounds, Outcome, Reader, Sequence, Work},
+	batch::{Batch, Bounds, Work},
 	generate::Writer,
 	measure::Part,
+	sequence::{Outcome, Reader, Sequence},
 	tokens::Tokens,
 	LanguageModel, Layout,
 };
 use crate::{
 	session::{Graph, Placement},
+	ticket::Ticket,
 	EngineError,
 };
 
@@ -138,10 +140,10 @@ fn language(name: &str, layout: Layout) -> Arc<LanguageModel> {
 
 /// A request, and what happens to it.
 #[derive(Clone, Debug)]
-struct Job {
+pub(super) struct Job {
 	prompt: Vec<u32>,
 	max_tokens: u32,
-	temperature: u16,
+	pub(super) temperature: u16,
 	top_p: u16,
 	processing: Option<LogitsProcessing>,
 	seed: u8,
@@ -149,6 +151,8 @@ struct Job {
 	arrives: usize,
 	/// Whether an answer is measured, and which of its tokens is exchanged before.
 	check: Option<Option<usize>>,
+	/// Whether it pauses: after so many tokens each, for so many steps.
+	slices: Option<(u32, usize)>,
 }
 
 impl Job {
@@ -185,7 +189,7 @@ impl Job {
 			if let Some((tokens, finish)) = seen {
 				return Outcome::Answer(tokens, finish);
 			}
-			let next = writer.last().unwrap();
+			let next = *writer.tokens().last().unwrap();
 			logits = layout.step(graph, &mut cache, &[next]).unwrap();
 		}
 	}
@@ -289,17 +293,30 @@ fn job() -> impl Strategy<Value = Job> {
 		any::<u8>(),
 		0usize..80,
 		prop::option::weighted(0.3, prop::option::of(0usize..100)),
+		prop::option::of((1u32..50, 1usize..40)),
 	)
 		.prop_map(
-			|(prompt, max_tokens, (temperature, top_p), processing, seed, arrives, check)| Job {
+			|(
 				prompt,
 				max_tokens,
-				temperature,
-				top_p,
+				(temperature, top_p),
 				processing,
 				seed,
 				arrives,
 				check,
+				slices,
+			)| {
+				Job {
+					prompt,
+					max_tokens,
+					temperature,
+					top_p,
+					processing,
+					seed,
+					arrives,
+					check,
+					slices,
+				}
 			},
 		)
 }
@@ -341,6 +358,7 @@ fn schedules() -> impl Strategy<Value = Schedule> {
 							job = Job {
 								arrives: job.arrives,
 								check: job.check,
+								slices: job.slices,
 								..before.clone()
 							}
 						}
@@ -375,6 +393,44 @@ struct Seen {
 	reused: usize,
 	/// Steps with which something was kept no longer.
 	evicted: usize,
+	/// Most answers that paused at a time, and steps before which some had lost their caches.
+	paused: usize,
+	fed_again: usize,
+}
+
+/// What is seen of a job from outside.
+struct Watched {
+	replied: Receiver<Result<Outcome, EngineError>>,
+	/// Tokens that were told.
+	told: (Receiver<u32>, Vec<u32>),
+	ticket: Ticket,
+	slices: Option<(u32, usize)>,
+}
+
+impl Watched {
+	/// Pays for more at every so many ticks, and checks that no more was written than that.
+	fn tick(&mut self, tick: usize) {
+		self.told.1.extend(self.told.0.try_iter());
+		let Some((slice, every)) = self.slices else {
+			return;
+		};
+		let allowed = self.ticket.allowed();
+		let told = self.told.1.len();
+		assert!(told <= allowed as usize, "{told} of {allowed}");
+		if tick.is_multiple_of(every) && told == allowed as usize {
+			self.ticket.allow(allowed + slice);
+		}
+	}
+
+	/// What came of it, which it was told.
+	fn outcome(mut self) -> Result<Outcome, EngineError> {
+		self.told.1.extend(self.told.0.try_iter());
+		let outcome = self.replied.try_recv().unwrap();
+		if let Ok(Outcome::Answer(tokens, _)) = &outcome {
+			assert_eq!(tokens, &self.told.1);
+		}
+		outcome
+	}
 }
 
 /// Does a schedule. Gives what came of the jobs.
@@ -385,14 +441,28 @@ fn follow(
 	seen: &mut Seen,
 ) -> Vec<Result<Outcome, EngineError>> {
 	let mut arriving: VecDeque<(usize, Sequence)> = VecDeque::new();
-	let mut replies: Vec<Receiver<_>> = Vec::new();
+	let mut jobs: Vec<Watched> = Vec::new();
 	for (job, (tokens, reader)) in schedule.jobs.iter().zip(prepared) {
 		let (reply, replied) = sync_channel(1);
-		let most = match reader {
-			Reader::Write(_) => tokens.len() + job.max_tokens as usize,
-			Reader::Check(_) => tokens.len(),
+		let (tell, told) = channel();
+		let (most, reader) = match reader {
+			Reader::Write(writer) => {
+				let most = tokens.len() + job.max_tokens as usize;
+				(most, Reader::Write(writer.telling(tell)))
+			}
+			check => (tokens.len(), check),
 		};
-		replies.push(replied);
+		// Half of them begin when they are paid.
+		let first = job
+			.slices
+			.map_or(u32::MAX, |(slice, _)| (slice % 2) * slice);
+		let ticket = Ticket::default().allowing(first);
+		jobs.push(Watched {
+			replied,
+			told: (told, Vec::new()),
+			ticket: ticket.clone(),
+			slices: job.slices,
+		});
 		arriving.push_back((
 			job.arrives,
 			Sequence {
@@ -400,7 +470,7 @@ fn follow(
 				most,
 				reader,
 				arrived: Instant::now(),
-				ticket: Default::default(),
+				ticket,
 				reply,
 			},
 		));
@@ -416,9 +486,11 @@ fn follow(
 				}
 			}
 		}
+		jobs.iter_mut().for_each(|job| job.tick(tick));
+		batch.resume();
 		let ready: Vec<_> = Work::ALL.into_iter().filter(|w| batch.has(*w)).collect();
 		if ready.is_empty() {
-			if arriving.is_empty() {
+			if arriving.is_empty() && batch.paused() == 0 {
 				break;
 			}
 			continue;
@@ -435,11 +507,13 @@ fn follow(
 		seen.reused += done.reused;
 		seen.most_rows = seen.most_rows.max(after);
 		seen.waited |= batch.waiting() > 0;
+		seen.paused = seen.paused.max(batch.paused());
+		seen.fed_again += usize::from(batch.fed_again() > 0);
 		seen.joined_others += usize::from(before > 0 && after > before);
 		seen.left_others += usize::from(after > 0 && after < before);
 	}
 	assert_eq!(batch.waiting(), 0, "everybody had a turn");
-	replies.iter().map(|r| r.try_recv().unwrap()).collect()
+	jobs.into_iter().map(Watched::outcome).collect()
 }
 
 /// Runs random schedules, and compares all that comes of them with what comes of each job alone.
@@ -477,6 +551,10 @@ fn all_schedules(name: &str, cases: u32) {
 		seen.reuses >= 5 && seen.reused >= 100 && seen.evicted >= 1,
 		"too little was reused: {seen:?}"
 	);
+	assert!(
+		seen.paused >= 2 && seen.fed_again >= 1,
+		"too little paused: {seen:?}"
+	);
 }
 
 #[test]
@@ -490,7 +568,7 @@ fn no_schedule_changes_a_bit_of_int8() {
 }
 
 /// A batch on a tiny canonical model, which keeps at most so many bytes of texts that have ended; and a graph for who runs alone.
-fn batch(bounds: impl FnOnce(&Layout) -> Bounds) -> (Arc<LanguageModel>, Graph, Batch) {
+pub(super) fn batch(bounds: impl FnOnce(&Layout) -> Bounds) -> (Arc<LanguageModel>, Graph, Batch) {
 	let (alone, layout) = open("llama-fp32", 1, "disable");
 	let bounds = bounds(&layout);
 	let model = language("llama-fp32", layout);
@@ -498,7 +576,7 @@ fn batch(bounds: impl FnOnce(&Layout) -> Bounds) -> (Arc<LanguageModel>, Graph, 
 	(model, alone, batch)
 }
 
-fn bounds(prefix_bytes: usize) -> Bounds {
+pub(super) fn bounds(prefix_bytes: usize) -> Bounds {
 	Bounds {
 		answers: 8,
 		cache_bytes: usize::MAX,
@@ -506,7 +584,7 @@ fn bounds(prefix_bytes: usize) -> Bounds {
 	}
 }
 
-fn asked(prompt: Vec<u32>, max_tokens: u32) -> Job {
+pub(super) fn asked(prompt: Vec<u32>, max_tokens: u32) -> Job {
 	Job {
 		prompt,
 		max_tokens,
@@ -516,6 +594,7 @@ fn asked(prompt: Vec<u32>, max_tokens: u32) -> Job {
 		seed: 0,
 		arrives: 0,
 		check: None,
+		slices: None,
 	}
 }
 
@@ -526,6 +605,17 @@ fn add(
 	alone: &Graph,
 	job: &Job,
 ) -> (Receiver<Result<Outcome, EngineError>>, Outcome) {
+	add_with(batch, model, alone, job, Ticket::default())
+}
+
+/// The same, for somebody who waits so long and allows so much.
+pub(super) fn add_with(
+	batch: &mut Batch,
+	model: &LanguageModel,
+	alone: &Graph,
+	job: &Job,
+	ticket: Ticket,
+) -> (Receiver<Result<Outcome, EngineError>>, Outcome) {
 	let (tokens, reader, expected) = job.prepare(model, alone);
 	let (reply, replied) = sync_channel(1);
 	batch.add(Sequence {
@@ -533,7 +623,7 @@ fn add(
 		tokens,
 		reader,
 		arrived: Instant::now(),
-		ticket: Default::default(),
+		ticket,
 		reply,
 	});
 	(replied, expected)

@@ -135,6 +135,25 @@ impl Transcript {
 		self.cut.is_some()
 	}
 
+	/// What of the text no later token takes back: all of it, but what an answer may still end with that goes on to a stop string.
+	/// Of tokens that are no whole characters yet, nothing is in it.
+	pub(crate) fn certain(&self) -> &str {
+		let begun = |text: &str, stop: &str| {
+			let begins = |n: &usize| text.as_bytes().ends_with(&stop.as_bytes()[..*n]);
+			let n = (1..stop.len()).rev().find(begins);
+			n.map(|n| text.len() - n)
+		};
+		let held = self.stops.iter().filter_map(|(stop, special)| {
+			if *special {
+				Some(self.shown(begun(self.full.as_deref()?, stop)?))
+			} else {
+				begun(&self.text, stop)
+			}
+		});
+		let whole = self.cut.unwrap_or(self.text.len());
+		&self.text[..held.fold(whole, usize::min)]
+	}
+
 	/// The text, up to the stop string that stands first in it.
 	pub(crate) fn text(mut self, tokens: &Tokens) -> Result<String, EngineError> {
 		if self.cut.is_none() && self.window.len() > self.read {

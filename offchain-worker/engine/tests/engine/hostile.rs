@@ -9,7 +9,7 @@ use std::{
 	time::{Duration, Instant},
 };
 
-use consilience_engine::{client::EngineClient, isolation, EngineError};
+use consilience_engine::{client::EngineClient, isolation, EngineError, Piece};
 use consilience_primitives::{
 	manifest::{Manifest, TaskDetails},
 	model::NumericClass::{Exact, Tolerant},
@@ -18,6 +18,7 @@ use consilience_primitives::{
 	ModelId,
 };
 use consilience_store::{Import, Store};
+use futures::StreamExt;
 use polkadot_sdk::sp_core::H256;
 use serde_json::{json, Value};
 use tokio::{
@@ -483,7 +484,28 @@ async fn what_is_confined_answers_as_what_is_not() {
 		let model = process.client.load(&to).await.unwrap();
 		let expected = own.reference(fixtures::load(&own, name, class)).unwrap();
 		let reference = process.client.reference(model).await;
-		assert_eq!(reference, Ok(expected), "{name}");
+		assert_eq!(reference, Ok(expected.clone()), "{name}");
+		// Streamed, with a pause after every second token.
+		let input = FullInput::TextGeneration {
+			prompt: Prompt::Text(b"t5 t6".to_vec().try_into().unwrap()),
+			sampling: Sampling {
+				max_tokens: 8,
+				..Default::default()
+			},
+		};
+		let seed = Manifest::reference_seed();
+		let mut stream = process.client.stream(model, input, seed, 2).unwrap();
+		let mut said = 0;
+		let output = loop {
+			match stream.next().await.unwrap().unwrap() {
+				Piece::Tokens { tokens, .. } => said += tokens.len() as u32,
+				Piece::End { output, .. } => break output,
+			}
+			if said % 2 == 0 {
+				stream.allow(said + 2);
+			}
+		};
+		assert_eq!(output, expected.0, "{name}");
 	}
 	process.client.ping().await.unwrap();
 }

@@ -11,6 +11,7 @@ mod inputs;
 mod isolation;
 mod memory;
 mod process;
+mod streams;
 mod tensors;
 mod text;
 mod unanswerable;

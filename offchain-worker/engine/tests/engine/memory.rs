@@ -22,7 +22,7 @@ const MODELS: [(&str, NumericClass); 3] = [
 ];
 
 /// Bytes of a fixture's files.
-fn bytes(name: &str) -> u64 {
+pub(crate) fn bytes(name: &str) -> u64 {
 	let size = |file: &str| std::fs::metadata(folder(name).join(file)).unwrap().len();
 	["model.onnx", "model.onnx_data", "tokenizer.json"]
 		.map(size)

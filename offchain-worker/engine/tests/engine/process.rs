@@ -12,13 +12,18 @@ use polkadot_sdk::sp_core::H256;
 use crate::fixtures::{self, folder};
 
 /// A server on a thread, as the hidden subcommand runs it in a process.
-struct Server {
+pub(crate) struct Server {
 	_folder: tempfile::TempDir,
-	socket: PathBuf,
+	pub(crate) socket: PathBuf,
 	thread: JoinHandle<std::io::Result<()>>,
 }
 
-fn start() -> Server {
+pub(crate) fn start() -> Server {
+	start_with(None)
+}
+
+/// One whose models in memory may have so many bytes.
+pub(crate) fn start_with(models_bytes: Option<u64>) -> Server {
 	let folder = tempfile::tempdir().unwrap();
 	let socket = folder.path().join("engine.sock");
 	// Bound before the thread starts, so that nobody has to wait for the file to appear.
@@ -26,6 +31,7 @@ fn start() -> Server {
 	let config = server::ServerConfig {
 		engine: EngineConfig {
 			threads: 1,
+			models_bytes,
 			..Default::default()
 		},
 		workers: 2,
@@ -39,7 +45,7 @@ fn start() -> Server {
 	}
 }
 
-fn input(text: &str) -> FullInput {
+pub(crate) fn input(text: &str) -> FullInput {
 	let prompt = Prompt::Text(text.as_bytes().to_vec().try_into().unwrap());
 	let sampling = Sampling {
 		max_tokens: 16,
@@ -50,12 +56,17 @@ fn input(text: &str) -> FullInput {
 }
 
 /// A model folder as the store holds it.
-fn stored() -> tempfile::TempDir {
+pub(crate) fn stored() -> tempfile::TempDir {
+	stored_as("llama-fp32")
+}
+
+/// The same of another of the exact models.
+pub(crate) fn stored_as(name: &str) -> tempfile::TempDir {
 	let to = tempfile::tempdir().unwrap();
 	for file in ["model.onnx", "model.onnx_data", "tokenizer.json"] {
-		std::fs::copy(folder("llama-fp32").join(file), to.path().join(file)).unwrap();
+		std::fs::copy(folder(name).join(file), to.path().join(file)).unwrap();
 	}
-	let manifest = serde_json::to_vec(&fixtures::text("llama-fp32", Exact)).unwrap();
+	let manifest = serde_json::to_vec(&fixtures::text(name, Exact)).unwrap();
 	std::fs::write(to.path().join("manifest.json"), manifest).unwrap();
 	to
 }

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use codec::Compact;
-use consilience_engine::EngineError;
+use consilience_engine::{EngineError, TokenStream};
 use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	model::NumericClass,
@@ -212,6 +212,39 @@ impl<R: Runner, L: Library> Runner for LyingRunner<R, L> {
 			}
 			_ => self.inner.run(model, input, seed, until).await,
 		}
+	}
+
+	async fn stream(
+		&self,
+		model: ModelId,
+		input: FullInput,
+		seed: H256,
+		allowed: u32,
+		until: Instant,
+	) -> Result<TokenStream, EngineError> {
+		let with = match self.liar.lie {
+			Some(Lie::CheapModel | Lie::PrefillAttack) => self.cheap().await?,
+			Some(Lie::WrongAnswer | Lie::Collude | Lie::Poisoner | Lie::Replay) => {
+				let output = self.run(model, input, seed, until).await?;
+				return Ok(TokenStream::whole(output, allowed));
+			}
+			Some(lie) if lie.looks() => {
+				let output = self.run(model, input, seed, until).await?;
+				return Ok(TokenStream::whole(output, allowed));
+			}
+			_ => model,
+		};
+		self.inner.stream(with, input, seed, allowed, until).await
+	}
+
+	async fn cut(
+		&self,
+		model: ModelId,
+		input: FullInput,
+		tokens: Vec<u32>,
+		until: Instant,
+	) -> Result<Output, EngineError> {
+		self.inner.cut(model, input, tokens, until).await
 	}
 
 	async fn measure(

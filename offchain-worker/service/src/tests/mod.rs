@@ -17,7 +17,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use consilience_engine::EngineError;
+use consilience_engine::{EngineError, TokenStream};
 use consilience_primitives::{
 	crypto::{InferenceId, InferencePair, InferenceSignature},
 	evidence::{output_commitment, Evidence, Fingerprint, Verdict},
@@ -428,6 +428,28 @@ impl Runner for FakeEngine {
 		model: ModelId,
 		input: FullInput,
 		_: H256,
+		until: Instant,
+	) -> Result<Output, EngineError> {
+		self.job(model, input, until).await.map(output)
+	}
+
+	async fn stream(
+		&self,
+		model: ModelId,
+		input: FullInput,
+		seed: H256,
+		allowed: u32,
+		until: Instant,
+	) -> Result<TokenStream, EngineError> {
+		let output = self.run(model, input, seed, until).await?;
+		Ok(TokenStream::whole(output, allowed))
+	}
+
+	async fn cut(
+		&self,
+		model: ModelId,
+		input: FullInput,
+		_: Vec<u32>,
 		until: Instant,
 	) -> Result<Output, EngineError> {
 		self.job(model, input, until).await.map(output)
