@@ -18,6 +18,7 @@
 //! | [`sketch`] | evidence of tensors: sums over all elements, with signs that the challenge draws |
 //! | [`fixed`] | floats as fixed-point integers, read from their bits |
 //! | [`report`] | duties, and the statements that discharge them |
+//! | [`session`] | the session lane: vouchers, receipts, verdicts, and what is drawn and proved there |
 //! | [`view`] | what clients are shown of models and requests |
 //!
 //! **Architecture invariant:** no `f32` or `f64` appears in this crate; floats pass through it as bits.
@@ -37,6 +38,7 @@ pub mod model;
 pub mod report;
 pub mod request;
 pub mod sampling;
+pub mod session;
 pub mod sketch;
 pub mod tensor;
 pub mod view;

@@ -1,13 +1,19 @@
 //! The runtime APIs: what a node, a wallet or a tool may ask.
 
 use crate::*;
+use alloc::boxed::Box;
 use codec::Encode;
 use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
+	model::Price,
 	report::{Duties, Report, Work},
 	request::{Assurance, StoredInput},
+	session::{
+		Certificate, CertificateDue, ChannelId, ChannelView, Claim, ClaimId, LaneKey, LaneView,
+		Opening, OpeningDue, Service, Signed,
+	},
 	view::{ModelView, QuoteError, RequestView},
-	ModelId, RequestId,
+	List, ModelId, RequestId,
 };
 use frame_support::{
 	genesis_builder_helper::{build_state, get_preset},
@@ -24,6 +30,21 @@ use sp_runtime::{
 	ApplyExtrinsicResult, ExtrinsicInclusionMode, KeyTypeId,
 };
 use sp_session::OpaqueGeneratedSessionKeys;
+
+/// A call whose content authorises it, as a transaction.
+fn authorised<C>(call: C) -> <Block as BlockT>::Extrinsic
+where
+	RuntimeCall: From<C>,
+	Runtime: frame_system::offchain::CreateAuthorizedTransaction<
+		C,
+		Extrinsic = UncheckedExtrinsic,
+		RuntimeCall = RuntimeCall,
+	>,
+{
+	<Runtime as frame_system::offchain::CreateAuthorizedTransaction<C>>::create_authorized_transaction(
+		call.into(),
+	)
+}
 
 impl_runtime_apis! {
 	impl sp_api::Core<Block> for Runtime {
@@ -227,10 +248,72 @@ impl_runtime_apis! {
 			report: Report<BlockNumber>,
 			signature: InferenceSignature,
 		) -> <Block as BlockT>::Extrinsic {
-			let call = pallet_inference::Call::report { report, signature };
-			<Runtime as frame_system::offchain::CreateAuthorizedTransaction<
-				pallet_inference::Call<Runtime>,
-			>>::create_authorized_transaction(call.into())
+			authorised(pallet_inference::Call::report { report, signature })
+		}
+	}
+
+	impl consilience_runtime_api::SessionsApi<Block, AccountId, BlockNumber, Balance> for Runtime {
+		fn channel(channel: ChannelId) -> Option<ChannelView<AccountId, BlockNumber, Balance>> {
+			Sessions::channel(channel)
+		}
+
+		fn channels_of(owner: AccountId) -> Vec<ChannelView<AccountId, BlockNumber, Balance>> {
+			Sessions::channels_of(&owner)
+		}
+
+		fn lanes(model: ModelId) -> Vec<LaneView<AccountId>> {
+			Sessions::lanes(model)
+		}
+
+		fn lane_key(validator: AccountId, session: u32) -> Option<LaneKey> {
+			Sessions::lane_key(&validator, session)
+		}
+
+		fn certificate_due(key: InferenceId) -> Option<CertificateDue<AccountId>> {
+			Sessions::certificate_due(&key)
+		}
+
+		fn session() -> u32 {
+			<Inference as pallet_inference::SessionValidators<AccountId>>::session()
+		}
+
+		fn check_price(model: ModelId) -> Option<Price<Balance>> {
+			Inference::check_price(model)
+		}
+
+		fn claim_bounds() -> (Balance, Balance) {
+			Sessions::claim_bounds()
+		}
+
+		fn openings_due(validator: AccountId) -> Vec<OpeningDue<BlockNumber, Balance>> {
+			Sessions::openings_due(&validator)
+		}
+
+		fn claimed(channel: ChannelId, payee: AccountId, service: Service) -> Balance {
+			Sessions::claimed(channel, &payee, service)
+		}
+
+		fn certify_transaction(
+			certificate: Certificate,
+			signature: InferenceSignature,
+		) -> <Block as BlockT>::Extrinsic {
+			authorised(pallet_sessions::Call::certify { certificate, signature })
+		}
+
+		fn settle_transaction(
+			claims: Vec<Signed<Claim<AccountId, Balance>>>,
+		) -> <Block as BlockT>::Extrinsic {
+			let claims = List::truncate_from(claims);
+			authorised(pallet_sessions::Call::settle { claims })
+		}
+
+		fn open_receipt_transaction(
+			claim: ClaimId,
+			point: u32,
+			opening: Opening<AccountId, BlockNumber, Balance>,
+		) -> <Block as BlockT>::Extrinsic {
+			let opening = Box::new(opening);
+			authorised(pallet_sessions::Call::open_receipt { claim, point, opening })
 		}
 	}
 

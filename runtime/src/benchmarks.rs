@@ -13,6 +13,7 @@ frame_benchmarking::define_benchmarks!(
 	[frame_system_extensions, SystemExtensionsBench::<Runtime>]
 	[pallet_balances, Balances]
 	[pallet_inference, Inference]
+	[pallet_sessions, Sessions]
 	[pallet_model_registry, ModelRegistry]
 	[pallet_multisig, Multisig]
 	[pallet_preimage, Preimage]

@@ -127,7 +127,8 @@ pub type Executive = frame_executive::Executive<
 >;
 
 // The indices are part of every encoded call, event and error: they never change and are never used again.
-// Order matters: `Inference` draws in `on_finalize` with what `Babe` stores in its own, so it stands after it.
+// Order matters: `Inference` draws in `on_finalize` with what `Babe` stores in its own, so it stands after it,
+// and `Sessions` reads what `Inference` keeps of that.
 #[frame_support::runtime]
 mod runtime {
 	#[runtime::runtime]
@@ -200,4 +201,6 @@ mod runtime {
 	pub type ModelRegistry = pallet_model_registry;
 	#[runtime::pallet_index(51)]
 	pub type Inference = pallet_inference;
+	#[runtime::pallet_index(52)]
+	pub type Sessions = pallet_sessions;
 }

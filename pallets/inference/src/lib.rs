@@ -36,6 +36,10 @@ extern crate alloc;
 
 pub use features::{
 	callback::{Final, OnSettled, RequestInference, Settled},
+	elsewhere::{
+		next_window, Answered, AuditAnswers, DrawBeacon, Outside, SessionValidators, TreasuryShare,
+		AUDITS_AT_A_TIME, AUDIT_TRIES, NOT_SHOWN,
+	},
 	offence::{
 		IdentificationTuple, InferenceOffence, OffenceKind, OffenceSlot, PendingOffence,
 		StakeHistory,
@@ -404,6 +408,22 @@ pub mod pallet {
 	#[pallet::storage]
 	pub type Callbacks<T: Config> = StorageValue<_, BoundedVec<RequestId, T::MaxOpen>, ValueQuery>;
 
+	/// Answers that were given elsewhere, until their requests are forgotten.
+	#[pallet::storage]
+	pub type Elsewhere<T: Config> = StorageMap<_, Twox64Concat, RequestId, Outside<T::AccountId>>;
+
+	/// How many of them are being measured.
+	#[pallet::storage]
+	pub type Auditing<T> = StorageValue<_, u32, ValueQuery>;
+
+	/// Those of which whoever asked is to be told, the oldest first: a queue whose places are counted.
+	#[pallet::storage]
+	pub type Ended<T> = StorageMap<_, Twox64Concat, u64, RequestId>;
+
+	/// The first place of [`Ended`], and the place after its last.
+	#[pallet::storage]
+	pub type EndedRange<T> = StorageValue<_, (u64, u64), ValueQuery>;
+
 	/// Number of open requests.
 	#[pallet::storage]
 	pub type Open<T> = StorageValue<_, u32, ValueQuery>;
@@ -671,6 +691,12 @@ pub mod pallet {
 			validator: T::AccountId,
 			index: u32,
 			reason: DispatchError,
+		},
+		/// An answer that was given elsewhere was shown, and is to be measured.
+		AnswerShown {
+			request: RequestId,
+			executor: T::AccountId,
+			model: ModelId,
 		},
 		/// The pallet that asked was told how the request ended.
 		CalledBack { request: RequestId },

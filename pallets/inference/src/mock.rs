@@ -83,6 +83,7 @@ parameter_types! {
 	pub const ServingGrace: u64 = 200;
 	pub const MaxServed: u32 = 4;
 	pub const MaxModels: u32 = 4;
+	pub const RemovalDelay: u64 = 0;
 	pub const Treasury: u64 = TREASURY;
 	pub const JuryFund: u64 = FUND;
 	pub static DefaultParameters: ProtocolParameters<u64> = ProtocolParameters {
@@ -135,6 +136,7 @@ impl pallet_model_registry::Config for Test {
 	type ServingGrace = ServingGrace;
 	type MaxServed = MaxServed;
 	type MaxModels = MaxModels;
+	type RemovalDelay = RemovalDelay;
 	type WeightInfo = pallet_model_registry::weights::SubstrateWeight<Test>;
 }
 

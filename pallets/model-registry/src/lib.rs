@@ -110,6 +110,10 @@ pub mod pallet {
 		#[pallet::constant]
 		type MaxModels: Get<u32>;
 
+		/// Blocks from its deprecation to a model's removal: answers that it gave outside of requests can be measured again as long.
+		#[pallet::constant]
+		type RemovalDelay: Get<BlockNumberFor<Self>>;
+
 		/// Weights of the calls.
 		type WeightInfo: WeightInfo;
 	}
@@ -126,6 +130,10 @@ pub mod pallet {
 	#[pallet::storage]
 	pub type Models<T: Config> =
 		CountedStorageMap<_, Blake2_128Concat, ModelId, ModelDetails<T::AccountId, BalanceOf<T>>>;
+
+	/// Since when deprecated models are.
+	#[pallet::storage]
+	pub type DeprecatedAt<T: Config> = StorageMap<_, Blake2_128Concat, ModelId, BlockNumberFor<T>>;
 
 	/// Validators that serve a model, in the order in which they began.
 	#[pallet::storage]
@@ -231,6 +239,8 @@ pub mod pallet {
 		/// Requests for the model are still open, or were settled not long ago and can be looked at again: try again when the last of
 		/// them is forgotten.
 		RequestsOpen,
+		/// The model was deprecated not long ago, and what it answered outside of requests can still be measured again: try again later.
+		DeprecatedTooRecently,
 		/// The validator serves the model already.
 		AlreadyServing,
 		/// The validator does not serve the model.
@@ -319,6 +329,10 @@ pub mod pallet {
 				details.status = ModelStatus::Deprecated;
 				Ok(())
 			})?;
+			DeprecatedAt::<T>::insert(
+				model,
+				polkadot_sdk::frame_system::Pallet::<T>::block_number(),
+			);
 			Self::deposit_event(Event::ModelDeprecated { model });
 			Ok(())
 		}
@@ -326,7 +340,7 @@ pub mod pallet {
 		/// Removes a deprecated model that no open request needs, and returns the deposit.
 		///
 		/// - **Origin**: signed by the owner.
-		/// - **Errors**: `UnknownModel`, `NotOwner`, `NotDeprecated`, `RequestsOpen`. **Emits** `ModelRemoved`.
+		/// - **Errors**: `UnknownModel`, `NotOwner`, `NotDeprecated`, `DeprecatedTooRecently`, `RequestsOpen`. **Emits** `ModelRemoved`.
 		#[pallet::call_index(3)]
 		#[pallet::weight(T::WeightInfo::remove(T::MaxServing::get()))]
 		pub fn remove(origin: OriginFor<T>, model: ModelId) -> DispatchResult {

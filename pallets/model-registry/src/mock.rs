@@ -43,6 +43,7 @@ parameter_types! {
 	pub const ServingGrace: u64 = 10;
 	pub const MaxServed: u32 = 2;
 	pub const MaxModels: u32 = 4;
+	pub static RemovalDelay: u64 = 0;
 }
 
 impl crate::Config for Test {
@@ -55,6 +56,7 @@ impl crate::Config for Test {
 	type ServingGrace = ServingGrace;
 	type MaxServed = MaxServed;
 	type MaxModels = MaxModels;
+	type RemovalDelay = RemovalDelay;
 	type WeightInfo = crate::weights::SubstrateWeight<Test>;
 }
 

@@ -11,8 +11,13 @@ use alloc::vec::Vec;
 use codec::Codec;
 use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
+	model::Price,
 	report::{Duties, Report, Work},
 	request::{Assurance, StoredInput},
+	session::{
+		Certificate, CertificateDue, ChannelId, ChannelView, Claim, ClaimId, LaneKey, LaneView,
+		Opening, OpeningDue, Service, Signed,
+	},
 	view::{ModelView, QuoteError, RequestView},
 	ModelId, RequestId,
 };
@@ -48,6 +53,62 @@ sp_api::decl_runtime_apis! {
 		fn report_transaction(
 			report: Report<BlockNumber>,
 			signature: InferenceSignature,
+		) -> <Block as sp_runtime::traits::Block>::Extrinsic;
+	}
+
+	/// The session lane.
+	pub trait SessionsApi<AccountId, BlockNumber, Balance>
+	where
+		AccountId: Codec,
+		BlockNumber: Codec,
+		Balance: Codec,
+	{
+		/// A channel, until everything in it is paid or returned.
+		fn channel(channel: ChannelId) -> Option<ChannelView<AccountId, BlockNumber, Balance>>;
+
+		/// An account's channels, the oldest first.
+		fn channels_of(owner: AccountId) -> Vec<ChannelView<AccountId, BlockNumber, Balance>>;
+
+		/// Validators of the session that serve the model and take requests in this lane.
+		fn lanes(model: ModelId) -> Vec<LaneView<AccountId>>;
+
+		/// The lane key that a validator has certified in a session, the last if there are several; `None` once that is forgotten.
+		fn lane_key(validator: AccountId, session: u32) -> Option<LaneKey>;
+
+		/// What the validator with this session key has to certify; `None` if it is in no session.
+		fn certificate_due(key: InferenceId) -> Option<CertificateDue<AccountId>>;
+
+		/// Index of the validators' session, as certificates and receipts count.
+		fn session() -> u32;
+
+		/// What a check of an answer of the model costs, by the units of question and answer; `None` if there is no such model.
+		fn check_price(model: ModelId) -> Option<Price<Balance>>;
+
+		/// The least and the most that a claim may come to.
+		fn claim_bounds() -> (Balance, Balance);
+
+		/// Receipts that the validator has to open, the most urgent first.
+		fn openings_due(validator: AccountId) -> Vec<OpeningDue<BlockNumber, Balance>>;
+
+		/// What the payee has claimed of the channel for this service.
+		fn claimed(channel: ChannelId, payee: AccountId, service: Service) -> Balance;
+
+		/// A certificate as a transaction.
+		fn certify_transaction(
+			certificate: Certificate,
+			signature: InferenceSignature,
+		) -> <Block as sp_runtime::traits::Block>::Extrinsic;
+
+		/// Claims as a transaction: at most [`MAX_CLAIMS`](consilience_primitives::session::MAX_CLAIMS) of them, those beyond are left out.
+		fn settle_transaction(
+			claims: Vec<Signed<Claim<AccountId, Balance>>>,
+		) -> <Block as sp_runtime::traits::Block>::Extrinsic;
+
+		/// An opening as a transaction.
+		fn open_receipt_transaction(
+			claim: ClaimId,
+			point: u32,
+			opening: Opening<AccountId, BlockNumber, Balance>,
 		) -> <Block as sp_runtime::traits::Block>::Extrinsic;
 	}
 }

@@ -67,6 +67,8 @@ impl pallet_model_registry::Config for Runtime {
 	type ServingGrace = ConstU32<{ 10 * MINUTES }>;
 	type MaxServed = ConstU32<16>;
 	type MaxModels = ConstU32<1_024>;
+	// More than vouchers for its answers are good, and receipts of those can be opened.
+	type RemovalDelay = ConstU32<RETENTION>;
 	type WeightInfo = pallet_model_registry::weights::SubstrateWeight<Runtime>;
 }
 
@@ -113,7 +115,7 @@ impl pallet_inference::Config for Runtime {
 	type ReportLongevity = ConstU32<8>;
 	// Before ordinary transactions, behind operational ones.
 	type ReportPriority = ConstU64<{ u64::MAX / 2 }>;
-	// No pallet of this runtime asks.
-	type OnSettled = ();
+	// It has receipts of the session lane measured.
+	type OnSettled = Sessions;
 	type WeightInfo = pallet_inference::weights::SubstrateWeight<Runtime>;
 }

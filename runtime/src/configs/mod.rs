@@ -3,5 +3,6 @@
 pub mod consensus;
 pub mod governance;
 pub mod inference;
+pub mod sessions;
 pub mod staking;
 pub mod system;

@@ -24,7 +24,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	BalanceOf, Callbacks, Config, Error, Event, Open, Outputs, Pallet, Requests, WeightInfo,
+	BalanceOf, Callbacks, Config, Elsewhere, Ended, EndedRange, Error, Event, Open, Outputs,
+	Pallet, Requests, WeightInfo,
 };
 
 /// Something that was measured and is final. Only this pallet makes one, so that a provisional answer cannot pass for it.
@@ -52,8 +53,10 @@ pub enum Settled {
 	Unanswerable(Unanswerable),
 	/// Without one: the escrow went back to the requester. Rejected, expired or cancelled.
 	Refunded(RequestState),
-	/// With an answer that was told as final and was found false later.
+	/// With an answer that was told as final and was found false later, or that was given elsewhere and is false.
 	Overturned,
+	/// An answer that was given elsewhere was measured, or looked at again, and stays.
+	Stands,
 }
 
 /// Asks for inferences on behalf of an account of the caller's.
@@ -156,11 +159,14 @@ impl<T: Config> Pallet<T> {
 		let each = <T as Config>::WeightInfo::call_back()
 			.saturating_add(T::OnSettled::on_settled_weight());
 		let mut done = 0;
+		let mut full = false;
 		for id in Callbacks::<T>::get() {
 			let request = Requests::<T>::get(id);
-			if request.as_ref().is_some_and(|r| r.settled_at >= Some(now))
-				|| meter.try_consume(each).is_err()
-			{
+			if request.as_ref().is_some_and(|r| r.settled_at >= Some(now)) {
+				break;
+			}
+			full = meter.try_consume(each).is_err();
+			if full {
 				break;
 			}
 			done += 1;
@@ -184,6 +190,44 @@ impl<T: Config> Pallet<T> {
 		if done > 0 {
 			Callbacks::<T>::mutate(|queue| queue.drain(..done).for_each(drop));
 		}
+		if !full {
+			Self::tell_elsewhere(&mut meter, each);
+		}
 		meter.consumed()
+	}
+
+	/// Tells how answers that were given elsewhere ended, the oldest first, as far as the weight goes.
+	fn tell_elsewhere(meter: &mut WeightMeter, each: Weight) {
+		let (first, end) = EndedRange::<T>::get();
+		let mut place = first;
+		while place < end && meter.try_consume(each).is_ok() {
+			let id = Ended::<T>::take(place);
+			place += 1;
+			let Some((id, request)) = id.and_then(|id| Some((id, Requests::<T>::get(id)?))) else {
+				continue;
+			};
+			let settled = match request.state {
+				// It is being looked at again, and the end of that is told.
+				RequestState::Disputed => None,
+				RequestState::Overturned => Some(Settled::Overturned),
+				_ => Some(Settled::Stands),
+			};
+			Elsewhere::<T>::mutate(id, |outside| {
+				if let Some(outside) = outside {
+					outside.queued = false;
+					outside.told = settled.is_some();
+				}
+			});
+			let Some(settled) = settled else { continue };
+			let result =
+				with_storage_layer(|| T::OnSettled::on_settled(id, &request.requester, &settled));
+			Self::deposit_event(match result {
+				Ok(()) => Event::CalledBack { request: id },
+				Err(error) => Event::CallbackFailed { request: id, error },
+			});
+		}
+		if place > first {
+			EndedRange::<T>::put((place, end));
+		}
 	}
 }

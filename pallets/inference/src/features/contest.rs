@@ -325,6 +325,8 @@ impl<T: Config> Pallet<T> {
 			Self::conclude_accusation(accusation, (!stands).then_some(&request));
 		}
 		Requests::<T>::insert(id, request);
+		// Whoever asked may not have been told before it was contested.
+		Self::elsewhere_ended(id);
 		Self::deposit_event(Event::ContestEnded { request: id, end });
 	}
 

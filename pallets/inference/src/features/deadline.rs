@@ -11,8 +11,8 @@ use polkadot_sdk::{
 
 use crate::{
 	features::{offence::OffenceKind, round::Phase, settle::Payees},
-	Callbacks, Config, Deadlines, Event, ExpiryReason, Inputs, Juries, Outputs, Overdue, Pallet,
-	Prune, PruneRange, RequestOf, Requests, RoundOf, Rounds,
+	Callbacks, Config, Deadlines, Elsewhere, Event, ExpiryReason, Inputs, Juries, Outputs, Overdue,
+	Pallet, Prune, PruneRange, RequestOf, Requests, RoundOf, Rounds,
 };
 
 impl<T: Config> Pallet<T> {
@@ -351,6 +351,7 @@ impl<T: Config> Pallet<T> {
 				!r.state.is_settled()
 					|| (r.callback && Callbacks::<T>::get().contains(&id))
 					|| Juries::<T>::get(id).is_some_and(|jury| jury.ruling.is_some())
+					|| Elsewhere::<T>::get(id).is_some_and(|outside| !outside.told)
 			});
 			if kept {
 				Self::queue_prune(id);
@@ -369,5 +370,6 @@ impl<T: Config> Pallet<T> {
 		Outputs::<T>::remove(id);
 		Rounds::<T>::remove(id);
 		Juries::<T>::remove(id);
+		Elsewhere::<T>::remove(id);
 	}
 }

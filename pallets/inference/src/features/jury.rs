@@ -46,8 +46,9 @@ use crate::{
 		round::{Phase, Progress, Round},
 		settle::Payees,
 	},
-	Appeal, BalanceOf, Basis, Config, Error, Event, HoldReason, Juries, Jury, JuryOf, Outputs,
-	Pallet, Parameters, RequestOf, Requests, Role, RoundOf, Rounds, Seats, Sitting, Votes,
+	Appeal, Auditing, BalanceOf, Basis, Config, Elsewhere, Error, Event, HoldReason, Juries, Jury,
+	JuryOf, Outputs, Outside, Pallet, Parameters, RequestOf, Requests, Role, RoundOf, Rounds,
+	Seats, Sitting, Votes,
 };
 
 /// What a jury found, with the disputed round's members and the jurors by name.
@@ -162,7 +163,8 @@ impl<T: Config> Pallet<T> {
 	}
 
 	/// Decides by chance whether a settled answer is measured again, and draws who does: others than those who measured it. It blames
-	/// nobody; where they do not agree with the answer, a jury is called.
+	/// nobody; where they do not agree with the answer, a jury is called. An answer that was given elsewhere is measured whatever chance
+	/// says; while as many of them are measured as may be, it waits.
 	pub(crate) fn draw_audit(
 		now: BlockNumberFor<T>,
 		id: RequestId,
@@ -174,8 +176,16 @@ impl<T: Config> Pallet<T> {
 		let roll = u32::from_le_bytes(roll.0[..4].try_into().expect("4 of 32 bytes; qed"));
 		let share = Parameters::<T>::get().audit_share.deconstruct();
 		let model = Models::<T>::get(request.model);
-		let drawn = match &model {
-			Some(_) if roll % Perbill::one().deconstruct() < share => {
+		let outside = Elsewhere::<T>::get(id);
+		if outside.is_some() && !Self::may_audit() {
+			return false;
+		}
+		let drawn = match (&model, &outside) {
+			(Some(_), Some(outside)) => {
+				let others = Self::outsiders(request, roster, outside);
+				draw_distinct(&seed, b"auditor", others, request.verifiers.into())
+			}
+			(Some(_), None) if roll % Perbill::one().deconstruct() < share => {
 				let parties = Self::parties(id, request);
 				let others = Self::serving_before(request, roster)
 					.into_iter()
@@ -187,10 +197,16 @@ impl<T: Config> Pallet<T> {
 			_ => Vec::new(),
 		};
 		let Some(model) = model.filter(|_| !drawn.is_empty()) else {
-			// `draw` is empty now.
+			// `draw` is empty now. Of what was given elsewhere there is nobody else to ask: no reason to doubt it.
 			Requests::<T>::insert(id, &*request);
+			Self::elsewhere_ended(id);
 			return true;
 		};
+		if let Some(outside) = outside {
+			let tries = outside.tries.saturating_add(1);
+			Elsewhere::<T>::insert(id, Outside { tries, ..outside });
+			Auditing::<T>::mutate(|n| n.saturating_inc());
+		}
 		let parent = frame_system::Pallet::<T>::parent_hash();
 		let challenge = H256((seed, b"challenge", parent).using_encoded(blake2_256));
 		let blocks = Self::fair_blocks(&model.spec.time, request.max_output_units);
@@ -253,11 +269,17 @@ impl<T: Config> Pallet<T> {
 			None => compare(&policy, None, &evidence).agrees(),
 		};
 		Self::leave_seats(id, round, &jury);
+		let mut request = request;
 		// Nobody there to measure is no reason to doubt.
 		if same || evidence.is_empty() {
 			Self::pay_measurements(id, &request, output.units(), &who);
 			Juries::<T>::remove(id);
-			Self::stands(id, request);
+			if evidence.is_empty() && Self::audit_again(id, &mut request) {
+				request.state = Self::settled_state(&request);
+				Requests::<T>::insert(id, request);
+			} else {
+				Self::stands(id, request);
+			}
 		} else {
 			Self::dispute(id, request, None);
 		}
@@ -267,13 +289,19 @@ impl<T: Config> Pallet<T> {
 	/// A settled answer that was looked at again stays what it was.
 	fn stands(id: RequestId, mut request: RequestOf<T>) {
 		request.draw = None;
-		request.state = if request.course.unanswerable {
+		request.state = Self::settled_state(&request);
+		Requests::<T>::insert(id, request);
+		Self::elsewhere_ended(id);
+		Self::deposit_event(Event::AnswerStands { request: id });
+	}
+
+	/// State of an answer that is settled and not found false.
+	fn settled_state(request: &RequestOf<T>) -> RequestState {
+		if request.course.unanswerable {
 			RequestState::Unanswerable
 		} else {
 			RequestState::Final
-		};
-		Requests::<T>::insert(id, request);
-		Self::deposit_event(Event::AnswerStands { request: id });
+		}
 	}
 
 	/// The members of a jury's or an audit's round have nothing more to do.
@@ -286,6 +314,8 @@ impl<T: Config> Pallet<T> {
 				let taken = Self::seats_of(seats, jury);
 				*taken = taken.saturating_sub(1);
 			});
+		} else if Elsewhere::<T>::contains_key(id) {
+			Auditing::<T>::mutate(|n| n.saturating_dec());
 		}
 	}
 
@@ -810,6 +840,7 @@ impl<T: Config> Pallet<T> {
 		if callback {
 			Self::queue_callback(id);
 		}
+		Self::elsewhere_ended(id);
 		Self::deposit_event(Event::AnswerOverturned { request: id, owed });
 	}
 

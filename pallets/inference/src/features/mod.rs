@@ -8,6 +8,7 @@ pub mod compare;
 pub mod contest;
 pub mod deadline;
 pub mod draw;
+pub mod elsewhere;
 pub mod finality;
 pub mod jury;
 pub mod load;

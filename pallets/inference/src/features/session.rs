@@ -17,7 +17,7 @@ impl<T: Config> BoundToRuntimeAppPublic for Pallet<T> {
 
 impl<T: Config> Pallet<T> {
 	/// Sets the session's validators, with the duties that they have already.
-	fn set_keys(keys: Vec<(T::AccountId, InferenceId)>) {
+	pub(crate) fn set_keys(keys: Vec<(T::AccountId, InferenceId)>) {
 		for (who, _) in Keys::<T>::get() {
 			Indices::<T>::remove(who);
 		}

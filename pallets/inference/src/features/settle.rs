@@ -1,7 +1,10 @@
 //! Payment and refund. Every unit of an escrow is either paid or returned.
 
 use alloc::vec::Vec;
-use consilience_primitives::{request::Output, view::RequestState, RequestId};
+use consilience_primitives::{
+	model::Price, request::Output, view::RequestState, ModelId, RequestId,
+};
+use pallet_model_registry::Models;
 use polkadot_sdk::{
 	frame_support::traits::{
 		fungible::{Inspect, Mutate, MutateHold},
@@ -13,7 +16,8 @@ use polkadot_sdk::{
 
 use crate::{
 	features::draw::draw_blocks, BalanceOf, Config, Event, HoldReason, Juries, Open, OpenOf,
-	OpenOfAccount, Pallet, Parameters, ParametersOf, RequestOf, Requests, Rounds,
+	OpenOfAccount, Pallet, Parameters, ParametersOf, ProtocolParameters, RequestOf, Requests,
+	Rounds,
 };
 
 /// Who is paid out of an escrow.
@@ -46,6 +50,22 @@ impl<T: Config> Pallet<T> {
 			.verifier_share
 			.mul_floor(price)
 			.max(parameters.measurement.of(units))
+	}
+
+	/// What a check of an answer of the model costs by the unit, so that nothing costs less than [`Self::verifier_pay`].
+	pub fn check_price(model: ModelId) -> Option<Price<BalanceOf<T>>> {
+		let price = Models::<T>::get(model)?.price;
+		let ProtocolParameters {
+			verifier_share,
+			measurement,
+			..
+		} = Parameters::<T>::get();
+		let part = |of: BalanceOf<T>| verifier_share.mul_ceil(of);
+		Some(Price {
+			per_request: part(price.per_request).max(measurement.base),
+			per_input_unit: part(price.per_input_unit).max(measurement.per_unit),
+			per_output_unit: part(price.per_output_unit).max(measurement.per_unit),
+		})
 	}
 
 	/// Pays those named, the treasury and the jury fund out of the escrow, and returns the rest. A jury is paid by its case: the premium, and

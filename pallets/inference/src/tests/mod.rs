@@ -9,6 +9,7 @@ mod contest;
 mod data;
 mod deadline;
 mod draw;
+mod elsewhere;
 mod jury;
 mod offence;
 mod properties;

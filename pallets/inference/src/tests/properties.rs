@@ -27,8 +27,8 @@ use polkadot_sdk::{
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use crate::{
-	mock::*, ContestEnd, Event, HoldReason, Juries, NextRequest, OffenceRange, ProtocolParameters,
-	RequestInference, Requests, Rulings,
+	mock::*, Answered, AuditAnswers, ContestEnd, Elsewhere, Event, HoldReason, Juries, NextRequest,
+	OffenceRange, ProtocolParameters, RequestInference, Requests, Rulings, SessionValidators,
 };
 
 #[derive(Clone, Debug)]
@@ -45,6 +45,12 @@ enum Action {
 	Appeal {
 		request: u64,
 		by: u8,
+	},
+	/// An answer that was given elsewhere is shown, or none is.
+	Show {
+		validator: usize,
+		wrong: bool,
+		missing: bool,
 	},
 	/// Who is a party from now on, and what it does.
 	Party {
@@ -164,6 +170,8 @@ fn action() -> impl Strategy<Value = Action> {
 			.prop_map(|(members, habit)| Action::Party { members, habit }),
 		30 => Just(Action::Everybody),
 		3 => (0u64..20, 0u8..4).prop_map(|(request, by)| Action::Appeal { request, by }),
+		3 => (0usize..7, prop::bool::weighted(0.3), prop::bool::weighted(0.05))
+			.prop_map(|(validator, wrong, missing)| Action::Show { validator, wrong, missing }),
 		2 => (0u64..20, 0usize..7).prop_map(|(request, validator)| Action::Contest { request, validator }),
 		1 => (0usize..7, 0u64..300).prop_map(|(validator, amount)| Action::Slash { validator, amount }),
 		1 => prop::bool::weighted(0.7).prop_map(Action::Few),
@@ -252,6 +260,34 @@ fn act(action: Action) {
 			let who = [ALICE, BOB, VALIDATORS[0], VALIDATORS[5]][usize::from(by)];
 			let request = recent(request);
 			let _ = with_storage_layer(|| Inference::appeal(RuntimeOrigin::signed(who), request));
+		}
+		Action::Show {
+			validator,
+			wrong,
+			missing,
+		} => {
+			let executor = VALIDATORS[validator];
+			let session = <Inference as SessionValidators<u64>>::session();
+			if missing {
+				<Inference as AuditAnswers<u64>>::not_shown(session.into(), &executor, session);
+				return;
+			}
+			// Not where the model is gone.
+			let _ = <Inference as AuditAnswers<u64>>::audit(Answered {
+				requester: BOB,
+				model: id(TEXT),
+				input: text("hi", 4),
+				output: if wrong {
+					wrong_answer()
+				} else {
+					answer(&[1, 2, 3])
+				},
+				seed: Default::default(),
+				executor,
+				session,
+				passed_over: Default::default(),
+				choice: 0,
+			});
 		}
 		Action::Party { members, habit } => PARTY.set((members, habit)),
 		Action::Everybody => {
@@ -508,6 +544,7 @@ fn check_sequence(actions: Vec<Action>, reached: &mut BTreeMap<&'static str, u32
 		let (first, end) = OffenceRange::<Test>::get();
 		assert_eq!(first, end, "staking has heard of everything");
 		assert_eq!(Rulings::<Test>::iter().count(), 0);
+		assert_eq!(Elsewhere::<Test>::iter().count(), 0);
 		assert_eq!(total() + burned(), money);
 		count(reached);
 	});

@@ -7,11 +7,13 @@ use consilience_primitives::{
 };
 use polkadot_sdk::{
 	frame_support::{ensure, pallet_prelude::DispatchResult, traits::fungible::MutateHold},
+	frame_system,
 	sp_runtime::traits::{Get, Saturating},
 };
 
 use crate::{
-	BalanceOf, Config, Differing, Error, Event, HoldReason, ModelDetails, Models, Pallet, Serving,
+	BalanceOf, Config, DeprecatedAt, Differing, Error, Event, HoldReason, ModelDetails, Models,
+	Pallet, Serving,
 };
 
 impl<T: Config> Pallet<T> {
@@ -83,6 +85,12 @@ impl<T: Config> Pallet<T> {
 			details.status == ModelStatus::Deprecated,
 			Error::<T>::NotDeprecated
 		);
+		let at = DeprecatedAt::<T>::get(model).ok_or(Error::<T>::NotDeprecated)?;
+		let now = frame_system::Pallet::<T>::block_number();
+		ensure!(
+			now.saturating_sub(at) >= T::RemovalDelay::get(),
+			Error::<T>::DeprecatedTooRecently
+		);
 		ensure!(details.open_requests == 0, Error::<T>::RequestsOpen);
 		Self::release_deposit(&owner, details.deposit)?;
 		for server in Serving::<T>::take(model) {
@@ -93,6 +101,7 @@ impl<T: Config> Pallet<T> {
 			});
 		}
 		Differing::<T>::remove(model);
+		DeprecatedAt::<T>::remove(model);
 		Models::<T>::remove(model);
 		Self::deposit_event(Event::ModelRemoved { model });
 		Ok(())

@@ -48,7 +48,7 @@ impl<T: Config> Pallet<T> {
 	/// Checks that the two views of who serves what agree, that statuses follow from them, and that deposits are held.
 	#[cfg(any(feature = "std", feature = "try-runtime"))]
 	pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
-		use crate::{HoldReason, ServedBy, Server};
+		use crate::{DeprecatedAt, HoldReason, ServedBy, Server};
 		use alloc::collections::BTreeMap;
 		use consilience_primitives::model::ModelStatus;
 		use polkadot_sdk::{
@@ -84,6 +84,12 @@ impl<T: Config> Pallet<T> {
 				"an empty list of who serves a model is stored"
 			);
 		}
+		ensure!(
+			Models::<T>::iter().all(|(id, m)| (m.status == ModelStatus::Deprecated)
+				== DeprecatedAt::<T>::contains_key(id))
+				&& DeprecatedAt::<T>::iter_keys().all(Models::<T>::contains_key),
+			"since when a model is deprecated"
+		);
 		for (id, list) in Differing::<T>::iter() {
 			ensure!(
 				Models::<T>::contains_key(id) && !list.is_empty(),

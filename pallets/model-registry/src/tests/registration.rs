@@ -4,7 +4,7 @@ use polkadot_sdk::{
 	sp_runtime::TokenError,
 };
 
-use crate::{mock::*, Error, Event, HoldReason, Models};
+use crate::{mock::*, DeprecatedAt, Error, Event, HoldReason, Models};
 
 fn held(who: u64) -> u64 {
 	Balances::balance_on_hold(&HoldReason::ModelDeposit.into(), &who)
@@ -175,5 +175,28 @@ fn removal_returns_the_deposit_once_no_request_is_open() {
 			ModelRegistry::remove(RuntimeOrigin::signed(1), id(1)),
 			Error::<Test>::UnknownModel
 		);
+	});
+}
+
+#[test]
+fn what_a_model_has_answered_can_be_measured_for_a_while_after_its_deprecation() {
+	run(|| {
+		RemovalDelay::set(10);
+		assert_ok!(ModelRegistry::register(
+			RuntimeOrigin::signed(1),
+			id(1),
+			spec(1),
+			price()
+		));
+		System::set_block_number(5);
+		assert_ok!(ModelRegistry::deprecate(RuntimeOrigin::signed(1), id(1)));
+		System::set_block_number(14);
+		assert_noop!(
+			ModelRegistry::remove(RuntimeOrigin::signed(1), id(1)),
+			Error::<Test>::DeprecatedTooRecently
+		);
+		System::set_block_number(15);
+		assert_ok!(ModelRegistry::remove(RuntimeOrigin::signed(1), id(1)));
+		assert_eq!(DeprecatedAt::<Test>::iter().count(), 0);
 	});
 }

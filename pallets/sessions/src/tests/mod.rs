@@ -1,0 +1,9 @@
+//! Behaviour of the pallet, a file for each step, and random sequences over all of them.
+
+mod certificate;
+mod channel;
+mod draw;
+mod opening;
+mod payout;
+mod properties;
+mod settle;
