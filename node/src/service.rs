@@ -25,6 +25,7 @@ use std::{
 use crate::{
 	dev,
 	finality::{voting_rule, FinalityParams},
+	lane::{self, LaneParams},
 	rpc, transfer,
 	worker::{self, WorkerParams},
 };
@@ -230,6 +231,8 @@ pub(crate) struct Options {
 	pub(crate) runtime_cache: Option<PathBuf>,
 	/// How the worker runs.
 	pub(crate) worker: WorkerParams,
+	/// How a validator takes part in the session lane.
+	pub(crate) lane: LaneParams,
 	/// How a validator votes on finality.
 	pub(crate) finality: FinalityParams,
 }
@@ -425,6 +428,19 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 		})
 		.transpose()?
 		.flatten();
+
+	lane::start(
+		&options.lane,
+		&config.base_path.config_dir(config.chain_spec.id()),
+		lane::Parts {
+			client: client.clone(),
+			pool: transaction_pool.clone(),
+			keystore: keystore.clone(),
+			worker: worker.clone(),
+		},
+		prometheus_registry.as_ref(),
+		&task_manager.spawn_handle(),
+	)?;
 
 	let shared_voter_state = SharedVoterState::empty();
 	let rpc_builder = {

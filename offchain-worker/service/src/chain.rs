@@ -116,6 +116,9 @@ pub trait Chain: Send + Sync + 'static {
 	) -> Result<(), ChainError>;
 }
 
+type PoolHash<Pool> = <<Pool as TransactionPool>::Block as BlockT>::Hash;
+type PoolTransaction<Pool> = <<Pool as TransactionPool>::Block as BlockT>::Extrinsic;
+
 /// A chain behind a client, a keystore, a transaction pool and the network's state.
 pub struct RuntimeChain<Block, Client, Pool> {
 	client: Arc<Client>,
@@ -151,6 +154,49 @@ fn refused(e: TransactionValidityError) -> ChainError {
 		}
 		TransactionValidityError::Invalid(e) => ChainError::Refused(format!("{e:?}")),
 		TransactionValidityError::Unknown(e) => ChainError::Refused(format!("{e:?}")),
+	}
+}
+
+/// Inference session keys in a keystore.
+pub(crate) fn inference_keys(keystore: &KeystorePtr) -> Vec<InferenceId> {
+	keystore
+		.sr25519_public_keys(KEY_TYPE)
+		.into_iter()
+		.map(InferenceId::from)
+		.collect()
+}
+
+/// Signs with an inference session key.
+pub(crate) fn sign_with(
+	keystore: &KeystorePtr,
+	key: &InferenceId,
+	payload: &[u8],
+) -> Result<InferenceSignature, ChainError> {
+	let public = sr25519::Public::from_slice(key.as_slice())
+		.map_err(|_| ChainError::Keystore("an inference key has 32 bytes".into()))?;
+	keystore
+		.sr25519_sign(KEY_TYPE, &public, payload)
+		.map_err(|e| ChainError::Keystore(e.to_string()))?
+		.map(InferenceSignature::from)
+		.ok_or_else(|| ChainError::Keystore(format!("the key {key} is gone")))
+}
+
+/// Puts a transaction of this node's into its pool; one that is there already is.
+pub(crate) async fn submit_local<Pool: TransactionPool>(
+	pool: &Pool,
+	at: PoolHash<Pool>,
+	transaction: PoolTransaction<Pool>,
+) -> Result<(), ChainError> {
+	use polkadot_sdk::sc_transaction_pool_api::error::Error as PoolError;
+	let submitted = pool.submit_one(at, TransactionSource::Local, transaction);
+	match submitted.await {
+		Ok(_) => Ok(()),
+		Err(e) => Err(match e.into_pool_error() {
+			Ok(PoolError::AlreadyImported(_)) => return Ok(()),
+			Ok(PoolError::InvalidTransaction(e)) => refused(e.into()),
+			Ok(e) => ChainError::Pool(e.to_string()),
+			Err(e) => ChainError::Pool(e.to_string()),
+		}),
 	}
 }
 
@@ -216,11 +262,7 @@ where
 	}
 
 	fn keys(&self) -> Vec<InferenceId> {
-		self.keystore
-			.sr25519_public_keys(KEY_TYPE)
-			.into_iter()
-			.map(InferenceId::from)
-			.collect()
+		inference_keys(&self.keystore)
 	}
 
 	fn duties(
@@ -256,13 +298,7 @@ where
 	}
 
 	fn sign(&self, key: &InferenceId, payload: &[u8]) -> Result<InferenceSignature, ChainError> {
-		let public = sr25519::Public::from_slice(key.as_slice())
-			.map_err(|_| ChainError::Keystore("an inference key has 32 bytes".into()))?;
-		self.keystore
-			.sr25519_sign(KEY_TYPE, &public, payload)
-			.map_err(|e| ChainError::Keystore(e.to_string()))?
-			.map(InferenceSignature::from)
-			.ok_or_else(|| ChainError::Keystore(format!("the key {key} is gone")))
+		sign_with(&self.keystore, key, payload)
 	}
 
 	fn check(
@@ -289,24 +325,11 @@ where
 		report: Report<BlockNumber>,
 		signature: InferenceSignature,
 	) -> Result<(), ChainError> {
-		use polkadot_sdk::sc_transaction_pool_api::error::Error as PoolError;
 		let transaction = self
 			.client
 			.runtime_api()
 			.report_transaction(at, report, signature)
 			.map_err(call)?;
-		match self
-			.pool
-			.submit_one(at, TransactionSource::Local, transaction)
-			.await
-		{
-			Ok(_) => Ok(()),
-			Err(e) => Err(match e.into_pool_error() {
-				Ok(PoolError::AlreadyImported(_)) => return Ok(()),
-				Ok(PoolError::InvalidTransaction(e)) => refused(e.into()),
-				Ok(e) => ChainError::Pool(e.to_string()),
-				Err(e) => ChainError::Pool(e.to_string()),
-			}),
-		}
+		submit_local(&*self.pool, at, transaction).await
 	}
 }

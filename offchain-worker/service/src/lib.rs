@@ -35,6 +35,7 @@ mod duty;
 mod engine_log;
 mod follow;
 mod journal;
+pub mod lane;
 #[cfg(feature = "liars")]
 pub mod liars;
 mod library;
@@ -63,6 +64,7 @@ pub use follow::{Limits, Status, Worker};
 pub use journal::{Journal, JournalError};
 pub use library::StoreLibrary;
 pub use metrics::Metrics;
+use runner::Runner;
 pub use serving::ServingState;
 pub use supervisor::{Engine, EngineOptions};
 
@@ -158,6 +160,8 @@ pub struct Handle {
 	commands: mpsc::Sender<Command>,
 	engine: Engine,
 	store: Store,
+	library: Arc<StoreLibrary>,
+	runner: Arc<dyn Runner>,
 }
 
 impl Handle {
@@ -198,6 +202,16 @@ impl Handle {
 		&self.engine
 	}
 
+	/// What runs the models for whoever serves them: the engine, or what a liar makes of it.
+	pub fn runner(&self) -> &Arc<dyn Runner> {
+		&self.runner
+	}
+
+	/// Models of the store, and which of them were checked.
+	pub fn library(&self) -> &Arc<StoreLibrary> {
+		&self.library
+	}
+
 	/// The model store.
 	pub fn store(&self) -> &Store {
 		&self.store
@@ -235,10 +249,11 @@ pub fn start<C: Chain>(
 		library.clone(),
 		commands.clone(),
 	);
+	let serving_runner: Arc<dyn Runner> = runner.clone();
 	let worker = Worker::new(
 		chain,
 		runner,
-		library,
+		library.clone(),
 		journal,
 		serving,
 		metrics,
@@ -261,6 +276,8 @@ pub fn start<C: Chain>(
 			commands,
 			engine,
 			store,
+			library,
+			runner: serving_runner,
 		},
 		future,
 	))
