@@ -7,8 +7,10 @@ use polkadot_sdk::*;
 
 use crate::{
 	finality::FinalityParams,
+	lane::LaneParams,
 	tool::{
-		EngineCommand, GatewayCommand, InferCommand, ModelCommand, RequestCommand, VerifyCommand,
+		ChannelCommand, ChatCommand, EngineCommand, GatewayCommand, InferCommand, ModelCommand,
+		RequestCommand, VerifyCommand,
 	},
 	worker::WorkerParams,
 };
@@ -36,6 +38,10 @@ pub(crate) struct Cli {
 	/// How the validator's worker runs.
 	#[command(flatten)]
 	pub(crate) worker: WorkerParams,
+
+	/// How the validator takes part in the session lane.
+	#[command(flatten)]
+	pub(crate) lane: LaneParams,
 }
 
 impl Cli {
@@ -61,6 +67,13 @@ pub(crate) enum Subcommand {
 
 	/// Ask for an inference, and follow it to its checked answer.
 	Infer(InferCommand),
+
+	/// Talk to a model directly: answers stream, and others check them within moments.
+	Chat(ChatCommand),
+
+	/// Deposits that pay validators directly.
+	#[command(subcommand)]
+	Channel(ChannelCommand),
 
 	/// Let clients of OpenAI, Anthropic and the Open Inference Protocol use the chain.
 	Gateway(GatewayCommand),

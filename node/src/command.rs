@@ -58,6 +58,7 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 			let runner = cli.create_runner(&cli.run)?;
 			let options = Options {
 				worker: cli.worker_params(),
+				lane: cli.lane,
 				finality: cli.finality,
 				runtime_cache: cli.runtime_cache,
 			};
@@ -76,6 +77,8 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 		}
 		Some(Subcommand::Model(cmd)) => cmd.run(),
 		Some(Subcommand::Infer(cmd)) => cmd.run(),
+		Some(Subcommand::Chat(cmd)) => cmd.run(),
+		Some(Subcommand::Channel(cmd)) => cmd.run(),
 		Some(Subcommand::Gateway(cmd)) => cmd.run(),
 		Some(Subcommand::Request(cmd)) => cmd.run(),
 		Some(Subcommand::Verify(cmd)) => cmd.run(),

@@ -7,6 +7,7 @@ mod dev;
 mod finality;
 #[cfg(feature = "liars")]
 mod holder;
+mod lane;
 mod rpc;
 mod service;
 mod tool;

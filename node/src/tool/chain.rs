@@ -98,6 +98,11 @@ impl Chain {
 		Ok(chain)
 	}
 
+	/// Hash of the genesis block.
+	pub(crate) const fn genesis(&self) -> H256 {
+		self.genesis
+	}
+
 	/// Calls a method.
 	pub(crate) async fn call<R: serde::de::DeserializeOwned>(
 		&self,
@@ -178,7 +183,7 @@ impl Chain {
 	}
 
 	/// Calls the runtime at a block, or at the best one.
-	async fn runtime<R: Decode>(
+	pub(crate) async fn runtime<R: Decode>(
 		&self,
 		function: &str,
 		arguments: impl Encode,

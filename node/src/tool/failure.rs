@@ -65,6 +65,9 @@ pub(crate) fn dispatch(failed: &DispatchError) -> String {
 		Some(RuntimeError::ModelRegistry(_)) => {
 			documentation::<pallet_model_registry::Error<Runtime>>(error[0])
 		}
+		Some(RuntimeError::Sessions(_)) => {
+			documentation::<pallet_sessions::Error<Runtime>>(error[0])
+		}
 		Some(other) => return format!("the call failed: {other:?}"),
 		None => None,
 	};

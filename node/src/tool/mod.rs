@@ -18,6 +18,7 @@ mod media;
 mod model;
 mod registry;
 mod serve;
+mod session;
 mod verify;
 mod watch;
 
@@ -31,6 +32,7 @@ use polkadot_sdk::sc_cli;
 
 pub(crate) use ask::InferCommand;
 pub(crate) use gateway::GatewayCommand;
+pub(crate) use session::{ChannelCommand, ChatCommand};
 pub(crate) use verify::VerifyCommand;
 
 /// Result of a command; the message says what to do.

@@ -2,6 +2,7 @@
 
 use std::{
 	cell::RefCell,
+	io::Write,
 	path::{Path, PathBuf},
 	time::Duration,
 };
@@ -14,7 +15,7 @@ use consilience_engine::{
 use consilience_primitives::{
 	evidence::Evidence,
 	manifest::{Manifest, TaskDetails},
-	request::Output,
+	request::{FullInput, Output},
 	tensor::{Tensor, MAX_DATA},
 	ModelId,
 };
@@ -110,7 +111,7 @@ pub(crate) enum ModelCommand {
 	},
 	/// Let a model that you registered take no more requests. Open ones are finished.
 	Deprecate(ByOwner),
-	/// Remove a deprecated model from the chain, when no request needs it any more; its deposit comes back.
+	/// Remove a model from the chain that was deprecated a day ago, when no request needs it any more; its deposit comes back.
 	Unregister(ByOwner),
 	/// Fetch a model that is on chain into the store of the node at --url, from nodes that have it, and give it to others.
 	Fetch(AtNode),
@@ -638,6 +639,11 @@ fn run(
 	let loaded = engine
 		.load_manifest(&folder, manifest)
 		.map_err(|e| e.to_string())?;
+	let streams =
+		output.is_none() && !format.json && matches!(&task, TaskDetails::TextGeneration { .. });
+	if streams {
+		return print_as_written(engine, loaded, &input, &seed);
+	}
 	let answer = engine
 		.run(loaded, &input, &seed)
 		.map_err(|e| e.to_string())?;
@@ -650,12 +656,42 @@ fn run(
 		Some(path) => std::fs::write(path, format!("{reply}\n"))
 			.map_err(|e| format!("{}: {e}", path.display())),
 		None => {
-			format.print(&reply, || match (&answer, &labels) {
-				(Output::Text { text, .. }, _) => String::from_utf8_lossy(text).into_owned(),
-				(_, Some(labels)) => media::people(labels),
-				(Output::Tensors(_) | Output::Unanswerable(_), None) => reply.to_string(),
+			format.print(&reply, || match &labels {
+				Some(labels) => media::people(labels),
+				None => reply.to_string(),
 			});
 			Ok(())
+		}
+	}
+}
+
+/// Prints a text while it is written.
+fn print_as_written(engine: &Engine, model: ModelId, input: &FullInput, seed: &H256) -> Result<()> {
+	let mut out = std::io::stdout();
+	let mut shown = 0;
+	// Whoever reads may have read enough.
+	let mut print = |text: &str| {
+		let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+	};
+	let answer = engine.stream(model, input, seed, &mut |_, text| {
+		print(text);
+		shown += text.len();
+	});
+	match answer {
+		Ok(Output::Text { text, .. }) => {
+			// What was printed is how it begins.
+			print(&String::from_utf8_lossy(
+				text.get(shown..).unwrap_or_default(),
+			));
+			print("\n");
+			Ok(())
+		}
+		Ok(_) => Err("the engine gave no text".into()),
+		Err(e) => {
+			if shown > 0 {
+				print("\n");
+			}
+			Err(e.to_string())
 		}
 	}
 }

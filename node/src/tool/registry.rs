@@ -78,7 +78,7 @@ pub(super) async fn deprecate(of: &ByOwner) -> Result<()> {
 	let (model, block) = change(of, call).await?;
 	of.at.format.print(&changed(&model, block, "deprecated"), || {
 		format!(
-			"{:?} takes no more requests since block {}. `consilience model unregister` removes it when those that are open are done",
+			"{:?} takes no more requests since block {}. `consilience model unregister` removes it after a day, when those that are open are done",
 			model.id, block.number
 		)
 	});

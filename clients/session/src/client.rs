@@ -1,0 +1,674 @@
+//! Asking: which executor, which one after it, and what becomes of the answer.
+
+use std::{
+	cmp::Reverse,
+	pin::Pin,
+	sync::Arc,
+	task::{Context, Poll},
+	time::Duration,
+};
+
+use consilience_lane::message::{
+	AccountId, Balance, BlockNumber, OfferedModel, Payment, SignedReceipt,
+};
+use consilience_primitives::{
+	request::{Input, InputError},
+	session::{Anchor, Service},
+	ModelId,
+};
+use futures::{future::select_all, stream::FuturesUnordered, Stream, StreamExt};
+use polkadot_sdk::sp_core::H256;
+use tokio::{
+	sync::{
+		mpsc::{unbounded_channel, UnboundedReceiver},
+		watch,
+	},
+	time::{timeout_at, Instant},
+};
+
+use crate::{
+	blocking,
+	chain::{limit, Chain, Channel, Lane, Model, Session},
+	checks::Checking,
+	connection::Connection,
+	error::{Error, Fault, WalletError},
+	executor::{cancel, Asking, Stop},
+	locks::{Pot, Turn, Turns},
+	record::{Facts, Finding, Record, Status},
+	wallet::{NewAsk, Wallet},
+	Events, LOG_TARGET,
+};
+
+/// How long others have to offer something better, once one has offered to begin at once.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// How long validators have, and how many are tried.
+#[derive(Clone, Debug)]
+pub struct Settings {
+	/// For a connection and an offer, and for a goodbye.
+	pub connect: Duration,
+	/// For the first token.
+	pub first: Duration,
+	/// For every one after it.
+	pub next: Duration,
+	/// For a verdict.
+	pub verdict: Duration,
+	/// Most executors that a question is sent to, one after the other.
+	pub attempts: usize,
+}
+
+impl Default for Settings {
+	fn default() -> Self {
+		Self {
+			connect: Duration::from_secs(5),
+			first: Duration::from_secs(60),
+			next: Duration::from_secs(30),
+			verdict: Duration::from_secs(60),
+			attempts: 3,
+		}
+	}
+}
+
+/// What may be chosen for a question.
+#[derive(Clone, Debug)]
+pub struct AskOptions {
+	/// How many checkers are to confirm the answer.
+	pub checks: u32,
+	/// Who is to answer; anybody whom the channel pays, if nobody is named.
+	pub executor: Option<AccountId>,
+}
+
+impl Default for AskOptions {
+	fn default() -> Self {
+		Self {
+			checks: 2,
+			executor: None,
+		}
+	}
+}
+
+/// What a question costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quote {
+	/// The question alone: what is paid even where no answer comes.
+	pub prompt: Balance,
+	/// The question and its longest answer.
+	pub answer: Balance,
+	/// All checks of the longest answer.
+	pub checks: Balance,
+}
+
+impl Quote {
+	/// Returns what it costs at most, where the first executor answers.
+	pub const fn total(&self) -> Balance {
+		self.answer.saturating_add(self.checks)
+	}
+
+	fn of(model: &Model, input: &Input, checks: u32) -> Result<Self, Error> {
+		input.validate(&model.spec)?;
+		let Input::TextGeneration { sampling, .. } = input else {
+			return Err(InputError::WrongTask.into());
+		};
+		let (units, tokens) = (input.units(), sampling.max_tokens);
+		let prompt = model.price.of(units, 0).ok_or(Error::Price)?;
+		if prompt == 0 {
+			return Err(Error::Free);
+		}
+		let check = model.check.of(units, tokens);
+		Ok(Self {
+			prompt,
+			answer: model.price.of(units, tokens).ok_or(Error::Price)?,
+			checks: check
+				.and_then(|check| check.checked_mul(checks.into()))
+				.ok_or(Error::Price)?,
+		})
+	}
+}
+
+/// What happens to a question.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+	/// An executor was sent the question under this number of the channel. If there was one before, the answer begins anew.
+	Started {
+		/// Who.
+		executor: AccountId,
+		/// The number.
+		number: u32,
+	},
+	/// More text.
+	Text(String),
+	/// An executor did not do what it should. What it sent was shown and paid, and is no answer. Another is tried, or an error follows.
+	Failed {
+		/// Who.
+		executor: AccountId,
+		/// The number that it had, if the question was sent.
+		number: Option<u32>,
+		/// Why.
+		why: Fault,
+	},
+	/// The answer is whole, and the executor has signed for it.
+	Receipt(Box<SignedReceipt>),
+	/// A validator is asked to check it.
+	Checking {
+		/// Who.
+		checker: AccountId,
+	},
+	/// It has checked it.
+	Verdict {
+		/// Who.
+		checker: AccountId,
+		/// What it found.
+		finding: Finding,
+	},
+	/// It has not, and the next in the order is asked.
+	Skipped {
+		/// Who.
+		checker: AccountId,
+		/// Why.
+		why: Fault,
+	},
+	/// Nothing more happens.
+	Done {
+		/// The number under which [`Wallet::record`] has it.
+		number: u32,
+		/// Where the answer stands.
+		status: Status,
+	},
+}
+
+/// A question's events, until [`Event::Done`] or an error. Whoever drops it has seen enough: the answer is cut, and what was shown is
+/// paid.
+pub struct Answer {
+	events: UnboundedReceiver<Result<Event, Error>>,
+	cancel: watch::Sender<bool>,
+}
+
+impl Answer {
+	/// Cuts the answer: it ends with a receipt for what was sent.
+	pub fn cancel(&self) {
+		self.cancel.send_replace(true);
+	}
+}
+
+impl Stream for Answer {
+	type Item = Result<Event, Error>;
+
+	fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+		self.events.poll_recv(context)
+	}
+}
+
+impl Drop for Answer {
+	fn drop(&mut self) {
+		self.cancel();
+	}
+}
+
+/// A channel's client. Clones are the same one.
+///
+/// Any number of questions may be under way. An executor, and a checker, is sent one at a time: its vouchers rise from one to the next.
+/// Questions therefore go to executors that are free, and wait only where all are at work for this channel; a client that wants more at once
+/// pays more executors, or more channels.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+	chain: Arc<dyn Chain>,
+	wallet: Arc<Wallet>,
+	settings: Settings,
+	genesis: H256,
+	executors: Turns,
+	checkers: Turns,
+	pot: Pot,
+}
+
+/// What holds when a question is sent.
+struct Scene {
+	anchor: Anchor<BlockNumber>,
+	session: Session,
+	channel: Channel,
+	seed: H256,
+	model: Model,
+	quote: Quote,
+}
+
+/// Who could answer.
+struct Able {
+	lane: Lane,
+	/// What vouchers for its answers may come to.
+	limit: Balance,
+	/// What it has claimed of that.
+	claimed: Balance,
+}
+
+/// Who offers to answer, and whose turn it is.
+struct Offered {
+	able: Able,
+	turn: Turn,
+	connection: Connection,
+	offer: OfferedModel,
+	held: Option<Payment>,
+}
+
+impl Client {
+	/// Opens a channel's client.
+	///
+	/// # Errors
+	/// If the wallet is not the channel's, or an old copy, or the chain cannot be read.
+	pub async fn open(
+		chain: Arc<dyn Chain>,
+		wallet: Arc<Wallet>,
+		settings: Settings,
+	) -> Result<Self, Error> {
+		let genesis = chain.genesis().await?;
+		if wallet.bound()?.genesis != genesis {
+			return Err(WalletError::OtherChannel.into());
+		}
+		let inner = Inner {
+			chain,
+			wallet,
+			settings,
+			genesis,
+			executors: Turns::default(),
+			checkers: Turns::default(),
+			pot: Pot::default(),
+		};
+		inner.channel().await?;
+		Ok(Self(Arc::new(inner)))
+	}
+
+	/// Returns the wallet.
+	pub fn wallet(&self) -> &Arc<Wallet> {
+		&self.0.wallet
+	}
+
+	/// Returns what a question costs, with so many checks, at the last finalised block.
+	///
+	/// # Errors
+	/// Why it would not be taken.
+	pub async fn quote(&self, model: &ModelId, input: &Input, checks: u32) -> Result<Quote, Error> {
+		let anchor = self.0.chain.finalised().await?;
+		let model = self.0.chain.model(model, &anchor).await?;
+		Quote::of(&model.ok_or(Error::NoModel)?, input, checks)
+	}
+
+	/// Asks. Has to be called within a Tokio runtime.
+	pub fn ask(&self, model: ModelId, input: Input, options: AskOptions) -> Answer {
+		let (sender, events) = unbounded_channel();
+		let (cancel, cancelled) = watch::channel(false);
+		let inner = self.0.clone();
+		tokio::spawn(async move {
+			let events = Events(Some(sender));
+			let asked = Asked {
+				client: &inner,
+				model,
+				input,
+				options,
+				events: &events,
+				cancelled,
+				tried: Vec::new(),
+			};
+			if let Err(e) = asked.run().await {
+				events.end(Err(e));
+			}
+		});
+		Answer { events, cancel }
+	}
+}
+
+impl Inner {
+	/// Returns the channel, if it takes requests and this wallet is its.
+	async fn channel(&self) -> Result<Channel, Error> {
+		let id = self.wallet.bound()?.channel;
+		let channel = self.chain.channel(id).await?;
+		let channel = channel.ok_or(Error::NoChannel(id))?;
+		let (wallet, seen) = (self.wallet.clone(), channel.clone());
+		blocking(move || wallet.check(&seen)).await?;
+		if channel.closes_at.is_some() {
+			return Err(Error::Closing(id));
+		}
+		Ok(channel)
+	}
+}
+
+/// A question under way.
+struct Asked<'a> {
+	client: &'a Inner,
+	model: ModelId,
+	input: Input,
+	options: AskOptions,
+	events: &'a Events,
+	cancelled: watch::Receiver<bool>,
+	/// Who failed, and why.
+	tried: Vec<(AccountId, Fault)>,
+}
+
+impl Asked<'_> {
+	async fn run(mut self) -> Result<(), Error> {
+		for _ in 0..self.client.settings.attempts.max(1) {
+			let mut cancelled = self.cancelled.clone();
+			let chosen = tokio::select! {
+				chosen = self.choose() => chosen?,
+				() = cancel(&mut cancelled) => return Err(Error::Cancelled),
+			};
+			let Some((scene, chosen)) = chosen else { break };
+			if let Some(record) = self.attempt(&scene, chosen).await? {
+				return self.finish(&scene, record).await;
+			}
+			if *self.cancelled.borrow() {
+				break;
+			}
+		}
+		Err(Error::NoAnswer(self.tried))
+	}
+
+	/// Finds who is to answer among those who were not tried, and waits for its turn; `None` where nobody is left.
+	async fn choose(&mut self) -> Result<Option<(Scene, Offered)>, Error> {
+		let turns = &self.client.executors;
+		loop {
+			let scene = self.scene().await?;
+			let able = self.able(&scene).await?;
+			if able.is_empty() {
+				return Ok(None);
+			}
+			// What an executor holds is asked in its turn: the question before has paid for everything by then.
+			let (ready, at_work): (Vec<_>, Vec<_>) = able
+				.into_iter()
+				.map(|able| {
+					let turn = turns.take(&able.lane.validator);
+					(able, turn)
+				})
+				.partition(|(_, turn)| turn.is_some());
+			if ready.is_empty() {
+				let waits = at_work
+					.iter()
+					.map(|(able, _)| Box::pin(turns.wait(&able.lane.validator)));
+				drop(select_all(waits).await);
+				continue;
+			}
+			let ready = ready
+				.into_iter()
+				.filter_map(|(able, turn)| Some((able, turn?)));
+			let offers = self.offers(ready.collect()).await?;
+			let best = offers.into_iter().min_by_key(|offered| {
+				let offer = &offered.offer;
+				let price = offer.price.per_output_unit;
+				(offer.free == 0, price, Reverse(offer.free))
+			});
+			if let Some(best) = best {
+				return Ok(Some((scene, best)));
+			}
+		}
+	}
+
+	async fn scene(&self) -> Result<Scene, Error> {
+		let chain = &self.client.chain;
+		let anchor = chain.finalised().await?;
+		let model = chain.model(&self.model, &anchor).await?;
+		let model = model.ok_or(Error::NoModel)?;
+		let channel = self.client.channel().await?;
+		Ok(Scene {
+			quote: Quote::of(&model, &self.input, self.options.checks)?,
+			session: chain.session().await?,
+			seed: channel.seed.ok_or(Error::NoSeed(channel.id))?,
+			channel,
+			anchor,
+			model,
+		})
+	}
+
+	/// Returns who could answer.
+	async fn able(&self, scene: &Scene) -> Result<Vec<Able>, Error> {
+		let answer = scene.quote.answer;
+		let mut able = Vec::new();
+		let mut most = None;
+		for lane in self.client.chain.lanes(&self.model).await? {
+			let named = self.options.executor.as_ref();
+			if named.is_some_and(|who| *who != lane.validator) {
+				continue;
+			}
+			let mut allocations = scene.channel.allocations.iter();
+			let Some(allocation) = allocations.find(|a| a.payee == lane.validator) else {
+				continue;
+			};
+			let limit = limit(&allocation.allotment);
+			let (wallet, payee) = (self.client.wallet.clone(), lane.validator.clone());
+			let signed = blocking(move || wallet.signed(&payee, Service::Answer)).await?;
+			let left = limit.saturating_sub(signed);
+			most = most.max(Some(left));
+			if left >= answer && self.tried.iter().all(|(who, _)| *who != lane.validator) {
+				able.push(Able {
+					lane,
+					limit,
+					claimed: allocation.allotment.claimed,
+				});
+			}
+		}
+		match most {
+			// Why there is nobody any more, those who were tried have said.
+			_ if !able.is_empty() || !self.tried.is_empty() => Ok(able),
+			None => Err(Error::NoExecutor(scene.channel.id)),
+			Some(left) => Err(Error::Funds {
+				needed: answer,
+				left,
+			}),
+		}
+	}
+
+	/// Asks executors what they offer, all at once.
+	async fn offers(&mut self, ready: Vec<(Able, Turn)>) -> Result<Vec<Offered>, Error> {
+		let genesis = self.client.genesis;
+		let channel = self.client.wallet.bound()?.channel;
+		let patience = self.client.settings.connect;
+		let mut opening: FuturesUnordered<_> = ready
+			.into_iter()
+			.map(|(able, turn)| async move {
+				let opened = Connection::open(&able.lane, genesis, channel, patience).await;
+				(able, turn, opened)
+			})
+			.collect();
+		let mut offers = Vec::new();
+		let mut until = None;
+		loop {
+			let next = match until {
+				None => opening.next().await,
+				Some(until) => timeout_at(until, opening.next()).await.unwrap_or(None),
+			};
+			let Some((able, turn, opened)) = next else {
+				return Ok(offers);
+			};
+			let (connection, offer) = match opened {
+				Ok(opened) => opened,
+				Err(why) => {
+					self.failed(able.lane.validator, None, why);
+					continue;
+				}
+			};
+			let held = offer.held_answer;
+			match offer.models.into_iter().find(|m| m.model == self.model) {
+				None => self.failed(able.lane.validator, None, Fault::NotOffered),
+				Some(offer) => {
+					if offer.free > 0 {
+						until = until.or(Some(Instant::now() + GRACE));
+					}
+					offers.push(Offered {
+						able,
+						turn,
+						connection,
+						offer,
+						held,
+					});
+				}
+			}
+		}
+	}
+
+	/// Sends the question to one executor; returns the record where that answered.
+	async fn attempt(&mut self, scene: &Scene, chosen: Offered) -> Result<Option<Record>, Error> {
+		let client = self.client;
+		let Offered {
+			able,
+			turn,
+			mut connection,
+			held,
+			..
+		} = chosen;
+		let (lane, limit) = (able.lane, able.limit);
+		let asking = Asking {
+			chain: &*client.chain,
+			wallet: &client.wallet,
+			lane: &lane,
+			limit,
+			expires: scene.session.expires,
+			session: scene.session.index,
+			first: client.settings.first,
+			next: client.settings.next,
+			cancel: self.cancelled.clone(),
+		};
+		let counted = match self.counted(&asking, &mut connection, held).await {
+			Ok(counted) => counted,
+			Err(Stop::Error(e)) => return Err(e),
+			Err(Stop::Fault(why)) => {
+				self.failed(lane.validator, None, why);
+				return Ok(None);
+			}
+		};
+		let from = counted.max(able.claimed);
+		// Its former question may have been paid since this was looked at.
+		if from.saturating_add(scene.quote.answer) > limit {
+			self.failed(lane.validator, None, Fault::Funds);
+			return Ok(None);
+		}
+		let new = NewAsk {
+			payee: lane.validator.clone(),
+			model: self.model,
+			input: self.input.clone(),
+			anchor: scene.anchor,
+			from,
+			prompt: scene.quote.prompt,
+			expires: scene.session.expires,
+			limit,
+		};
+		let facts = Facts {
+			genesis: client.genesis,
+			seed: scene.seed,
+			tip: scene.channel.chain,
+			price: scene.model.price,
+			check: scene.model.check,
+			policy: scene.model.spec.policy,
+			serving: scene.model.serving.clone(),
+			keys: Vec::new(),
+		};
+		let (wallet, checks) = (client.wallet.clone(), self.options.checks);
+		let (mut record, voucher, open) = blocking(move || {
+			let paid = new.prompt;
+			let (question, voucher, open) = wallet.begin_open(new)?;
+			let record = Record::new(question, paid, checks, facts);
+			wallet.put(&record)?;
+			Ok::<_, WalletError>((record, voucher, open))
+		})
+		.await?;
+		let number = record.ask.number;
+		self.events.send(Event::Started {
+			executor: lane.validator.clone(),
+			number,
+		});
+		let outcome = asking
+			.run(&mut connection, voucher, &mut record, self.events)
+			.await;
+		if let Err(Stop::Fault(why)) = &outcome {
+			record.fault = Some(why.clone());
+		}
+		let (wallet, written) = (client.wallet.clone(), record.clone());
+		blocking(move || wallet.put(&written)).await?;
+		// It has its receipt, or is over.
+		drop(open);
+		// The next question's voucher must not overtake this one's last.
+		connection.close().await;
+		drop(turn);
+		match outcome {
+			Ok(()) => Ok(Some(record)),
+			Err(Stop::Error(e)) => Err(e),
+			Err(Stop::Fault(why)) => {
+				self.failed(lane.validator, Some(number), why);
+				Ok(None)
+			}
+		}
+	}
+
+	/// Returns what the executor's next voucher counts on from, once its last answer is paid as far as it arrived.
+	async fn counted(
+		&self,
+		asking: &Asking<'_>,
+		connection: &mut Connection,
+		held: Option<Payment>,
+	) -> Result<Balance, Stop> {
+		let (wallet, payee) = (self.client.wallet.clone(), asking.lane.validator.clone());
+		let shown = held.clone();
+		let (amount, record) = blocking(move || {
+			let amount = wallet.held(&payee, Service::Answer, shown.as_ref())?;
+			let record = shown.map(|shown| wallet.record(shown.body.number));
+			Ok::<_, WalletError>((amount, record.transpose()?.flatten()))
+		})
+		.await?;
+		let amount = amount.ok_or(Stop::Fault(Fault::Held))?;
+		let broke = |fault: &Option<Fault>| {
+			matches!(fault, None | Some(Fault::Connection(_) | Fault::Silent(_)))
+		};
+		let (Some(held), Some(mut record)) = (held, record) else {
+			return Ok(amount);
+		};
+		if record.receipt.is_some() || !broke(&record.fault) {
+			return Ok(amount);
+		}
+		let Some(_open) = self.client.wallet.reopen(record.ask.number) else {
+			return Ok(amount);
+		};
+		match asking.clone().resume(connection, held, &mut record).await {
+			Ok(amount) => {
+				let wallet = self.client.wallet.clone();
+				blocking(move || wallet.put(&record)).await?;
+				Ok(amount)
+			}
+			Err(Stop::Fault(Fault::Refused(..))) => Ok(amount),
+			Err(e) => Err(e),
+		}
+	}
+
+	/// Gets the answer checked, and says where it stands.
+	async fn finish(&self, scene: &Scene, mut record: Record) -> Result<(), Error> {
+		let client = self.client;
+		let checking = Checking {
+			chain: &*client.chain,
+			wallet: &client.wallet,
+			turns: &client.checkers,
+			pot: &client.pot,
+			limit: limit(&scene.channel.pot),
+			expires: scene.session.expires,
+			connect: client.settings.connect,
+			verdict: client.settings.verdict,
+		};
+		// Where nobody is left who wants to know what checkers find, nobody pays them.
+		if !self.events.is_closed() {
+			checking.run(&mut record, self.events).await?;
+		}
+		let status = record.status().unwrap_or_else(|flaw| {
+			tracing::error!(target: LOG_TARGET, %flaw, "A record of this client's does not verify");
+			Status::Answered
+		});
+		self.events.send(Event::Done {
+			number: record.ask.number,
+			status,
+		});
+		Ok(())
+	}
+
+	fn failed(&mut self, executor: AccountId, number: Option<u32>, why: Fault) {
+		self.events.send(Event::Failed {
+			executor: executor.clone(),
+			number,
+			why: why.clone(),
+		});
+		self.tried.push((executor, why));
+	}
+}

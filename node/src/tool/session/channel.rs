@@ -1,0 +1,399 @@
+//! `consilience channel`.
+
+use std::path::{Path, PathBuf};
+
+use consilience_primitives::{
+	session::{ChannelId, MAX_ALLOCATIONS},
+	List, ModelId,
+};
+use consilience_runtime::{AccountId, Balance, Runtime, RuntimeEvent};
+use consilience_session::{
+	chain::{Channel, Lane},
+	Wallet,
+};
+use pallet_sessions::Part;
+use polkadot_sdk::{
+	sc_cli,
+	sp_core::{sr25519, Pair},
+};
+use serde_json::{json, Value};
+
+use super::network::Network;
+use crate::tool::{
+	block_on,
+	chain::{address, pair},
+	csl, parse_csl, Format, NodeAddress, Result, Signer,
+};
+
+/// Part of a deposit that pays checkers, in hundredths.
+const POT_PERCENT: u128 = 25;
+
+/// Channels of the session lane: deposits that pay validators directly.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ChannelCommand {
+	/// Open a channel, and make the wallet that signs for it.
+	Open {
+		/// The model that is to be asked: the deposit is divided among those who answer for it now.
+		#[arg(long)]
+		model: String,
+		/// CSL to be held; a quarter of it is for checkers. What is not used is returned when the channel is closed.
+		#[arg(long, value_parser = parse_csl, default_value = "10")]
+		deposit: u128,
+		#[command(flatten)]
+		wallet: WalletFolder,
+		#[command(flatten)]
+		signer: Signer,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
+	/// Add to what a channel has set apart.
+	Raise {
+		/// Number of the channel.
+		channel: ChannelId,
+		/// For this validator [default: for checkers].
+		#[arg(long)]
+		payee: Option<AccountId>,
+		/// CSL to be held besides.
+		#[arg(long, value_parser = parse_csl)]
+		amount: u128,
+		#[command(flatten)]
+		signer: Signer,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
+	/// Close a channel: payees have 30 hours to claim what they are owed, then `withdraw` returns the rest.
+	Close {
+		/// Number of the channel.
+		channel: ChannelId,
+		#[command(flatten)]
+		signer: Signer,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
+	/// Take back what is left of a closed channel.
+	Withdraw {
+		/// Number of the channel.
+		channel: ChannelId,
+		#[command(flatten)]
+		signer: Signer,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
+	/// Show a channel as it stands in finalised state.
+	Show {
+		/// Number of the channel.
+		channel: ChannelId,
+		#[command(flatten)]
+		node: NodeAddress,
+		#[command(flatten)]
+		format: Format,
+	},
+}
+
+/// Where a channel's wallet is.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct WalletFolder {
+	/// Folder of the channel's wallet: its keys, vouchers and receipts [default: `session` in the default base path].
+	#[arg(long, value_name = "PATH")]
+	wallet: Option<PathBuf>,
+}
+
+impl WalletFolder {
+	/// The folder.
+	pub(super) fn path(&self) -> PathBuf {
+		self.wallet.clone().unwrap_or_else(|| {
+			let name = <crate::cli::Cli as sc_cli::SubstrateCli>::executable_name();
+			polkadot_sdk::sc_service::BasePath::from_project("", "", &name)
+				.path()
+				.join("session")
+		})
+	}
+}
+
+impl ChannelCommand {
+	/// Does what the command says.
+	pub(crate) fn run(&self) -> sc_cli::Result<()> {
+		block_on(self.act())
+	}
+
+	async fn act(&self) -> Result<()> {
+		match self {
+			Self::Open {
+				model,
+				deposit,
+				wallet,
+				signer,
+				node,
+				format,
+			} => {
+				let network = Network::connect(&node.url).await?;
+				let model = network.0.find_model(model).await?;
+				let pair = pair(&signer.suri)?;
+				let folder = wallet.path();
+				let wallet = self::wallet(&folder)?;
+				if let Ok(bound) = wallet.bound() {
+					return Err(format!(
+						"{} is the wallet of channel {}: name another folder with --wallet",
+						folder.display(),
+						bound.channel
+					));
+				}
+				let channel = match find(&network, &wallet, &pair).await? {
+					Some(channel) => channel,
+					None => open(&network, &wallet, &pair, model.id, *deposit).await?,
+				};
+				let view = usable(&network, channel).await?;
+				format.print(&json(&view), || describe(&view));
+				Ok(())
+			}
+			Self::Raise {
+				channel,
+				payee,
+				amount,
+				signer,
+				node,
+				format,
+			} => {
+				let call = pallet_sessions::Call::raise {
+					channel: *channel,
+					part: payee.clone().map_or(Part::Pot, Part::Payee),
+					amount: *amount,
+				};
+				change(*channel, call, signer, node, *format).await
+			}
+			Self::Close {
+				channel,
+				signer,
+				node,
+				format,
+			} => {
+				let call = pallet_sessions::Call::close { channel: *channel };
+				change(*channel, call, signer, node, *format).await
+			}
+			Self::Withdraw {
+				channel,
+				signer,
+				node,
+				format,
+			} => {
+				let call = pallet_sessions::Call::withdraw { channel: *channel };
+				change(*channel, call, signer, node, *format).await
+			}
+			Self::Show {
+				channel,
+				node,
+				format,
+			} => {
+				let network = Network::connect(&node.url).await?;
+				let view = network.view(*channel).await?;
+				let view = view.ok_or_else(|| {
+					format!("there is no channel {channel} in finalised state: it was never opened, or everything in it is paid and returned")
+				})?;
+				format.print(&json(&view), || describe(&view));
+				Ok(())
+			}
+		}
+	}
+}
+
+/// Sends a call about a channel, and says in which block it is.
+async fn change(
+	channel: ChannelId,
+	call: pallet_sessions::Call<Runtime>,
+	signer: &Signer,
+	node: &NodeAddress,
+	format: Format,
+) -> Result<()> {
+	let pair = pair(&signer.suri)?;
+	let network = Network::connect(&node.url).await?;
+	let (block, _) = network.0.submit(&pair, call.into()).await?;
+	let value = json!({ "channel": channel, "block": block.number });
+	format.print(&value, || {
+		format!("channel {channel}: done in block {}", block.number)
+	});
+	Ok(())
+}
+
+/// Divides a deposit: a quarter for checkers, the rest evenly among executors.
+fn divide(
+	lanes: &[Lane],
+	deposit: Balance,
+) -> (List<(AccountId, Balance), MAX_ALLOCATIONS>, Balance) {
+	let pot = deposit / 100 * POT_PERCENT;
+	let payees: Vec<_> = lanes
+		.iter()
+		.map(|lane| lane.validator.clone())
+		.take(MAX_ALLOCATIONS as usize)
+		.collect();
+	let each = (deposit - pot) / (payees.len() as u128).max(1);
+	let allocations = payees.into_iter().map(|payee| (payee, each)).collect();
+	(List::truncate_from(allocations), pot)
+}
+
+/// Opens a channel that pays those who answer for a model, and binds the wallet to it.
+pub(super) async fn open(
+	network: &Network,
+	wallet: &Wallet,
+	pair: &sr25519::Pair,
+	model: ModelId,
+	deposit: Balance,
+) -> Result<ChannelId> {
+	let lanes = network.lane_views(model).await?;
+	if lanes.is_empty() {
+		return Err(
+			"no validator that serves the model answers in the session lane: they do where they run with --session-listen. \
+			 `consilience infer` asks on chain"
+				.into(),
+		);
+	}
+	let (allocations, pot) = divide(&lanes, deposit);
+	let call = pallet_sessions::Call::open {
+		key: wallet.key(),
+		chain: wallet.tip(),
+		allocations,
+		pot,
+	};
+	let (_, events) = network.0.submit(pair, call.into()).await?;
+	let opened = events.iter().find_map(|event| match event {
+		RuntimeEvent::Sessions(pallet_sessions::Event::ChannelOpened { channel, .. }) => {
+			Some(*channel)
+		}
+		_ => None,
+	});
+	let channel = opened.ok_or("the transaction is in a block, and opened no channel")?;
+	bind(network, wallet, channel)?;
+	Ok(channel)
+}
+
+fn bind(network: &Network, wallet: &Wallet, channel: ChannelId) -> Result<()> {
+	wallet
+		.bind(network.0.genesis(), channel)
+		.map_err(|e| e.to_string())
+}
+
+/// Binds a wallet whose channel was opened, if this account has opened one with its key: the program may have ended in between.
+pub(super) async fn find(
+	network: &Network,
+	wallet: &Wallet,
+	pair: &sr25519::Pair,
+) -> Result<Option<ChannelId>> {
+	let views = network.best_views(&pair.public().into()).await?;
+	let found = views.iter().find(|view| view.key == wallet.key());
+	if let Some(view) = found {
+		bind(network, wallet, view.id)?;
+	}
+	Ok(found.map(|view| view.id))
+}
+
+/// Waits until a channel is in finalised state and has its seed. Fails where there is no such channel.
+pub(super) async fn usable(network: &Network, channel: ChannelId) -> Result<Channel> {
+	let mut heads = network.0.heads(true).await?;
+	loop {
+		if let Some(view) = network.view(channel).await? {
+			if view.seed.is_some() {
+				return Ok(view);
+			}
+		} else if network.best_view(channel).await?.is_none() {
+			return Err(format!(
+				"there is no channel {channel} any more: everything in it was returned, or the chain is another. Name another folder with --wallet to open one"
+			));
+		}
+		heads
+			.next()
+			.await
+			.ok_or("the node went away")?
+			.map_err(|e| e.to_string())?;
+	}
+}
+
+fn json(view: &Channel) -> Value {
+	json!({
+		"channel": view.id,
+		"owner": address(&view.owner),
+		"usable": view.seed.is_some(),
+		"closes_at": view.closes_at,
+		"pot": { "amount": view.pot.amount.to_string(), "claimed": view.pot.claimed.to_string() },
+		"allocations": view.allocations.iter().map(|allocation| json!({
+			"payee": address(&allocation.payee),
+			"amount": allocation.allotment.amount.to_string(),
+			"claimed": allocation.allotment.claimed.to_string(),
+		})).collect::<Vec<_>>(),
+		"pending": view.pending.to_string(),
+	})
+}
+
+fn describe(view: &Channel) -> String {
+	let mut lines = vec![format!(
+		"channel {}{}",
+		view.id,
+		match view.closes_at {
+			Some(block) => format!(", closes in block {block}"),
+			None if view.seed.is_none() => ", its seed is not drawn yet".into(),
+			None => String::new(),
+		}
+	)];
+	for allocation in &view.allocations {
+		lines.push(format!(
+			"  {}  {} of {} claimed",
+			address(&allocation.payee),
+			csl(allocation.allotment.claimed),
+			csl(allocation.allotment.amount)
+		));
+	}
+	lines.push(format!(
+		"  checkers  {} of {} claimed",
+		csl(view.pot.claimed),
+		csl(view.pot.amount)
+	));
+	if view.pending > 0 {
+		lines.push(format!(
+			"  {} claimed and not paid out yet",
+			csl(view.pending)
+		));
+	}
+	lines.join("\n")
+}
+
+/// Opens the wallet in a folder, or makes one where there is none.
+pub(super) fn wallet(folder: &Path) -> Result<Wallet> {
+	let wallet = if folder.join("wallet.redb").exists() {
+		Wallet::open(folder)
+	} else {
+		Wallet::create(folder)
+	};
+	wallet.map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+
+	#[test]
+	fn a_deposit_is_divided_and_nothing_is_made_of_nothing() {
+		let lanes = |count: u8| -> Vec<_> {
+			(0..count)
+				.map(|n| Lane {
+					validator: [n; 32].into(),
+					session: 1,
+					key: sr25519::Public::from_raw([n; 32]),
+					endpoint: Default::default(),
+				})
+				.collect()
+		};
+		for (count, deposit) in [(1, 100), (3, 1_000_000), (40, 10_000_000_000_000)] {
+			let (allocations, pot) = divide(&lanes(count), deposit);
+			assert_eq!(allocations.len(), usize::from(count.min(16)));
+			assert_eq!(pot, deposit / 4);
+			let given: u128 = allocations.iter().map(|(_, amount)| amount).sum();
+			assert!(given + pot <= deposit && deposit - given - pot < 16);
+		}
+	}
+}
