@@ -15,7 +15,8 @@ class Cli:
         self.binary = binary
 
     def run(self, *arguments, show=None):
-        """The last JSON object that the subcommand printed. A request's states go to `show` as they come.
+        """The last JSON object that the subcommand printed. A request's states, and what happens in a chat, go
+        to `show` as they come.
 
         What the subcommand says to people goes to standard error.
         """
@@ -30,7 +31,7 @@ class Cli:
             except json.JSONDecodeError:
                 sys.stderr.write(line)
                 continue
-            if show is not None and "state" in last:
+            if show is not None and ("state" in last or "event" in last):
                 show(last)
         if process.wait() != 0:
             raise CliError(f"{os.path.basename(self.binary)} {' '.join(arguments[:2])} ended with {process.returncode}")
@@ -50,6 +51,13 @@ class Cli:
 
     def serve(self, model, validator):
         return self.run("model", "serve", model, "--url", validator.url)
+
+    def chat(self, model, validator, account, wallet, question, show):
+        """Asks in the session lane, through a channel that is opened for it; what came of it."""
+        return self.run(
+            "chat", "--model", model, "--suri", account, "--url", validator.url, "--wallet", wallet, "--max-tokens", "32",
+            question, show=show,
+        )  # fmt: skip
 
     def infer(self, model, validator, account, question, show):
         """Asks and waits; the request as it stands at its end."""

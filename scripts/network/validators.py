@@ -57,6 +57,8 @@ class Validator(Process):
     rpc_port: int
     p2p_port: int
     prometheus_port: int
+    # None in networks of before there was a session lane.
+    session_port: int = 0
     pid: int = 0
     started: str = ""
 
@@ -144,6 +146,7 @@ class Network:
                 _free_port(9944 + i, taken),
                 _free_port(30333 + i, taken),
                 _free_port(9615 + i, taken),
+                _free_port(9955 + i, taken),
             )
             for i, name in enumerate(NAMES[:count])
         ]
@@ -183,6 +186,8 @@ class Network:
                 "--no-telemetry",
                 *extra,
             ]  # fmt: skip
+            if validator.session_port:
+                command += ["--session-listen", f"127.0.0.1:{validator.session_port}"]
             if chain == "dev":
                 command.append("--force-authoring")
             if i > 0:

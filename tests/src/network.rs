@@ -49,6 +49,12 @@ impl Default for Options {
 	}
 }
 
+/// An address of this machine on which nothing listens at the moment.
+pub fn free_address() -> std::net::SocketAddr {
+	let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+	taken.local_addr().expect("it is bound")
+}
+
 /// A running node. It is killed when it is dropped, and its engine ends with it.
 pub struct Node {
 	/// One of [`NAMES`] or [`SEVEN`], or that of a developer's chain.
@@ -300,6 +306,12 @@ impl Network {
 				..Default::default()
 			}
 		};
+		Self::of(folder, "local", &NAMES, options).await
+	}
+
+	/// The same four, each node with these options.
+	pub async fn of_four_with(options: impl Fn(&str) -> Options) -> Self {
+		let folder = tempfile::tempdir().expect("a folder for temporary files");
 		Self::of(folder, "local", &NAMES, options).await
 	}
 
