@@ -17,7 +17,7 @@ use polkadot_sdk::{
 		tokens::Precision,
 		Get,
 	},
-	frame_system::RawOrigin,
+	frame_system::{self, RawOrigin},
 	sp_runtime::traits::{Saturating, Zero},
 };
 
@@ -150,6 +150,9 @@ mod benchmarks {
 		}
 		assert_eq!(Serving::<T>::get(MODEL).len() as u32, n);
 		Pallet::<T>::deprecate(RawOrigin::Signed(owner.clone()).into(), MODEL)?;
+		let later =
+			frame_system::Pallet::<T>::block_number().saturating_add(T::RemovalDelay::get());
+		frame_system::Pallet::<T>::set_block_number(later);
 		#[extrinsic_call]
 		_(RawOrigin::Signed(owner.clone()), MODEL);
 		assert!(!Models::<T>::contains_key(MODEL));
