@@ -258,6 +258,23 @@ pub fn sampling_seed(channel_seed: &H256, number: u32) -> H256 {
 	H256((b"consilience/session/seed", channel_seed, number).using_encoded(blake2_256))
 }
 
+/// Returns the input to measure an answer with: of one that was cut, a question for as many tokens as it has.
+pub fn measured_input(input: &Input, output: &Output) -> Input {
+	let mut input = input.clone();
+	if let (
+		Input::TextGeneration { sampling, .. },
+		Output::Text {
+			tokens,
+			finish: FinishReason::Length,
+			..
+		},
+	) = (&mut input, output)
+	{
+		sampling.max_tokens = sampling.max_tokens.min(tokens.len() as u32);
+	}
+	input
+}
+
 /// One step of a client's hash chain.
 pub fn step(preimage: &H256) -> H256 {
 	H256((b"consilience/session/chain", preimage).using_encoded(blake2_256))
@@ -567,6 +584,16 @@ pub struct Allotment<BlockNumber, Balance> {
 	/// What its owner takes back, as far as it is not claimed before a block: vouchers beyond what is left are not worth anything from
 	/// that block on.
 	pub lowering: Option<Lowering<BlockNumber, Balance>>,
+}
+
+impl<BlockNumber, Balance: AtLeast32BitUnsigned + Copy> Allotment<BlockNumber, Balance> {
+	/// Returns what vouchers may come to, all that were ever signed, with what is about to be taken back taken back.
+	pub fn limit(&self) -> Balance {
+		match &self.lowering {
+			Some(lowering) => self.amount.saturating_sub(lowering.by),
+			None => self.amount,
+		}
+	}
 }
 
 /// Money that is about to be taken back.

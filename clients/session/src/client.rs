@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::{
 	blocking,
-	chain::{limit, Chain, Channel, Lane, Model, Session},
+	chain::{Chain, Channel, Lane, Model, Session},
 	checks::Checking,
 	connection::Connection,
 	error::{Error, Fault, WalletError},
@@ -431,7 +431,7 @@ impl Asked<'_> {
 			let Some(allocation) = allocations.find(|a| a.payee == lane.validator) else {
 				continue;
 			};
-			let limit = limit(&allocation.allotment);
+			let limit = allocation.allotment.limit();
 			let (wallet, payee) = (self.client.wallet.clone(), lane.validator.clone());
 			let signed = blocking(move || wallet.signed(&payee, Service::Answer)).await?;
 			let left = limit.saturating_sub(signed);
@@ -643,7 +643,7 @@ impl Asked<'_> {
 			wallet: &client.wallet,
 			turns: &client.checkers,
 			pot: &client.pot,
-			limit: limit(&scene.channel.pot),
+			limit: scene.channel.pot.limit(),
 			expires: scene.session.expires,
 			connect: client.settings.connect,
 			verdict: client.settings.verdict,

@@ -7,8 +7,8 @@ use consilience_primitives::{
 	model::{Task, VerificationPolicy},
 	request::{Input, Output},
 	session::{
-		check_challenge, is_preimage, sampling_seed, ChannelId, Service, Signable, Transcript,
-		Verdict, MAX_NUMBER,
+		check_challenge, is_preimage, measured_input, sampling_seed, ChannelId, Service, Signable,
+		Transcript, Verdict, MAX_NUMBER,
 	},
 	ModelId,
 };
@@ -20,9 +20,8 @@ use crate::{
 	engine::EngineError,
 	executor::{channel, model, turn, Out},
 	journal::{amount, Batch, Checked, Checks},
-	measured_input,
 	message::{AccountId, Balance, CheckRequest, Payment, Refusal, ToClient},
-	voucher::{available, wrong, Terms},
+	voucher::{wrong, Terms},
 	Refused, Shared, LOG_TARGET,
 };
 
@@ -192,7 +191,7 @@ async fn can_pay(
 	}
 	let own = lane.chain.claimed(channel.id, me, Service::Check).await?;
 	let owed = paid.saturating_sub(own).saturating_add(price);
-	let left = available(&channel.pot).saturating_sub(channel.pot.claimed);
+	let left = channel.pot.limit().saturating_sub(channel.pot.claimed);
 	Ok(owed <= left)
 }
 
@@ -359,7 +358,7 @@ pub(crate) async fn pay(lane: &Shared, voucher: &Payment) -> Result<(), Refused>
 			checked.price
 		)));
 	}
-	if body.amount > available(&channel.pot) {
+	if body.amount > channel.pot.limit() {
 		return Err(wrong("the voucher is over more than the pot"));
 	}
 	checks.held = Some(voucher.clone());

@@ -25,7 +25,7 @@ use crate::{
 	message::{
 		AccountId, Balance, BlockNumber, End, Frame, Payment, Progress, Question, Refusal, ToClient,
 	},
-	voucher::{allotment, available, wrong, Terms},
+	voucher::{allotment, wrong, Terms},
 	Config, Refused, Shared, Slot, FORGIVEN, LOG_TARGET, MAX_DEBT,
 };
 
@@ -315,7 +315,7 @@ fn paying(channel: &Channel, me: AccountId, session: Session) -> Result<Paying, 
 	})?;
 	Ok(Paying {
 		key: channel.key,
-		available: available(own),
+		available: own.limit(),
 		me,
 		session,
 	})

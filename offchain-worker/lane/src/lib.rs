@@ -51,6 +51,9 @@
 //! **Architecture invariant:** before a voucher on a finalised allotment verifies, a peer costs no engine time, at most 64 KiB and [`Config::untrusted`]
 //! of a place.
 //! **Architecture invariant:** sent ≤ paid + slice, of every answer at every time.
+//!
+//! [`FinishReason::Length`]: consilience_primitives::request::FinishReason::Length
+//! [`measured_input`]: consilience_primitives::session::measured_input
 
 mod certify;
 mod chain;
@@ -80,7 +83,6 @@ use std::{
 use codec::{Decode, Encode};
 use consilience_primitives::{
 	model::Price,
-	request::{FinishReason, Input, Output},
 	session::{ChannelId, LaneKey, Signable, Signed, MAX_ENDPOINT, SLICE_TOKENS},
 	Bytes, ModelId,
 };
@@ -496,21 +498,4 @@ async fn accept(shared: &Arc<Shared>, listener: TcpListener) {
 			}
 		}
 	}
-}
-
-/// The input to measure an answer with: of one that was cut, a question for as many tokens as it has.
-pub fn measured_input(input: &Input, output: &Output) -> Input {
-	let mut input = input.clone();
-	if let (
-		Input::TextGeneration { sampling, .. },
-		Output::Text {
-			tokens,
-			finish: FinishReason::Length,
-			..
-		},
-	) = (&mut input, output)
-	{
-		sampling.max_tokens = sampling.max_tokens.min(tokens.len() as u32);
-	}
-	input
 }

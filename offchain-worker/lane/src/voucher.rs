@@ -56,12 +56,6 @@ impl Terms<'_> {
 	}
 }
 
-/// What vouchers may come to, with what is about to be taken back taken back.
-pub(crate) fn available(allotment: &Allotment<BlockNumber, Balance>) -> Balance {
-	let lowered = allotment.lowering.as_ref().map_or(0, |l| l.by);
-	allotment.amount.saturating_sub(lowered)
-}
-
 /// What a channel sets apart for a payee's answers.
 pub(crate) fn allotment<'a>(
 	channel: &'a Channel,

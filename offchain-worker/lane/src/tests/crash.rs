@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use consilience_primitives::{
 	request::Output,
-	session::{sampling_seed, Service, Signable, Voucher},
+	session::{measured_input, sampling_seed, Service, Signable, Voucher},
 };
 
 use super::{
@@ -13,7 +13,6 @@ use super::{
 };
 use crate::{
 	journal::amount,
-	measured_input,
 	message::{Balance, Question, Refusal, SignedReceipt, ToClient, ToValidator},
 };
 

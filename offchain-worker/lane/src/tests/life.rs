@@ -3,7 +3,8 @@
 use consilience_primitives::{
 	request::FinishReason,
 	session::{
-		check_challenge, sampling_seed, OpeningDue, Service, Signable, Voucher, SLICE_TOKENS,
+		check_challenge, measured_input, sampling_seed, OpeningDue, Service, Signable, Voucher,
+		SLICE_TOKENS,
 	},
 };
 
@@ -11,10 +12,7 @@ use super::{
 	client::{question, Heard, Peer, Reading, Wallet},
 	double::{genesis, seed, verify_opening, whole, Node, World, CHANNEL, CHECK, PRICE},
 };
-use crate::{
-	measured_input,
-	message::{Balance, Refusal, ToClient, ToValidator},
-};
+use crate::message::{Balance, Refusal, ToClient, ToValidator};
 
 /// Asks, pays for everything, and returns answer and new base.
 async fn answered(

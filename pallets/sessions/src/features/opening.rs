@@ -3,10 +3,10 @@
 use alloc::boxed::Box;
 use codec::Encode;
 use consilience_primitives::{
-	request::{FinishReason, Input, Output},
+	request::{Input, Output},
 	session::{
-		sampling_seed, ClaimId, Opening, Service, Signable, SumNode, Transcript, MAX_NUMBER,
-		SLICE_TOKENS,
+		measured_input, sampling_seed, ClaimId, Opening, Service, Signable, SumNode, Transcript,
+		MAX_NUMBER, SLICE_TOKENS,
 	},
 	List, RequestId,
 };
@@ -85,22 +85,6 @@ impl<T: Config> From<Mismatch> for Error<T> {
 			Mismatch::Acknowledgement => Self::NotAcknowledged,
 		}
 	}
-}
-
-/// The question to which a cut answer is the whole one.
-fn as_answered(mut input: Input, output: &Output) -> Input {
-	if let (
-		Input::TextGeneration { sampling, .. },
-		Output::Text {
-			tokens,
-			finish: FinishReason::Length,
-			..
-		},
-	) = (&mut input, output)
-	{
-		sampling.max_tokens = sampling.max_tokens.min(tokens.len() as u32);
-	}
-	input
 }
 
 impl<T: Config> Pallet<T> {
@@ -269,7 +253,7 @@ impl<T: Config> Pallet<T> {
 			let request = T::Audits::audit(Answered {
 				requester: channel.owner,
 				model: ask.model,
-				input: as_answered(ask.input, &output),
+				input: measured_input(&ask.input, &output),
 				output,
 				seed: sampling_seed(&seed, receipt.number),
 				executor: claim.payee.clone(),
