@@ -9,7 +9,8 @@ use consilience_primitives::{
 	ModelId,
 };
 use consilience_runtime::{AccountId, Balance, RuntimeCall, RuntimeEvent};
-use consilience_tests::{cli, infer, model, total_of, Client, Network};
+use consilience_tests::{cli, infer, model, total_of, Client, Header, Network};
+use jsonrpsee::rpc_params;
 use polkadot_sdk::{
 	frame_system, pallet_transaction_payment, pallet_utility,
 	sp_core::{sr25519, Pair},
@@ -194,8 +195,6 @@ async fn bad_requests_cost_their_fee_and_nothing_else(network: &Network, model: 
 async fn costs_its_fee_alone(client: &Client, what: &str, call: RuntimeCall, error: DispatchError) {
 	let pair = sr25519::Pair::from_string("//Eve", None).expect("a development key");
 	let who: AccountId = Sr25519Keyring::Eve.to_account_id();
-	let head = client.await_head("a block", false, |_| true).await;
-	let before = client.account(&who, head.hash()).await;
 	let included = client.submit(&pair, call).await.expect(what);
 	let failed = included.events.iter().find_map(|e| match e {
 		RuntimeEvent::System(frame_system::Event::ExtrinsicFailed {
@@ -214,16 +213,13 @@ async fn costs_its_fee_alone(client: &Client, what: &str, call: RuntimeCall, err
 	};
 	let failed = failed.unwrap_or_else(|| panic!("{what} was not refused: {included:?}"));
 	assert_eq!((failed.index, failed.error), (index, wanted), "{what}");
-	let fee: Balance = included
-		.events
-		.iter()
-		.filter_map(|e| match e {
-			RuntimeEvent::TransactionPayment(
-				pallet_transaction_payment::Event::TransactionFeePaid { actual_fee, .. },
-			) => Some(*actual_fee),
-			_ => None,
-		})
-		.sum();
+	// Of the block as a whole: after a fork an earlier call may be in it once more.
+	let header: Header = client
+		.call("chain_getHeader", rpc_params![included.block])
+		.await;
+	let (fee, _) = payments(client, header.number, header.number, &who).await;
+	assert!(fee > 0, "{what}");
+	let before = client.account(&who, header.parent_hash).await;
 	let after = client.account(&who, included.block).await;
 	assert_eq!(before.free - after.free, fee, "{what}");
 	assert_eq!(after.reserved, 0, "{what}");

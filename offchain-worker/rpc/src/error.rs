@@ -119,13 +119,16 @@ impl RpcError {
 	}
 }
 
+/// The node's code for a transaction in whose place, by its nonce, the pool holds another of the account (`sc_rpc_api::author`).
+const TOO_LOW_PRIORITY: i32 = 1_014;
+
 /// Whether a transaction was refused because its nonce was read of another block than it was checked against: a block came, or
-/// another fork became the best, in between.
+/// another fork became the best, in between. After a fork, the nonce may be that of a transaction which went back to the pool.
 pub fn is_outdated(error: &ClientError) -> bool {
 	let ClientError::Call(e) = error else {
 		return false;
 	};
-	e.data().is_some_and(|d| d.get().contains("outdated"))
+	e.code() == TOO_LOW_PRIORITY || e.data().is_some_and(|d| d.get().contains("outdated"))
 }
 
 fn describe(error: consilience_primitives::request::InputError) -> &'static str {

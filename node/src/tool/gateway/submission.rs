@@ -20,8 +20,6 @@ use crate::tool::chain::{Chain, ATTEMPTS};
 /// Codes of the node's transaction pool (`sc_rpc_api::author`): what is sent again is there, or was a moment ago.
 const BANNED: i32 = 1_012;
 const ALREADY_IMPORTED: i32 = 1_013;
-/// Another transaction of the account has the nonce.
-const TOO_LOW_PRIORITY: i32 = 1_014;
 /// The pool is full.
 const IMMEDIATELY_DROPPED: i32 = 1_016;
 
@@ -94,10 +92,7 @@ impl NodeNetwork {
 			match chain.send(&sent.bytes).await {
 				Ok(updates) => return Ok((sent, updates)),
 				// The pool never had it: it can be signed anew.
-				Err(e)
-					if attempts < ATTEMPTS
-						&& (consilience_rpc::is_outdated(&e) || is(&e, &[TOO_LOW_PRIORITY])) =>
-				{
+				Err(e) if attempts < ATTEMPTS && consilience_rpc::is_outdated(&e) => {
 					chain.next_block().await.map_err(failed)?;
 				}
 				Err(e) => return Err(refused(e)),
@@ -201,8 +196,7 @@ impl NodeNetwork {
 				}
 				// In the pool already, or in a block that came in between.
 				Err(e)
-					if consilience_rpc::is_outdated(&e)
-						|| is(&e, &[BANNED, ALREADY_IMPORTED, TOO_LOW_PRIORITY]) =>
+					if consilience_rpc::is_outdated(&e) || is(&e, &[BANNED, ALREADY_IMPORTED]) =>
 				{
 					let next = chain.next_block().await;
 					next.map_err(Refusal::Unreachable)?;
