@@ -17,7 +17,7 @@ use scale_info::TypeInfo;
 
 use crate::{
 	evidence::{Evidence, Fingerprint, Verdict},
-	model::{Bounds, NumericClass, VerificationPolicy},
+	model::{Bounds, ModelSpec, NumericClass, VerificationPolicy},
 };
 
 /// Margin that another machine's rounding can bring about, in 2⁻¹⁶ of a logit: an eighth of a logit, the largest that bfloat16
@@ -301,6 +301,22 @@ fn mild(policy: &VerificationPolicy, judgement: Judgement) -> Judgement {
 	match policy.class {
 		NumericClass::Exact => judgement.min(Judgement::Grey),
 		NumericClass::Tolerant => judgement,
+	}
+}
+
+/// Whether evidence is what a model's policy accepts for its reference input: the same in the exact class; within the accept bounds, in
+/// fingerprint and verdict, in the tolerant one.
+pub fn reproduces(spec: &ModelSpec, evidence: &Evidence) -> bool {
+	let (policy, reference) = (&spec.policy, &spec.reference);
+	match policy.class {
+		NumericClass::Exact => evidence.is_of(policy.class) && evidence == reference,
+		NumericClass::Tolerant => {
+			// Two fingerprints are both accepted where each is within the accept bounds of the other.
+			let pair = [&reference.fingerprint, &evidence.fingerprint];
+			evidence.is_of(policy.class)
+				&& evidence.verdict.within(&policy.accept)
+				&& judge(policy, &pair).get(1) == Some(&Judgement::Accept)
+		}
 	}
 }
 

@@ -6,10 +6,13 @@ use std::{
 	sync::{Arc, Mutex},
 };
 
-use consilience_primitives::ModelId;
+use codec::Decode;
+use consilience_primitives::{session::LaneView, ModelId};
 use consilience_rpc::ModelsRpcClient;
+use consilience_runtime::AccountId;
 use futures::future::join_all;
 use jsonrpsee::rpc_params;
+use polkadot_sdk::sp_core::Bytes;
 use tokio::{
 	io::{AsyncBufReadExt, BufReader},
 	process::{Child, Command},
@@ -194,6 +197,31 @@ impl Node {
 			}
 		})
 		.await;
+	}
+
+	/// Waits until so many validators that serve the model take requests of the session lane, in finalised state.
+	pub async fn await_lanes(&self, model: ModelId, count: usize) {
+		let mut heads = self.client.heads(true).await;
+		within("all certify their lane keys", async {
+			loop {
+				let head = heads
+					.next()
+					.await
+					.expect("the node goes on")
+					.expect("a header");
+				let arguments = rpc_params![
+					"SessionsApi_lanes",
+					Bytes(model.as_bytes().to_vec()),
+					head.hash()
+				];
+				let reply: Bytes = self.client.call("state_call", arguments).await;
+				let lanes = Vec::<LaneView<AccountId>>::decode(&mut &reply[..]);
+				if lanes.expect("the runtime is known").len() == count {
+					return;
+				}
+			}
+		})
+		.await
 	}
 
 	/// Returns when the node's process has ended by itself.

@@ -1,27 +1,30 @@
-//! The session lane on four validators: a chat streams from one, two others check it, and the channel's vouchers are claimed on chain.
+//! The session lane on four validators: a chat streams from one, two others check it, and the channel's vouchers are claimed on chain, by
+//! one that was killed in the middle too.
 
-use codec::Decode;
-use consilience_primitives::session::LaneView;
+use std::{collections::BTreeMap, process::Stdio};
+
+use consilience_rpc::InferenceRpcClient;
 use consilience_runtime::{AccountId, RuntimeEvent};
-use consilience_tests::{cli, free_address, model, within, Network, Node, Options};
-use jsonrpsee::rpc_params;
-use polkadot_sdk::sp_core::Bytes;
+use consilience_tests::{cli, free_address, model, within, Network, Node, Options, NAMES};
 use serde_json::Value;
+use tokio::{
+	io::{AsyncBufReadExt, BufReader, Lines},
+	process::{ChildStdout, Command},
+};
 
 const REQUESTER: &str = "//Ferdie";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chat_is_streamed_checked_and_claimed() {
-	let listens = || Options {
-		arguments: vec!["--session-listen".into(), free_address().to_string()],
-		..Default::default()
-	};
-	let network = Network::of_four_with(|_| listens()).await;
+async fn a_chat_is_streamed_checked_and_claimed_and_an_executor_may_be_killed() {
+	// A validator that is started again is where it was certified to be.
+	let options: BTreeMap<_, _> = NAMES.map(|name| (name, listening())).into();
+	let mut network = Network::of_four_with(|name| options[name].clone()).await;
 	let model = network
 		.bring_up(&model("smollm2-135m-instruct-int8"), &[0, 1, 2, 3])
 		.await;
 	let node = &network.nodes[0];
-	await_lanes(node, &model, 4).await;
+	node.await_lanes(model.parse().expect("an id is a hash"), 4)
+		.await;
 
 	let wallet = network.folder.path().join("wallet");
 	let wallet = wallet.to_str().expect("the path is text");
@@ -43,7 +46,7 @@ async fn a_chat_is_streamed_checked_and_claimed() {
 	];
 	let closed = cli(close).await.expect("it is this account's channel");
 	let block = closed["block"].as_u64().expect("a number") as u32;
-	let claimed = await_claim(node, block).await;
+	let (_, claimed) = await_claim(node, block, |_| true).await;
 	let show = ["channel", "show", "0", "--url", &node.url];
 	let shown = cli(show).await.expect("the channel is there");
 	let pending: u128 = shown["pending"]
@@ -51,6 +54,136 @@ async fn a_chat_is_streamed_checked_and_claimed() {
 		.and_then(|n| n.parse().ok())
 		.expect("an amount");
 	assert!(pending >= claimed && claimed > 0, "{shown}");
+	an_executor_is_killed_in_the_middle(&mut network, &model, &options).await;
+}
+
+/// Another answers, and whoever was killed claims what it was paid before once it is back, and no more.
+async fn an_executor_is_killed_in_the_middle(
+	network: &mut Network,
+	model: &str,
+	options: &BTreeMap<&str, Options>,
+) {
+	let node = &network.nodes[0];
+	let wallet = network.folder.path().join("interrupted");
+	let wallet = wallet.to_str().expect("the path is text").to_owned();
+	let accounts = [
+		account(&network.nodes[1]).await,
+		account(&network.nodes[2]).await,
+	];
+	let [one, two] = accounts.clone().map(|a| a.to_string());
+	let open = [
+		"channel",
+		"open",
+		"--model",
+		model,
+		"--url",
+		&node.url,
+		"--wallet",
+		&wallet,
+		"--suri",
+		REQUESTER,
+		"--executor",
+		&one,
+		"--executor",
+		&two,
+	];
+	let opened = cli(open).await.expect("a channel can be opened");
+	let channel = opened["channel"].as_u64().expect("a number").to_string();
+
+	let mut talk = Command::new(consilience_tests::binary())
+		.args([
+			"chat", "--model", model, "--url", &node.url, "--wallet", &wallet, "--json",
+		])
+		.args([
+			"--max-tokens",
+			"160",
+			"--temperature",
+			"0",
+			"Explain why the sky is blue.",
+		])
+		.stdin(Stdio::null())
+		.stdout(Stdio::piped())
+		.kill_on_drop(true)
+		.spawn()
+		.expect("the binary runs; qed");
+	let output = talk.stdout.take().expect("it is piped");
+	let mut events = Events(BufReader::new(output).lines());
+	let first = events.next("started").await["executor"].clone();
+	let mut text = String::new();
+	// More than a slice of 32 tokens, so that something is paid beside the prompt.
+	while text.len() < 240 {
+		text += events.next("text").await["text"].as_str().expect("text");
+	}
+	let killed = 1 + accounts
+		.iter()
+		.position(|a| first == a.to_string())
+		.expect("one of the two");
+	network.kill(killed).await;
+	let node = &network.nodes[0];
+	let failed = events.next("failed").await;
+	assert_eq!(failed["executor"], first, "{failed}");
+	let second = events.next("started").await;
+	assert_ne!(second["executor"], first, "{second}");
+	let done = events.next("done").await;
+	assert_eq!(done["status"], "checked", "{done}");
+	assert_eq!(done["right"], 2, "whoever is gone is passed over: {done}");
+
+	network
+		.restart(killed, &options[NAMES[killed]].clone())
+		.await;
+	let node_url = network.nodes[0].url.clone();
+	let close = [
+		"channel", "close", &channel, "--url", &node_url, "--suri", REQUESTER,
+	];
+	let closed = cli(close).await.expect("it is this account's channel");
+	let block = closed["block"].as_u64().expect("a number") as u32;
+	let payee = accounts[killed - 1].clone();
+	let node = &network.nodes[0];
+	let (_, claimed) = await_claim(node, block, |who| *who == payee).await;
+	let number = failed["number"].to_string();
+	let receipt = cli(["channel", "receipt", &number, "--wallet", &wallet]).await;
+	let receipt = receipt.expect("the wallet holds it");
+	let paid: u128 = receipt["paid"]
+		.as_str()
+		.and_then(|p| p.parse().ok())
+		.expect("an amount");
+	// The last payment may have come to nobody.
+	assert!(claimed <= paid, "{claimed} of {receipt}");
+}
+
+/// What `consilience chat --json` prints.
+struct Events(Lines<BufReader<ChildStdout>>);
+
+impl Events {
+	/// The next event of this kind; those before it are passed over.
+	async fn next(&mut self, kind: &str) -> Value {
+		within(kind, async {
+			loop {
+				let line = self.0.next_line().await.expect("it can be read");
+				let line = line.unwrap_or_else(|| panic!("it ended without an event {kind:?}"));
+				let event: Value = serde_json::from_str(&line).expect("a line is an object");
+				if event["event"] == kind {
+					return event;
+				}
+			}
+		})
+		.await
+	}
+}
+
+/// The account of a node's validator.
+async fn account(node: &Node) -> AccountId {
+	let engine = node.client.rpc.engine().await;
+	let engine = engine.expect("the node runs a worker");
+	engine.validator.expect("the validator is in the session")
+}
+
+/// With an endpoint of the lane.
+fn listening() -> Options {
+	Options {
+		arguments: vec!["--session-listen".into(), free_address().to_string()],
+		..Default::default()
+	}
 }
 
 /// Asks in the session lane: what came of it.
@@ -71,37 +204,24 @@ fn checked(done: &Value) -> String {
 	done["answer"].as_str().expect("text").to_owned()
 }
 
-/// Waits until so many validators that serve the model take requests of the lane, in finalised state.
-async fn await_lanes(node: &Node, model: &str, count: usize) {
-	let mut heads = node.client.heads(true).await;
-	within("all certify their lane keys", async {
-		loop {
-			let head = heads
-				.next()
-				.await
-				.expect("the node goes on")
-				.expect("a header");
-			let id: consilience_primitives::ModelId = model.parse().expect("an id is a hash");
-			let arguments = rpc_params!["SessionsApi_lanes", Bytes(id.0.to_vec()), head.hash()];
-			let reply: Bytes = node.client.call("state_call", arguments).await;
-			let lanes = Vec::<LaneView<AccountId>>::decode(&mut &reply[..]);
-			if lanes.expect("the runtime is known").len() == count {
-				return;
-			}
-		}
-	})
-	.await
-}
-
-/// Waits for a claim in a finalised block from this one on. Its amount.
-async fn await_claim(node: &Node, from: u32) -> u128 {
+/// Waits for a claim of such a payee in a finalised block from this one on. Who claimed, and how much.
+async fn await_claim(
+	node: &Node,
+	from: u32,
+	wanted: impl Fn(&AccountId) -> bool,
+) -> (AccountId, u128) {
 	let mut next = from;
 	loop {
 		node.client.await_finalized(next).await;
 		let hash = node.client.hash(next).await;
 		for (_, event) in node.client.events(hash).await {
-			if let RuntimeEvent::Sessions(pallet_sessions::Event::Claimed { amount, .. }) = event {
-				return amount;
+			if let RuntimeEvent::Sessions(pallet_sessions::Event::Claimed {
+				amount, payee, ..
+			}) = event
+			{
+				if wanted(&payee) {
+					return (payee, amount);
+				}
 			}
 		}
 		next += 1;

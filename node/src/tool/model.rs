@@ -4,7 +4,7 @@ use std::{
 	cell::RefCell,
 	io::Write,
 	path::{Path, PathBuf},
-	time::Duration,
+	time::{Duration, Instant},
 };
 
 use consilience_engine::{
@@ -644,10 +644,22 @@ fn run(
 	if streams {
 		return print_as_written(engine, loaded, &input, &seed);
 	}
-	let answer = engine
-		.run(loaded, &input, &seed)
-		.map_err(|e| e.to_string())?;
+	let began = Instant::now();
+	let millis = || began.elapsed().as_millis() as u64;
+	let mut first = None;
+	let answer = match &task {
+		TaskDetails::TextGeneration { .. } => engine.stream(loaded, &input, &seed, &mut |_, _| {
+			first.get_or_insert_with(millis);
+		}),
+		_ => engine.run(loaded, &input, &seed),
+	};
+	let answer = answer.map_err(|e| e.to_string())?;
+	let took = millis();
 	let mut reply = response(&name, loaded, &answer);
+	reply["parameters"]["milliseconds"] = took.into();
+	if let Some(first) = first {
+		reply["parameters"]["first_token_milliseconds"] = first.into();
+	}
 	let labels = media::labels(&task, &answer);
 	if let Some(labels) = &labels {
 		reply["parameters"]["labels"] = media::json(labels);

@@ -14,7 +14,7 @@ use std::{
 };
 
 use consilience_primitives::{
-	comparison::{judge, Judgement},
+	comparison::reproduces,
 	evidence::Evidence,
 	model::{ModelSpec, NumericClass, Speed, TimeLimit},
 	ModelId,
@@ -270,7 +270,7 @@ pub(crate) async fn check(
 		let reference = in_time(until + limits.patience, runner.reference(model, until));
 		let (output, evidence) = reference.await?;
 		tracing::debug!(target: LOG_TARGET, "{model:?}: reference evidence {evidence:?}");
-		reproduces(spec, &evidence).map_err(|why| JobError::Differs(evidence.clone(), why))?;
+		reproduced(spec, &evidence).map_err(|why| JobError::Differs(evidence.clone(), why))?;
 		// The first one has loaded the model, and an engine does several things at once as fast as it can only when there are several.
 		let mut each = begun.elapsed();
 		if each < AGAIN {
@@ -331,29 +331,19 @@ fn speed(pace: u64, call: Duration, block: Duration) -> Speed {
 	}
 }
 
-/// Whether evidence is what the model's policy accepts for its reference input: what the runtime will ask, asked before it does.
-fn reproduces(spec: &ModelSpec, evidence: &Evidence) -> Result<(), String> {
-	let (policy, reference) = (&spec.policy, &spec.reference);
-	if policy.class == NumericClass::Exact {
-		return if evidence == reference {
-			Ok(())
-		} else {
-			Err("this machine does not reproduce the reference digest of a model of the exact class: its CPU or its ONNX \
-			     Runtime computes other bits. It cannot serve this model"
-				.into())
-		};
+/// Asks what the runtime will ask, before it does; why it would refuse.
+fn reproduced(spec: &ModelSpec, evidence: &Evidence) -> Result<(), String> {
+	if reproduces(spec, evidence) {
+		return Ok(());
 	}
-	let near = evidence.is_of(policy.class)
-		&& judge(policy, &[&reference.fingerprint, &evidence.fingerprint])[1] == Judgement::Accept;
-	let right = evidence.verdict.margin_max <= policy.accept.margin_max
-		&& evidence.verdict.margin_mean <= policy.accept.margin_mean;
-	if near && right {
-		Ok(())
-	} else {
-		Err("this machine's evidence for the reference input is farther from the registered one than the model's policy \
-		     accepts. It cannot serve this model"
-			.into())
-	}
+	Err(match spec.policy.class {
+		NumericClass::Exact => "this machine does not reproduce the reference digest of a model of the exact class: its CPU or its ONNX \
+		                        Runtime computes other bits. It cannot serve this model"
+			.into(),
+		NumericClass::Tolerant => "this machine's evidence for the reference input is farther from the registered one than the model's \
+		                           policy accepts. It cannot serve this model"
+			.into(),
+	})
 }
 
 #[cfg(test)]

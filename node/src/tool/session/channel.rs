@@ -39,6 +39,9 @@ pub(crate) enum ChannelCommand {
 		/// CSL to be held; a quarter of it is for checkers. What is not used is returned when the channel is closed.
 		#[arg(long, value_parser = parse_csl, default_value = "10")]
 		deposit: u128,
+		/// Pay this validator, and no other that is not named so too [default: up to 16 of those who answer].
+		#[arg(long = "executor", value_name = "ACCOUNT")]
+		executors: Vec<AccountId>,
 		#[command(flatten)]
 		wallet: WalletFolder,
 		#[command(flatten)]
@@ -87,6 +90,15 @@ pub(crate) enum ChannelCommand {
 		#[command(flatten)]
 		format: Format,
 	},
+	/// Write a receipt of the wallet as JSON, for `consilience verify` and for whoever else is to check it; without a number, list them.
+	Receipt {
+		/// Number of the request.
+		number: Option<u32>,
+		#[command(flatten)]
+		wallet: WalletFolder,
+		#[command(flatten)]
+		format: Format,
+	},
 	/// Show a channel as it stands in finalised state.
 	Show {
 		/// Number of the channel.
@@ -129,6 +141,7 @@ impl ChannelCommand {
 			Self::Open {
 				model,
 				deposit,
+				executors,
 				wallet,
 				signer,
 				node,
@@ -148,7 +161,7 @@ impl ChannelCommand {
 				}
 				let channel = match find(&network, &wallet, &pair).await? {
 					Some(channel) => channel,
-					None => open(&network, &wallet, &pair, model.id, *deposit).await?,
+					None => open(&network, &wallet, &pair, model.id, *deposit, executors).await?,
 				};
 				let view = usable(&network, channel).await?;
 				format.print(&json(&view), || describe(&view));
@@ -187,6 +200,14 @@ impl ChannelCommand {
 				let call = pallet_sessions::Call::withdraw { channel: *channel };
 				change(*channel, call, signer, node, *format).await
 			}
+			Self::Receipt {
+				number,
+				wallet,
+				format,
+			} => {
+				let wallet = Wallet::open(&wallet.path()).map_err(|e| e.to_string())?;
+				receipts(&wallet, *number, *format)
+			}
 			Self::Show {
 				channel,
 				node,
@@ -202,6 +223,31 @@ impl ChannelCommand {
 			}
 		}
 	}
+}
+
+/// Prints what the wallet holds of one request, or a line about each.
+fn receipts(wallet: &Wallet, number: Option<u32>, format: Format) -> Result<()> {
+	let read = |number| {
+		let record = wallet.record(number).map_err(|e| e.to_string())?;
+		record.ok_or_else(|| format!("the wallet holds nothing of a request {number}"))
+	};
+	if let Some(number) = number {
+		println!("{}", read(number)?.to_json());
+		return Ok(());
+	}
+	for number in wallet.records().map_err(|e| e.to_string())? {
+		let record = read(number)?;
+		let standing = match record.status() {
+			Ok(standing) => standing.to_string(),
+			Err(flaw) => flaw.to_string(),
+		};
+		let executor = address(&record.ask.payee);
+		let value = json!({ "number": number, "status": standing, "executor": executor, "paid": record.paid.to_string() });
+		format.print(&value, || {
+			format!("{number:>6}  {standing}, {}, {executor}", csl(record.paid))
+		});
+	}
+	Ok(())
 }
 
 /// Sends a call about a channel, and says in which block it is.
@@ -238,15 +284,26 @@ fn divide(
 	(List::truncate_from(allocations), pot)
 }
 
-/// Opens a channel that pays those who answer for a model, and binds the wallet to it.
+/// Opens a channel that pays those who answer for a model, or `only` some of them where any are named, and binds the wallet to it.
 pub(super) async fn open(
 	network: &Network,
 	wallet: &Wallet,
 	pair: &sr25519::Pair,
 	model: ModelId,
 	deposit: Balance,
+	only: &[AccountId],
 ) -> Result<ChannelId> {
-	let lanes = network.lane_views(model).await?;
+	let mut lanes = network.lane_views(model).await?;
+	let answers = |who: &&AccountId| lanes.iter().any(|lane| lane.validator == **who);
+	if let Some(stranger) = only.iter().find(|who| !answers(who)) {
+		return Err(format!(
+			"{} does not answer for the model in the session lane",
+			address(stranger)
+		));
+	}
+	if !only.is_empty() {
+		lanes.retain(|lane| only.contains(&lane.validator));
+	}
 	if lanes.is_empty() {
 		return Err(
 			"no validator that serves the model answers in the session lane: they do where they run with --session-listen. \

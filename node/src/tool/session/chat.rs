@@ -157,7 +157,7 @@ impl ChatCommand {
 							"opening a channel with a deposit of {}",
 							csl(self.deposit)
 						));
-						open(network, &wallet, &pair, model.id, self.deposit).await?
+						open(network, &wallet, &pair, model.id, self.deposit, &[]).await?
 					}
 				}
 			}

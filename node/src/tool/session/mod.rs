@@ -6,3 +6,4 @@ mod network;
 
 pub(crate) use channel::ChannelCommand;
 pub(crate) use chat::ChatCommand;
+pub(super) use network::Network;

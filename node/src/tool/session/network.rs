@@ -22,11 +22,11 @@ use crate::tool::{
 
 /// A node, asked about finalised blocks only. Clones share the connection.
 #[derive(Clone)]
-pub(super) struct Network(pub(super) Arc<Chain>);
+pub(in crate::tool) struct Network(pub(in crate::tool) Arc<Chain>);
 
 impl Network {
 	/// Connects to a node.
-	pub(super) async fn connect(url: &str) -> Result<Self> {
+	pub(in crate::tool) async fn connect(url: &str) -> Result<Self> {
 		Ok(Self(Arc::new(Chain::connect(url).await?)))
 	}
 

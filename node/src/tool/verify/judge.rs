@@ -174,7 +174,8 @@ fn judge_answer(
 	}
 }
 
-fn judge_text(claimed: &Output, policy: &VerificationPolicy, own: &Own) -> Answer {
+/// Judges a text.
+pub(super) fn judge_text(claimed: &Output, policy: &VerificationPolicy, own: &Own) -> Answer {
 	if own.verdict.within(&policy.accept) {
 		return Answer::Right;
 	}
@@ -450,6 +451,8 @@ fn members(
 		.collect()
 }
 
+const NOT_RUN: &str = "it did not run this model on this input";
+
 /// Why evidence can be no honest measurement, if it is none.
 fn falsehood(
 	request: &Request,
@@ -461,7 +464,7 @@ fn falsehood(
 	evidence: &Evidence,
 ) -> Option<&'static str> {
 	if fingerprint == Closeness::Beyond {
-		return Some("it did not run this model on this input");
+		return Some(NOT_RUN);
 	}
 	if let Output::Tensors(tensors) = claimed {
 		// There the output is the evidence; the executor's is what its own output comes to.
@@ -470,14 +473,46 @@ fn falsehood(
 		return (expected.as_ref() != Ok(evidence))
 			.then_some("it measured another output than it gave");
 	}
+	misjudged(policy, answer, &evidence.verdict)
+}
+
+/// Why a verdict on a text can be no honest one, if it is none.
+fn misjudged(
+	policy: &VerificationPolicy,
+	answer: &Answer,
+	verdict: &Verdict,
+) -> Option<&'static str> {
 	match answer {
-		Answer::Right if !evidence.verdict.within(&policy.fraud) => {
+		Answer::Right if !verdict.within(&policy.fraud) => {
 			Some("it calls an answer wrong that is right")
 		}
-		Answer::Wrong { .. } if evidence.verdict.within(&policy.accept) => {
+		Answer::Wrong { .. } if verdict.within(&policy.accept) => {
 			Some("it calls an answer right that is wrong")
 		}
 		_ => None,
+	}
+}
+
+/// Judges what a checker of the session lane signed, beside this machine's fingerprint under the same challenge.
+pub(super) fn checker(
+	who: AccountId,
+	policy: &VerificationPolicy,
+	answer: &Answer,
+	own: &Fingerprint,
+	evidence: &Evidence,
+) -> Member {
+	let fingerprint = closeness(policy, own, &evidence.fingerprint);
+	let falsehood = match fingerprint {
+		Closeness::Beyond => Some(NOT_RUN),
+		_ => misjudged(policy, answer, &evidence.verdict),
+	};
+	Member {
+		who,
+		role: Role::Verifier,
+		fingerprint,
+		distance: distance(own, &evidence.fingerprint),
+		verdict: evidence.verdict,
+		falsehood,
 	}
 }
 

@@ -1,16 +1,23 @@
-//! `consilience verify`: runs a request again at home, and says what its answer and its members' evidence are worth.
+//! `consilience verify`: runs a request, or what the session lane gave a receipt for, again at home, and says what its answer and its
+//! members' evidence are worth.
 //!
 //! Exit status: 0, the answer is right; 1, it is wrong; 2, it could not be checked, with the reason.
 
 mod held;
 mod judge;
+mod receipt;
 mod report;
 
-use std::{path::PathBuf, process::exit, time::Duration};
+use std::{
+	future::Future,
+	path::{Path, PathBuf},
+	process::exit,
+	time::Duration,
+};
 
 use consilience_engine::{Engine, EngineError, Part, Provider};
 use consilience_primitives::{
-	comparison::{judge as compare, Judgement},
+	comparison::reproduces as is_reproduced,
 	evidence::{Evidence, Verdict},
 	manifest::Manifest,
 	model::{ModelSpec, NumericClass, VerificationPolicy},
@@ -33,14 +40,15 @@ use report::{Report, Status};
 /// How long it may take.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
-/// Check an answer on this machine: read request, answer and evidence from a node, run the model again, and say what they are
-/// worth. Exit status: 0 right, 1 wrong, 2 could not be checked.
+/// Check an answer on this machine: read request, answer and evidence from a node, or from a receipt of the session lane, run the
+/// model again, and say what they are worth. Exit status: 0 right, 1 wrong, 2 could not be checked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyCommand {
-	/// Number of the request.
-	request: RequestId,
+	/// Number of the request; or the file of a receipt of the session lane (`consilience channel receipt` writes it).
+	#[arg(value_name = "REQUEST|RECEIPT")]
+	subject: Subject,
 
-	/// Block to read it at. What is not finalised can still be undone.
+	/// Block to read a request at. What is not finalised can still be undone.
 	#[arg(long, value_enum, default_value_t = At::Finalized)]
 	at: At,
 
@@ -58,6 +66,25 @@ pub(crate) struct VerifyCommand {
 	node: NodeAddress,
 	#[command(flatten)]
 	format: Format,
+}
+
+/// What is checked.
+#[derive(Clone, Debug)]
+enum Subject {
+	/// A request of the direct lane.
+	Request(RequestId),
+	/// A receipt's file.
+	Receipt(PathBuf),
+}
+
+impl std::str::FromStr for Subject {
+	type Err = std::convert::Infallible;
+
+	fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+		Ok(text
+			.parse()
+			.map_or_else(|_| Self::Receipt(text.into()), Self::Request))
+	}
 }
 
 /// Which block.
@@ -83,39 +110,59 @@ struct Seen {
 impl VerifyCommand {
 	/// Does what the command says. Ends the process itself where the answer is not right.
 	pub(crate) fn run(&self) -> sc_cli::Result<()> {
-		// The process that runs the model has said what it found, unless it crashed.
-		if !confine::is_confined() {
-			return match confine::run(&format!("request {}", self.request), LONGEST) {
-				Ok(()) => Ok(()),
-				Err(why) => self.end(&Report::unchecked(self.request, why)),
-			};
+		match &self.subject {
+			Subject::Request(id) => {
+				let mut report = Report::unchecked(*id, String::new());
+				let found =
+					Self::confined(&format!("request {id}"), || self.fill(*id, &mut report));
+				match found {
+					None => Ok(()),
+					Some(found) => {
+						report.reason = found.err();
+						self.end(&report.json(), || report.people(), report.status())
+					}
+				}
+			}
+			Subject::Receipt(file) => {
+				let mut report = receipt::Report::new(file);
+				let name = format!("receipt {}", file.display());
+				let found = Self::confined(&name, || self.fill_receipt(file, &mut report));
+				match found {
+					None => Ok(()),
+					Some(found) => {
+						report.reason = found.err();
+						self.end(&report.json(), || report.people(), report.status())
+					}
+				}
+			}
 		}
-		self.end(&self.check())
 	}
 
-	fn end(&self, report: &Report) -> sc_cli::Result<()> {
-		self.format.print(&report.json(), || report.people());
-		match report.status() {
+	/// Does it in a process of its own: `None` where that has said what it found, and why it did not where it crashed.
+	fn confined(name: &str, fill: impl FnOnce() -> Result<()>) -> Option<Result<()>> {
+		if confine::is_confined() {
+			return Some(fill());
+		}
+		confine::run(name, LONGEST).err().map(Err)
+	}
+
+	fn end(
+		&self,
+		json: &serde_json::Value,
+		people: impl FnOnce() -> String,
+		status: Status,
+	) -> sc_cli::Result<()> {
+		self.format.print(json, people);
+		match status {
 			Status::Right => Ok(()),
 			Status::Wrong => exit(1),
 			Status::Unchecked => exit(2),
 		}
 	}
 
-	fn check(&self) -> Report {
-		let mut report = Report::unchecked(self.request, String::new());
-		if let Err(why) = self.fill(&mut report) {
-			report.reason = Some(why);
-		}
-		report
-	}
-
-	/// Puts into the report what is found, as far as it comes.
-	fn fill(&self, report: &mut Report) -> Result<()> {
-		// Before the model has a say in anything: what runs it has no network.
-		let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
-		let seen = runtime.block_on(self.look())?;
-		drop(runtime);
+	/// Puts into the report what is found of a request, as far as it comes.
+	fn fill(&self, id: RequestId, report: &mut Report) -> Result<()> {
+		let seen = before_the_model(self.look(id))?;
 		report.see(&seen);
 		let claimed = answer(&seen.request)?;
 		if let Some(file) = &self.output {
@@ -124,7 +171,8 @@ impl VerifyCommand {
 			report.held = Some(same);
 		}
 		let input = seen.input.as_ref().map_err(Clone::clone)?;
-		let model = self.find(&seen)?;
+		let name = seen.spec.as_ref().map(|s| &s.name[..]);
+		let model = self.find(seen.request.model, name)?;
 		let spec = model.manifest.spec().map_err(|e| e.to_string())?;
 		report.know(&model.manifest);
 		if seen
@@ -140,10 +188,7 @@ impl VerifyCommand {
 		}
 		let runner = InProcess::new(false, self.provider)?;
 		let engine = runner.engine();
-		let loaded = engine
-			.load_manifest(&model.folder, model.manifest.clone())
-			.map_err(|e| e.to_string())?;
-		reproduces(engine, loaded, &spec)?;
+		let loaded = load(engine, &model, &spec)?;
 		let own = measure(
 			engine,
 			loaded,
@@ -157,14 +202,38 @@ impl VerifyCommand {
 		Ok(())
 	}
 
+	/// Puts into the report what is found of a receipt, as far as it comes.
+	fn fill_receipt(&self, file: &Path, report: &mut receipt::Report) -> Result<()> {
+		if self.output.is_some() || self.at == At::Best {
+			return Err(
+				"a receipt holds its answer, and is checked against finalised blocks: leave --output and --at out".into(),
+			);
+		}
+		let record = receipt::read(file)?;
+		report.hold(&record);
+		let facts = before_the_model(receipt::Facts::find(&self.node.url, &record))?;
+		report.see(&record, &facts);
+		if report.is_flawed() {
+			return Ok(());
+		}
+		let model = self.find(record.ask.model, None)?;
+		let spec = model.manifest.spec().map_err(|e| e.to_string())?;
+		report.know(&model.manifest);
+		let runner = InProcess::new(false, self.provider)?;
+		let engine = runner.engine();
+		let loaded = load(engine, &model, &spec)?;
+		let found = receipt::measure(engine, loaded, &record, &facts.facts, &spec.policy)?;
+		report.find(found);
+		Ok(())
+	}
+
 	/// Reads the request and what is registered of its model.
-	async fn look(&self) -> Result<Seen> {
+	async fn look(&self, id: RequestId) -> Result<Seen> {
 		let chain = Chain::connect(&self.node.url).await?;
 		let head = match self.at {
 			At::Finalized => chain.finalized().await?,
 			At::Best => chain.best().await?,
 		};
-		let id = self.request;
 		let Some(request) = chain.request(id, Some(head.hash)).await? else {
 			let later = self.at == At::Finalized && chain.request(id, None).await?.is_some();
 			return Err(if later {
@@ -187,21 +256,33 @@ impl VerifyCommand {
 	}
 
 	/// The model, its files checked.
-	fn find(&self, seen: &Seen) -> Result<StoredModel> {
+	fn find(&self, id: ModelId, name: Option<&[u8]>) -> Result<StoredModel> {
 		let store = self.store.open()?;
-		let id = seen.request.model;
 		store.verify(id, |_| ()).map_err(|e| match e {
 			StoreError::Unknown(_) => format!(
 				"model {}{id:?} is not in the store {}: put it there with `consilience model import FOLDER`, or say where it is with \
 				 --base-path",
-				seen.spec
-					.as_ref()
-					.map_or(String::new(), |s| format!("{} ", String::from_utf8_lossy(&s.name))),
+				name.map_or(String::new(), |name| format!("{} ", String::from_utf8_lossy(name))),
 				store.root().display()
 			),
 			other => other.to_string(),
 		})
 	}
+}
+
+/// Reads from the network what is needed, before the model has a say in anything: what runs it has no network.
+fn before_the_model<T>(read: impl Future<Output = Result<T>>) -> Result<T> {
+	let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
+	runtime.block_on(read)
+}
+
+/// Loads a model on a machine that computes what its manifest says.
+fn load(engine: &Engine, model: &StoredModel, spec: &ModelSpec) -> Result<ModelId> {
+	let loaded = engine
+		.load_manifest(&model.folder, model.manifest.clone())
+		.map_err(|e| e.to_string())?;
+	reproduces(engine, loaded, spec)?;
+	Ok(loaded)
 }
 
 /// The answer that is to be checked.
@@ -233,19 +314,6 @@ fn reproduces(engine: &Engine, model: ModelId, spec: &ModelSpec) -> Result<()> {
 		                           accepts"
 			.into(),
 	})
-}
-
-fn is_reproduced(spec: &ModelSpec, evidence: &Evidence) -> bool {
-	let (policy, reference) = (&spec.policy, &spec.reference);
-	match policy.class {
-		NumericClass::Exact => evidence == reference,
-		NumericClass::Tolerant => {
-			let pair = [&reference.fingerprint, &evidence.fingerprint];
-			evidence.is_of(policy.class)
-				&& evidence.verdict.within(&policy.accept)
-				&& compare(policy, &pair)[1] == Judgement::Accept
-		}
-	}
 }
 
 /// Runs the model on the request's input, and measures its answer under every challenge that was drawn.
@@ -312,18 +380,7 @@ fn measure_text(
 	let [round, jury] = <[Evidence; 2]>::try_from(measured)
 		.map_err(|_| EngineError::Run("not as much evidence as was asked for".into()))?;
 	let verdict = round.verdict;
-	let (mut output, mut beyond) = (None, None);
-	if !verdict.within(&policy.accept) {
-		output = Some(run()?);
-		if policy.class == NumericClass::Tolerant {
-			let beginnings = |lengths: &[u32]| -> std::result::Result<Vec<Verdict>, EngineError> {
-				let asked: Vec<_> = lengths.iter().map(|n| part(Some(*n), None)).collect();
-				Ok(parts(&asked)?.into_iter().map(|e| e.verdict).collect())
-			};
-			let count = judge::tokens(claimed).len();
-			beyond = judge::first_beyond(count, policy.fraud.margin_max, beginnings)?;
-		}
-	}
+	let (output, beyond) = what_instead(claimed, policy, &verdict, parts, run)?;
 	Ok(Own {
 		verdict,
 		round: request.challenge.map(|_| round.fingerprint),
@@ -331,6 +388,34 @@ fn measure_text(
 		output,
 		beyond,
 	})
+}
+
+/// What the model says instead of a text that the policy does not accept, and the first token beyond the bound of the tolerant class.
+fn what_instead(
+	claimed: &Output,
+	policy: &VerificationPolicy,
+	verdict: &Verdict,
+	measure: impl Fn(&[Part]) -> std::result::Result<Vec<Evidence>, EngineError>,
+	run: impl Fn() -> std::result::Result<Output, EngineError>,
+) -> std::result::Result<(Option<Output>, Option<usize>), EngineError> {
+	if verdict.within(&policy.accept) {
+		return Ok((None, None));
+	}
+	let output = Some(run()?);
+	if policy.class != NumericClass::Tolerant {
+		return Ok((output, None));
+	}
+	let beginnings = |lengths: &[u32]| -> std::result::Result<Vec<Verdict>, EngineError> {
+		let beginning = |tokens: &u32| Part {
+			tokens: Some(*tokens),
+			challenge: H256::zero(),
+		};
+		let asked: Vec<_> = lengths.iter().map(beginning).collect();
+		Ok(measure(&asked)?.into_iter().map(|e| e.verdict).collect())
+	};
+	let count = judge::tokens(claimed).len();
+	let beyond = judge::first_beyond(count, policy.fraud.margin_max, beginnings)?;
+	Ok((output, beyond))
 }
 
 /// Name, task and class of a model, for people.

@@ -29,7 +29,8 @@ pub(super) enum Status {
 }
 
 impl Status {
-	const fn name(self) -> &'static str {
+	/// Its word.
+	pub(super) const fn name(self) -> &'static str {
 		match self {
 			Self::Right => "right",
 			Self::Wrong => "wrong",
@@ -299,7 +300,7 @@ fn state(request: &Request, head: Head, at: At) -> String {
 	)
 }
 
-fn short(hash: H256) -> String {
+pub(super) fn short(hash: H256) -> String {
 	format!("{hash:?}").chars().take(10).collect()
 }
 
@@ -324,7 +325,7 @@ fn people_of(request: &Request) -> Vec<String> {
 }
 
 /// An answer in a line.
-fn shown(output: &Output) -> String {
+pub(super) fn shown(output: &Output) -> String {
 	/// Characters of an answer that are shown.
 	const LONGEST: usize = 400;
 	let text = match output {
@@ -338,7 +339,7 @@ fn shown(output: &Output) -> String {
 	text.chars().take(LONGEST).chain(" …".chars()).collect()
 }
 
-fn margins(verdict: &Verdict, count: usize) -> String {
+pub(super) fn margins(verdict: &Verdict, count: usize) -> String {
 	let logits = |margin: u32| f64::from(margin) / 65_536.0;
 	if verdict.margin_max == 0 {
 		return format!("each of {count} tokens is what the model says");
@@ -354,7 +355,7 @@ fn margins(verdict: &Verdict, count: usize) -> String {
 	)
 }
 
-fn distance(closeness: Closeness, largest: Option<u32>) -> String {
+pub(super) fn distance(closeness: Closeness, largest: Option<u32>) -> String {
 	let words = match closeness {
 		Closeness::Unknown => "cannot be compared here",
 		Closeness::Equal => "the same bits as here",

@@ -4,9 +4,9 @@
 //! as may, whoever has proven nothing for [`Config::ServingGrace`] blocks gives its place to the next.
 
 use consilience_primitives::{
-	comparison::{judge, Judgement},
+	comparison::reproduces,
 	evidence::Evidence,
-	model::{ModelSpec, ModelStatus, NumericClass, Speed},
+	model::{ModelStatus, Speed},
 	ModelId,
 };
 use polkadot_sdk::{
@@ -48,27 +48,10 @@ impl<T: Config> Pallet<T> {
 			Error::<T>::TooManyServed
 		);
 		ensure!(
-			Self::reproduces(&details.spec, evidence),
+			reproduces(&details.spec, evidence),
 			Error::<T>::ReferenceNotReproduced
 		);
 		Ok(())
-	}
-
-	/// Whether evidence is what the model's policy accepts for its reference input.
-	fn reproduces(spec: &ModelSpec, evidence: &Evidence) -> bool {
-		let (policy, reference) = (&spec.policy, &spec.reference);
-		// Two fingerprints are both accepted where each is within the accept bounds of the other.
-		let near = evidence.is_of(policy.class)
-			&& judge(policy, &[&reference.fingerprint, &evidence.fingerprint])[1]
-				== Judgement::Accept;
-		let (verdict, bounds) = (&evidence.verdict, &policy.accept);
-		let right = match policy.class {
-			NumericClass::Exact => *verdict == reference.verdict,
-			NumericClass::Tolerant => {
-				verdict.margin_max <= bounds.margin_max && verdict.margin_mean <= bounds.margin_mean
-			}
-		};
-		near && right
 	}
 
 	/// Whether `validator` could say that it computes this for the model's reference input, and that it is something else.
@@ -92,7 +75,7 @@ impl<T: Config> Pallet<T> {
 			Error::<T>::AlreadyDiffering
 		);
 		ensure!(
-			!Self::reproduces(&details.spec, evidence),
+			!reproduces(&details.spec, evidence),
 			Error::<T>::ReferenceReproduced
 		);
 		Ok(())

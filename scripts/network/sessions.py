@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""How fast the session lane is: four nodes of a development network on this machine, one client, beside the engine alone.
+
+Prints figures for scripts/checks/figures.py. The network is one of its own, in a temporary folder, and ends with the script.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+
+from cli import Cli
+from line import bring_up
+from rpc import Node
+from validators import Network
+
+OWNER, CLIENT = "//Alice", "//Ferdie"
+QUESTION = "Explain in a few sentences why the sky is blue, and why it is red in the evening."
+TOKENS = 64
+# The longest that validators take to certify their keys, in finalised state.
+LANES_SECONDS = 300
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def figure(name, value, goal, words):
+    print(f"figure sessions_{name} = {value:.3f} [{goal}] {words}", flush=True)
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def await_lanes(validator, model, count):
+    """Waits until so many validators take requests: the list that the runtime returns begins with its length."""
+    deadline = time.monotonic() + LANES_SECONDS
+    with Node(validator.url) as node:
+        while time.monotonic() < deadline:
+            final = node.call("chain_getFinalizedHead")
+            if int(node.call("state_call", "SessionsApi_lanes", model, final)[2:4] or "0", 16) == count << 2:
+                return
+            time.sleep(1)
+    sys.exit(f"error: not {count} validators take part in the session lane after {LANES_SECONDS} s")
+
+
+class Alone:
+    """The engine of a process of its own, with nothing around it."""
+
+    def __init__(self, cli, model, validator):
+        self.cli, self.model, self.validator = cli, model, validator
+
+    def run(self, question, tokens):
+        reply = self.cli.run(
+            "model", "run", self.model, "--prompt", question, "--max-tokens", str(tokens), "--temperature", "0",
+            "--base-path", self.validator.folder, "--chain", "local",
+        )  # fmt: skip
+        return reply["parameters"], reply["outputs"][0]["data"][0]
+
+
+class Chat:
+    """A client with a channel, that asks one question after another."""
+
+    def __init__(self, cli, model, validator, wallet):
+        self.cli, self.model, self.validator, self.wallet = cli, model, validator, wallet
+
+    def ask(self, question, tokens):
+        events = []
+        done = self.cli.run(
+            "chat", "--model", self.model, "--suri", CLIENT, "--url", self.validator.url, "--wallet", self.wallet,
+            "--max-tokens", str(tokens), "--temperature", "0", "--deposit", "20", question, show=events.append,
+        )  # fmt: skip
+        assert done["status"] == "checked" and done["right"] == 2, done
+        receipt = next(e for e in events if e["event"] == "receipt")
+        return done, receipt
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/bench sessions")
+    parser.add_argument("--binary", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--models", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--model", default="smollm2-135m-instruct-int8")
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="sessions-") as folder:
+        network = Network(os.path.join(folder, "network"))
+        network.plan(4)
+        network.start(arguments.binary)
+        try:
+            measure(arguments, network, pathlib.Path(folder))
+        finally:
+            network.stop()
+
+
+def measure(arguments, network, folder):
+    cli = Cli(arguments.binary)
+    source = str(pathlib.Path(arguments.models) / arguments.model)
+    first = network.validators[0]
+    model = bring_up(cli, network, [source], OWNER, say)[source]
+    await_lanes(first, model, len(network.validators))
+    chat = Chat(cli, model, first, str(folder / "wallet"))
+    alone = Alone(cli, model, first)
+    say("the first question opens the channel, and loads the model at whoever answers and checks")
+    for _ in network.validators:
+        chat.ask(QUESTION, 16)
+    lane, engine, prefills = [], [], []
+    # In turns: what else the machine does concerns both.
+    for round_ in range(arguments.rounds):
+        done, receipt = chat.ask(QUESTION, TOKENS)
+        alone_parameters, text = alone.run(QUESTION, TOKENS)
+        assert text == done["answer"], (text, done["answer"])
+        whole, _ = alone.run(f"{QUESTION} {text}", 1)
+        lane.append((done, receipt))
+        engine.append(alone_parameters)
+        prefills.append(whole["milliseconds"])
+        say(
+            f"round {round_ + 1}: first token {done['first_token_milliseconds']} ms, alone {alone_parameters['first_token_milliseconds']};"
+            f" checked {done['checked_after_milliseconds']} ms after the last, one prefill alone {whole['milliseconds']}"
+        )
+    one = median([done["first_token_milliseconds"] for done, _ in lane])
+    other = median([e["first_token_milliseconds"] for e in engine])
+    figure("first_token_ms", one, "", f"from the question to the first token, a process and its connections of each; {arguments.rounds} rounds")
+    figure("first_token_more_ms", one - other, "at most 30", f"than the engine alone, which takes {other:.0f} ms")
+    speed = median([
+        (r["output_units"] - 1) * 1000 / max(1, r["milliseconds"] - d["first_token_milliseconds"]) for d, r in lane
+    ])  # fmt: skip
+    single = median([
+        (len(e["tokens"]) - 1) * 1000 / max(1, e["milliseconds"] - e["first_token_milliseconds"]) for e in engine
+    ])  # fmt: skip
+    figure("tokens_of_engine", speed / single, "at least 0.95", f"{speed:.1f} tokens a second beside {single:.1f}, slices paid")
+    checked = median([done["checked_after_milliseconds"] for done, _ in lane])
+    figure("checked_ms", checked, "", "from the last token to two checkers' verdicts")
+    figure("checked_more_ms", checked - median(prefills), "at most 100", f"than one prefill of the whole text, {median(prefills):.0f} ms alone")
+
+
+if __name__ == "__main__":
+    main()
