@@ -1,6 +1,9 @@
 //! Liars of the session lane, in a network of seven: what is not asked on chain is found on chain, and costs what it costs there.
 
-use std::path::{Path, PathBuf};
+use std::{
+	collections::BTreeMap,
+	path::{Path, PathBuf},
+};
 
 use consilience_rpc::InferenceRpcClient;
 use consilience_runtime::{AccountId, BlockNumber, RuntimeEvent};
@@ -8,6 +11,7 @@ use consilience_tests::{
 	cli, free_address, liars_binary, quick, tiny_model, Network, Node, Options,
 };
 use pallet_inference::features::offence::OffenceKind;
+use pallet_sessions::Event;
 use serde_json::{json, Value};
 
 const REQUESTER: &str = "//Ferdie";
@@ -88,22 +92,25 @@ async fn a_false_answer_that_its_checker_vouches_for_costs_claim_and_stake() {
 	);
 	assert!(report["members"][0]["false"].is_string(), "{report}");
 
-	// The chain measures what points fall on.
-	let (mut forfeited, mut paid, mut blamed) = (false, false, Vec::new());
+	// The chain measures what points fall on. What stands is paid two hours later.
+	let (mut forfeited, mut stands, mut blamed) = (false, false, Vec::new());
+	let mut claims = BTreeMap::new();
+	let asked = node.client.await_finalized(1).await.number;
 	let mut next = 1;
-	while !(forfeited && paid) {
+	while !(forfeited && stands) {
 		node.client.await_finalized(next).await;
 		for (_, event) in node.client.events(node.client.hash(next).await).await {
 			match event {
-				RuntimeEvent::Sessions(pallet_sessions::Event::ClaimForfeited {
-					payee, ..
-				}) => {
+				RuntimeEvent::Sessions(Event::Claimed { claim, payee, .. }) => {
+					claims.insert(claim, payee);
+				}
+				RuntimeEvent::Sessions(Event::ClaimForfeited { payee, .. }) => {
 					assert_eq!(payee, liar);
 					forfeited = true;
 				}
-				RuntimeEvent::Sessions(pallet_sessions::Event::ClaimPaid { payee, .. }) => {
-					assert_ne!(payee, liar);
-					paid |= payee == honest;
+				RuntimeEvent::Sessions(Event::AnswerStands { claim, .. }) => {
+					assert_eq!(claims.get(&claim), Some(&honest));
+					stands = true;
 				}
 				RuntimeEvent::Inference(pallet_inference::Event::OffenceReported {
 					offender,
@@ -115,8 +122,8 @@ async fn a_false_answer_that_its_checker_vouches_for_costs_claim_and_stake() {
 		}
 		next += 1;
 		assert!(
-			next < BLOCKS,
-			"forfeited {forfeited}, paid {paid}, blamed {blamed:?}"
+			next < asked + BLOCKS,
+			"forfeited {forfeited}, stands {stands}, blamed {blamed:?}"
 		);
 	}
 	assert!(
