@@ -112,8 +112,7 @@ export async function request(api, account, model, input, { verifiers = 2, feeLi
 				if (isError) return reject(new Error(`the transaction was dropped: ${status.type}`))
 				if (!status.isInBlock) return
 				if (dispatchError) return reject(describe(api, dispatchError))
-				const find = (section, method) =>
-					events.find(({ event }) => event.section === section && event.method === method)?.event.data
+				const find = (section, method) => events.find(({ event }) => event.section === section && event.method === method)?.event.data
 				resolve({
 					id: find('inference', 'RequestSubmitted').request.toBigInt(),
 					block: status.asInBlock.toHex(),
@@ -154,9 +153,7 @@ export async function settled(api, id, onState = () => {}) {
 				if (state !== last) onState((last = state))
 				if (SETTLED.includes(state)) resolve(stored)
 			}
-			api.rpc.chain
-				.subscribeFinalizedHeads((head) => look(head).catch(reject))
-				.then((unsubscribe) => (stop = unsubscribe), reject)
+			api.rpc.chain.subscribeFinalizedHeads((head) => look(head).catch(reject)).then((unsubscribe) => (stop = unsubscribe), reject)
 		})
 	} finally {
 		stop()

@@ -42,7 +42,11 @@ async function look(page, name) {
 	// Axe is put in past the page's policy, which lets no other script in.
 	await page.evaluate(AXE)
 	const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'] }))
-	assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.map((n) => `${n.html} ${n.failureSummary}`).join('; ')}`), [], name)
+	assert.deepEqual(
+		violations.map((v) => `${v.id}: ${v.nodes.map((n) => `${n.html} ${n.failureSummary}`).join('; ')}`),
+		[],
+		name
+	)
 	const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
 	assert.ok(over <= 0, `${name} is ${over} px too wide`)
 	await page.screenshot({ path: path.join(SCREENSHOTS, `${name}.png`), fullPage: true })
@@ -88,7 +92,11 @@ for (const size of Object.keys(SIZES)) {
 			const isOfChain = ['models', 'requests', 'network'].includes(view)
 			test(`${view} on a ${size}, ${scheme}`, async (t) => {
 				if (isOfChain && !source) return t.skip('there is no node')
-				const { page, errors, close } = await open(chromium, view === 'chat-provisional' ? slow.url : `${served.url}#/${view}`, { size, scheme, quiet: !source })
+				const { page, errors, close } = await open(chromium, view === 'chat-provisional' ? slow.url : `${served.url}#/${view}`, {
+					size,
+					scheme,
+					quiet: !source,
+				})
 				await prepare(page)
 				await look(page, `${view}-${size}-${scheme}`)
 				assert.deepEqual(errors, [])

@@ -50,7 +50,10 @@ test('a request by a development key is asked, answered and followed', { skip },
 test('models, requests and the network are those of the chain, and new blocks are followed', { skip }, async () => {
 	const { page, errors, close } = await open(chromium, `${served.url}#/models`)
 	await page.getByRole('heading', { name: /smollm2-135m-instruct-int8/ }).waitFor()
-	assert.match(await page.locator('.card').filter({ hasText: 'smollm2' }).textContent(), /exact class.*0\.01 CSL a request.*all thresholds are zero.*curl/s)
+	assert.match(
+		await page.locator('.card').filter({ hasText: 'smollm2' }).textContent(),
+		/exact class.*0\.01 CSL a request.*all thresholds are zero.*curl/s
+	)
 	await page.getByRole('link', { name: 'Requests' }).click()
 	await page.getByRole('link', { name: /smollm2/ }).click()
 	await page.getByRole('heading', { level: 1, name: 'Request 0' }).waitFor()

@@ -51,7 +51,10 @@ test('an answer grows from asked to final, and is called checked only when it is
 	await message(page).fill('What is the capital of France?')
 	await page.getByText('At most', { exact: false }).and(page.locator('#price')).waitFor()
 	// The double's price: 10 a request, 1 a unit, 20 a token, and 64 tokens.
-	assert.match(await page.locator('#price').textContent(), /At most 0\.00000000\d+ CSL for the answer \(62 units in, 64 tokens out\); checks come on top/)
+	assert.match(
+		await page.locator('#price').textContent(),
+		/At most 0\.00000000\d+ CSL for the answer \(62 units in, 64 tokens out\); checks come on top/
+	)
 	await message(page).press('Enter')
 	await last(page).getByText('2 of 2 validators measured it and agree, and the block is finalised.').waitFor()
 	assert.deepEqual(await page.evaluate(() => window.seen), [
@@ -61,7 +64,10 @@ test('an answer grows from asked to final, and is called checked only when it is
 		'checked, final: 2 of 2 validators measured it and agree, and the block is finalised',
 	])
 	const stages = await last(page).locator('.ladder li').allTextContents()
-	assert.deepEqual(stages.map((s) => s.replace(/block \d+/, ' in a block')), ['asked', 'assigned', 'provisional', 'being checked', 'checked', 'final'].map((s) => `${s} in a block`))
+	assert.deepEqual(
+		stages.map((s) => s.replace(/block \d+/, ' in a block')),
+		['asked', 'assigned', 'provisional', 'being checked', 'checked', 'final'].map((s) => `${s} in a block`)
+	)
 	assert.match(await last(page).textContent(), /paid 0\.0000000006 CSL, 0\.0000000004 CSL returned/)
 	assert.equal(await last(page).locator('.text').getAttribute('aria-live'), 'polite')
 	// Streamed text and the status are told to screen readers; what came before is part of the next question.
@@ -110,7 +116,12 @@ test('stopping says that what is on chain goes on', async () => {
 	await last(page).getByText('The request is in a block').waitFor()
 	await page.getByRole('button', { name: 'Stop reading' }).click()
 	await last(page).getByText('What is on chain goes on and is paid').waitFor()
-	assert.equal(await last(page).getByRole('link', { name: /^Follow request/ }).getAttribute('href'), '#/requests/1')
+	assert.equal(
+		await last(page)
+			.getByRole('link', { name: /^Follow request/ })
+			.getAttribute('href'),
+		'#/requests/1'
+	)
 	await page.getByRole('button', { name: 'Send' }).waitFor()
 	await close()
 	await slow.stop()

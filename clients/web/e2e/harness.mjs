@@ -14,8 +14,14 @@ export const DIST = fileURLToPath(new URL('../dist', import.meta.url))
 export const LIMIT = 180_000
 
 const FLAGS = [
-	'--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-	'--disable-component-update', '--disable-sync',
+	'--headless',
+	'--no-sandbox',
+	'--disable-gpu',
+	'--disable-quic',
+	'--no-first-run',
+	'--disable-background-networking',
+	'--disable-component-update',
+	'--disable-sync',
 ]
 
 export async function browser() {
@@ -83,7 +89,13 @@ export async function gateway({ block = 150, node, keys, listen = '127.0.0.1:0' 
 	if (keys) args.push('--keys', keys)
 	const process_ = start(program, args)
 	const url = await process_.line(/^http:/)
-	return { url: `${url}/`, stop: async () => { await process_.stop(); rmSync(data, { recursive: true, force: true }) } }
+	return {
+		url: `${url}/`,
+		stop: async () => {
+			await process_.stop()
+			rmSync(data, { recursive: true, force: true })
+		},
+	}
 }
 
 /** A node of a developer's chain with the models of these folders; nothing where no node was built. */
@@ -98,18 +110,35 @@ export async function developersNode(models) {
 		await importing.line(/^0x/, 3 * LIMIT)
 	}
 	const port = await freePort()
-	const begin = () => start(program, [
-		'--dev', '--base-path', base, '--rpc-port', String(port), '--listen-addr', '/ip4/127.0.0.1/tcp/0', '--no-prometheus', '--no-telemetry',
-		'--no-mdns', '--unsafe-force-node-key-generation', ...(store ? ['--model-store', store] : []),
-		...models.flatMap((model) => ['--serve', path.basename(model)]),
-	])
+	const begin = () =>
+		start(program, [
+			'--dev',
+			'--base-path',
+			base,
+			'--rpc-port',
+			String(port),
+			'--listen-addr',
+			'/ip4/127.0.0.1/tcp/0',
+			'--no-prometheus',
+			'--no-telemetry',
+			'--no-mdns',
+			'--unsafe-force-node-key-generation',
+			...(store ? ['--model-store', store] : []),
+			...models.flatMap((model) => ['--serve', path.basename(model)]),
+		])
 	let node = begin()
 	await node.line(/Running JSON-RPC server/, 3 * LIMIT)
 	return {
 		url: `ws://127.0.0.1:${port}`,
 		halt: () => node.stop(),
-		again: async () => { node = begin(); await node.line(/Running JSON-RPC server/, 3 * LIMIT) },
-		stop: async () => { await node.stop(); rmSync(base, { recursive: true, force: true }) },
+		again: async () => {
+			node = begin()
+			await node.line(/Running JSON-RPC server/, 3 * LIMIT)
+		},
+		stop: async () => {
+			await node.stop()
+			rmSync(base, { recursive: true, force: true })
+		},
 	}
 }
 

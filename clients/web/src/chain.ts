@@ -51,10 +51,19 @@ export async function requests(api: ApiPromise, before: number, most: number): P
 	return stored.flatMap((option, i) => {
 		if (option.isNone) return []
 		const json = option.unwrap().toJSON()
-		return [{
-			id: ids[i]!, model: json.model, state: json.state, requester: json.requester, executor: json.executor ?? undefined,
-			checked: json.verifiers > 0 && !json.course?.unchecked, requestedAt: json.requestedAt, settledAt: json.settledAt ?? undefined, paid: BigInt(json.paid),
-		}]
+		return [
+			{
+				id: ids[i]!,
+				model: json.model,
+				state: json.state,
+				requester: json.requester,
+				executor: json.executor ?? undefined,
+				checked: json.verifiers > 0 && !json.course?.unchecked,
+				requestedAt: json.requestedAt,
+				settledAt: json.settledAt ?? undefined,
+				paid: BigInt(json.paid),
+			},
+		]
 	})
 }
 
@@ -100,7 +109,12 @@ async function eventsAt(api: ApiPromise, hash: string, number: number): Promise<
 }
 
 /** Events of a span of blocks, the oldest first. Blocks whose state the node has not kept say nothing: `missing` counts them. */
-export async function eventsOf(api: ApiPromise, from: number, to: number, finalized: number): Promise<{ events: ChainEvent[]; missing: number }> {
+export async function eventsOf(
+	api: ApiPromise,
+	from: number,
+	to: number,
+	finalized: number
+): Promise<{ events: ChainEvent[]; missing: number }> {
 	const numbers = Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)
 	const events: ChainEvent[] = []
 	let missing = 0
@@ -127,15 +141,27 @@ export async function eventsOf(api: ApiPromise, from: number, to: number, finali
 export const LIFE = 160
 
 /** A request as the best chain has it, and whether it is settled so in the finalised chain too. */
-export async function seen(api: ApiPromise, id: number, finalizedHash: string): Promise<{ request: Request; finalized: boolean } | undefined> {
-	const [now, then] = await Promise.all([request(api, id), api.query.inference!.requests!.at(finalizedHash, id).catch(() => undefined) as Any])
+export async function seen(
+	api: ApiPromise,
+	id: number,
+	finalizedHash: string
+): Promise<{ request: Request; finalized: boolean } | undefined> {
+	const [now, then] = await Promise.all([
+		request(api, id),
+		api.query.inference!.requests!.at(finalizedHash, id).catch(() => undefined) as Any,
+	])
 	if (!now) return undefined
 	const settled = then?.isSome ? then.unwrap().toJSON() : undefined
 	return { request: now, finalized: now.settledAt !== undefined && settled?.state === now.state && settled.settledAt !== null }
 }
 
 /** What happened to a request, block by block. Its members are paid in the block that settles it. */
-export async function life(api: ApiPromise, r: Request, best: number, finalized: number): Promise<{ events: ChainEvent[]; missing: number }> {
+export async function life(
+	api: ApiPromise,
+	r: Request,
+	best: number,
+	finalized: number
+): Promise<{ events: ChainEvent[]; missing: number }> {
 	const last = Math.min(r.settledAt ?? best, r.requestedAt + LIFE)
 	const { events, missing } = await eventsOf(api, r.requestedAt, last, finalized)
 	return { events: events.filter((e) => e.section === 'inference' && Number(e.data.request) === r.id), missing }

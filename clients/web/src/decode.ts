@@ -3,7 +3,6 @@
 import type { Fingerprint, Policy, Verdict } from './evidence'
 import type { Price } from './money'
 
-/* eslint-disable-next-line */
 type Json = any
 
 export interface Model {
@@ -113,7 +112,9 @@ export function model(json: Json): Model {
 		price: { perRequest: BigInt(price.perRequest), perInputUnit: BigInt(price.perInputUnit), perOutputUnit: BigInt(price.perOutputUnit) },
 		policy: { ...spec.policy, class: kebab(spec.policy.class) },
 		serving: json.serving,
-		signature: (spec.signature ?? []).map((t: Json) => `${utf8(t.name)}: ${t.datatype.toUpperCase()} [${t.shape.map((d: number | null) => d ?? '?').join(', ')}]`),
+		signature: (spec.signature ?? []).map(
+			(t: Json) => `${utf8(t.name)}: ${t.datatype.toUpperCase()} [${t.shape.map((d: number | null) => d ?? '?').join(', ')}]`
+		),
 	}
 }
 
@@ -133,7 +134,11 @@ export function input(json: Json): Input {
 	if (json.textGeneration) {
 		const { prompt, sampling: how } = json.textGeneration
 		return prompt.chat
-			? { kind: 'chat', messages: prompt.chat.map((m: Json) => ({ role: m.role.toLowerCase(), content: utf8(m.content) })), sampling: sampling(how) }
+			? {
+					kind: 'chat',
+					messages: prompt.chat.map((m: Json) => ({ role: m.role.toLowerCase(), content: utf8(m.content) })),
+					sampling: sampling(how),
+				}
 			: { kind: 'text', text: utf8(prompt.text), sampling: sampling(how) }
 	}
 	if (json.embedding) return { kind: 'text', text: utf8(json.embedding) }
@@ -207,5 +212,7 @@ export function elements({ datatype, data }: TensorShown, most = 8): string[] {
 	if (!read || !data) return []
 	const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
 	const count = Math.min(most, Math.floor(data.length / size))
-	return Array.from({ length: count }, (_, i) => read(view, i * size)).map((v) => (typeof v === 'number' ? String(Number(v.toPrecision(6))) : String(v)))
+	return Array.from({ length: count }, (_, i) => read(view, i * size)).map((v) =>
+		typeof v === 'number' ? String(Number(v.toPrecision(6))) : String(v)
+	)
 }

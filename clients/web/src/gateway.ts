@@ -28,7 +28,7 @@ export class GatewayError extends Error {
 		/** The word that never changes, where the gateway gave one. */
 		readonly code: string,
 		readonly retryAfter?: number,
-		readonly step?: Step,
+		readonly step?: Step
 	) {
 		super(message)
 	}
@@ -87,7 +87,7 @@ async function call(gateway: Gateway, path: string, init: RequestInit = {}): Pro
 	}
 	if (reply.ok) return reply
 	const text = await reply.text()
-	let body: Json = {}
+	let body: Json
 	try {
 		body = JSON.parse(text)
 	} catch {
@@ -116,7 +116,11 @@ export async function models(gateway: Gateway): Promise<ChatModel[]> {
 		contextLength: own.context_length ?? undefined,
 		maxInputUnits: own.max_input_units,
 		maxOutputUnits: own.max_output_units,
-		price: { perRequest: BigInt(own.price.per_request), perInputUnit: BigInt(own.price.per_input_unit), perOutputUnit: BigInt(own.price.per_output_unit) },
+		price: {
+			perRequest: BigInt(own.price.per_request),
+			perInputUnit: BigInt(own.price.per_input_unit),
+			perOutputUnit: BigInt(own.price.per_output_unit),
+		},
 		advice: { temperature: own.sampling?.temperature ?? undefined },
 		license: own.license ?? undefined,
 		source: own.source ?? undefined,
@@ -131,11 +135,7 @@ export interface Ask {
 }
 
 export type Said =
-	| { kind: 'alive' }
-	| { kind: 'text'; text: string }
-	| { kind: 'step'; step: Step }
-	| { kind: 'finish'; reason: string }
-	| { kind: 'done' }
+	{ kind: 'alive' } | { kind: 'text'; text: string } | { kind: 'step'; step: Step } | { kind: 'finish'; reason: string } | { kind: 'done' }
 
 /** Asks, and tells what comes. Ends after `done`, or throws: a stream that merely stops was broken off. */
 export async function* chat(gateway: Gateway, ask: Ask, signal: AbortSignal): AsyncGenerator<Said> {

@@ -44,7 +44,9 @@ function View() {
 			return (
 				<>
 					<Title>There is nothing here</Title>
-					<p><a href={to('chat')}>Go to the chat.</a></p>
+					<p>
+						<a href={to('chat')}>Go to the chat.</a>
+					</p>
 				</>
 			)
 	}
@@ -76,12 +78,18 @@ function Shell() {
 	}
 	return (
 		<>
-			<a class="skip" href="#main" onClick={skip}>Skip to the content</a>
+			<a class="skip" href="#main" onClick={skip}>
+				Skip to the content
+			</a>
 			<header>
-				<a class="brand" href={to('chat')}>Consilience</a>
+				<a class="brand" href={to('chat')}>
+					Consilience
+				</a>
 				<nav aria-label="Views">
 					{VIEWS.map(({ view, name }) => (
-						<a href={to(view)} aria-current={place.value.view === view ? 'page' : undefined}>{name}</a>
+						<a href={to(view)} aria-current={place.value.view === view ? 'page' : undefined}>
+							{name}
+						</a>
 					))}
 				</nav>
 				<label class="theme">
@@ -93,7 +101,9 @@ function Shell() {
 					</select>
 				</label>
 			</header>
-			<main id="main"><View /></main>
+			<main id="main">
+				<View />
+			</main>
 			<Sources />
 		</>
 	)

@@ -13,7 +13,17 @@ export type Node =
 	| { phase: 'connecting'; url: string }
 	| { phase: 'unreachable'; url: string; since: number; best?: Head; finalized?: Head }
 	| { phase: 'other'; url: string; why: string }
-	| { phase: 'connected'; url: string; api: ApiPromise; provider: WsProvider; chain: string; chainType: string; symbol: string; best: Head; finalized: Head }
+	| {
+			phase: 'connected'
+			url: string
+			api: ApiPromise
+			provider: WsProvider
+			chain: string
+			chainType: string
+			symbol: string
+			best: Head
+			finalized: Head
+	  }
 
 export const node = signal<Node>({ phase: 'connecting', url: nodeUrl.value })
 
@@ -73,8 +83,15 @@ function follow(url: string): () => void {
 				])
 				const head = (h: typeof best) => ({ number: h.number.toNumber(), hash: h.hash.toHex() })
 				tell({
-					phase: 'connected', url, api, provider: socket, chain: chain.toString(), chainType: chainType.type,
-					symbol: api.registry.chainTokens[0] ?? 'CSL', best: head(best), finalized: head(finalized),
+					phase: 'connected',
+					url,
+					api,
+					provider: socket,
+					chain: chain.toString(),
+					chainType: chainType.type,
+					symbol: api.registry.chainTokens[0] ?? 'CSL',
+					best: head(best),
+					finalized: head(finalized),
 				})
 			} catch {
 				gone()

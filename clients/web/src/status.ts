@@ -26,7 +26,15 @@ export interface Mark {
 
 /** Where a stage stands on the way; what is seen again further back takes back what came after it. */
 const PLACE: Record<Stage, number> = {
-	asked: 0, assigned: 1, provisional: 2, measured: 3, disputed: 4, checked: 5, settled: 5, final: 6, failed: 6,
+	asked: 0,
+	assigned: 1,
+	provisional: 2,
+	measured: 3,
+	disputed: 4,
+	checked: 5,
+	settled: 5,
+	final: 6,
+	failed: 6,
 }
 
 export function stageOf(step: Step): Stage {
@@ -130,6 +138,13 @@ export function ladder(marks: Mark[], over = false): { stage: Stage; mark?: Mark
 }
 
 export const NAME: Record<Stage, string> = {
-	asked: 'asked', assigned: 'assigned', provisional: 'provisional', measured: 'being checked', disputed: 'disputed',
-	checked: 'checked', settled: 'settled, unchecked', final: 'final', failed: 'ended',
+	asked: 'asked',
+	assigned: 'assigned',
+	provisional: 'provisional',
+	measured: 'being checked',
+	disputed: 'disputed',
+	checked: 'checked',
+	settled: 'settled, unchecked',
+	final: 'final',
+	failed: 'ended',
 }

@@ -15,11 +15,19 @@ export function Title({ children }: { children: ComponentChildren }) {
 		if (!isFirst) heading.current?.focus({ preventScroll: true })
 		isFirst = false
 	}, [])
-	return <h1 ref={heading} tabIndex={-1}>{children}</h1>
+	return (
+		<h1 ref={heading} tabIndex={-1}>
+			{children}
+		</h1>
+	)
 }
 
 export function Notice({ kind = 'info', children }: { kind?: 'info' | 'error'; children: ComponentChildren }) {
-	return <div class={`notice ${kind}`} role={kind === 'error' ? 'alert' : undefined}>{children}</div>
+	return (
+		<div class={`notice ${kind}`} role={kind === 'error' ? 'alert' : undefined}>
+			{children}
+		</div>
+	)
 }
 
 export function short(text: string): string {
@@ -28,11 +36,19 @@ export function short(text: string): string {
 
 /** An account, a hash or another long word: short, and whole where one points at it or copies it. */
 export function Long({ text, of }: { text: string; of: string }) {
-	return <code class="long" title={`${of} ${text}`}>{short(text)}</code>
+	return (
+		<code class="long" title={`${of} ${text}`}>
+			{short(text)}
+		</code>
+	)
 }
 
 export function Money({ amount }: { amount: Amount }) {
-	return <span class="money" title={csl(amount)}>{shortCsl(amount)}</span>
+	return (
+		<span class="money" title={csl(amount)}>
+			{shortCsl(amount)}
+		</span>
+	)
 }
 
 export function Copy({ text, what }: { text: string; what: string }) {
@@ -47,17 +63,33 @@ export function Copy({ text, what }: { text: string; what: string }) {
 	}
 	return (
 		<div class="copy">
-			<pre tabIndex={0} aria-label={what}>{text}</pre>
-			<button type="button" class="small" onClick={copy} onBlur={() => say('')} aria-label={`Copy ${what}`}>{said || 'Copy'}</button>
-			<span class="hidden" role="status">{said}</span>
+			<pre tabIndex={0} aria-label={what}>
+				{text}
+			</pre>
+			<button type="button" class="small" onClick={copy} onBlur={() => say('')} aria-label={`Copy ${what}`}>
+				{said || 'Copy'}
+			</button>
+			<span class="hidden" role="status">
+				{said}
+			</span>
 		</div>
 	)
 }
 
 /** What happened to a request of the chain, as a word with a colour. A state is no promise of finality. */
 export function State({ state, finalized, checked = true }: { state: string; finalized?: boolean; checked?: boolean }) {
-	const kind = state === 'Final' ? (checked ? 'good' : 'plain') : ['Rejected', 'Overturned', 'Expired', 'Disputed'].includes(state) ? 'bad' : 'open'
-	const word = state !== 'Final' ? state.toLowerCase() : checked ? (finalized ? 'checked, final' : 'checked') : finalized ? 'final, unchecked' : 'settled, unchecked'
+	const kind =
+		state === 'Final' ? (checked ? 'good' : 'plain') : ['Rejected', 'Overturned', 'Expired', 'Disputed'].includes(state) ? 'bad' : 'open'
+	const word =
+		state !== 'Final'
+			? state.toLowerCase()
+			: checked
+				? finalized
+					? 'checked, final'
+					: 'checked'
+				: finalized
+					? 'final, unchecked'
+					: 'settled, unchecked'
 	return <span class={`badge ${kind}`}>{word}</span>
 }
 
@@ -77,13 +109,24 @@ export function OfNode({ children }: { children: (connected: Extract<Node, { pha
 
 export function NodeTrouble() {
 	const now = node.value
-	if (now.phase === 'connecting') return <Notice>Connecting to the node at <code>{now.url}</code> …</Notice>
-	if (now.phase === 'other') return <Notice kind="error">{now.why} <a href={to('node')}>Choose another node.</a></Notice>
+	if (now.phase === 'connecting')
+		return (
+			<Notice>
+				Connecting to the node at <code>{now.url}</code> …
+			</Notice>
+		)
+	if (now.phase === 'other')
+		return (
+			<Notice kind="error">
+				{now.why} <a href={to('node')}>Choose another node.</a>
+			</Notice>
+		)
 	if (now.phase === 'unreachable') {
 		return (
 			<Notice kind="error">
-				The node at <code>{now.url}</code> does not answer{now.best ? ` since block ${now.best.number}: what is shown is as it was then` : ''}.
-				The page tries again every two seconds. <a href={to('node')}>Choose another node</a>, or start one: <code>consilience --dev</code>.
+				The node at <code>{now.url}</code> does not answer
+				{now.best ? ` since block ${now.best.number}: what is shown is as it was then` : ''}. The page tries again every two seconds.{' '}
+				<a href={to('node')}>Choose another node</a>, or start one: <code>consilience --dev</code>.
 			</Notice>
 		)
 	}

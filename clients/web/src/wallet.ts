@@ -36,10 +36,12 @@ export async function extensionAccounts(): Promise<Account[]> {
 	if (extensions.length === 0) throw new Error('No wallet extension answers. Install one, such as polkadot{.js}, and let it see this page.')
 	const accounts = await web3Accounts()
 	if (accounts.length === 0) throw new Error('The extension shows no account to this page: let it in the extension.')
-	return Promise.all(accounts.map(async ({ address, meta }) => {
-		const { signer } = await web3FromSource(meta.source)
-		return { address, name: meta.name ?? 'account', sign: address, signer }
-	}))
+	return Promise.all(
+		accounts.map(async ({ address, meta }) => {
+			const { signer } = await web3FromSource(meta.source)
+			return { address, name: meta.name ?? 'account', sign: address, signer }
+		})
+	)
 }
 
 export interface Question {
@@ -134,7 +136,9 @@ export function submit(api: ApiPromise, q: Question, held: bigint, { sign, signe
 				done(() => resolve(Number(made.event.data.request)))
 			})
 			.then((unsubscribe: () => void) => (stop = unsubscribe))
-			.catch((e: Error) => reject(new Error(/Cancelled|Rejected/i.test(e.message) ? 'You did not sign. Nothing was sent.' : `It was not sent: ${e.message}`)))
+			.catch((e: Error) =>
+				reject(new Error(/Cancelled|Rejected/i.test(e.message) ? 'You did not sign. Nothing was sent.' : `It was not sent: ${e.message}`))
+			)
 	})
 }
 

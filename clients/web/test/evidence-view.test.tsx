@@ -7,9 +7,21 @@ const { EvidenceOf } = await import('../src/views/evidence')
 import type { Evidence, Model, Request } from '../src/decode'
 
 const bounds = { mean: 1024, max: 64, marginMax: 8192, marginMean: 100 }
-const policy = { class: 'tolerant' as const, positions: 2, fractionBits: 20, minVerifiers: 2, accept: bounds, fraud: { mean: 16384, max: 1024, marginMax: 65536, marginMean: 800 } }
+const policy = {
+	class: 'tolerant' as const,
+	positions: 2,
+	fractionBits: 20,
+	minVerifiers: 2,
+	accept: bounds,
+	fraud: { mean: 16384, max: 1024, marginMax: 65536, marginMean: 800 },
+}
 const model = { task: 'tensor', policy } as Model
-const of = (member: string, values: number[], jury = false, marginMax = 0): Evidence => ({ member, fingerprint: { tag: 1, values }, verdict: { marginMax, marginMean: 0, deviations: 0 }, jury })
+const of = (member: string, values: number[], jury = false, marginMax = 0): Evidence => ({
+	member,
+	fingerprint: { tag: 1, values },
+	verdict: { marginMax, marginMean: 0, deviations: 0 },
+	jury,
+})
 
 function page(evidence: Evidence[], change: Partial<Request> = {}, of: Model = model): string {
 	const request = { state: 'Final', executor: 'e', verifiers: ['v', 'w'], jurors: [], evidence, ...change } as unknown as Request

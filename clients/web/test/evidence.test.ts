@@ -3,7 +3,10 @@ import { IMPOSSIBLE, judge, judgeAnswer, judgeVerdict, logits, middle, place, ty
 
 // As in the tests of primitives/src/comparison.rs.
 const policy: Policy = {
-	class: 'tolerant', positions: 4, fractionBits: 8, minVerifiers: 1,
+	class: 'tolerant',
+	positions: 4,
+	fractionBits: 8,
+	minVerifiers: 1,
 	accept: { mean: 2 * 256, max: 4, marginMax: 10, marginMean: 5 },
 	fraud: { mean: 10 * 256, max: 20, marginMax: 100, marginMean: 50 },
 }

@@ -3,8 +3,12 @@ import { answerPrice, chatUnits, csl, shortCsl } from '../src/money'
 
 describe('amounts', () => {
 	it.each([
-		[0, '0 CSL'], ['1', '0.000000000001 CSL'], [1_500_000_000_000, '1.5 CSL'], ['0x38d7ea4c68000', '1000 CSL'],
-		['340282366920938463463374607431768211455', '340282366920938463463374607.431768211455 CSL'], [-1n, '−0.000000000001 CSL'],
+		[0, '0 CSL'],
+		['1', '0.000000000001 CSL'],
+		[1_500_000_000_000, '1.5 CSL'],
+		['0x38d7ea4c68000', '1000 CSL'],
+		['340282366920938463463374607431768211455', '340282366920938463463374607.431768211455 CSL'],
+		[-1n, '−0.000000000001 CSL'],
 	])('%s is %s, to the last digit', (amount, text) => expect(csl(amount)).toBe(text))
 
 	it('are short where that is enough, and never too small for what one may have to pay', () => {

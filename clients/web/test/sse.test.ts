@@ -57,7 +57,8 @@ describe('the parser of server-sent events', () => {
 })
 
 describe('a chat’s stream', () => {
-	const text = 'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n: waiting\n\ndata: {"choices":[{"delta":{"content":"Paris"}}],"consilience":{"status":"provisional"}}\n\n'
+	const text =
+		'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n: waiting\n\ndata: {"choices":[{"delta":{"content":"Paris"}}],"consilience":{"status":"provisional"}}\n\n'
 	const end = 'data: {"choices":[{"delta":{},"finish_reason":"stop"}],"consilience":{"status":"final"}}\n\ndata: [DONE]\n\n'
 	const ask = { model: 'm', messages: [], maxTokens: 1, temperature: 0 }
 
@@ -85,13 +86,18 @@ describe('a chat’s stream', () => {
 	})
 
 	it('fails with the error that comes in it', async () => {
-		const { kinds, error } = await told(new Response(body(text, 'data: {"error":{"message":"gone","code":"upstream_gone"}}\n\ndata: [DONE]\n\n')))
+		const { kinds, error } = await told(
+			new Response(body(text, 'data: {"error":{"message":"gone","code":"upstream_gone"}}\n\ndata: [DONE]\n\n'))
+		)
 		expect(kinds).toEqual(['alive', 'text', 'step'])
 		expect(error).toMatchObject({ message: 'gone', code: 'upstream_gone' })
 	})
 
 	it('fails with the error that comes instead of it', async () => {
-		const reply = Response.json({ error: { message: 'full', code: 'rate_limit_exceeded' } }, { status: 429, headers: { 'retry-after': '7' } })
+		const reply = Response.json(
+			{ error: { message: 'full', code: 'rate_limit_exceeded' } },
+			{ status: 429, headers: { 'retry-after': '7' } }
+		)
 		expect((await told(reply)).error).toMatchObject({ code: 'rate_limit_exceeded', retryAfter: 7 })
 		expect((await told(new Response('<html>', { status: 502 }))).error).toMatchObject({ code: 'unreachable' })
 	})

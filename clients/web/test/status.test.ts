@@ -3,8 +3,16 @@ import { advance, ladder, sentence, stageOf, trust, type Mark, type Step } from 
 
 function step(status: string, change: Partial<Step> = {}): Step {
 	return {
-		request: 1, status, checked: false, finalized: false, block: { number: 5, hash: '0x05' }, executor: null, verifiers: [], jurors: [],
-		fee: { held: '3', paid: '2', refunded: '1' }, ...change,
+		request: 1,
+		status,
+		checked: false,
+		finalized: false,
+		block: { number: 5, hash: '0x05' },
+		executor: null,
+		verifiers: [],
+		jurors: [],
+		fee: { held: '3', paid: '2', refunded: '1' },
+		...change,
 	}
 }
 
@@ -19,14 +27,31 @@ describe('how far an answer is', () => {
 			step('provisional', { block: { number: 3, hash: '' } }),
 			step('provisional', { ...two, block: { number: 4, hash: '' } }),
 			step('checked', { ...two, checked: true, block: { number: 5, hash: '' } }),
-			step('final', { ...two, checked: true, finalized: true, block: { number: 5, hash: '' } }),
+			step('final', { ...two, checked: true, finalized: true, block: { number: 5, hash: '' } })
 		)
-		expect(way.map((m) => [m.stage, m.block.number])).toEqual([['asked', 1], ['assigned', 2], ['provisional', 3], ['measured', 4], ['checked', 5], ['final', 5]])
+		expect(way.map((m) => [m.stage, m.block.number])).toEqual([
+			['asked', 1],
+			['assigned', 2],
+			['provisional', 3],
+			['measured', 4],
+			['checked', 5],
+			['final', 5],
+		])
 		expect(trust(way)).toBe('final')
 	})
 
 	it('calls nothing checked that is not', () => {
-		for (const status of ['requested', 'assigned', 'provisional', 'disputed', 'settled', 'rejected', 'expired', 'unanswerable', 'something new']) {
+		for (const status of [
+			'requested',
+			'assigned',
+			'provisional',
+			'disputed',
+			'settled',
+			'rejected',
+			'expired',
+			'unanswerable',
+			'something new',
+		]) {
 			for (const verifiers of [[], ['a', 'b']]) {
 				const rely = trust(marks(step(status, { verifiers })))
 				expect(['checked', 'final'], status).not.toContain(rely)
@@ -54,7 +79,10 @@ describe('how far an answer is', () => {
 	})
 
 	it('keeps the block in which a stage was reached', () => {
-		const way = marks(step('assigned', { block: { number: 2, hash: '' } }), step('assigned', { block: { number: 9, hash: '' }, executor: 'y' }))
+		const way = marks(
+			step('assigned', { block: { number: 2, hash: '' } }),
+			step('assigned', { block: { number: 9, hash: '' }, executor: 'y' })
+		)
 		expect(way).toHaveLength(1)
 		expect(way[0]).toMatchObject({ block: { number: 2 }, step: { executor: 'y' } })
 	})
@@ -67,7 +95,12 @@ describe('how far an answer is', () => {
 
 	it('shows what is to come, and nothing after an end', () => {
 		expect(ladder([]).map((l) => l.stage)).toEqual(['asked', 'assigned', 'provisional', 'measured', 'checked', 'final'])
-		expect(ladder(marks(step('provisional'))).map((l) => [l.stage, Boolean(l.mark)])).toEqual([['provisional', true], ['measured', false], ['checked', false], ['final', false]])
+		expect(ladder(marks(step('provisional'))).map((l) => [l.stage, Boolean(l.mark)])).toEqual([
+			['provisional', true],
+			['measured', false],
+			['checked', false],
+			['final', false],
+		])
 		expect(ladder(marks(step('settled'))).map((l) => l.stage)).toEqual(['settled', 'final'])
 		expect(ladder(marks(step('requested'), step('expired'))).map((l) => l.stage)).toEqual(['asked', 'failed'])
 		expect(ladder(marks(step('provisional')), true)).toHaveLength(1)

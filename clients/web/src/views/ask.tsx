@@ -4,7 +4,17 @@ import { models as readModels, remember } from '../chain'
 import type { Model } from '../decode'
 import { csl, shortCsl, type Message } from '../money'
 import { to } from '../state'
-import { DEVELOPMENT, admitsDevelopmentKeys, developmentAccount, extensionAccounts, quote, submit, type Account, type Price, type Question } from '../wallet'
+import {
+	DEVELOPMENT,
+	admitsDevelopmentKeys,
+	developmentAccount,
+	extensionAccounts,
+	quote,
+	submit,
+	type Account,
+	type Price,
+	type Question,
+} from '../wallet'
 import { Long, Money, Notice, OfNode, Title, useRead } from '../ui'
 
 /** Asks over the node alone: the gateway takes no part. */
@@ -40,7 +50,8 @@ function Form({ api, chainType, block }: { api: ApiPromise; chainType: string; b
 	const chosen = all?.find((m) => m.id === model) ?? all?.[0]
 	const least = chosen?.policy.minVerifiers ?? 1
 	const messages: Message[] = [{ role: 'user', content: text.trim() }]
-	const question: Question | undefined = chosen && text.trim() ? { model: chosen.id, messages, maxTokens, temperature, verifiers: Math.max(verifiers, least) } : undefined
+	const question: Question | undefined =
+		chosen && text.trim() ? { model: chosen.id, messages, maxTokens, temperature, verifiers: Math.max(verifiers, least) } : undefined
 	const key = JSON.stringify([question, account?.address])
 
 	useEffect(() => {
@@ -51,7 +62,7 @@ function Form({ api, chainType, block }: { api: ApiPromise; chainType: string; b
 					setPrice({ ...p, key })
 					setWrong(undefined)
 				},
-				(e: Error) => setWrong({ key, why: e.message }),
+				(e: Error) => setWrong({ key, why: e.message })
 			)
 		}, 250)
 		return () => clearTimeout(timer)
@@ -74,7 +85,12 @@ function Form({ api, chainType, block }: { api: ApiPromise; chainType: string; b
 	}
 	if (error && !all) return <Notice kind="error">The models could not be read: {error}</Notice>
 	if (!all) return <p role="status">Reading …</p>
-	if (all.length === 0) return <Notice>No text model is active on this chain. <a href={to('models')}>All models</a></Notice>
+	if (all.length === 0)
+		return (
+			<Notice>
+				No text model is active on this chain. <a href={to('models')}>All models</a>
+			</Notice>
+		)
 	return (
 		<>
 			<Accounts isDevelopment={isDevelopment} account={account} onChoose={setAccount} />
@@ -84,26 +100,38 @@ function Form({ api, chainType, block }: { api: ApiPromise; chainType: string; b
 					<label class="grow">
 						Model
 						<select value={chosen?.id} onChange={(e) => setModel(e.currentTarget.value)}>
-							{all.map((m: Model) => <option key={m.id} value={m.id}>{m.name}, served by {m.serving.length}</option>)}
+							{all.map((m: Model) => (
+								<option key={m.id} value={m.id}>
+									{m.name}, served by {m.serving.length}
+								</option>
+							))}
 						</select>
 					</label>
 					<Figure name="Most tokens" value={maxTokens} set={setMaxTokens} min={1} max={chosen?.maxOutputUnits} />
 					<Figure name="Temperature" value={temperature} set={setTemperature} min={0} max={2} step={0.05} />
 					<Figure name="Verifiers" value={Math.max(verifiers, least)} set={setVerifiers} min={least} max={15} />
-					<label class="full">Text<textarea rows={3} required value={text} onInput={(e) => setText(e.currentTarget.value)} /></label>
+					<label class="full">
+						Text
+						<textarea rows={3} required value={text} onInput={(e) => setText(e.currentTarget.value)} />
+					</label>
 				</div>
 				<div aria-live="polite">
 					{!account && text.trim() && <p class="muted">Choose an account to see what it costs.</p>}
 					{now && (
 						<p>
 							At most <strong>{csl(now.held)}</strong> is held, checks included; what is not used comes back. The transaction’s fee is{' '}
-							<strong><Money amount={now.fee} /></strong> and does not come back. The account has {shortCsl(now.free, 'down')}.
+							<strong>
+								<Money amount={now.fee} />
+							</strong>{' '}
+							and does not come back. The account has {shortCsl(now.free, 'down')}.
 						</p>
 					)}
 					{isPoor && <p class="wrong">The account has too little for this.</p>}
 				</div>
 				{why && <Notice kind="error">{why}</Notice>}
-				<button type="submit" disabled={!question || !account || !now || isPoor || busy}>{busy ? 'Waiting for its block …' : 'Sign and ask'}</button>
+				<button type="submit" disabled={!question || !account || !now || isPoor || busy}>
+					{busy ? 'Waiting for its block …' : 'Sign and ask'}
+				</button>
 			</form>
 		</>
 	)
@@ -119,10 +147,29 @@ interface FigureProps {
 }
 
 function Figure({ name, value, set, ...bounds }: FigureProps) {
-	return <label>{name}<input type="number" required value={value} {...bounds} onInput={(e) => e.currentTarget.validity.valid && set(e.currentTarget.valueAsNumber)} /></label>
+	return (
+		<label>
+			{name}
+			<input
+				type="number"
+				required
+				value={value}
+				{...bounds}
+				onInput={(e) => e.currentTarget.validity.valid && set(e.currentTarget.valueAsNumber)}
+			/>
+		</label>
+	)
 }
 
-function Accounts({ isDevelopment, account, onChoose }: { isDevelopment: boolean; account?: Account; onChoose: (account: Account) => void }) {
+function Accounts({
+	isDevelopment,
+	account,
+	onChoose,
+}: {
+	isDevelopment: boolean
+	account?: Account
+	onChoose: (account: Account) => void
+}) {
 	const [found, setFound] = useState<Account[]>([])
 	const [wrong, setWrong] = useState('')
 	const [uri, setUri] = useState('')
@@ -134,47 +181,78 @@ function Accounts({ isDevelopment, account, onChoose }: { isDevelopment: boolean
 			setWrong((e as Error).message)
 		}
 	}
-	const connect = () => attempt(async () => {
-		const accounts = await extensionAccounts()
-		setFound(accounts)
-		onChoose(accounts[0]!)
-	})
-	const develop = (uri: string) => attempt(async () => {
-		if (uri) onChoose(await developmentAccount(uri.startsWith('//') ? uri : `//${uri}`))
-	})
+	const connect = () =>
+		attempt(async () => {
+			const accounts = await extensionAccounts()
+			setFound(accounts)
+			onChoose(accounts[0]!)
+		})
+	const develop = (uri: string) =>
+		attempt(async () => {
+			if (uri) onChoose(await developmentAccount(uri.startsWith('//') ? uri : `//${uri}`))
+		})
 	return (
 		<section aria-labelledby="account">
 			<h2 id="account">Account</h2>
 			<div class="row">
-				<button type="button" onClick={connect}>Connect a wallet extension</button>
+				<button type="button" onClick={connect}>
+					Connect a wallet extension
+				</button>
 				{found.length > 0 && (
 					<label class="grow">
 						Its accounts
 						<select value={account?.address} onChange={(e) => onChoose(found.find((a) => a.address === e.currentTarget.value)!)}>
-							{found.map((a) => <option value={a.address}>{a.name}</option>)}
+							{found.map((a) => (
+								<option value={a.address}>{a.name}</option>
+							))}
 						</select>
 					</label>
 				)}
 			</div>
 			{isDevelopment && (
-				<form class="row" onSubmit={(e) => { e.preventDefault(); void develop(uri) }}>
+				<form
+					class="row"
+					onSubmit={(e) => {
+						e.preventDefault()
+						void develop(uri)
+					}}
+				>
 					<label>
 						Or a development key
 						<select value={account?.name.slice(2) ?? ''} onChange={(e) => void develop(e.currentTarget.value)}>
 							<option value="">none</option>
-							{DEVELOPMENT.map((name) => <option value={name}>//{name}</option>)}
+							{DEVELOPMENT.map((name) => (
+								<option value={name}>//{name}</option>
+							))}
 						</select>
 					</label>
 					<label>
 						or another path
-						<input value={uri} onInput={(e) => setUri(e.currentTarget.value.trim())} placeholder="//Alice//stash" pattern="//.+" spellcheck={false} autocapitalize="off" />
+						<input
+							value={uri}
+							onInput={(e) => setUri(e.currentTarget.value.trim())}
+							placeholder="//Alice//stash"
+							pattern="//.+"
+							spellcheck={false}
+							autocapitalize="off"
+						/>
 					</label>
-					<button type="submit" class="quiet" disabled={!uri}>Use it</button>
+					<button type="submit" class="quiet" disabled={!uri}>
+						Use it
+					</button>
 					<p class="muted full">Everybody knows these keys: they are offered on development chains alone.</p>
 				</form>
 			)}
 			{wrong && <Notice kind="error">{wrong}</Notice>}
-			<p role="status">{account ? <>Asks and pays: <strong>{account.name}</strong> <Long text={account.address} of="account" /></> : 'No account is chosen.'}</p>
+			<p role="status">
+				{account ? (
+					<>
+						Asks and pays: <strong>{account.name}</strong> <Long text={account.address} of="account" />
+					</>
+				) : (
+					'No account is chosen.'
+				)}
+			</p>
 		</section>
 	)
 }

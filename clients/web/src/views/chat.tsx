@@ -72,7 +72,10 @@ function explain(e: unknown): { message: string; advice: string } {
 function conversation(next: string): Message[] {
 	const past: Message[] = turns.value
 		.filter((t) => t.said && !['failed', 'none'].includes(trust(t.marks)))
-		.flatMap((t) => [{ role: 'user' as const, content: t.asked }, { role: 'assistant' as const, content: t.said }])
+		.flatMap((t) => [
+			{ role: 'user' as const, content: t.asked },
+			{ role: 'assistant' as const, content: t.said },
+		])
 	const first: Message[] = system.value.trim() ? [{ role: 'system', content: system.value.trim() }] : []
 	const room = MOST_MESSAGES - first.length - 1
 	const kept = past.slice(Math.max(0, past.length - (room - (room % 2))))
@@ -136,7 +139,9 @@ export function Chat() {
 			<Title>Chat</Title>
 			<Trouble />
 			{available.value?.length === 0 && (
-				<Notice>No model that chats is active. <code>scripts/demo</code> starts a network with one; <a href={to('models')}>all models</a>.</Notice>
+				<Notice>
+					No model that chats is active. <code>scripts/demo</code> starts a network with one; <a href={to('models')}>all models</a>.
+				</Notice>
 			)}
 			{available.value && available.value.length > 0 && <Settings model={model} />}
 			<Turns />
@@ -158,12 +163,20 @@ function Trouble() {
 		<>
 			{now && (
 				<Notice kind="error">
-					{now.message} {now.advice} {!now.needsKey && <button type="button" class="small" onClick={load}>Try again</button>}
+					{now.message} {now.advice}{' '}
+					{!now.needsKey && (
+						<button type="button" class="small" onClick={load}>
+							Try again
+						</button>
+					)}
 				</Notice>
 			)}
 			{isKey && (
 				<form class="row" onSubmit={submit}>
-					<label class="grow">API key of the gateway<input name="key" type="password" autocomplete="off" defaultValue={apiKey.value} /></label>
+					<label class="grow">
+						API key of the gateway
+						<input name="key" type="password" autocomplete="off" defaultValue={apiKey.value} />
+					</label>
 					<button type="submit">Use this key</button>
 					<p class="muted full">Kept in this tab until it is closed.</p>
 				</form>
@@ -176,30 +189,60 @@ function Settings({ model }: { model?: ChatModel }) {
 	const list = available.value ?? []
 	return (
 		<details class="settings" open={turns.value.length === 0}>
-			<summary>Model and settings{model && <span class="muted"> · {model.name}, at most {maxTokens.value} tokens, {temperature.value === 0 ? 'greedy' : `temperature ${temperature.value}`}</span>}</summary>
+			<summary>
+				Model and settings
+				{model && (
+					<span class="muted">
+						{' '}
+						· {model.name}, at most {maxTokens.value} tokens, {temperature.value === 0 ? 'greedy' : `temperature ${temperature.value}`}
+					</span>
+				)}
+			</summary>
 			<div class="row">
 				<label class="grow">
 					Model
 					<select value={chosen.value} onChange={(e) => choose(list.find((m) => m.name === e.currentTarget.value))}>
-						{list.map((m) => <option key={m.id} value={m.name}>{m.name}</option>)}
+						{list.map((m) => (
+							<option key={m.id} value={m.name}>
+								{m.name}
+							</option>
+						))}
 					</select>
 				</label>
 				<label>
 					Most tokens
-					<input type="number" min={1} max={model?.maxOutputUnits} value={maxTokens.value} required
-						onInput={(e) => e.currentTarget.validity.valid && (maxTokens.value = e.currentTarget.valueAsNumber)} />
+					<input
+						type="number"
+						min={1}
+						max={model?.maxOutputUnits}
+						value={maxTokens.value}
+						required
+						onInput={(e) => e.currentTarget.validity.valid && (maxTokens.value = e.currentTarget.valueAsNumber)}
+					/>
 				</label>
 				<label>
 					Temperature
-					<input type="number" min={0} max={2} step={0.05} value={temperature.value} required
-						onInput={(e) => e.currentTarget.validity.valid && (temperature.value = e.currentTarget.valueAsNumber)} />
+					<input
+						type="number"
+						min={0}
+						max={2}
+						step={0.05}
+						value={temperature.value}
+						required
+						onInput={(e) => e.currentTarget.validity.valid && (temperature.value = e.currentTarget.valueAsNumber)}
+					/>
 				</label>
 				<label class="full">
 					System prompt
 					<textarea rows={2} value={system.value} onInput={(e) => (system.value = e.currentTarget.value)} placeholder="None" />
 				</label>
 			</div>
-			{model && <p class="muted">{model.class} class, served by {model.serving}, checked by {model.minVerifiers} or more validators where the chain has them{model.contextLength ? `, context of ${model.contextLength} tokens` : ''}. Prompt and answer are public on the chain.</p>}
+			{model && (
+				<p class="muted">
+					{model.class} class, served by {model.serving}, checked by {model.minVerifiers} or more validators where the chain has them
+					{model.contextLength ? `, context of ${model.contextLength} tokens` : ''}. Prompt and answer are public on the chain.
+				</p>
+			)}
 		</details>
 	)
 }
@@ -214,15 +257,21 @@ function Turns() {
 	}, [last?.id, last?.marks.length, last?.said])
 	return (
 		<div class="turns">
-			{turns.value.map((turn) => <One key={turn.id} turn={turn} />)}
+			{turns.value.map((turn) => (
+				<One key={turn.id} turn={turn} />
+			))}
 			<div ref={end} class="end" />
 		</div>
 	)
 }
 
 const TAG = {
-	none: '', provisional: 'provisional: nobody has checked this', unchecked: 'nobody checked this', checked: 'checked',
-	final: 'checked, final', failed: 'not an answer',
+	none: '',
+	provisional: 'provisional: nobody has checked this',
+	unchecked: 'nobody checked this',
+	checked: 'checked',
+	final: 'checked, final',
+	failed: 'not an answer',
 }
 
 function One({ turn: t }: { turn: Turn }) {
@@ -234,11 +283,16 @@ function One({ turn: t }: { turn: Turn }) {
 	const kind = replaced ? 'failed' : rely
 	return (
 		<article class="turn" aria-label={`Question ${t.id}`}>
-			<p class="mine"><span class="hidden">You asked: </span>{t.asked}</p>
+			<p class="mine">
+				<span class="hidden">You asked: </span>
+				{t.asked}
+			</p>
 			{t.said && (
 				<div class={`answer ${kind}`}>
 					<p class="tag">{replaced ? 'do not rely on this' : TAG[rely]}</p>
-					<p class="text" aria-live="polite">{t.said}</p>
+					<p class="text" aria-live="polite">
+						{t.said}
+					</p>
 					{t.finish === 'length' && <p class="muted">It ends here because of “most tokens”.</p>}
 				</div>
 			)}
@@ -248,26 +302,63 @@ function One({ turn: t }: { turn: Turn }) {
 					return (
 						<li class={`${mark ? 'past' : 'next'}${isNow ? ' now' : ''} ${stage}`} aria-current={isNow ? 'step' : undefined}>
 							<span class="name">{NAME[stage]}</span>
-							{mark ? <span class="where" title={mark.block.hash}>block {mark.block.number}</span> : <span class="hidden">(to come)</span>}
+							{mark ? (
+								<span class="where" title={mark.block.hash}>
+									block {mark.block.number}
+								</span>
+							) : (
+								<span class="hidden">(to come)</span>
+							)}
 						</li>
 					)
 				})}
 			</ol>
 			<p class="meaning" role="status">
 				{last ? sentence(last) : t.open ? 'Sent to the gateway; not in a block yet.' : ''}{' '}
-				{last?.step.executor && ['assigned', 'provisional', 'measured'].includes(last.stage) && <>Executor <Long text={last.step.executor} of="validator" />.</>}
+				{last?.step.executor && ['assigned', 'provisional', 'measured'].includes(last.stage) && (
+					<>
+						Executor <Long text={last.step.executor} of="validator" />.
+					</>
+				)}
 			</p>
 			{t.stopped && (
 				<Notice>
 					You stopped reading. What is on chain goes on and is paid; the status above is as it was when you stopped.
-					{last && <> <a href={to(`requests/${last.step.request}`)}>Follow request {last.step.request}.</a></>}
+					{last && (
+						<>
+							{' '}
+							<a href={to(`requests/${last.step.request}`)}>Follow request {last.step.request}.</a>
+						</>
+					)}
 				</Notice>
 			)}
-			{t.error && <Notice kind="error">{t.error.message} {t.error.advice}</Notice>}
+			{t.error && (
+				<Notice kind="error">
+					{t.error.message} {t.error.advice}
+				</Notice>
+			)}
 			<p class="facts muted">
-				{last && <><a href={to(`requests/${last.step.request}`)}>Request {last.step.request}</a>{' · '}</>}
-				{paid ? <>paid {csl(paid.paid)}, {csl(paid.refunded)} returned · </> : last ? <>{csl(last.step.fee.held)} held · </> : ''}
-				{t.first !== undefined && <>text after {t.first.toFixed(1)} s{t.ended !== undefined && !t.stopped && !t.error ? `, final after ${t.ended.toFixed(1)} s` : ''}</>}
+				{last && (
+					<>
+						<a href={to(`requests/${last.step.request}`)}>Request {last.step.request}</a>
+						{' · '}
+					</>
+				)}
+				{paid ? (
+					<>
+						paid {csl(paid.paid)}, {csl(paid.refunded)} returned ·{' '}
+					</>
+				) : last ? (
+					<>{csl(last.step.fee.held)} held · </>
+				) : (
+					''
+				)}
+				{t.first !== undefined && (
+					<>
+						text after {t.first.toFixed(1)} s
+						{t.ended !== undefined && !t.stopped && !t.error ? `, final after ${t.ended.toFixed(1)} s` : ''}
+					</>
+				)}
 			</p>
 		</article>
 	)
@@ -318,20 +409,50 @@ function Compose({ model }: { model: ChatModel }) {
 		<form class="compose" onSubmit={submit}>
 			<label>
 				<span class="hidden">Your message</span>
-				<textarea rows={2} value={draft.value} onInput={(e) => (draft.value = e.currentTarget.value)} onKeyDown={keys}
-					placeholder={`Ask ${model.name}`} aria-describedby="price" />
+				<textarea
+					rows={2}
+					value={draft.value}
+					onInput={(e) => (draft.value = e.currentTarget.value)}
+					onKeyDown={keys}
+					placeholder={`Ask ${model.name}`}
+					aria-describedby="price"
+				/>
 			</label>
 			<div class="row">
 				<p id="price" class="muted grow">
-					{!text ? 'Enter sends, Shift+Enter begins a line.' : isLong ? <span class="wrong">{units} units are more than the {model.maxInputUnits} that the model takes: shorten it, or clear the conversation.</span> : (
-						quote?.amount !== undefined
-							? <>At most <strong>{csl(quote.amount)}</strong> is held, checks included; what is not used comes back.</>
-							: quote?.refusal ? <span class="wrong">The chain would refuse this now: {quote.refusal}</span>
-							: <>At most <Money amount={answerPrice(model.price, units, maxTokens.value)} /> for the answer ({units} units in, {maxTokens.value} tokens out); checks come on top.</>
+					{!text ? (
+						'Enter sends, Shift+Enter begins a line.'
+					) : isLong ? (
+						<span class="wrong">
+							{units} units are more than the {model.maxInputUnits} that the model takes: shorten it, or clear the conversation.
+						</span>
+					) : quote?.amount !== undefined ? (
+						<>
+							At most <strong>{csl(quote.amount)}</strong> is held, checks included; what is not used comes back.
+						</>
+					) : quote?.refusal ? (
+						<span class="wrong">The chain would refuse this now: {quote.refusal}</span>
+					) : (
+						<>
+							At most <Money amount={answerPrice(model.price, units, maxTokens.value)} /> for the answer ({units} units in,{' '}
+							{maxTokens.value} tokens out); checks come on top.
+						</>
 					)}
 				</p>
-				{turns.value.length > 0 && <button type="button" class="quiet" disabled={busy} onClick={() => (turns.value = [])}>Clear the conversation</button>}
-				{busy ? <button type="button" onClick={stop}>Stop reading</button> : <button type="submit" disabled={!text || isLong}>Send</button>}
+				{turns.value.length > 0 && (
+					<button type="button" class="quiet" disabled={busy} onClick={() => (turns.value = [])}>
+						Clear the conversation
+					</button>
+				)}
+				{busy ? (
+					<button type="button" onClick={stop}>
+						Stop reading
+					</button>
+				) : (
+					<button type="submit" disabled={!text || isLong}>
+						Send
+					</button>
+				)}
 			</div>
 			{busy && <p class="muted">Stopping ends what you see here. The request on chain goes on and is paid.</p>}
 		</form>

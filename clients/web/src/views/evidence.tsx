@@ -8,7 +8,8 @@ const WORD: Record<Judgement, string> = { accept: 'within accept', grey: 'betwee
 
 export function EvidenceOf({ request: r, model }: { request: Request; model?: Model }) {
 	if (r.evidence.length === 0) {
-		if (r.state === 'Final' && r.verifiers.length + r.jurors.length === 0) return <Notice>There is none: nobody but the executor measured this answer.</Notice>
+		if (r.state === 'Final' && r.verifiers.length + r.jurors.length === 0)
+			return <Notice>There is none: nobody but the executor measured this answer.</Notice>
 		return <p class="muted">None yet. Members commit to their evidence first and show it when all have.</p>
 	}
 	if (!model) return <Notice kind="error">The model is not on chain any more: without its policy there is nothing to judge by.</Notice>
@@ -19,7 +20,9 @@ export function EvidenceOf({ request: r, model }: { request: Request; model?: Mo
 	const jury = r.evidence.filter((e) => e.jury)
 	return (
 		<>
-			{round.length > 0 && <Round title={jury.length ? 'Committee' : undefined} of={round} policy={policy} task={model.task} executor={r.executor} />}
+			{round.length > 0 && (
+				<Round title={jury.length ? 'Committee' : undefined} of={round} policy={policy} task={model.task} executor={r.executor} />
+			)}
 			{jury.length > 0 && <Round title="Jury" of={jury} policy={policy} task={model.task} executor={r.executor} />}
 			<p class="muted">
 				The page computes medians, distances and judgements from what the members revealed, as the runtime does. The chain keeps of a text’s
@@ -38,19 +41,34 @@ interface RoundProps {
 }
 
 function Round({ title, of, policy, task, executor }: RoundProps) {
-	const measured = judge(policy, of.map((e) => e.fingerprint))
+	const measured = judge(
+		policy,
+		of.map((e) => e.fingerprint)
+	)
 	const isText = task === 'text-generation'
 	const others = of.filter((e) => e.member !== executor)
-	const answer = isText && others.length ? judgeAnswer(policy, others.map((e) => e.verdict)) : undefined
+	const answer =
+		isText && others.length
+			? judgeAnswer(
+					policy,
+					others.map((e) => e.verdict)
+				)
+			: undefined
 	const role = (e: Evidence) => (e.member === executor ? 'executor' : title === 'Jury' ? 'juror' : 'verifier')
 	return (
 		<div class="round">
 			{title && <h3>{title}</h3>}
-			{answer && <p>The verifiers’ own measurements: the answer is <strong>{answer}</strong>.</p>}
+			{answer && (
+				<p>
+					The verifiers’ own measurements: the answer is <strong>{answer}</strong>.
+				</p>
+			)}
 			<ul class="members">
 				{of.map((e, i) => (
 					<li key={e.member}>
-						<p><Long text={e.member} of="validator" /> <span class="muted">{role(e)}</span></p>
+						<p>
+							<Long text={e.member} of="validator" /> <span class="muted">{role(e)}</span>
+						</p>
 						<Numbers of={measured[i]!} fingerprint={e} policy={policy} />
 						{isText && <Margins of={e} policy={policy} own={e.member === executor} />}
 					</li>
@@ -66,7 +84,17 @@ function Numbers({ of, fingerprint, policy }: { of: Measured; fingerprint: Evide
 		const all = of.judgement === 'accept'
 		return (
 			<p class={`judged ${of.judgement}`}>
-				<span class="mark" aria-hidden="true">{all ? '=' : '≠'}</span> digest <code>{short(fingerprint.fingerprint.digest)}</code>: {all && of.same === 1 ? 'there is nobody to compare it with' : all ? `the same bits as ${of.same! - 1} other${of.same === 2 ? '' : 's'}` : of.same === 1 ? 'bits that nobody shares' : `bits that ${of.same! - 1} share, and no majority`}
+				<span class="mark" aria-hidden="true">
+					{all ? '=' : '≠'}
+				</span>{' '}
+				digest <code>{short(fingerprint.fingerprint.digest)}</code>:{' '}
+				{all && of.same === 1
+					? 'there is nobody to compare it with'
+					: all
+						? `the same bits as ${of.same! - 1} other${of.same === 2 ? '' : 's'}`
+						: of.same === 1
+							? 'bits that nobody shares'
+							: `bits that ${of.same! - 1} share, and no majority`}
 			</p>
 		)
 	}
@@ -75,8 +103,22 @@ function Numbers({ of, fingerprint, policy }: { of: Measured; fingerprint: Evide
 	const value = (steps: number) => (steps === 0 ? '0' : (steps * unit).toPrecision(2))
 	return (
 		<>
-			<Bar name="Largest distance" value={of.max!} accept={policy.accept.max} fraud={policy.fraud.max} show={value} judgement={of.max! <= policy.accept.max ? 'accept' : of.max! <= policy.fraud.max ? 'grey' : 'fraud'} />
-			<Bar name="Mean distance" value={of.mean} accept={policy.accept.mean / 256} fraud={policy.fraud.mean / 256} show={value} judgement={of.judgement} />
+			<Bar
+				name="Largest distance"
+				value={of.max!}
+				accept={policy.accept.max}
+				fraud={policy.fraud.max}
+				show={value}
+				judgement={of.max! <= policy.accept.max ? 'accept' : of.max! <= policy.fraud.max ? 'grey' : 'fraud'}
+			/>
+			<Bar
+				name="Mean distance"
+				value={of.mean}
+				accept={policy.accept.mean / 256}
+				fraud={policy.fraud.mean / 256}
+				show={value}
+				judgement={of.judgement}
+			/>
 		</>
 	)
 }
@@ -85,13 +127,40 @@ function Margins({ of, policy, own }: { of: Evidence; policy: Policy; own: boole
 	const judgement = judgeVerdict(policy, of.verdict)
 	if (policy.class === 'exact') {
 		const { marginMax, deviations } = of.verdict
-		const says = marginMax === 0 ? 'every token is what the model says' : deviations === 1 ? 'one token is not what the model says' : `${deviations} tokens are not what the model says`
-		return <p class={`judged ${judgement}`}><span class="mark" aria-hidden="true">{marginMax === 0 ? '✓' : '✗'}</span> largest margin {logits(marginMax)}: {says}{own && ' (of its own answer: does not count)'}</p>
+		const says =
+			marginMax === 0
+				? 'every token is what the model says'
+				: deviations === 1
+					? 'one token is not what the model says'
+					: `${deviations} tokens are not what the model says`
+		return (
+			<p class={`judged ${judgement}`}>
+				<span class="mark" aria-hidden="true">
+					{marginMax === 0 ? '✓' : '✗'}
+				</span>{' '}
+				largest margin {logits(marginMax)}: {says}
+				{own && ' (of its own answer: does not count)'}
+			</p>
+		)
 	}
 	return (
 		<>
-			<Bar name={`Largest margin${own ? ' (own answer)' : ''}`} value={of.verdict.marginMax} accept={policy.accept.marginMax} fraud={policy.fraud.marginMax} show={logits} judgement={judgement} />
-			<Bar name="Mean margin" value={of.verdict.marginMean} accept={policy.accept.marginMean} fraud={policy.fraud.marginMean} show={logits} judgement={judgement} />
+			<Bar
+				name={`Largest margin${own ? ' (own answer)' : ''}`}
+				value={of.verdict.marginMax}
+				accept={policy.accept.marginMax}
+				fraud={policy.fraud.marginMax}
+				show={logits}
+				judgement={judgement}
+			/>
+			<Bar
+				name="Mean margin"
+				value={of.verdict.marginMean}
+				accept={policy.accept.marginMean}
+				fraud={policy.fraud.marginMean}
+				show={logits}
+				judgement={judgement}
+			/>
 		</>
 	)
 }
@@ -110,7 +179,9 @@ function Bar({ name, value, accept, fraud, show, judgement }: BarProps) {
 	const text = `${name} ${show(value)}; accept up to ${show(accept)}, fraud beyond ${show(fraud)}: ${WORD[judgement]}`
 	return (
 		<div class="bar">
-			<span>{name} <strong>{show(value)}</strong></span>
+			<span>
+				{name} <strong>{show(value)}</strong>
+			</span>
 			<svg viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label={text}>
 				<title>{text}</title>
 				<rect class="zone accept" x="0" y="1" width="40" height="6" />
@@ -118,7 +189,10 @@ function Bar({ name, value, accept, fraud, show, judgement }: BarProps) {
 				<rect class="zone fraud" x="80" y="1" width="20" height="6" />
 				<rect class={`value ${judgement}`} x="0" y="3" width={Math.max(0.6, place(value, accept, fraud))} height="2" />
 			</svg>
-			<span class="scale" aria-hidden="true"><span class="at40">accept {show(accept)}</span><span class="at80">fraud {show(fraud)}</span></span>
+			<span class="scale" aria-hidden="true">
+				<span class="at40">accept {show(accept)}</span>
+				<span class="at80">fraud {show(fraud)}</span>
+			</span>
 		</div>
 	)
 }
@@ -142,11 +216,17 @@ function Components({ of, measured, policy }: { of: Evidence[]; measured: Measur
 						const width = 3 / of.length
 						const height = place(d, accept.max, fraud.max)
 						const judged = d <= accept.max ? 'accept' : d <= fraud.max ? 'grey' : 'fraud'
-						return height > 0 && <rect class={`value ${judged}`} x={k * 4 + 0.5 + i * width} y={100 - height} width={width * 0.8} height={height} />
-					}),
+						return (
+							height > 0 && (
+								<rect class={`value ${judged}`} x={k * 4 + 0.5 + i * width} y={100 - height} width={width * 0.8} height={height} />
+							)
+						)
+					})
 				)}
 			</svg>
-			<figcaption>Distance of each of {count} components from the median, members side by side. Green ends at accept; red begins at fraud.</figcaption>
+			<figcaption>
+				Distance of each of {count} components from the median, members side by side. Green ends at accept; red begins at fraud.
+			</figcaption>
 		</figure>
 	)
 }

@@ -19,10 +19,18 @@ export function Network() {
 				{({ api, chain, chainType, best, finalized }) => (
 					<>
 						<ul class="figures">
-							<li><strong>{chain}</strong> chain ({chainType.toLowerCase()})</li>
-							<li><strong>{best.number}</strong> best block</li>
-							<li><strong>{finalized.number}</strong> finalised block</li>
-							<li><strong>{Math.max(0, best.number - finalized.number)}</strong> blocks of finality lag</li>
+							<li>
+								<strong>{chain}</strong> chain ({chainType.toLowerCase()})
+							</li>
+							<li>
+								<strong>{best.number}</strong> best block
+							</li>
+							<li>
+								<strong>{finalized.number}</strong> finalised block
+							</li>
+							<li>
+								<strong>{Math.max(0, best.number - finalized.number)}</strong> blocks of finality lag
+							</li>
 						</ul>
 						<Now api={api} best={best} finalized={finalized} />
 					</>
@@ -44,7 +52,14 @@ function Now({ api, best, finalized }: { api: ApiPromise; best: Head; finalized:
 	const { who, next, rows, all } = value
 	const ends = new Map<string, number>()
 	for (const row of rows) {
-		const end = row.settledAt === undefined ? 'open' : row.state === 'Final' ? (row.checked ? 'final, checked' : 'final, unchecked') : row.state.toLowerCase()
+		const end =
+			row.settledAt === undefined
+				? 'open'
+				: row.state === 'Final'
+					? row.checked
+						? 'final, checked'
+						: 'final, unchecked'
+					: row.state.toLowerCase()
 		ends.set(end, (ends.get(end) ?? 0) + 1)
 	}
 	return (
@@ -54,7 +69,10 @@ function Now({ api, best, finalized }: { api: ApiPromise; best: Head; finalized:
 				<ul class="cards small">
 					{who.map((v) => (
 						<li class="card" key={v.account}>
-							<p><Long text={v.account} of="validator" /> {v.suspended && <span class="badge bad">suspended</span>}{v.strikes > 0 && <span class="badge plain">{v.strikes === 1 ? 'one absence' : `${v.strikes} absences`}</span>}</p>
+							<p>
+								<Long text={v.account} of="validator" /> {v.suspended && <span class="badge bad">suspended</span>}
+								{v.strikes > 0 && <span class="badge plain">{v.strikes === 1 ? 'one absence' : `${v.strikes} absences`}</span>}
+							</p>
 							<p class="muted">{v.serves.length ? `serves ${v.serves.join(', ')}` : 'serves no model'}</p>
 							<p>Load: {v.load === 0 ? 'nothing to do' : `${(v.load / 1000).toFixed(v.load < 10_000 ? 1 : 0)} blocks of work`}</p>
 						</li>
@@ -63,11 +81,18 @@ function Now({ api, best, finalized }: { api: ApiPromise; best: Head; finalized:
 			</section>
 			<section aria-labelledby="ends">
 				<h2 id="ends">Requests</h2>
-				{rows.length === 0 ? <p class="muted">{next === 0 ? 'Nobody has asked anything yet.' : `${next} were made; the chain has forgotten them.`}</p> : (
+				{rows.length === 0 ? (
+					<p class="muted">{next === 0 ? 'Nobody has asked anything yet.' : `${next} were made; the chain has forgotten them.`}</p>
+				) : (
 					<>
-						<p>{next === 1 ? 'One was made.' : `${next} were made.`} {rows.length === next ? 'By their end:' : `The newest ${rows.length} by their end:`}</p>
+						<p>
+							{next === 1 ? 'One was made.' : `${next} were made.`}{' '}
+							{rows.length === next ? 'By their end:' : `The newest ${rows.length} by their end:`}
+						</p>
 						<Ends of={ends} total={rows.length} />
-						<p><a href={to('requests')}>See them one by one</a></p>
+						<p>
+							<a href={to('requests')}>See them one by one</a>
+						</p>
 					</>
 				)}
 				{all.every((m) => m.status !== 'active') && <Notice>No model is active: requests would be refused.</Notice>}
@@ -85,8 +110,21 @@ function Troubles({ api, best, finalized }: { api: ApiPromise; best: Head; final
 	return (
 		<section aria-labelledby="trouble">
 			<h2 id="trouble">Lateness, offences and slashes</h2>
-			<p class="muted">From the events since block {from}; new blocks are added as they come.{value && value.missing > 0 && ` The node has not kept ${value.missing} of them.`}</p>
-			{!troubles ? <p role="status">Reading …</p> : troubles.length === 0 ? <p>None.</p> : <ul class="steps">{troubles.map((t, i) => <TroubleRow key={i} of={t} />)}</ul>}
+			<p class="muted">
+				From the events since block {from}; new blocks are added as they come.
+				{value && value.missing > 0 && ` The node has not kept ${value.missing} of them.`}
+			</p>
+			{!troubles ? (
+				<p role="status">Reading …</p>
+			) : troubles.length === 0 ? (
+				<p>None.</p>
+			) : (
+				<ul class="steps">
+					{troubles.map((t, i) => (
+						<TroubleRow key={i} of={t} />
+					))}
+				</ul>
+			)}
 		</section>
 	)
 }
@@ -96,13 +134,17 @@ const COLOUR: Record<string, string> = { 'final, checked': 'good', 'final, unche
 function Ends({ of, total }: { of: Map<string, number>; total: number }) {
 	return (
 		<ul class="ends">
-			{[...of].sort((a, b) => b[1] - a[1]).map(([end, count]) => (
-				<li>
-					<span>{end}</span>
-					<span class="track" aria-hidden="true"><span class={`fill ${COLOUR[end] ?? 'bad'}`} style={{ width: `${(count / total) * 100}%` }} /></span>
-					<strong>{count}</strong>
-				</li>
-			))}
+			{[...of]
+				.sort((a, b) => b[1] - a[1])
+				.map(([end, count]) => (
+					<li>
+						<span>{end}</span>
+						<span class="track" aria-hidden="true">
+							<span class={`fill ${COLOUR[end] ?? 'bad'}`} style={{ width: `${(count / total) * 100}%` }} />
+						</span>
+						<strong>{count}</strong>
+					</li>
+				))}
 		</ul>
 	)
 }
@@ -113,9 +155,21 @@ function TroubleRow({ of: t }: { of: Trouble }) {
 			<span class="number">block {t.block}</span>
 			<span>
 				<span class={t.costs ? 'wrong' : undefined}>{t.what}</span>
-				{t.who && <>: <Long text={t.who} of="validator" /></>}
-				{t.amount !== undefined && <>, <Money amount={t.amount} /></>}
-				{t.request !== undefined && <>, <a href={to(`requests/${t.request}`)}>request {t.request}</a></>}
+				{t.who && (
+					<>
+						: <Long text={t.who} of="validator" />
+					</>
+				)}
+				{t.amount !== undefined && (
+					<>
+						, <Money amount={t.amount} />
+					</>
+				)}
+				{t.request !== undefined && (
+					<>
+						, <a href={to(`requests/${t.request}`)}>request {t.request}</a>
+					</>
+				)}
 			</span>
 		</li>
 	)

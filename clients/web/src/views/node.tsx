@@ -27,17 +27,29 @@ export function ChooseNode() {
 			<form onSubmit={choose} class="row">
 				<label class="grow">
 					Address of the node
-					<input value={text} onInput={(e) => setText(e.currentTarget.value)} spellcheck={false} autocapitalize="off" autocomplete="off"
-						aria-invalid={wrong ? true : undefined} aria-describedby="node-wrong" />
+					<input
+						value={text}
+						onInput={(e) => setText(e.currentTarget.value)}
+						spellcheck={false}
+						autocapitalize="off"
+						autocomplete="off"
+						aria-invalid={wrong ? true : undefined}
+						aria-describedby="node-wrong"
+					/>
 				</label>
 				<button type="submit">Read this node</button>
-				<a class="button quiet" href="#/node" onClick={() => setText(usual)}>The usual one</a>
+				<a class="button quiet" href="#/node" onClick={() => setText(usual)}>
+					The usual one
+				</a>
 			</form>
-			<p id="node-wrong" role="alert" class={wrong ? 'wrong' : undefined}>{wrong}</p>
+			<p id="node-wrong" role="alert" class={wrong ? 'wrong' : undefined}>
+				{wrong}
+			</p>
 			<NodeTrouble />
 			{now.phase === 'connected' && (
 				<Notice>
-					Connected to <code>{now.url}</code>: chain {now.chain} ({now.chainType}), best block {now.best.number}, finalised {now.finalized.number}.
+					Connected to <code>{now.url}</code>: chain {now.chain} ({now.chainType}), best block {now.best.number}, finalised{' '}
+					{now.finalized.number}.
 				</Notice>
 			)}
 			<p class="muted">

@@ -15,7 +15,10 @@ export function Requests() {
 		<>
 			<Title>Requests</Title>
 			<form onSubmit={go} class="row">
-				<label>Number of a request<input inputMode="numeric" pattern="[0-9]+" required value={number} onInput={(e) => setNumber(e.currentTarget.value.trim())} /></label>
+				<label>
+					Number of a request
+					<input inputMode="numeric" pattern="[0-9]+" required value={number} onInput={(e) => setNumber(e.currentTarget.value.trim())} />
+				</label>
 				<button type="submit">Show its life</button>
 			</form>
 			<OfNode>{({ api, best, finalized }) => <Recent api={api} block={best.number} finalized={finalized.number} />}</OfNode>
@@ -34,7 +37,17 @@ function Recent({ api, block, finalized }: { api: Parameters<typeof requests>[0]
 	if (!value) return <p role="status">Reading …</p>
 	const { next, rows } = value
 	if (rows.length === 0) {
-		return <Notice>{next === 0 ? <>Nobody has asked anything on this chain yet. <a href={to('chat')}>Ask by the gateway</a> or <a href={to('ask')}>by wallet</a>.</> : 'All requests are settled and forgotten by the chain.'}</Notice>
+		return (
+			<Notice>
+				{next === 0 ? (
+					<>
+						Nobody has asked anything on this chain yet. <a href={to('chat')}>Ask by the gateway</a> or <a href={to('ask')}>by wallet</a>.
+					</>
+				) : (
+					'All requests are settled and forgotten by the chain.'
+				)}
+			</Notice>
+		)
 	}
 	return (
 		<>
@@ -45,14 +58,32 @@ function Recent({ api, block, finalized }: { api: Parameters<typeof requests>[0]
 							<span class="number">{row.id}</span>
 							<State state={row.state} checked={row.checked} finalized={row.settledAt !== undefined && row.settledAt <= finalized} />
 							<span class="grow">{modelNames.value.get(row.model) ?? short(row.model)}</span>
-							<span class="muted">by <Long text={row.requester} of="account" /></span>
-							<span class="muted">block {row.requestedAt}{row.settledAt ? `–${row.settledAt}` : ''}</span>
-							<span class="amount">{row.settledAt ? <><span class="hidden">paid </span><Money amount={row.paid} /></> : 'open'}</span>
+							<span class="muted">
+								by <Long text={row.requester} of="account" />
+							</span>
+							<span class="muted">
+								block {row.requestedAt}
+								{row.settledAt ? `–${row.settledAt}` : ''}
+							</span>
+							<span class="amount">
+								{row.settledAt ? (
+									<>
+										<span class="hidden">paid </span>
+										<Money amount={row.paid} />
+									</>
+								) : (
+									'open'
+								)}
+							</span>
 						</a>
 					</li>
 				))}
 			</ul>
-			{next > most && <button type="button" class="quiet" onClick={() => setMost(most + PAGE)}>Older ones</button>}
+			{next > most && (
+				<button type="button" class="quiet" onClick={() => setMost(most + PAGE)}>
+					Older ones
+				</button>
+			)}
 		</>
 	)
 }
