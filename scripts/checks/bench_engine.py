@@ -33,11 +33,13 @@ class Other:
 
     def __init__(self, command):
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdin is not None and self.process.stdout is not None  # both are pipes
+        self.to, self.out = self.process.stdin, self.process.stdout
         self.name = command[1]
         self.read()
 
     def read(self):
-        line = self.process.stdout.readline()
+        line = self.out.readline()
         if not line:
             sys.exit(f"error: a part of the bench has ended ({self.name}): see its message above")
         return json.loads(line)
@@ -49,13 +51,13 @@ class Other:
 
     def ask(self, *words):
         before = self.cpu()
-        self.process.stdin.write(" ".join(str(w) for w in words) + "\n")
-        self.process.stdin.flush()
+        self.to.write(" ".join(str(w) for w in words) + "\n")
+        self.to.flush()
         reply = self.read()
         return reply | {"cpu": self.cpu() - before}
 
     def close(self):
-        self.process.stdin.close()
+        self.to.close()
         self.process.wait()
 
 
@@ -284,7 +286,7 @@ def judge(figures, out):
         else:
             line += " " * 9
         if goal is not None:
-            met = lambda r: "met" if (r >= goal if goal > 0 else r <= -goal) else "MISSED"
+            met = lambda r, goal=goal: "met" if (r >= goal if goal > 0 else r <= -goal) else "MISSED"
             line += f"  goal at {'least' if goal > 0 else 'most'} {abs(goal)}: "
             line += ", ".join(f"{met(r)} by {kind}" for kind, r in ratio.items())
         ratios[what] = ratio

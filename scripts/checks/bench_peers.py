@@ -105,7 +105,8 @@ class Llama:
 
 def main():
     kind, path, threads = sys.argv[1:]
-    peer = {"genai": GenAi, "llama": Llama}[kind](path, int(threads))
+    kinds: dict[str, type[GenAi] | type[Llama]] = {"genai": GenAi, "llama": Llama}
+    peer = kinds[kind](path, int(threads))
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         match line.split():

@@ -76,7 +76,8 @@ def dependency_violations(metadata):
             if dependency["kind"] == "dev":
                 continue
             used = dependency["name"]
-            if used in ours and ALLOWED[name] is not None and used not in ALLOWED[name]:
+            allowed = ALLOWED[name]
+            if used in ours and allowed is not None and used not in allowed:
                 yield f"{name} uses {used}: dependencies point the other way"
             if used not in ours and SDK.match(used):
                 yield f"{name} uses {used} directly: use a feature of polkadot-sdk"

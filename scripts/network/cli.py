@@ -22,6 +22,7 @@ class Cli:
         """
         command = [self.binary, *arguments, "--json"]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None  # a pipe
         last = None
         for line in process.stdout:
             if not line.strip():

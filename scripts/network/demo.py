@@ -11,9 +11,8 @@ import time
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "models"))
-from features import features  # noqa: E402
-
 from cli import Cli, CliError
+from features import features
 from line import bring_up
 from rpc import Node
 from validators import Network, NetworkError
@@ -78,8 +77,9 @@ def main():
         say(f"\nThe network goes on. Open https://polkadot.js.org/apps/?rpc={url} to look at it; scripts/devnet stop ends it.")
     if arguments.json:
         print(json.dumps({"requests": requests, "chat": said}, ensure_ascii=False))
-    good = "Paris" in through and "Paris" in said["answer"] and said["right"] == 2 and all(r["status"] == "final" and len(set(r["verifiers"]) - {r["executor"]}) >= 2 for r in requests)
-    sys.exit(0 if good and "Paris" in requests[0]["output"] else 1)
+    final = all(r["status"] == "final" and len(set(r["verifiers"]) - {r["executor"]}) >= 2 for r in requests)
+    answered = all("Paris" in text for text in (through, said["answer"], requests[0]["output"]))
+    sys.exit(0 if final and answered and said["right"] == 2 else 1)
 
 
 def talk(arguments, network, names):
@@ -93,7 +93,8 @@ def talk(arguments, network, names):
     )
     say(
         f"answer     {said['answer']}  [{said['status']}, {said['right']} of {said['wanted']}]\n"
-        f"time       first token after {said['first_token_milliseconds']} ms, checked {said['checked_after_milliseconds']} ms after the last\n"
+        f"time       first token after {said['first_token_milliseconds']} ms, "
+        f"checked {said['checked_after_milliseconds']} ms after the last\n"
         f"cost       {int(said['cost']) / CSL:.6f} CSL signed away, checks included"
     )
     return said
@@ -136,7 +137,8 @@ def ask_gateway(url, model):
     with urllib.request.urlopen(request, timeout=600) as reply:
         answer = json.load(reply)
     said, how = answer["choices"][0]["message"]["content"], answer["consilience"]
-    say(f"answer     {said}  [{how['status']}, request {how['request']}]; {time.monotonic() - began:.0f} s")
+    which = f"number {how['number']} of channel {how['channel']}" if how["lane"] == "session" else f"request {how['request']}"
+    say(f"answer     {said}  [{how['lane']} lane, {how['status']}, {which}]; {time.monotonic() - began:.1f} s")
     return said
 
 
@@ -169,7 +171,7 @@ def line(arguments, network, names):
             (classifier, "which type is scripts/setup?", ["--input", tensors.name], top_class(classifier)),
             (pictures, "which way up is tests/data/page.jpg?", ["--input", str(page)], top_label),
         ]
-        requests = []
+        requests: list[dict] = []
         for model, question, options, read in asked:
             say(f"\n== {os.path.basename(model)}: {question}")
             # A different validator each time: any node takes requests for any model.

@@ -34,7 +34,8 @@ def bring_up(cli, network, folders, owner, say):
 def await_active(network, models, say):
     """Looks at every new block until all validators serve all models."""
     deadline = time.monotonic() + ACTIVE_SECONDS
-    wanted, seen = len(network.validators), {}
+    wanted = len(network.validators)
+    seen: dict[str, tuple[str, int]] = {}
     with Node(network.validators[0].url) as heads, Node(network.validators[0].url) as calls:
         try:
             for header in heads.notifications("chain_subscribeNewHeads", deadline):

@@ -69,7 +69,7 @@ class Chat:
         self.cli, self.model, self.validator, self.wallet = cli, model, validator, wallet
 
     def ask(self, question, tokens):
-        events = []
+        events: list[dict] = []
         done = self.cli.run(
             "chat", "--model", self.model, "--suri", CLIENT, "--url", self.validator.url, "--wallet", self.wallet,
             "--max-tokens", str(tokens), "--temperature", "0", "--deposit", "20", question, show=events.append,
@@ -123,7 +123,8 @@ def measure(arguments, network, folder):
         )
     one = median([done["first_token_milliseconds"] for done, _ in lane])
     other = median([e["first_token_milliseconds"] for e in engine])
-    figure("first_token_ms", one, "", f"from the question to the first token, a process and its connections of each; {arguments.rounds} rounds")
+    words = f"from the question to the first token, a process and its connections of each; {arguments.rounds} rounds"
+    figure("first_token_ms", one, "", words)
     figure("first_token_more_ms", one - other, "at most 30", f"than the engine alone, which takes {other:.0f} ms")
     speed = median([
         (r["output_units"] - 1) * 1000 / max(1, r["milliseconds"] - d["first_token_milliseconds"]) for d, r in lane
@@ -134,7 +135,8 @@ def measure(arguments, network, folder):
     figure("tokens_of_engine", speed / single, "at least 0.95", f"{speed:.1f} tokens a second beside {single:.1f}, slices paid")
     checked = median([done["checked_after_milliseconds"] for done, _ in lane])
     figure("checked_ms", checked, "", "from the last token to two checkers' verdicts")
-    figure("checked_more_ms", checked - median(prefills), "at most 100", f"than one prefill of the whole text, {median(prefills):.0f} ms alone")
+    words = f"than one prefill of the whole text, {median(prefills):.0f} ms alone"
+    figure("checked_more_ms", checked - median(prefills), "at most 100", words)
 
 
 if __name__ == "__main__":

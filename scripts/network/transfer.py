@@ -75,7 +75,8 @@ class Watch(threading.Thread):
 
 def fetch(node, model):
     """Fetches and waits. Returns what the node said last of how far it was, and the seconds."""
-    began, last = time.monotonic(), {}
+    began = time.monotonic()
+    last: dict = {}
     assert node.call("models_fetch", model), f"{model} is there already"
     while time.monotonic() - began < FETCH_SECONDS:
         here = {m["id"]: m for m in node.call("models_local")}.get(model)
@@ -147,7 +148,8 @@ def measure(arguments, network, folder, core):
         size = last["size"]
         figure("memory_mib", (watch.most - before) / MIB, "at most 64", "more memory of the node that fetches, at most, while it fetched")
         one = size / seconds
-        figure("one_peer_mib_per_second", one / MIB, "", f"{size / MIB:.0f} MiB in {seconds:.1f} s over loopback, four nodes on this machine")
+        words = f"{size / MIB:.0f} MiB in {seconds:.1f} s over loopback, four nodes on this machine"
+        figure("one_peer_mib_per_second", one / MIB, "", words)
         figure("one_peer_of_hash", one / core, "at least 0.5", "of what one core hashes")
         for validator in (charlie, dave):
             with Node(validator.url) as other:

@@ -1,5 +1,6 @@
 """Starts, finds and stops the validators of a development network; what it needs to find them again is in network.json."""
 
+import contextlib
 import json
 import os
 import select
@@ -22,6 +23,8 @@ START_SECONDS, STOP_SECONDS = 300, 20
 
 # The account that the gateway of a development network pays with.
 GATEWAY_ACCOUNT = "//Ferdie"
+# What its channel holds, in CSL: answers of the session lane are paid from it.
+GATEWAY_DEPOSIT = "50"
 
 
 class NetworkError(Exception):
@@ -30,6 +33,10 @@ class NetworkError(Exception):
 
 class Process:
     """Something that was started. Its classes have name, folder, pid and started."""
+
+    folder: str
+    pid: int
+    started: str
 
     @property
     def log(self):
@@ -138,7 +145,7 @@ class Network:
         if self.running():
             raise NetworkError(f"a network runs in {self.folder} already: scripts/devnet status, scripts/devnet stop")
         os.makedirs(self.folder, exist_ok=True)
-        taken = set()
+        taken: set[int] = set()
         self.validators = [
             Validator(
                 name,
@@ -210,6 +217,7 @@ class Network:
             "--suri", GATEWAY_ACCOUNT,
             "--listen", f"127.0.0.1:{self.gateway.port}",
             "--data", folder,
+            "--session-deposit", GATEWAY_DEPOSIT,
             *extra,
         ]  # fmt: skip
         self.gateway.spawn(command)
@@ -244,10 +252,8 @@ class Network:
             if not _await_end(validator, deadline):
                 killed.append(validator.name)
             # Whatever is left of its session, the node itself or an engine, ends now.
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(validator.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         for validator in self.validators:
             validator.pid, validator.started = 0, ""
         self.gateway = None
