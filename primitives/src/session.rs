@@ -562,6 +562,35 @@ pub struct Opening<AccountId, BlockNumber, Balance> {
 	pub output: Output,
 }
 
+/// A receipt that is put before a jury, with what it takes to measure its answer. It need not have been claimed.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Appealed<AccountId, BlockNumber, Balance> {
+	/// The receipt.
+	pub receipt: Signed<Receipt<AccountId, BlockNumber, Balance>>,
+	/// What was asked.
+	pub ask: Ask<AccountId, BlockNumber>,
+	/// What was answered. A cut answer ends with [`FinishReason::Length`].
+	pub output: Output,
+	/// Where it lies in a claim that is pending, if whoever appeals knows that: the claim is not paid before the jury has spoken then, and
+	/// forfeited where the answer is false.
+	pub place: Option<Place<AccountId, Balance>>,
+}
+
+/// Where a receipt lies in a claim.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Place<AccountId, Balance> {
+	/// The claim.
+	pub claim: ClaimId,
+	/// The last voucher for this request, as in an [`Opening`].
+	pub voucher: Signed<Voucher<AccountId, Balance>>,
+	/// Way from its leaf to the claim's root.
+	pub proof: SumProof<Balance>,
+}
+
 /// Money of a channel that is set apart for one payee, or for all checkers.
 #[derive(
 	Clone,

@@ -10,7 +10,7 @@ use consilience_primitives::{
 	request::{Assurance, StoredInput},
 	session::{
 		Certificate, CertificateDue, ChannelId, ChannelView, Claim, ClaimId, LaneKey, LaneView,
-		Opening, OpeningDue, Service, Signed,
+		Opening, OpeningDue, Service, Signed, Verdict,
 	},
 	view::{ModelView, QuoteError, RequestView},
 	List, ModelId, RequestId,
@@ -22,7 +22,7 @@ use frame_support::{
 };
 use pallet_transaction_payment_rpc_runtime_api::{FeeDetails, RuntimeDispatchInfo};
 use sp_api::impl_runtime_apis;
-use sp_core::OpaqueMetadata;
+use sp_core::{OpaqueMetadata, H256};
 use sp_inherents::{CheckInherentsResult, InherentData};
 use sp_runtime::{
 	traits::{Block as BlockT, NumberFor},
@@ -269,6 +269,10 @@ impl_runtime_apis! {
 			Sessions::lane_key(&validator, session)
 		}
 
+		fn lane_keys(validator: AccountId, session: u32) -> Vec<LaneKey> {
+			Sessions::lane_keys(&validator, session)
+		}
+
 		fn certificate_due(key: InferenceId) -> Option<CertificateDue<AccountId>> {
 			Sessions::certificate_due(&key)
 		}
@@ -283,6 +287,18 @@ impl_runtime_apis! {
 
 		fn claim_bounds() -> (Balance, Balance) {
 			Sessions::claim_bounds()
+		}
+
+		fn claim_room(payee: AccountId, session: u32) -> Balance {
+			Sessions::claim_room(&payee, session)
+		}
+
+		fn receipt_request(receipt: H256) -> Option<RequestId> {
+			pallet_inference::References::<Runtime>::get(receipt)
+		}
+
+		fn appeal_bond(units: u32) -> Balance {
+			Inference::bond_for(units)
 		}
 
 		fn openings_due(validator: AccountId) -> Vec<OpeningDue<BlockNumber, Balance>> {
@@ -305,6 +321,11 @@ impl_runtime_apis! {
 		) -> <Block as BlockT>::Extrinsic {
 			let claims = List::truncate_from(claims);
 			authorised(pallet_sessions::Call::settle { claims })
+		}
+
+		fn testify_transaction(verdict: Signed<Verdict<AccountId>>) -> <Block as BlockT>::Extrinsic {
+			let verdict = Box::new(verdict);
+			authorised(pallet_sessions::Call::testify { verdict })
 		}
 
 		fn open_receipt_transaction(

@@ -37,13 +37,14 @@ extern crate alloc;
 pub use features::{
 	callback::{Final, OnSettled, RequestInference, Settled},
 	elsewhere::{
-		next_window, Answered, AuditAnswers, DrawBeacon, Outside, SessionValidators, TreasuryShare,
-		AUDITS_AT_A_TIME, AUDIT_TRIES, NOT_SHOWN,
+		next_window, Answered, AuditAnswers, DrawBeacon, Outside, SessionValidators, Standing,
+		TreasuryShare, AUDITS_AT_A_TIME, AUDIT_TRIES, NOT_SHOWN,
 	},
 	offence::{
 		IdentificationTuple, InferenceOffence, OffenceKind, OffenceSlot, PendingOffence,
 		StakeHistory,
 	},
+	testimony::{Judged, Testimony, Unheard, MAX_TESTIMONIES},
 };
 pub use pallet::*;
 pub use types::*;
@@ -412,6 +413,25 @@ pub mod pallet {
 	#[pallet::storage]
 	pub type Elsewhere<T: Config> = StorageMap<_, Twox64Concat, RequestId, Outside<T::AccountId>>;
 
+	/// The same by their names, the last of each. The keys are hashes.
+	#[pallet::storage]
+	pub type References<T> = StorageMap<_, Identity, H256, RequestId>;
+
+	/// What checkers have said of them, until they are forgotten.
+	#[pallet::storage]
+	pub type Testimonies<T: Config> = StorageMap<
+		_,
+		Twox64Concat,
+		RequestId,
+		List<Testimony<T::AccountId>, MAX_TESTIMONIES>,
+		ValueQuery,
+	>;
+
+	/// Checkers whose word has called a jury that has not judged yet, and over which answer. Accounts of validators cost a stake: a fast
+	/// hasher will do.
+	#[pallet::storage]
+	pub type Doubting<T: Config> = StorageMap<_, Twox64Concat, T::AccountId, RequestId>;
+
 	/// How many of them are being measured.
 	#[pallet::storage]
 	pub type Auditing<T> = StorageValue<_, u32, ValueQuery>;
@@ -698,6 +718,12 @@ pub mod pallet {
 			executor: T::AccountId,
 			model: ModelId,
 		},
+		/// What a checker has signed of an answer that was given elsewhere is heard: that it is right, or that it is wrong.
+		Testified {
+			request: RequestId,
+			checker: T::AccountId,
+			vouches: bool,
+		},
 		/// The pallet that asked was told how the request ended.
 		CalledBack { request: RequestId },
 		/// The pallet that asked was told, and failed. The request stays settled as it is.
@@ -805,7 +831,12 @@ pub mod pallet {
 				.saturating_add(T::DbWeight::get().reads(passed.into()))
 				.saturating_add(Self::weigh_draws(now))
 				.saturating_add(offence.saturating_mul(offences.into()))
-				.saturating_add(<T as Config>::WeightInfo::ruling().saturating_mul(rulings.into()))
+				.saturating_add(
+					<T as Config>::WeightInfo::ruling()
+						// What was heard after the jury had spoken.
+						.saturating_add(T::DbWeight::get().reads_writes(6, 3))
+						.saturating_mul(rulings.into()),
+				)
 				.saturating_add(<T as Config>::WeightInfo::claim().saturating_mul(claims.into()))
 		}
 

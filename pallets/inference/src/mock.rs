@@ -121,7 +121,7 @@ parameter_types! {
 	pub static MaxDraws: u32 = 6;
 	pub const DrawPatience: u64 = 4;
 	pub const RevealBlocks: u64 = 3;
-	pub const Retention: u64 = 20;
+	pub static Retention: u64 = 20;
 	pub const ReportLongevity: u64 = 4;
 	pub const ReportPriority: u64 = 1_000;
 }
@@ -917,7 +917,7 @@ pub(crate) fn measured_under(request: RequestId, habit: Habit, challenge: H256) 
 			evidence.verdict.margin_max = match habit {
 				Habit::Slandering => 90_000,
 				Habit::Vouching | Habit::Lying => 0,
-				_ if wrong => 90_000,
+				_ if wrong => MARGIN.get(),
 				_ => 0,
 			};
 			evidence
@@ -940,6 +940,15 @@ pub(crate) fn refused(input: &StoredInput) -> Option<Unanswerable> {
 
 /// What no machine can answer.
 pub(crate) const POISON: &[u8] = b"poison";
+
+thread_local! {
+	static MARGIN: Cell<u32> = const { Cell::new(90_000) };
+}
+
+/// By how much the model would not have said [`wrong_answer`], from now on.
+pub(crate) fn set_margin(margin: u32) {
+	MARGIN.set(margin);
+}
 
 /// What the model would not have said.
 pub(crate) fn wrong_answer() -> Output {

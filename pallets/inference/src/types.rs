@@ -309,8 +309,8 @@ impl<AccountId, BlockNumber, Balance> Default for Jury<AccountId, BlockNumber, B
 	}
 }
 
-/// Most validators that one jury accuses: a round and a jury, each with the executor.
-pub const MAX_ACCUSED: u32 = 2 * MAX_MEMBERS;
+/// Most validators that one jury accuses: a round and a jury, each with the executor, or those who testified in place of the round.
+pub const MAX_ACCUSED: u32 = 3 * MAX_MEMBERS;
 
 /// What an accusation rests on.
 #[derive(
@@ -332,6 +332,16 @@ pub enum Basis {
 	Committee,
 	/// What a juror measured under a challenge that nobody else measures under again.
 	Juror,
+	/// What a checker has signed of the answer, elsewhere. It is drawn as before until the accusation stands: a captured jury could take all
+	/// honest checkers out of the second one otherwise, by showing what they have signed.
+	Testimony,
+}
+
+impl Basis {
+	/// Whether it stands or falls with what the answer was found to be.
+	pub fn is_of_answer(self) -> bool {
+		matches!(self, Self::Answer | Self::Testimony)
+	}
 }
 
 /// An accusation by a jury.

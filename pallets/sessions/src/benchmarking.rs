@@ -13,13 +13,13 @@ use consilience_primitives::{
 	},
 	request::{FinishReason, Input, Output, Prompt, Sampling, MAX_TEXT, MAX_TOKENS},
 	session::{
-		Anchor, Ask, Certificate, ChannelId, Claim, LaneKey, Lowering, Opening, Receipt, Release,
-		Service, Signable, Signed, SumNode, Transcript, Voucher, MAX_ALLOCATIONS, MAX_CLAIMS,
-		MAX_ENDPOINT, MAX_PROOF,
+		Anchor, Appealed, Ask, Certificate, ChannelId, Claim, LaneKey, Lowering, Opening, Place,
+		Receipt, Release, Service, Signable, Signed, SumNode, Transcript, Verdict as Found,
+		Voucher, MAX_ALLOCATIONS, MAX_CLAIMS, MAX_ENDPOINT, MAX_PROOF,
 	},
 	List, ModelId,
 };
-use pallet_inference::SessionValidators;
+use pallet_inference::{AuditAnswers, SessionValidators};
 use polkadot_sdk::{
 	frame_benchmarking::v2::*,
 	frame_support::traits::{
@@ -40,7 +40,7 @@ use polkadot_sdk::{
 use crate::{
 	Audits, BalanceOf, Call, Certificates, Certified, Channels, Checked, Claims, Config, Draw,
 	DrawRange, Draws, EndRange, Ends, Opened, Pallet, Part, PendingClaim, Point, PointState, Shown,
-	Window, Windows, MAX_KEYS, MAX_POINTS,
+	SlashableStake, Window, Windows, MAX_CLAIM_POINTS, MAX_KEYS, MAX_POINTS,
 };
 
 const MODEL: ModelId = ModelId::repeat_byte(1);
@@ -96,6 +96,12 @@ fn validator<T: Config>() -> Result<Validator<T>, BenchmarkError> {
 	let mut all: Vec<_> = (0..99).map(idle).collect();
 	all.push((who.clone(), infr.clone()));
 	T::Validators::set(all);
+	let session = T::Validators::session();
+	T::Stake::set(
+		&who,
+		session,
+		allotment::<T>().saturating_mul(1_000u32.into()),
+	);
 	let lane = new_key();
 	let mut keys: Vec<_> = (1..MAX_KEYS).map(|_| new_key()).collect();
 	keys.push(lane);
@@ -104,7 +110,7 @@ fn validator<T: Config>() -> Result<Validator<T>, BenchmarkError> {
 		endpoint: endpoint(),
 		times: 1,
 	};
-	Certificates::<T>::insert(T::Validators::session(), &who, certified);
+	Certificates::<T>::insert(session, &who, certified);
 	Ok(Validator { who, infr, lane })
 }
 
@@ -279,6 +285,81 @@ fn register<T: Config>(validator: &Validator<T>) -> Result<(), BenchmarkError> {
 	Ok(())
 }
 
+/// Has as many validators serve the model as make up a jury.
+fn serve<T: Config>() -> Result<(), BenchmarkError> {
+	for i in 0..63 {
+		let other: T::AccountId = account("validator", i, 0);
+		pallet_model_registry::Pallet::<T>::serve(&other, MODEL, &evidence(), Speed::default())?;
+	}
+	Ok(())
+}
+
+/// A receipt of so many bytes, put before a jury in a claim that has as many points as it can have beside it.
+#[allow(clippy::type_complexity)]
+fn appealed<T: Config>(
+	bytes: u32,
+) -> Result<Box<Appealed<T::AccountId, BlockNumberFor<T>, BalanceOf<T>>>, BenchmarkError> {
+	let opening = opening::<T>(bytes)?;
+	serve::<T>()?;
+	Claims::<T>::mutate(0, |claim| {
+		if let Some(claim) = claim {
+			let beyond = claim.root.sum;
+			let other = Point {
+				offset: beyond,
+				state: PointState::Unmeasured,
+			};
+			claim.points = List::truncate_from(vec![other; MAX_CLAIM_POINTS as usize - 1]);
+		}
+	});
+	let Opening {
+		receipt,
+		voucher,
+		proof,
+		ask,
+		output,
+	} = *opening;
+	Ok(Box::new(Appealed {
+		receipt,
+		ask,
+		output,
+		place: Some(Place {
+			claim: 0,
+			voucher,
+			proof,
+		}),
+	}))
+}
+
+/// A receipt that is measured, and a checker that has certified as many keys as it can and calls its answer wrong.
+fn verdict<T: Config>() -> Result<Box<Signed<Found<T::AccountId>>>, BenchmarkError> {
+	let put = appealed::<T>(2)?;
+	let seed = H256::repeat_byte(3);
+	let channel = Channels::<T>::get(put.receipt.body.channel).ok_or("no channel")?;
+	let (receipt, ask, output) = (put.receipt.body, put.ask, put.output);
+	let answered = Pallet::<T>::answered(&channel, seed, &receipt, ask, output);
+	T::Audits::audit(answered)?;
+	let checker: T::AccountId = account("validator", 0, 0);
+	let lane = new_key();
+	let mut keys: Vec<_> = (1..MAX_KEYS).map(|_| new_key()).collect();
+	keys.push(lane);
+	let session = T::Validators::session();
+	let certified = Certified {
+		keys: List::truncate_from(keys),
+		endpoint: endpoint(),
+		times: 1,
+	};
+	Certificates::<T>::insert(session, &checker, certified);
+	let mut evidence = evidence();
+	evidence.verdict.margin_max = 1_000_000;
+	let found = Found {
+		receipt: receipt.hash(&Pallet::<T>::genesis()),
+		checker,
+		session,
+		evidence,
+	};
+	Ok(Box::new(sign::<T, _>(found, &lane)?))
+}
+
 /// A claim whose points are all due, and the opening of the receipt in which the first of them lies: of the longest answer, with so many
 /// bytes of text in question and answer together.
 #[allow(clippy::type_complexity)]
@@ -391,12 +472,12 @@ fn claimed<T: Config>(state: impl Fn(u32) -> PointState) -> Result<ChannelId, Be
 			channel.claims = 1;
 		}
 	});
-	let points = (0..MAX_POINTS).map(|n| Point {
+	let points = (0..MAX_CLAIM_POINTS).map(|n| Point {
 		offset: n.into(),
 		state: state(n),
 	});
 	let now = frame_system::Pallet::<T>::block_number();
-	for n in 0..MAX_POINTS {
+	for n in 0..MAX_CLAIM_POINTS {
 		let opened = Opened {
 			claim: 0,
 			number: n,
@@ -581,6 +662,39 @@ mod benchmarks {
 			claim: 0,
 			point: 0,
 			opening: opening::<T>(b)?,
+		};
+		#[block]
+		{
+			call.authorize(TransactionSource::External)
+				.ok_or("not authorised by its content")?
+				.map_err(|_| "not let in")?;
+		}
+		Ok(())
+	}
+
+	#[benchmark]
+	fn appeal(b: Linear<2, { 2 * MAX_TEXT }>) -> Result<(), BenchmarkError> {
+		let appealed = appealed::<T>(b)?;
+		let who: T::AccountId = account("appellant", 0, 0);
+		rich::<T>(&who)?;
+		#[extrinsic_call]
+		_(RawOrigin::Signed(who), appealed);
+		assert_eq!(Audits::<T>::iter_keys().count(), 1);
+		Ok(())
+	}
+
+	#[benchmark]
+	fn testify() -> Result<(), BenchmarkError> {
+		let verdict = verdict::<T>()?;
+		#[extrinsic_call]
+		_(RawOrigin::Authorized, verdict);
+		Ok(())
+	}
+
+	#[benchmark]
+	fn authorize_testify() -> Result<(), BenchmarkError> {
+		let call = Call::<T>::testify {
+			verdict: verdict::<T>()?,
 		};
 		#[block]
 		{

@@ -36,7 +36,9 @@
 //!   shares whoever pays whom: those have to come to more than the fee of a transaction, and then a claim costs whoever makes it up more
 //!   than a transaction would.
 //!
-//! Appeals against receipts that no point has drawn are not in this version.
+//! - **Beyond points.** Anybody puts a signed receipt before a jury with a bond ([`features::appeal`]), and shows what checkers have signed
+//!   of an answer that is measured ([`features::testimony`]).
+//! - **Stake.** What is claimed of an executor and not audited yet is bounded by what it can lose ([`features::stake`]).
 
 #![cfg_attr(not(feature = "std"), no_std)]
 // The pallet macro makes items that carry no documentation of their own.
@@ -44,6 +46,7 @@
 
 extern crate alloc;
 
+pub use features::stake::SlashableStake;
 pub use pallet::*;
 pub use types::*;
 pub use weights::WeightInfo;
@@ -63,8 +66,8 @@ use codec::Encode;
 use consilience_primitives::{
 	crypto::InferenceSignature,
 	session::{
-		Certificate, ChannelId, ChannelView, Claim, ClaimId, LaneKey, LaneView, Opening,
-		OpeningDue, Release, Service, Signed, MAX_ALLOCATIONS, MAX_CLAIMS, MAX_POINTS,
+		Appealed, Certificate, ChannelId, ChannelView, Claim, ClaimId, LaneKey, LaneView, Opening,
+		OpeningDue, Release, Service, Signed, Verdict, MAX_ALLOCATIONS, MAX_CLAIMS, MAX_POINTS,
 	},
 	List, ModelId, RequestId,
 };
@@ -124,6 +127,12 @@ pub mod pallet {
 		/// Measures answers, and reports those that are not shown.
 		type Audits: AuditAnswers<Self::AccountId>;
 
+		/// Stake that answers for answers.
+		type Stake: SlashableStake<Self::AccountId, BalanceOf<Self>>;
+
+		/// The part of an executor's stake up to which its claims may come that are not audited yet.
+		type UnauditedShare: Get<Perbill>;
+
 		/// Receives its share of claims, and most of what is forfeited.
 		type Treasury: Get<Self::AccountId>;
 
@@ -158,6 +167,10 @@ pub mod pallet {
 		/// Blocks in which a drawn receipt is to be opened, and for which a claim's pay is pending.
 		#[pallet::constant]
 		type OpeningBlocks: Get<BlockNumberFor<Self>>;
+
+		/// Blocks from a receipt's anchor in which it can be put before a jury. Shorter than certificates are known.
+		#[pallet::constant]
+		type AppealBlocks: Get<BlockNumberFor<Self>>;
 
 		/// Blocks among which a claimant can choose when to claim: those of the sessions for which a voucher is good.
 		#[pallet::constant]
@@ -254,6 +267,12 @@ pub mod pallet {
 	#[pallet::storage]
 	pub type ClaimsOf<T: Config> =
 		StorageDoubleMap<_, Twox64Concat, T::AccountId, Twox64Concat, ClaimId, ()>;
+
+	/// What payees have claimed for answers that is pending: what may still be found false. Only validators claim, whose accounts cost a
+	/// stake: a fast hasher will do.
+	#[pallet::storage]
+	pub type Unaudited<T: Config> =
+		StorageMap<_, Twox64Concat, T::AccountId, BalanceOf<T>, ValueQuery>;
 
 	/// Receipts whose answers are measured or were, until their claims end.
 	#[pallet::storage]
@@ -354,6 +373,21 @@ pub mod pallet {
 			claim: ClaimId,
 			number: u32,
 			request: Option<RequestId>,
+		},
+		/// A receipt was put before a jury. The claim is named where it waits for that.
+		ReceiptAppealed {
+			request: RequestId,
+			channel: ChannelId,
+			payee: T::AccountId,
+			number: u32,
+			who: T::AccountId,
+			claim: Option<ClaimId>,
+		},
+		/// What a checker has signed of a receipt was shown, and is judged with its answer.
+		VerdictShown {
+			receipt: H256,
+			checker: T::AccountId,
+			session: SessionIndex,
 		},
 		/// An opened answer was measured and stands.
 		AnswerStands { claim: ClaimId, request: RequestId },
@@ -473,6 +507,34 @@ pub mod pallet {
 		NotInClaim,
 		/// The point lies in another receipt.
 		NotAtPoint,
+		/// The executor's claims that are not audited yet would come to more than the part of its stake that they may: ask `claim_room`, claim
+		/// with an earlier voucher, or wait until some are paid.
+		OverStake,
+		/// The receipt's anchor is too long ago: it can't be put before a jury any more.
+		TooLate,
+		/// The answer can't be measured: its model is gone.
+		ModelGone,
+		/// The receipt's answer was measured, or is: ask `standing`. What stood without a jury can be appealed against as a request.
+		MeasuredBefore,
+		/// The claim's points are not drawn yet: wait some blocks, or appeal without naming the claim.
+		NotDrawn,
+		/// As many receipts of the claim as may be were put before a jury: appeal without naming the claim.
+		TooManyAppeals,
+		/// No receipt with this hash was opened or put before a jury, or that is forgotten.
+		UnknownAnswer,
+		/// The verdict is by whoever gave the answer.
+		OwnAnswer,
+		/// The verdict is neither that the answer is right nor that it is wrong beyond what rounding does: nobody can be blamed for it.
+		SaysNothing,
+		/// The checker was heard on this answer, and said the same.
+		HeardBefore,
+		/// As many checkers as may be were heard on this answer who said the same.
+		HeardEnough,
+		/// The verdict is what a jury found, or no jury will judge this answer any more: nothing follows from it.
+		NothingToJudge,
+		/// The checker's word has called another jury that has not judged yet: wait for that. Or it was found to have given wrong verdicts in
+		/// these sessions, which this one would be one deed with.
+		NoWeight,
 	}
 
 	#[pallet::hooks]
@@ -509,6 +571,10 @@ pub mod pallet {
 					&& T::MaxPerBlock::get() > 0
 					&& T::MaxChannels::get() > 0
 					&& T::MaxCheckers::get() > 0
+			);
+			assert!(
+				!T::UnauditedShare::get().is_zero() && T::UnauditedShare::get() <= Perbill::one(),
+				"nobody could claim, or for more than can be lost"
 			);
 			assert!(
 				!T::Notice::get().is_zero() && !T::OpeningBlocks::get().is_zero(),
@@ -636,9 +702,13 @@ pub mod pallet {
 		///   `OverAllotment`, `ClaimTooSmall`, `ClaimTooLarge`, `WrongSum`, `TooManyCheckers`, `NoRandomness`, `ClaimTwice`, `BadVoucher`,
 		///   `NotCertified`, `BadSignature`. **Emits** `Claimed` or `ClaimSkipped` for each.
 		#[pallet::call_index(6)]
-		#[pallet::weight(<T as Config>::WeightInfo::settle(claims.len() as u32))]
+		#[pallet::weight(
+			<T as Config>::WeightInfo::settle(claims.len() as u32)
+				.saturating_add(Pallet::<T>::stake_weight(claims.len() as u32))
+		)]
 		#[pallet::weight_of_authorize(
 			<T as Config>::WeightInfo::authorize_settle(claims.len() as u32)
+				.saturating_add(Pallet::<T>::stake_weight(claims.len() as u32))
 		)]
 		#[pallet::authorize(Pallet::<T>::authorize_settle)]
 		pub fn settle(
@@ -674,6 +744,46 @@ pub mod pallet {
 			ensure_authorized(origin)?;
 			Self::do_open_receipt(claim, point, *opening)
 		}
+
+		/// Puts a signed receipt before a jury, whether it was claimed or not.
+		///
+		/// - **Origin**: signed; whoever has the receipt, its question and its answer. The bond is held from it: it pays the jury where the
+		///   answer is right, and what is left is burned; otherwise it comes back.
+		/// - `appealed`: with [`Place`](consilience_primitives::session::Place), the claim is not paid before the jury has spoken.
+		/// - A false answer costs its executor what it costs in an audit. Once for a receipt.
+		/// - **Errors**: `UnknownChannel`, `NotReady`, `WrongReceipt`, `WrongAsk`, `WrongAnchor`, `TooLate`, `WrongOutput`, `WrongUnits`,
+		///   `WrongInput`, `ModelGone`, `MeasuredBefore`, `NotCertified`, `BadSignature`; with a place those of [`Call::open_receipt`], `NotDrawn`,
+		///   `TooManyAppeals`; `JuryTooSmall` of `pallet-inference`, and the currency's when the bond is not there. **Emits**
+		///   `ReceiptAppealed`.
+		#[pallet::call_index(8)]
+		#[pallet::weight(<T as Config>::WeightInfo::appeal(appealed.encoded_size() as u32))]
+		pub fn appeal(
+			origin: OriginFor<T>,
+			appealed: Box<Appealed<T::AccountId, BlockNumberFor<T>, BalanceOf<T>>>,
+		) -> DispatchResult {
+			let who = ensure_signed(origin)?;
+			Self::do_appeal(who, *appealed)
+		}
+
+		/// Shows what a checker has signed of a receipt that was opened, or put before a jury. It is judged with the answer: who vouched for
+		/// a false one is reported as a verifier that does, and so is who called a right one wrong. A word that it is wrong calls a jury, where
+		/// auditors alone find nothing.
+		///
+		/// - **Origin**: authorised by content: signed by the checker's lane key. It is free, and paid by nobody; once for each checker, receipt and
+		///   side.
+		/// - Refused with `UnknownAnswer`, `OwnAnswer`, `SaysNothing`, `HeardBefore`, `HeardEnough`, `NothingToJudge`, `NoWeight`,
+		///   `NotCertified`, `BadSignature`. **Emits** `VerdictShown`.
+		#[pallet::call_index(9)]
+		#[pallet::weight(<T as Config>::WeightInfo::testify())]
+		#[pallet::weight_of_authorize(<T as Config>::WeightInfo::authorize_testify())]
+		#[pallet::authorize(Pallet::<T>::authorize_testimony)]
+		pub fn testify(
+			origin: OriginFor<T>,
+			verdict: Box<Signed<Verdict<T::AccountId>>>,
+		) -> DispatchResult {
+			ensure_authorized(origin)?;
+			Self::do_testify(*verdict)
+		}
 	}
 
 	#[pallet::view_functions]
@@ -695,6 +805,11 @@ pub mod pallet {
 			validator: T::AccountId,
 		) -> Vec<OpeningDue<BlockNumberFor<T>, BalanceOf<T>>> {
 			Self::openings_due(&validator)
+		}
+
+		/// How much more the executor may claim now for answers, if it signs with its lane key of this session.
+		pub fn get_claim_room(payee: T::AccountId, session: SessionIndex) -> BalanceOf<T> {
+			Self::claim_room(&payee, session)
 		}
 	}
 }

@@ -1,6 +1,9 @@
 //! A runtime with balances, models and this pallet. Sessions, randomness and measurements are doubles that tests set.
 
-use std::cell::{Cell, RefCell};
+use std::{
+	cell::{Cell, RefCell},
+	collections::HashMap,
+};
 
 use codec::{Compact, Encode};
 use consilience_primitives::{
@@ -11,18 +14,22 @@ use consilience_primitives::{
 	},
 	request::{FinishReason, Input, Output, Prompt, Sampling},
 	session::{
-		steps, Anchor, Ask, Certificate, ChannelId, Claim, ClaimId, LaneKey, Opening, Receipt,
-		Service, Signable, Signed, SumNode, Transcript, Voucher, MAX_NUMBER,
+		steps, Anchor, Appealed, Ask, Certificate, ChannelId, Claim, ClaimId, LaneKey, Opening,
+		Place, Receipt, Service, Signable, Signed, SumNode, Transcript, Verdict as Found, Voucher,
+		MAX_NUMBER,
 	},
 	ModelId, RequestId,
 };
-use pallet_inference::{Answered, AuditAnswers, DrawBeacon, OnSettled, SessionValidators, Settled};
+use pallet_inference::{
+	Answered, AuditAnswers, DrawBeacon, OnSettled, SessionValidators, Settled, Standing, Unheard,
+};
 use polkadot_sdk::{
 	frame_support::{
 		self, assert_ok, derive_impl,
 		dispatch::DispatchErrorWithPostInfo,
 		parameter_types,
-		traits::{Authorize, Hooks},
+		traits::{fungible::MutateHold, tokens::Precision, Authorize, Hooks},
+		weights::Weight,
 	},
 	frame_system, pallet_balances,
 	sp_core::{sr25519, Pair, H256},
@@ -84,6 +91,8 @@ parameter_types! {
 	pub const Notice: u64 = 10;
 	pub const OpeningBlocks: u64 = 8;
 	pub const ClaimBlocks: u32 = 20;
+	pub const AppealBlocks: u64 = 200;
+	pub const UnauditedShare: Perbill = Perbill::from_percent(50);
 	pub const CertificateSessions: u32 = 3;
 	pub const MaxChannels: u32 = 3;
 	pub static MaxCheckers: u32 = 3;
@@ -111,6 +120,8 @@ impl crate::Config for Test {
 	type Validators = Doubles;
 	type Beacon = Doubles;
 	type Audits = Doubles;
+	type Stake = Doubles;
+	type UnauditedShare = UnauditedShare;
 	type Treasury = Treasury;
 	type JuryFund = JuryFund;
 	type TreasuryShare = TreasuryShare;
@@ -120,6 +131,7 @@ impl crate::Config for Test {
 	type MinClaim = MinClaim;
 	type Notice = Notice;
 	type OpeningBlocks = OpeningBlocks;
+	type AppealBlocks = AppealBlocks;
 	type ClaimBlocks = ClaimBlocks;
 	type CertificateSessions = CertificateSessions;
 	type MaxChannels = MaxChannels;
@@ -157,6 +169,64 @@ thread_local! {
 	#[cfg(feature = "runtime-benchmarks")]
 	static BENCHMARKED: RefCell<Vec<(u64, InferenceId)>> = const { RefCell::new(Vec::new()) };
 	static NOT_SHOWN: RefCell<Vec<(u64, u64, u32)>> = const { RefCell::new(Vec::new()) };
+	static APPEALED: RefCell<Vec<(RequestId, u64)>> = const { RefCell::new(Vec::new()) };
+	static STANDING: RefCell<Vec<Standing>> = const { RefCell::new(Vec::new()) };
+	static TESTIFIED: RefCell<Vec<(H256, u64, u32, Verdict)>> = const { RefCell::new(Vec::new()) };
+	static DEAF: Cell<Option<Unheard>> = const { Cell::new(None) };
+	static STAKES: RefCell<HashMap<(u64, u32), u64>> = RefCell::new(HashMap::new());
+}
+
+/// What an appeal puts at stake. The double takes it and gives it back when told.
+pub(crate) const BOND: u64 = 500;
+
+/// Whoever asks [`AuditAnswers`] that an answer is measured again.
+fn show(answer: Answered<u64>) -> RequestId {
+	STANDING.with_borrow_mut(|all| all.push(Standing::Measured));
+	AUDITED.with_borrow_mut(|all| {
+		all.push(answer);
+		all.len() as u64 - 1
+	})
+}
+
+/// Has this become of an answer.
+pub(crate) fn set_standing(request: RequestId, standing: Standing) {
+	STANDING.with_borrow_mut(|all| all[request as usize] = standing);
+}
+
+/// Answers that were put before a jury, and by whom.
+pub(crate) fn appealed() -> Vec<(RequestId, u64)> {
+	APPEALED.with_borrow(Clone::clone)
+}
+
+/// What was heard: of which receipt, of whom, of which session, and what.
+pub(crate) fn testified() -> Vec<(H256, u64, u32, Verdict)> {
+	TESTIFIED.with_borrow(Clone::clone)
+}
+
+/// Why nothing is heard from now on.
+pub(crate) fn set_deaf(why: Option<Unheard>) {
+	DEAF.set(why);
+}
+
+/// Has so much stand behind a validator in a session: otherwise it is a million.
+pub(crate) fn set_stake(validator: u64, session: u32, stake: u64) {
+	STAKES.with_borrow_mut(|all| all.insert((validator, session), stake));
+}
+
+impl crate::SlashableStake<u64, u64> for Doubles {
+	fn slashable(validator: &u64, session: u32) -> u64 {
+		let stake = STAKES.with_borrow(|all| all.get(&(*validator, session)).copied());
+		stake.unwrap_or(1_000_000)
+	}
+
+	fn weight() -> Weight {
+		Weight::zero()
+	}
+
+	#[cfg(feature = "runtime-benchmarks")]
+	fn set(validator: &u64, session: u32, amount: u64) {
+		set_stake(*validator, session, amount);
+	}
 }
 
 /// In place of `pallet-inference`.
@@ -215,10 +285,44 @@ impl DrawBeacon<u64> for Doubles {
 
 impl AuditAnswers<u64> for Doubles {
 	fn audit(answer: Answered<u64>) -> Result<RequestId, DispatchError> {
-		AUDITED.with_borrow_mut(|all| {
-			all.push(answer);
-			Ok(all.len() as u64 - 1)
-		})
+		Ok(show(answer))
+	}
+
+	fn appeal(who: u64, answer: Answered<u64>) -> Result<RequestId, DispatchError> {
+		let reason = &crate::HoldReason::Channel.into();
+		// It is only seen whether the money is there.
+		Balances::hold(reason, &who, BOND)?;
+		Balances::release(reason, &who, BOND, Precision::Exact)?;
+		let request = show(answer);
+		APPEALED.with_borrow_mut(|all| all.push((request, who)));
+		Ok(request)
+	}
+
+	fn standing(reference: &H256) -> Option<(RequestId, Standing)> {
+		let last =
+			AUDITED.with_borrow(|all| all.iter().rposition(|a| a.reference == *reference))?;
+		Some((last as u64, STANDING.with_borrow(|all| all[last])))
+	}
+
+	fn may_testify(
+		reference: &H256,
+		_checker: &u64,
+		_session: u32,
+		_verdict: &Verdict,
+	) -> Result<(), Unheard> {
+		Self::standing(reference).ok_or(Unheard::UnknownAnswer)?;
+		DEAF.get().map_or(Ok(()), Err)
+	}
+
+	fn testify(
+		reference: &H256,
+		checker: &u64,
+		session: u32,
+		verdict: &Verdict,
+	) -> Result<(), Unheard> {
+		Self::may_testify(reference, checker, session, verdict)?;
+		TESTIFIED.with_borrow_mut(|all| all.push((*reference, *checker, session, *verdict)));
+		Ok(())
 	}
 
 	fn not_shown(reference: u64, executor: &u64, session: u32) {
@@ -238,11 +342,12 @@ pub(crate) fn not_shown() -> Vec<(ClaimId, u64, u32)> {
 
 /// Tells that an answer was measured.
 pub(crate) fn tell(request: RequestId, stands: bool) {
-	let settled = if stands {
-		Settled::Stands
+	let (settled, standing) = if stands {
+		(Settled::Stands, Standing::Stands)
 	} else {
-		Settled::Overturned
+		(Settled::Overturned, Standing::False)
 	};
+	set_standing(request, standing);
 	Sessions::on_settled(request, &ALICE, &settled).unwrap();
 }
 
@@ -375,6 +480,11 @@ pub(crate) fn bare() -> sp_io::TestExternalities {
 	BEACON.take();
 	AUDITED.take();
 	NOT_SHOWN.take();
+	APPEALED.take();
+	STANDING.take();
+	TESTIFIED.take();
+	DEAF.set(None);
+	STAKES.take();
 	let mut ext = sp_io::TestExternalities::new(storage);
 	ext.register_extension(KeystoreExt::new(MemoryKeystore::new()));
 	ext
@@ -744,6 +854,52 @@ pub(crate) fn open_receipt(
 		claim,
 		point,
 		opening: Box::new(opening.clone()),
+	})
+}
+
+/// What puts an opening's receipt before a jury, in this claim or in none.
+pub(crate) fn appeal_of(
+	opening: &Opening<u64, u64, u64>,
+	claim: Option<ClaimId>,
+) -> Appealed<u64, u64, u64> {
+	Appealed {
+		receipt: opening.receipt.clone(),
+		ask: opening.ask.clone(),
+		output: opening.output.clone(),
+		place: claim.map(|claim| Place {
+			claim,
+			voucher: opening.voucher.clone(),
+			proof: opening.proof.clone(),
+		}),
+	}
+}
+
+pub(crate) fn appeal(who: u64, appealed: Appealed<u64, u64, u64>) -> Result<(), DispatchError> {
+	frame_support::storage::with_storage_layer(|| {
+		Sessions::appeal(RuntimeOrigin::signed(who), Box::new(appealed))
+	})
+}
+
+/// What a checker has signed of an opening's receipt.
+pub(crate) fn verdict_of(
+	opening: &Opening<u64, u64, u64>,
+	checker: u64,
+	margin_max: u32,
+) -> Signed<Found<u64>> {
+	let mut evidence = digest();
+	evidence.verdict.margin_max = margin_max;
+	let found = Found {
+		receipt: opening.receipt.body.hash(&genesis()),
+		checker,
+		session: session(),
+		evidence,
+	};
+	sign(found, &lane(checker))
+}
+
+pub(crate) fn testify(verdict: Signed<Found<u64>>) -> Result<(), Refused> {
+	send(crate::Call::testify {
+		verdict: Box::new(verdict),
 	})
 }
 

@@ -21,6 +21,9 @@ pub const MAX_KEYS: u32 = 4;
 /// Most certificates of a validator in one session.
 pub const MAX_CERTIFICATES: u8 = 8;
 
+/// Most points of a claim: those that are drawn, and receipts that are put before a jury and in which none lies.
+pub const MAX_CLAIM_POINTS: u32 = MAX_POINTS + 4;
+
 /// Most windows of blocks whose randomness something waits for. There are more than two only while blocks have no randomness.
 pub const MAX_WINDOWS: u32 = 16;
 
@@ -117,8 +120,9 @@ pub struct PendingClaim<AccountId, BlockNumber, Balance> {
 	pub claimed_at: BlockNumber,
 	/// Last block in which its receipts can be opened, once its points are drawn.
 	pub deadline: Option<BlockNumber>,
-	/// Its points of money, by rising offset.
-	pub points: List<Point<Balance>, MAX_POINTS>,
+	/// Its points of money: those that were drawn by rising offset, and behind them one for each receipt that was put before a jury and in
+	/// which none of those lay.
+	pub points: List<Point<Balance>, MAX_CLAIM_POINTS>,
 	/// Whether that block has passed: it waits for measurements only.
 	pub over: bool,
 }

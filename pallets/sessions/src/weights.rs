@@ -35,6 +35,12 @@ pub trait WeightInfo {
 	fn open_receipt(b: u32) -> Weight;
 	/// What the benchmark `authorize_open_receipt` measures.
 	fn authorize_open_receipt(b: u32) -> Weight;
+	/// What the benchmark `appeal` measures: of so many bytes, against a receipt of a claim.
+	fn appeal(b: u32) -> Weight;
+	/// What the benchmark `testify` measures: of a word that calls a jury.
+	fn testify() -> Weight;
+	/// What the benchmark `authorize_testify` measures.
+	fn authorize_testify() -> Weight;
 	/// What the benchmark `draw` measures: the points of one claim.
 	fn draw() -> Weight;
 	/// What the benchmark `end_claim` measures: of one that is forfeited, which ends its channel.
@@ -59,6 +65,11 @@ const SMALL: u64 = 2_560;
 const KEYS: u64 = 23_000;
 /// Proof size of a model.
 const MODEL: u64 = 4_160;
+
+/// Proof size of what was heard of an answer.
+const TESTIMONIES: u64 = 3_900;
+/// Proof size of a jury.
+const JURY: u64 = 60_000;
 
 /// Weights with the runtime's own database.
 pub struct SubstrateWeight<T>(PhantomData<T>);
@@ -102,17 +113,17 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 			.saturating_add(T::DbWeight::get().reads(4_u64))
 	}
 	fn settle(n: u32) -> Weight {
-		let each = Weight::from_parts(70_000_000, CHANNEL + 2 * ACCOUNT + 5 * SMALL)
-			.saturating_add(T::DbWeight::get().reads(8_u64))
-			.saturating_add(T::DbWeight::get().writes(10_u64));
+		let each = Weight::from_parts(75_000_000, CHANNEL + 2 * ACCOUNT + 6 * SMALL)
+			.saturating_add(T::DbWeight::get().reads(9_u64))
+			.saturating_add(T::DbWeight::get().writes(11_u64));
 		Weight::from_parts(20_000_000, SMALL)
 			.saturating_add(T::DbWeight::get().reads(2_u64))
 			.saturating_add(each.saturating_mul(n.into()))
 	}
 	fn authorize_settle(n: u32) -> Weight {
 		// The voucher, and each of the lane keys that the payee may have had.
-		let each = Weight::from_parts(330_000_000, CHANNEL + CERTIFICATE + SMALL)
-			.saturating_add(T::DbWeight::get().reads(4_u64));
+		let each = Weight::from_parts(335_000_000, CHANNEL + CERTIFICATE + 2 * SMALL)
+			.saturating_add(T::DbWeight::get().reads(5_u64));
 		Weight::from_parts(20_000_000, SMALL)
 			.saturating_add(T::DbWeight::get().reads(3_u64))
 			.saturating_add(each.saturating_mul(n.into()))
@@ -121,8 +132,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		// What `pallet_inference` does for a request, and a hash over every token.
 		Weight::from_parts(6_000_000_000, CHANNEL + CLAIM + MODEL + 8 * SMALL)
 			.saturating_add(Weight::from_parts(12_000, 0).saturating_mul(b.into()))
-			.saturating_add(T::DbWeight::get().reads(16_u64))
-			.saturating_add(T::DbWeight::get().writes(16_u64))
+			.saturating_add(T::DbWeight::get().reads(18_u64))
+			.saturating_add(T::DbWeight::get().writes(18_u64))
 	}
 	fn authorize_open_receipt(b: u32) -> Weight {
 		Weight::from_parts(
@@ -132,15 +143,36 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		.saturating_add(Weight::from_parts(12_000, 0).saturating_mul(b.into()))
 		.saturating_add(T::DbWeight::get().reads(9_u64))
 	}
+	fn appeal(b: u32) -> Weight {
+		// An opening with its signatures, and a jury that is called with a bond.
+		Weight::from_parts(
+			12_500_000_000,
+			CHANNEL + CLAIM + MODEL + CERTIFICATE + KEYS + 2 * ACCOUNT + 14 * SMALL,
+		)
+		.saturating_add(Weight::from_parts(24_000, 0).saturating_mul(b.into()))
+		.saturating_add(T::DbWeight::get().reads(28_u64))
+		.saturating_add(T::DbWeight::get().writes(24_u64))
+	}
+	fn testify() -> Weight {
+		// A jury may be called, or a ruling begun.
+		Weight::from_parts(250_000_000, TESTIMONIES + JURY + MODEL + KEYS + 12 * SMALL)
+			.saturating_add(T::DbWeight::get().reads(20_u64))
+			.saturating_add(T::DbWeight::get().writes(16_u64))
+	}
+	fn authorize_testify() -> Weight {
+		// Each of the lane keys that the checker may have had.
+		Weight::from_parts(320_000_000, TESTIMONIES + CERTIFICATE + MODEL + 6 * SMALL)
+			.saturating_add(T::DbWeight::get().reads(9_u64))
+	}
 	fn draw() -> Weight {
 		Weight::from_parts(60_000_000, CLAIM + 2 * SMALL)
 			.saturating_add(T::DbWeight::get().reads(3_u64))
 			.saturating_add(T::DbWeight::get().writes(4_u64))
 	}
 	fn end_claim() -> Weight {
-		Weight::from_parts(350_000_000, CHANNEL + CLAIM + 5 * ACCOUNT + 36 * SMALL)
-			.saturating_add(T::DbWeight::get().reads(45_u64))
-			.saturating_add(T::DbWeight::get().writes(48_u64))
+		Weight::from_parts(350_000_000, CHANNEL + CLAIM + 5 * ACCOUNT + 45 * SMALL)
+			.saturating_add(T::DbWeight::get().reads(54_u64))
+			.saturating_add(T::DbWeight::get().writes(57_u64))
 	}
 	fn forget() -> Weight {
 		Weight::from_parts(2_000_000, CERTIFICATE)

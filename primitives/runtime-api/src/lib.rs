@@ -16,12 +16,12 @@ use consilience_primitives::{
 	request::{Assurance, StoredInput},
 	session::{
 		Certificate, CertificateDue, ChannelId, ChannelView, Claim, ClaimId, LaneKey, LaneView,
-		Opening, OpeningDue, Service, Signed,
+		Opening, OpeningDue, Service, Signed, Verdict,
 	},
 	view::{ModelView, QuoteError, RequestView},
 	ModelId, RequestId,
 };
-use polkadot_sdk::{sp_api, sp_runtime};
+use polkadot_sdk::{sp_api, sp_core::H256, sp_runtime};
 
 sp_api::decl_runtime_apis! {
 	/// Models, requests and duties.
@@ -75,6 +75,10 @@ sp_api::decl_runtime_apis! {
 		/// The lane key that a validator has certified in a session, the last if there are several; `None` once that is forgotten.
 		fn lane_key(validator: AccountId, session: u32) -> Option<LaneKey>;
 
+		/// All lane keys that a validator has certified in a session, the last in use; none once that is forgotten. What each of them has
+		/// signed as of this session is its word.
+		fn lane_keys(validator: AccountId, session: u32) -> Vec<LaneKey>;
+
 		/// What the validator with this session key has to certify; `None` if it is in no session.
 		fn certificate_due(key: InferenceId) -> Option<CertificateDue<AccountId>>;
 
@@ -86,6 +90,17 @@ sp_api::decl_runtime_apis! {
 
 		/// The least and the most that a claim may come to.
 		fn claim_bounds() -> (Balance, Balance);
+
+		/// How much more the payee may claim now for answers, if it signs the claim with its lane key of this session: what is claimed and
+		/// not audited yet stays at or below half of the stake that answers for it.
+		fn claim_room(payee: AccountId, session: u32) -> Balance;
+
+		/// What was put before a jury or opened of a receipt with this hash, if that is not forgotten.
+		fn receipt_request(receipt: H256) -> Option<RequestId>;
+
+		/// What putting a receipt with so many units of question and answer, and of the longest answer that could have been asked for,
+		/// before a jury puts at stake.
+		fn appeal_bond(units: u32) -> Balance;
 
 		/// Receipts that the validator has to open, the most urgent first.
 		fn openings_due(validator: AccountId) -> Vec<OpeningDue<BlockNumber, Balance>>;
@@ -102,6 +117,11 @@ sp_api::decl_runtime_apis! {
 		/// Claims as a transaction: at most [`MAX_CLAIMS`](consilience_primitives::session::MAX_CLAIMS) of them, those beyond are left out.
 		fn settle_transaction(
 			claims: Vec<Signed<Claim<AccountId, Balance>>>,
+		) -> <Block as sp_runtime::traits::Block>::Extrinsic;
+
+		/// What a checker has signed, as a transaction that has it judged.
+		fn testify_transaction(
+			verdict: Signed<Verdict<AccountId>>,
 		) -> <Block as sp_runtime::traits::Block>::Extrinsic;
 
 		/// An opening as a transaction.

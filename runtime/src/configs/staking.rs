@@ -153,7 +153,7 @@ pub struct PastStake;
 
 impl PastStake {
 	/// The era of a session, as staking finds it for an offence.
-	fn era_of(session: SessionIndex) -> Option<EraIndex> {
+	pub(crate) fn era_of(session: SessionIndex) -> Option<EraIndex> {
 		let active = pallet_staking::ActiveEra::<Runtime>::get()?.index;
 		let begun = pallet_staking::ErasStartSessionIndex::<Runtime>::get(active)?;
 		if session >= begun {

@@ -28,7 +28,11 @@ use polkadot_sdk::{
 
 use crate::{
 	features::{
-		draw::draw_distinct, jury::Found, load::Roster, offence::OffenceKind, report::Outcome,
+		draw::draw_distinct,
+		jury::Found,
+		load::Roster,
+		offence::{OffenceKind, PendingOffence},
+		report::Outcome,
 	},
 	Accusation, Appeal, Basis, Config, Contest, ContestEnd, Error, Event, HoldReason, Juries,
 	JuryOf, Pallet, RequestOf, Requests, Ruling, RulingRange, Rulings, Votes,
@@ -73,12 +77,17 @@ impl<T: Config> Pallet<T> {
 		for (who, kind, session, basis) in blamed {
 			// What is one deed with what staking has heard of costs nothing that could be contested.
 			let known = Self::is_same_deed(&who, kind, session);
-			let offence = Self::accuse(id, &who, kind, session);
 			if known || !contestable {
-				Self::queue_offence(offence);
+				Self::queue_offence(Self::accuse(id, &who, kind, session));
 				continue;
 			}
-			Self::finding_waits(&who);
+			let offence = if basis == Basis::Testimony {
+				Self::offence_of(id, &who, kind, session)
+			} else {
+				let offence = Self::accuse(id, &who, kind, session);
+				Self::finding_waits(&who);
+				offence
+			};
 			Self::deposit_event(Event::Accused {
 				request: id,
 				offender: who,
@@ -123,6 +132,7 @@ impl<T: Config> Pallet<T> {
 		let (first, end) = RulingRange::<T>::get();
 		let last = end.min(first.saturating_add(RULINGS_PER_BLOCK.into()));
 		let mut place = first;
+		let mut concluded = Vec::new();
 		while place < last {
 			let Some((id, until)) = Rulings::<T>::get(place) else {
 				break;
@@ -137,6 +147,7 @@ impl<T: Config> Pallet<T> {
 				Juries::<T>::insert(id, &jury);
 				let accused = ruling.into_iter().flat_map(|ruling| ruling.accused);
 				accused.for_each(|a| Self::conclude_accusation(a, None));
+				concluded.push(id);
 			}
 			Rulings::<T>::remove(place);
 			place += 1;
@@ -144,6 +155,8 @@ impl<T: Config> Pallet<T> {
 		if place > first {
 			RulingRange::<T>::put((place, end));
 		}
+		// What was heard meanwhile is ruled on now, and can be contested for as long.
+		concluded.into_iter().for_each(Self::judge_testimonies);
 		place.saturating_sub(first) as u32
 	}
 
@@ -241,7 +254,7 @@ impl<T: Config> Pallet<T> {
 			verifier.is_some_and(|(_, j)| *j == Judgement::Fraud)
 		};
 		let stands = |accusation: &Accusation<T::AccountId>| match accusation.basis {
-			Basis::Answer => upheld,
+			Basis::Answer | Basis::Testimony => upheld,
 			Basis::Committee => measured_again(&accusation.offence.offender),
 			Basis::Juror => false,
 		};
@@ -270,7 +283,7 @@ impl<T: Config> Pallet<T> {
 	pub(crate) fn nobody_came(id: RequestId, request: RequestOf<T>, jury: JuryOf<T>) {
 		let stalled = Self::is_stalled();
 		Self::end_contest(id, request, jury, None, &[], |accusation| {
-			!stalled && accusation.basis == Basis::Answer
+			!stalled && accusation.basis.is_of_answer()
 		});
 	}
 
@@ -296,6 +309,12 @@ impl<T: Config> Pallet<T> {
 				(accusation, stands)
 			})
 			.collect();
+		if ended
+			.iter()
+			.any(|(a, stands)| a.basis.is_of_answer() && !stands)
+		{
+			Self::not_judged(id);
+		}
 		let end = if ended.iter().any(|(_, stands)| *stands) {
 			ContestEnd::Upheld
 		} else {
@@ -328,6 +347,7 @@ impl<T: Config> Pallet<T> {
 		// Whoever asked may not have been told before it was contested.
 		Self::elsewhere_ended(id);
 		Self::deposit_event(Event::ContestEnded { request: id, end });
+		Self::judge_testimonies(id);
 	}
 
 	/// Staking hears of an accusation, or what it has already done is taken back.
@@ -336,6 +356,19 @@ impl<T: Config> Pallet<T> {
 		acquitted_in: Option<&RequestOf<T>>,
 	) {
 		let offence = accusation.offence;
+		if accusation.basis == Basis::Testimony {
+			if acquitted_in.is_none() {
+				let PendingOffence {
+					request,
+					offender,
+					kind,
+					session,
+					..
+				} = &offence;
+				Self::queue_offence(Self::accuse(*request, offender, *kind, *session));
+			}
+			return;
+		}
 		Self::finding_ends(&offence.offender, acquitted_in.is_none());
 		match acquitted_in {
 			Some(request) => {

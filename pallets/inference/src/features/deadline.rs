@@ -370,6 +370,6 @@ impl<T: Config> Pallet<T> {
 		Outputs::<T>::remove(id);
 		Rounds::<T>::remove(id);
 		Juries::<T>::remove(id);
-		Elsewhere::<T>::remove(id);
+		Self::forget_elsewhere(id);
 	}
 }

@@ -10,7 +10,9 @@
 use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use consilience_primitives::{
+	comparison::AnswerJudgement,
 	crypto::InferenceId,
+	evidence::Verdict,
 	request::{Assurance, Input, Output},
 	view::RequestState,
 	List, ModelId, RequestId,
@@ -30,9 +32,14 @@ use polkadot_sdk::{
 use scale_info::TypeInfo;
 
 use crate::{
-	features::{draw::draw_blocks, offence::OffenceKind},
+	features::{
+		draw::draw_blocks,
+		offence::OffenceKind,
+		testimony::{Judged, Unheard},
+	},
 	Auditing, Beacon, Config, Course, Elsewhere, Ended, EndedRange, Error, Event, Indices, Inputs,
-	Keys, NextRequest, Outputs, Pallet, Parameters, Request, RequestOf, Requests, MAX_MEMBERS,
+	Keys, NextRequest, Outputs, Pallet, Parameters, References, Request, RequestOf, Requests,
+	Testimonies, MAX_MEMBERS,
 };
 
 /// Answers given elsewhere that are measured at a time.
@@ -47,6 +54,8 @@ pub const NOT_SHOWN: RequestId = 1 << 63;
 /// An answer that was given elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered<AccountId> {
+	/// Its name elsewhere: a hash.
+	pub reference: H256,
 	/// Who asked.
 	pub requester: AccountId,
 	/// The model.
@@ -76,6 +85,43 @@ pub trait AuditAnswers<AccountId> {
 	/// Reports that an answer of a session was not shown to be measured, which costs what a false one costs. `reference` tells one from
 	/// the other.
 	fn not_shown(reference: u64, executor: &AccountId, session: SessionIndex);
+
+	/// Puts an answer before a jury, with a bond of `who`'s that pays it where the answer is right, and of which the rest is burned then.
+	/// Told as [`Self::audit`] is. Errors: those of that; it was shown before; too few serve the model for a jury; the bond isn't there.
+	fn appeal(who: AccountId, answer: Answered<AccountId>) -> Result<RequestId, DispatchError>;
+
+	/// What became of an answer with this name, if one was shown and is not forgotten: of the last.
+	fn standing(reference: &H256) -> Option<(RequestId, Standing)>;
+
+	/// Whether [`Self::testify`] would take this now, and otherwise why not.
+	fn may_testify(
+		reference: &H256,
+		checker: &AccountId,
+		session: SessionIndex,
+		verdict: &Verdict,
+	) -> Result<(), Unheard>;
+
+	/// Takes what a checker has signed of the answer with this name, in this session. It is judged with the answer
+	/// ([`crate::features::testimony`]).
+	fn testify(
+		reference: &H256,
+		checker: &AccountId,
+		session: SessionIndex,
+		verdict: &Verdict,
+	) -> Result<(), Unheard>;
+}
+
+/// What became of an answer that was given elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+	/// It is measured, or is going to be.
+	Measured,
+	/// A jury found it right.
+	Right,
+	/// It was measured, and no jury has found what it is.
+	Stands,
+	/// A jury found it false.
+	False,
 }
 
 /// Randomness that nobody has chosen.
@@ -121,6 +167,10 @@ impl<T: Config> Get<Perbill> for TreasuryShare<T> {
 	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct Outside<AccountId> {
+	/// Its name elsewhere.
+	pub reference: H256,
+	/// What a jury found, while that holds.
+	pub judged: Option<Judged>,
 	/// Who shall not measure it.
 	pub passed_over: List<AccountId, MAX_MEMBERS>,
 	/// How often auditors were drawn.
@@ -131,8 +181,9 @@ pub struct Outside<AccountId> {
 	pub queued: bool,
 }
 
-impl<T: Config> AuditAnswers<T::AccountId> for Pallet<T> {
-	fn audit(answer: Answered<T::AccountId>) -> Result<RequestId, DispatchError> {
+impl<T: Config> Pallet<T> {
+	/// Stores an answer as a request that is settled.
+	fn record(answer: Answered<T::AccountId>) -> Result<(RequestId, RequestOf<T>), DispatchError> {
 		let model = Models::<T>::get(answer.model).ok_or(Error::<T>::UnknownModel)?;
 		let spec = &model.spec;
 		answer
@@ -152,7 +203,7 @@ impl<T: Config> AuditAnswers<T::AccountId> for Pallet<T> {
 			*next += 1;
 			id
 		});
-		let mut request = Request {
+		let request = Request {
 			requester: answer.requester,
 			model: answer.model,
 			assurance: Assurance::Committee(spec.policy.min_verifiers),
@@ -193,9 +244,7 @@ impl<T: Config> AuditAnswers<T::AccountId> for Pallet<T> {
 			paid: Zero::zero(),
 			refunded: Zero::zero(),
 		};
-		let blocks = <Self as DrawBeacon<_>>::blocks(answer.choice);
-		Self::queue_draw(id, &mut request, next_window(now, blocks), blocks);
-		Requests::<T>::insert(id, request);
+		Requests::<T>::insert(id, &request);
 		Inputs::<T>::insert(
 			id,
 			consilience_primitives::request::StoredInput::from(answer.input),
@@ -204,12 +253,15 @@ impl<T: Config> AuditAnswers<T::AccountId> for Pallet<T> {
 		Elsewhere::<T>::insert(
 			id,
 			Outside {
+				reference: answer.reference,
+				judged: None,
 				passed_over: answer.passed_over,
 				tries: 0,
 				told: false,
 				queued: false,
 			},
 		);
+		References::<T>::insert(answer.reference, id);
 		pallet_model_registry::Pallet::<T>::request_opened(answer.model);
 		Self::queue_prune(id);
 		Self::deposit_event(Event::AnswerShown {
@@ -217,7 +269,65 @@ impl<T: Config> AuditAnswers<T::AccountId> for Pallet<T> {
 			executor: answer.executor,
 			model: answer.model,
 		});
+		Ok((id, request))
+	}
+}
+
+impl<T: Config> AuditAnswers<T::AccountId> for Pallet<T> {
+	fn audit(answer: Answered<T::AccountId>) -> Result<RequestId, DispatchError> {
+		let now = frame_system::Pallet::<T>::block_number();
+		let blocks = <Self as DrawBeacon<_>>::blocks(answer.choice);
+		let (id, mut request) = Self::record(answer)?;
+		Self::queue_draw(id, &mut request, next_window(now, blocks), blocks);
+		Requests::<T>::insert(id, request);
 		Ok(id)
+	}
+
+	fn appeal(
+		who: T::AccountId,
+		answer: Answered<T::AccountId>,
+	) -> Result<RequestId, DispatchError> {
+		ensure!(
+			!References::<T>::contains_key(answer.reference),
+			Error::<T>::NotAppealable
+		);
+		let choice = answer.choice;
+		let (id, request) = Self::record(answer)?;
+		Self::appeal_against(who, id, request)?;
+		Self::draw_unchosen(id, choice);
+		Ok(id)
+	}
+
+	fn standing(reference: &H256) -> Option<(RequestId, Standing)> {
+		let id = References::<T>::get(reference)?;
+		let request = Requests::<T>::get(id)?;
+		let judged = Elsewhere::<T>::get(id)?.judged.map(|judged| judged.answer);
+		let standing = match request.state {
+			RequestState::Disputed => Standing::Measured,
+			RequestState::Overturned => Standing::False,
+			_ if request.draw.is_some() => Standing::Measured,
+			_ if judged == Some(AnswerJudgement::Right) => Standing::Right,
+			_ => Standing::Stands,
+		};
+		Some((id, standing))
+	}
+
+	fn may_testify(
+		reference: &H256,
+		checker: &T::AccountId,
+		session: SessionIndex,
+		verdict: &Verdict,
+	) -> Result<(), Unheard> {
+		Self::check_testimony(reference, checker, session, verdict).map(|_| ())
+	}
+
+	fn testify(
+		reference: &H256,
+		checker: &T::AccountId,
+		session: SessionIndex,
+		verdict: &Verdict,
+	) -> Result<(), Unheard> {
+		Self::do_testify(reference, checker, session, verdict)
 	}
 
 	fn not_shown(reference: u64, executor: &T::AccountId, session: SessionIndex) {
@@ -339,6 +449,32 @@ impl<T: Config> Pallet<T> {
 		outside.queued = true;
 		outside.told = false;
 		Elsewhere::<T>::insert(id, outside);
+		Self::end_doubts(id);
+	}
+
+	/// Has a jury that somebody called drawn in a window that it could not choose, among so many blocks in which it could have called it.
+	pub(crate) fn draw_unchosen(id: RequestId, choice: u32) {
+		let Some(mut request) = Requests::<T>::get(id) else {
+			return;
+		};
+		let now = frame_system::Pallet::<T>::block_number();
+		let blocks = <Self as DrawBeacon<_>>::blocks(choice);
+		Self::queue_draw(id, &mut request, next_window(now, blocks), blocks);
+		Self::wait_for_draw(now, id, &mut request);
+		Requests::<T>::insert(id, request);
+	}
+
+	/// Forgets an answer that was given elsewhere, and what was heard of it.
+	pub(crate) fn forget_elsewhere(id: RequestId) {
+		let Some(outside) = Elsewhere::<T>::take(id) else {
+			return;
+		};
+		Self::end_doubts(id);
+		Testimonies::<T>::remove(id);
+		// The same answer may have been shown again.
+		if References::<T>::get(outside.reference) == Some(id) {
+			References::<T>::remove(outside.reference);
+		}
 	}
 
 	/// Checks that each answer that was given elsewhere is measured or was, and that whoever asked hears of it.

@@ -45,6 +45,7 @@ use crate::{
 		report::Outcome,
 		round::{Phase, Progress, Round},
 		settle::Payees,
+		testimony::{middle_margin, Judged},
 	},
 	Appeal, Auditing, BalanceOf, Basis, Config, Elsewhere, Error, Event, HoldReason, Juries, Jury,
 	JuryOf, Outputs, Outside, Pallet, Parameters, RequestOf, Requests, Role, RoundOf, Rounds,
@@ -62,6 +63,8 @@ pub(crate) struct Found<AccountId> {
 	pub(crate) contradicts: (Vec<bool>, Vec<bool>),
 	/// What the jurors say of the answer.
 	pub(crate) votes: Votes,
+	/// The middle of the largest margins that jurors measured whose work was good.
+	pub(crate) margin: u32,
 }
 
 impl<T: Config> Pallet<T> {
@@ -126,7 +129,11 @@ impl<T: Config> Pallet<T> {
 
 	/// What an appeal against this request puts at stake: it pays the largest jury, and is not small.
 	pub fn appeal_bond(request: &RequestOf<T>) -> BalanceOf<T> {
-		let units = request.input_units.saturating_add(request.max_output_units);
+		Self::bond_for(request.input_units.saturating_add(request.max_output_units))
+	}
+
+	/// The same for so many units in and, at most, out.
+	pub fn bond_for(units: u32) -> BalanceOf<T> {
 		let each = Parameters::<T>::get().measurement.of(units);
 		T::AppealBond::get().max(each.saturating_mul(T::MaxJurors::get().into()))
 	}
@@ -145,6 +152,15 @@ impl<T: Config> Pallet<T> {
 			(unchecked || settled) && !Juries::<T>::contains_key(id),
 			Error::<T>::NotAppealable
 		);
+		Self::appeal_against(who, id, request)
+	}
+
+	/// Calls a jury over an answer, with a bond.
+	pub(crate) fn appeal_against(
+		who: T::AccountId,
+		id: RequestId,
+		request: RequestOf<T>,
+	) -> DispatchResult {
 		let parties = Self::parties(id, &request);
 		// Otherwise the requester of a small network would always get its money back.
 		ensure!(
@@ -277,6 +293,8 @@ impl<T: Config> Pallet<T> {
 			if evidence.is_empty() && Self::audit_again(id, &mut request) {
 				request.state = Self::settled_state(&request);
 				Requests::<T>::insert(id, request);
+			} else if Self::is_doubted(id) {
+				Self::dispute(id, request, None);
 			} else {
 				Self::stands(id, request);
 			}
@@ -672,6 +690,7 @@ impl<T: Config> Pallet<T> {
 				jurors.iter().map(|e| contradicts(e)).collect(),
 			),
 			votes,
+			margin: middle_margin(jurors.iter().copied().zip(&finding.jurors)),
 			finding,
 			verifiers: verifiers.iter().map(|(who, _)| (*who).clone()).collect(),
 			jurors: revealed.iter().map(|(who, _)| (*who).clone()).collect(),
@@ -695,6 +714,7 @@ impl<T: Config> Pallet<T> {
 			jurors,
 			contradicts,
 			votes,
+			margin,
 		} = found;
 		let decided = finding.answer != AnswerJudgement::Undecided;
 		let mut accused = Vec::new();
@@ -765,6 +785,13 @@ impl<T: Config> Pallet<T> {
 		if let Some(round) = &jury.round {
 			Self::leave_seats(id, round, &jury);
 		}
+		let judged = Judged {
+			answer: finding.answer,
+			votes,
+			margin,
+		};
+		let heard = Self::judged(id, &request, judged, &accused);
+		accused.extend(heard);
 		Self::rule(id, &request, &mut jury, (finding.answer, votes), accused);
 		let right = finding.answer == AnswerJudgement::Right;
 		match &jury.appeal {

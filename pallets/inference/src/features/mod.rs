@@ -18,4 +18,5 @@ pub mod request;
 pub mod round;
 pub mod session;
 pub mod settle;
+pub mod testimony;
 pub mod view;

@@ -213,10 +213,20 @@ impl<T: Config> Pallet<T> {
 		kind: OffenceKind,
 		session: SessionIndex,
 	) -> PendingOffence<T::AccountId> {
-		let parameters = Parameters::<T>::get();
 		if kind.is_fraud() && !Self::is_same_deed(offender, kind, session) {
 			Self::suspend(offender);
 		}
+		Self::offence_of(request, offender, kind, session)
+	}
+
+	/// What staking is to hear of a deed.
+	pub(crate) fn offence_of(
+		request: RequestId,
+		offender: &T::AccountId,
+		kind: OffenceKind,
+		session: SessionIndex,
+	) -> PendingOffence<T::AccountId> {
+		let parameters = Parameters::<T>::get();
 		PendingOffence {
 			request,
 			offender: offender.clone(),

@@ -183,6 +183,7 @@ impl<T: Config> Pallet<T> {
 		Self::try_state_of_claims()?;
 		Self::try_state_of_rulings()?;
 		Self::try_state_of_elsewhere()?;
+		Self::try_state_of_testimonies()?;
 		let mut held = BTreeMap::<T::AccountId, (BalanceOf<T>, OpenOfAccount)>::new();
 		let mut bonds = BTreeMap::new();
 		let mut by_model = BTreeMap::new();

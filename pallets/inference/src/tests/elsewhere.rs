@@ -16,10 +16,16 @@ use crate::{
 };
 
 /// Who has answered elsewhere.
-const AUTHOR: u64 = VALIDATORS[0];
+pub(super) const AUTHOR: u64 = VALIDATORS[0];
 
-fn answered(output: Output) -> Answered<u64> {
+/// Name of the answer that is shown as this request.
+pub(super) fn reference(request: RequestId) -> H256 {
+	H256::from_low_u64_be(request + 1)
+}
+
+pub(super) fn answered(output: Output) -> Answered<u64> {
 	Answered {
+		reference: reference(crate::NextRequest::<Test>::get()),
 		requester: ALICE,
 		model: id(TEXT),
 		input: text("hi", 4),
@@ -33,15 +39,15 @@ fn answered(output: Output) -> Answered<u64> {
 }
 
 /// Has an answer of an earlier session measured.
-fn show(output: Output) -> RequestId {
+pub(super) fn show(output: Output) -> RequestId {
 	<Inference as AuditAnswers<u64>>::audit(answered(output)).unwrap()
 }
 
-fn right() -> Output {
+pub(super) fn right() -> Output {
 	answer(&[1, 2, 3])
 }
 
-fn sessions(test: impl FnOnce()) {
+pub(super) fn sessions(test: impl FnOnce()) {
 	run(|| {
 		Balances::force_set_balance(RuntimeOrigin::root(), FUND, 10_000).unwrap();
 		for _ in 0..3 {
@@ -51,7 +57,7 @@ fn sessions(test: impl FnOnce()) {
 	});
 }
 
-fn auditors(request: RequestId) -> Vec<u64> {
+pub(super) fn auditors(request: RequestId) -> Vec<u64> {
 	let drawn = events().into_iter().rev().find_map(|e| match e {
 		Event::AuditDrawn {
 			request: r,
@@ -63,7 +69,7 @@ fn auditors(request: RequestId) -> Vec<u64> {
 	drawn.unwrap()
 }
 
-fn work_blocks(n: u64, odd: &[(u64, Habit)]) {
+pub(super) fn work_blocks(n: u64, odd: &[(u64, Habit)]) {
 	for _ in 0..n {
 		work_block(odd);
 		check();
@@ -71,7 +77,7 @@ fn work_blocks(n: u64, odd: &[(u64, Habit)]) {
 }
 
 /// Works until whoever asked is told something.
-fn until_told(odd: &[(u64, Habit)]) -> Vec<(RequestId, Settled)> {
+pub(super) fn until_told(odd: &[(u64, Habit)]) -> Vec<(RequestId, Settled)> {
 	for _ in 0..40 {
 		work_blocks(1, odd);
 		let told = told();

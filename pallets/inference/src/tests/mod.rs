@@ -19,6 +19,7 @@ mod round;
 mod settle;
 mod simulation;
 mod solo;
+mod testimony;
 mod throughput;
 mod unanswerable;
 mod view;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use consilience_primitives::{
+	evidence::Verdict,
 	model::{Price, Task},
 	report::Statement,
 	request::Assurance,
@@ -21,6 +22,7 @@ use polkadot_sdk::{
 			tokens::Preservation,
 		},
 	},
+	sp_core::H256,
 	sp_runtime::Perbill,
 	sp_staking::OnStakingUpdate,
 };
@@ -51,6 +53,13 @@ enum Action {
 		validator: usize,
 		wrong: bool,
 		missing: bool,
+		appealed: bool,
+	},
+	/// What a checker says of one of them.
+	Testify {
+		answer: u64,
+		checker: usize,
+		right: bool,
 	},
 	/// Who is a party from now on, and what it does.
 	Party {
@@ -170,8 +179,17 @@ fn action() -> impl Strategy<Value = Action> {
 			.prop_map(|(members, habit)| Action::Party { members, habit }),
 		30 => Just(Action::Everybody),
 		3 => (0u64..20, 0u8..4).prop_map(|(request, by)| Action::Appeal { request, by }),
-		3 => (0usize..7, prop::bool::weighted(0.3), prop::bool::weighted(0.05))
-			.prop_map(|(validator, wrong, missing)| Action::Show { validator, wrong, missing }),
+		4 => (
+			0usize..7,
+			prop::bool::weighted(0.3),
+			prop::bool::weighted(0.05),
+			prop::bool::weighted(0.3)
+		)
+			.prop_map(|(validator, wrong, missing, appealed)| {
+				Action::Show { validator, wrong, missing, appealed }
+			}),
+		4 => (0u64..16, 0usize..7, any::<bool>())
+			.prop_map(|(answer, checker, right)| Action::Testify { answer, checker, right }),
 		2 => (0u64..20, 0usize..7).prop_map(|(request, validator)| Action::Contest { request, validator }),
 		1 => (0usize..7, 0u64..300).prop_map(|(validator, amount)| Action::Slash { validator, amount }),
 		1 => prop::bool::weighted(0.7).prop_map(Action::Few),
@@ -201,6 +219,11 @@ fn action() -> impl Strategy<Value = Action> {
 thread_local! {
 	/// Members of the party by their places, and what they do.
 	static PARTY: Cell<(u8, Habit)> = const { Cell::new((0, Habit::Honest)) };
+}
+
+/// Name of an answer that was given elsewhere.
+fn name(answer: u64) -> H256 {
+	H256::from_low_u64_be(answer)
 }
 
 /// One of the last requests.
@@ -265,6 +288,7 @@ fn act(action: Action) {
 			validator,
 			wrong,
 			missing,
+			appealed,
 		} => {
 			let executor = VALIDATORS[validator];
 			let session = <Inference as SessionValidators<u64>>::session();
@@ -273,7 +297,9 @@ fn act(action: Action) {
 				return;
 			}
 			// Not where the model is gone.
-			let _ = <Inference as AuditAnswers<u64>>::audit(Answered {
+			let answer = Answered {
+				// Some have the name of one that was shown before.
+				reference: name(NextRequest::<Test>::get() % 16),
 				requester: BOB,
 				model: id(TEXT),
 				input: text("hi", 4),
@@ -287,7 +313,36 @@ fn act(action: Action) {
 				session,
 				passed_over: Default::default(),
 				choice: 0,
+			};
+			let _ = with_storage_layer(|| {
+				if appealed {
+					<Inference as AuditAnswers<u64>>::appeal(ALICE, answer)
+				} else {
+					<Inference as AuditAnswers<u64>>::audit(answer)
+				}
 			});
+		}
+		Action::Testify {
+			answer,
+			checker,
+			right,
+		} => {
+			let verdict = Verdict {
+				margin_max: if right { 0 } else { 90_000 },
+				..Default::default()
+			};
+			let known: Vec<_> = {
+				let mut all: Vec<_> = crate::References::<Test>::iter_keys().collect();
+				all.sort();
+				all
+			};
+			let last = (answer as usize) % known.len().max(1);
+			let name = known.get(last).copied().unwrap_or_default();
+			let checker = VALIDATORS[checker];
+			let session = <Inference as SessionValidators<u64>>::session();
+			let may = Inference::may_testify(&name, &checker, session, &verdict);
+			let done = Inference::testify(&name, &checker, session, &verdict);
+			assert_eq!(may, done);
 		}
 		Action::Party { members, habit } => PARTY.set((members, habit)),
 		Action::Everybody => {
@@ -478,6 +533,7 @@ fn invariants_hold_after_every_action() {
 		"rejected",
 		"appealed",
 		"audited",
+		"testified",
 		"offences",
 	] {
 		assert!(reached.contains_key(end), "nothing was {end}: {reached:?}");
@@ -494,6 +550,7 @@ fn count(reached: &mut BTreeMap<&'static str, u32>) {
 			Event::RequestExpired { .. } => "expired",
 			Event::Appealed { .. } => "appealed",
 			Event::AuditDrawn { .. } => "audited",
+			Event::Testified { .. } => "testified",
 			Event::AnswerOverturned { .. } => "overturned",
 			Event::OffenceReported { .. } => "offences",
 			Event::Contested { .. } => "contested",
@@ -545,6 +602,9 @@ fn check_sequence(actions: Vec<Action>, reached: &mut BTreeMap<&'static str, u32
 		assert_eq!(first, end, "staking has heard of everything");
 		assert_eq!(Rulings::<Test>::iter().count(), 0);
 		assert_eq!(Elsewhere::<Test>::iter().count(), 0);
+		assert_eq!(crate::Testimonies::<Test>::iter().count(), 0);
+		assert_eq!(crate::Doubting::<Test>::iter().count(), 0);
+		assert_eq!(crate::References::<Test>::iter().count(), 0);
 		assert_eq!(total() + burned(), money);
 		count(reached);
 	});

@@ -1,11 +1,14 @@
 //! What becomes of a channel's money, a file for each step.
 
+pub mod appeal;
 pub mod certificate;
 pub mod channel;
 pub mod draw;
 pub mod opening;
 pub mod payout;
 pub mod settle;
+pub mod stake;
+pub mod testimony;
 pub mod view;
 
 use polkadot_sdk::{

@@ -110,6 +110,7 @@ impl<T: Config> Pallet<T> {
 	) -> [BalanceOf<T>; N] {
 		Claims::<T>::remove(id);
 		ClaimsOf::<T>::remove(&claim.payee, id);
+		Self::uncount_claim(claim);
 		let requests: BTreeSet<_> = claim
 			.points
 			.iter()

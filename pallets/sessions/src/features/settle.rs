@@ -87,7 +87,7 @@ impl<T: Config> Pallet<T> {
 			voucher,
 			root,
 			count,
-			..
+			session,
 		} = &claim.body;
 		let voucher = &voucher.body;
 		let channel = Channels::<T>::get(voucher.channel).ok_or(Error::<T>::UnknownChannel)?;
@@ -132,6 +132,12 @@ impl<T: Config> Pallet<T> {
 			Error::<T>::TooManyCheckers
 		);
 		ensure!(Self::may_wait(), Error::<T>::NoRandomness);
+		// Checks are not audited.
+		ensure!(
+			voucher.service == Service::Check
+				|| amount <= Self::claim_room(&voucher.payee, *session),
+			Error::<T>::OverStake
+		);
 		Ok((channel, before, amount))
 	}
 
@@ -198,22 +204,21 @@ impl<T: Config> Pallet<T> {
 		});
 		Self::wait_for_draw(Draw::Points(number))?;
 		ClaimsOf::<T>::insert(&voucher.payee, number, ());
-		Claims::<T>::insert(
-			number,
-			PendingClaim {
-				channel: id,
-				payee: voucher.payee.clone(),
-				service: voucher.service,
-				root,
-				before,
-				count,
-				session,
-				claimed_at: now,
-				deadline: None,
-				points: List::new(),
-				over: false,
-			},
-		);
+		let claim = PendingClaim {
+			channel: id,
+			payee: voucher.payee.clone(),
+			service: voucher.service,
+			root,
+			before,
+			count,
+			session,
+			claimed_at: now,
+			deadline: None,
+			points: List::new(),
+			over: false,
+		};
+		Self::count_claim(&claim);
+		Claims::<T>::insert(number, claim);
 		Self::deposit_event(Event::Claimed {
 			claim: number,
 			channel: id,

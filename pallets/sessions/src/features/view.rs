@@ -83,6 +83,13 @@ impl<T: Config> Pallet<T> {
 			.copied()
 	}
 
+	/// All lane keys that a validator has certified in a session, the last in use. What each of them has signed as of this session is its word.
+	pub fn lane_keys(validator: &T::AccountId, session: SessionIndex) -> Vec<LaneKey> {
+		Certificates::<T>::get(session, validator)
+			.map(|certified| certified.keys.into_inner())
+			.unwrap_or_default()
+	}
+
 	/// What the validator with this session key has to certify.
 	pub fn certificate_due(key: &InferenceId) -> Option<CertificateDue<T::AccountId>> {
 		let (index, validator) = T::Validators::with_key(key)?;
@@ -144,7 +151,7 @@ impl<T: Config> Pallet<T> {
 		use crate::{
 			features::channel::{allotments_mut, unclaimed},
 			Audits, Checked, Draw, DrawRange, Draws, EndRange, Ends, FirstSession, HoldReason,
-			Shown, Windows, MAX_CERTIFICATES,
+			Shown, Unaudited, Windows, MAX_CERTIFICATES,
 		};
 		use alloc::collections::{BTreeMap, BTreeSet};
 		use polkadot_sdk::{
@@ -156,6 +163,7 @@ impl<T: Config> Pallet<T> {
 		let mut owned = BTreeMap::<T::AccountId, BTreeSet<ChannelId>>::new();
 		let mut of_channel = BTreeMap::<ChannelId, (u32, BalanceOf<T>)>::new();
 		let mut opened = BTreeMap::new();
+		let mut unaudited = BTreeMap::<T::AccountId, BalanceOf<T>>::new();
 		let now = frame_system::Pallet::<T>::block_number();
 		let queue = |(first, end): (u64, u64)| first..end;
 		let draws: Vec<_> = queue(DrawRange::<T>::get())
@@ -206,22 +214,28 @@ impl<T: Config> Pallet<T> {
 						.any(|p| matches!(p.state, PointState::Measured(_))),
 				"a claim waits for nothing"
 			);
+			let offsets: BTreeSet<_> = claim.points.iter().map(|point| point.offset).collect();
 			ensure!(
-				claim.points.is_sorted_by_key(|point| point.offset)
-					&& claim
-						.points
-						.iter()
-						.all(|point| point.offset < claim.root.sum)
+				offsets.len() == claim.points.len()
+					&& offsets.last().is_none_or(|last| *last < claim.root.sum)
 					&& claim.claimed_at <= now,
 				"a point lies outside of its claim"
 			);
 			for request in claim.points.iter().filter_map(|p| p.state.request()) {
 				opened.insert(request, (id, claim.channel, claim.payee.clone()));
 			}
+			if claim.service == Service::Answer {
+				let sum = unaudited.entry(claim.payee.clone()).or_default();
+				*sum = sum.saturating_add(claim.root.sum);
+			}
 			let of = of_channel.entry(claim.channel).or_default();
 			of.0 += 1;
 			of.1 = of.1.saturating_add(claim.root.sum);
 		}
+		ensure!(
+			Unaudited::<T>::iter().collect::<BTreeMap<_, _>>() == unaudited,
+			"what is not audited of a payee's claims"
+		);
 		ensure!(
 			ClaimsOf::<T>::iter_keys().count() == Claims::<T>::iter_keys().count(),
 			"a payee has a claim that has ended"

@@ -1,5 +1,6 @@
 //! Behaviour of the pallet, a file for each step, and random sequences over all of them.
 
+mod appeal;
 mod certificate;
 mod channel;
 mod draw;
@@ -7,3 +8,5 @@ mod opening;
 mod payout;
 mod properties;
 mod settle;
+mod stake;
+mod testimony;

@@ -58,6 +58,20 @@ enum Action {
 		which: usize,
 		stands: bool,
 	},
+	/// A receipt of a claim is put before a jury, with its place or without; the claim may have ended.
+	Appeal {
+		claim: u64,
+		which: usize,
+		placed: bool,
+	},
+	/// What a checker has signed of it is shown.
+	Testify {
+		claim: u64,
+		which: usize,
+		checker: usize,
+	},
+	/// Stakes are so much from now on.
+	Stake(u64),
 	Close {
 		channel: u64,
 	},
@@ -99,6 +113,11 @@ fn action() -> impl Strategy<Value = Action> {
 			.prop_map(|(which, wrong)| Action::OpenReceipt { which, wrong }),
 		8 => (0usize..8, prop::bool::weighted(0.8))
 			.prop_map(|(which, stands)| Action::Tell { which, stands }),
+		9 => (0u64..4, 0usize..5, prop::bool::weighted(0.7))
+			.prop_map(|(claim, which, placed)| Action::Appeal { claim, which, placed }),
+		3 => (0u64..4, 0usize..5, 0usize..5)
+			.prop_map(|(claim, which, checker)| Action::Testify { claim, which, checker }),
+		1 => prop_oneof![Just(800u64), Just(1_000_000)].prop_map(Action::Stake),
 		1 => channel.clone().prop_map(|channel| Action::Close { channel }),
 		3 => channel.prop_map(|channel| Action::Withdraw { channel }),
 		2 => Just(Action::Session),
@@ -264,6 +283,46 @@ fn act(action: Action) {
 				tell(*request, stands);
 			}
 		}
+		Action::Appeal {
+			claim,
+			which,
+			placed,
+		} => {
+			let claim = crate::NextClaim::<Test>::get().saturating_sub(1 + claim);
+			let Some(openings) = KEPT.with_borrow(|kept| kept.get(&claim).cloned()) else {
+				return;
+			};
+			let opening = &openings[which % openings.len()];
+			let put = appeal_of(opening, placed.then_some(claim));
+			let before = audited().len();
+			let done = appeal(BOB, put.clone());
+			assert_eq!(audited().len(), before + usize::from(done.is_ok()));
+			if done.is_ok() {
+				assert!(appeal(BOB, put).is_err(), "once");
+			}
+		}
+		Action::Testify {
+			claim,
+			which,
+			checker,
+		} => {
+			let claim = crate::NextClaim::<Test>::get().saturating_sub(1 + claim);
+			let Some(openings) = KEPT.with_borrow(|kept| kept.get(&claim).cloned()) else {
+				return;
+			};
+			let opening = &openings[which % openings.len()];
+			let verdict = verdict_of(opening, VALIDATORS[checker], 0);
+			let reference = verdict.body.receipt;
+			let known = audited().iter().any(|a| a.reference == reference);
+			assert_eq!(testify(verdict).is_ok(), known);
+		}
+		Action::Stake(stake) => {
+			for v in VALIDATORS {
+				for later in 0..8 {
+					set_stake(v, session() + later, stake);
+				}
+			}
+		}
 		Action::Close { channel } => {
 			let id = recent(channel);
 			let _ = Sessions::close(RuntimeOrigin::signed(owner(id)), id);
@@ -326,6 +385,9 @@ fn invariants_hold_after_every_action() {
 		"paid",
 		"not opened",
 		"false",
+		"appealed",
+		"appealed in a claim",
+		"shown",
 		"checks",
 		"stands",
 		"released",
@@ -351,6 +413,9 @@ fn count(reached: &mut BTreeMap<&'static str, u32>) {
 				..
 			} => "checks",
 			Event::AnswerStands { .. } => "stands",
+			Event::ReceiptAppealed { claim: None, .. } => "appealed",
+			Event::ReceiptAppealed { .. } => "appealed in a claim",
+			Event::VerdictShown { .. } => "shown",
 			Event::Released { .. } => "released",
 			Event::LoweringAnnounced { .. } => "lowered",
 			Event::ChannelRemoved { .. } => "removed",
