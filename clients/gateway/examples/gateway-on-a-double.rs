@@ -1,6 +1,7 @@
 //! A gateway on a network that only behaves like one: for trying out clients, and for their tests.
 //!
-//! The text of a request chooses how it ends: `expire`, `unanswerable`, `reject` and `busy` name an end, any other text is repeated.
+//! The text of a request chooses how it ends: `expire`, `unanswerable`, `reject` and `busy` name an end, any other text is repeated. With
+//! `--session` there is a session lane: `refute`, `unchecked`, `failover`, `replace`, `silence` and `no funds` name what happens there.
 
 #[allow(dead_code, clippy::unwrap_used)]
 #[path = "../tests/gateway/double.rs"]
@@ -9,7 +10,7 @@ mod double;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Parser;
-use consilience_gateway::{Config, Gateway};
+use consilience_gateway::{lane::Lane, Config, Gateway};
 
 /// A gateway on a network that only behaves like one.
 #[derive(Parser)]
@@ -29,7 +30,10 @@ struct Arguments {
 	/// Folder of the journal.
 	#[arg(long)]
 	data: PathBuf,
-	/// Milliseconds of a block.
+	/// Whether there is a session lane.
+	#[arg(long)]
+	session: bool,
+	/// Milliseconds of a block, and of a word in the session lane.
 	#[arg(long, default_value_t = 20)]
 	block: u64,
 }
@@ -45,8 +49,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 	config.web = arguments.web;
 	config.web_node = arguments.web_node;
 	config.ping = Duration::from_millis(10);
-	let network = double::Double::automatic(Duration::from_millis(arguments.block));
-	let gateway = Gateway::bind(config, Arc::new(network)).await?;
+	let mut network = double::Double::automatic(Duration::from_millis(arguments.block));
+	if arguments.session {
+		network = network.with_lane();
+	}
+	let lane = network.lane().map(|lane| Arc::new(lane) as Arc<dyn Lane>);
+	let gateway = Gateway::bind(config, Arc::new(network), lane).await?;
 	println!("http://{}", gateway.address());
 	let stop = async {
 		let _ = tokio::signal::ctrl_c().await;

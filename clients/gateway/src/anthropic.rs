@@ -10,10 +10,9 @@ use crate::{
 	app::{json, App},
 	error::Error,
 	fields::{empty, text_of, Fields},
-	network::{Finish, Input, Message, Step, Task},
-	openai::said,
+	network::{Finish, Input, Message, Task},
 	sse::{event, reply, Script},
-	status::consilience,
+	watch::Said,
 };
 
 const NO_TOOLS: &str = "tool calls are not built yet";
@@ -59,7 +58,7 @@ fn messages(fields: &mut Fields) -> Result<Vec<Message>, Error> {
 pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<Response, Error> {
 	let call = app.read(request).await?;
 	let mut fields = Fields::read(&call.body)?;
-	let own = fields.own(call.wait()?)?;
+	let own = fields.own(call.own()?)?;
 	let wanted: String = fields.need("model")?;
 	let messages = messages(&mut fields)?;
 	crate::openai::bounds(&messages, "messages")?;
@@ -94,23 +93,23 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	}
 	app.max_tokens(&mut sampling, &model, "max_tokens")?;
 	let input = Input::Chat { messages, sampling };
-	let mut watchers = app.ask(&call, model, vec![input], own).await?;
-	let mut watcher = watchers.remove(0);
+	let said = app.say(&call, model, vec![input], own, stream);
+	let mut following = said.await?.remove(0);
+	let job = following.job();
 	let head = Head {
-		id: format!("msg_{:x}", watcher.job.id),
+		id: format!("msg_{:x}", job.id),
 		model: wanted,
-		input_units: watcher.job.input_units,
+		input_units: job.input_units,
 		stops,
 	};
 	if stream {
-		return Ok(reply(&app, watcher, Events { head }));
+		return Ok(reply(&app, following, Events { head }));
 	}
-	let step = watcher.reached().await?;
-	let (text, tokens, finish) = said(&step)?;
-	let mut body = head.message(json!([{ "type": "text", "text": text }]), tokens);
-	body["stop_reason"] = stop_reason(finish).into();
-	body["stop_sequence"] = head.stop_sequence(finish);
-	body["consilience"] = consilience(&step);
+	let said = following.reached().await?;
+	let mut body = head.message(json!([{ "type": "text", "text": said.text }]), said.tokens);
+	body["stop_reason"] = stop_reason(said.finish).into();
+	body["stop_sequence"] = head.stop_sequence(said.finish);
+	body["consilience"] = said.consilience;
 	Ok(json(&body))
 }
 
@@ -169,30 +168,25 @@ impl Script for Events {
 		)
 	}
 
-	fn answered(&mut self, step: &Step) -> String {
-		let text = said(step).map_or("", |(text, ..)| text);
+	fn text(&mut self, text: &str, consilience: Value) -> String {
 		let delta = json!({ "type": "text_delta", "text": text });
 		event(
 			"content_block_delta",
-			&json!({ "type": "content_block_delta", "index": 0, "delta": delta, "consilience": consilience(step) }),
+			&json!({ "type": "content_block_delta", "index": 0, "delta": delta, "consilience": consilience }),
 		)
 	}
 
-	fn reached(&mut self, step: &Step) -> String {
-		let (tokens, finish) = match said(step) {
-			Ok((_, tokens, finish)) => (tokens, finish),
-			Err(e) => return self.failed(&e),
-		};
+	fn reached(&mut self, said: Said) -> String {
 		let delta = json!({
-			"stop_reason": stop_reason(finish), "stop_sequence": self.head.stop_sequence(finish),
+			"stop_reason": stop_reason(said.finish), "stop_sequence": self.head.stop_sequence(said.finish),
 		});
-		let usage = json!({ "input_tokens": self.head.input_units, "output_tokens": tokens });
+		let usage = json!({ "input_tokens": self.head.input_units, "output_tokens": said.tokens });
 		event(
 			"content_block_stop",
 			&json!({ "type": "content_block_stop", "index": 0 }),
 		) + &event(
 			"message_delta",
-			&json!({ "type": "message_delta", "delta": delta, "usage": usage, "consilience": consilience(step) }),
+			&json!({ "type": "message_delta", "delta": delta, "usage": usage, "consilience": said.consilience }),
 		) + &event("message_stop", &json!({ "type": "message_stop" }))
 	}
 

@@ -15,13 +15,16 @@ use crate::{
 	auth::{Key, Keys},
 	config::Config,
 	error::Error,
-	fields::Own,
-	jobs::{Jobs, Repeat},
+	fields::{self, Own},
+	jobs::{Heard, Job, Jobs, Repeat, Way},
+	lane::Lane,
 	metrics::Metrics,
 	network::{Ask, Input, Model, Network, Sampling, Step, Task},
 	status::Wait,
-	watch::Watcher,
+	talk::Listener,
+	watch::{Following, Said, Terms, Watcher},
 	web::Page,
+	LOG_TARGET,
 };
 
 /// A list of models.
@@ -29,6 +32,17 @@ type Models = Arc<Vec<Arc<Model>>>;
 
 /// Most requests of one call.
 const MOST_AT_ONCE: usize = 64;
+/// Validators that check an answer of the session lane, where the call does not say.
+const CHECKERS: u8 = 2;
+
+/// Where requests go.
+#[derive(Clone)]
+pub(crate) struct Upstream {
+	/// The chain.
+	pub(crate) network: Arc<dyn Network>,
+	/// The session lane, where the gateway has a channel.
+	pub(crate) lane: Option<Arc<dyn Lane>>,
+}
 
 /// State that all endpoints share.
 #[derive(Clone)]
@@ -42,6 +56,8 @@ pub(crate) struct Inner {
 	/// The web page, where one is served.
 	pub(crate) page: Option<Page>,
 	network: Arc<dyn Network>,
+	/// The session lane, where the gateway has a channel.
+	pub(crate) lane: Option<Arc<dyn Lane>>,
 	jobs: Jobs,
 	models: Mutex<Option<(Instant, Models)>>,
 	stopping: watch::Receiver<bool>,
@@ -68,16 +84,35 @@ pub(crate) struct Call {
 }
 
 impl Call {
-	/// Returns what the header says to wait for.
-	pub(crate) fn wait(&self) -> Result<Option<Wait>, Error> {
-		let Some(value) = self.headers.get("consilience-wait") else {
+	/// Returns what the headers tell the gateway itself.
+	pub(crate) fn own(&self) -> Result<Own, Error> {
+		Ok(Own {
+			wait: self
+				.word("consilience-wait", Wait::WORDS, Wait::parse)?
+				.unwrap_or_default(),
+			lane: self.word("consilience-lane", fields::Lane::WORDS, fields::Lane::parse)?,
+			record: self
+				.word("consilience-record", "true or false", |word| {
+					word.parse().ok()
+				})?
+				.unwrap_or_default(),
+			..Own::default()
+		})
+	}
+
+	fn word<T>(
+		&self,
+		name: &str,
+		words: &str,
+		parse: impl FnOnce(&str) -> Option<T>,
+	) -> Result<Option<T>, Error> {
+		let Some(value) = self.headers.get(name) else {
 			return Ok(None);
 		};
-		let word = value.to_str().unwrap_or_default();
-		Wait::parse(word).map(Some).ok_or_else(|| {
-			let message = format!("the header consilience-wait may be {}", Wait::WORDS);
-			Error::invalid("consilience-wait", message)
-		})
+		let found = parse(value.to_str().unwrap_or_default());
+		found
+			.map(Some)
+			.ok_or_else(|| Error::invalid(name, format!("the header {name} may be {words}")))
 	}
 
 	fn repeat(&self) -> Result<Option<Repeat>, Error> {
@@ -103,7 +138,7 @@ impl App {
 		keys: Keys,
 		page: Option<Page>,
 		metrics: Metrics,
-		network: Arc<dyn Network>,
+		upstream: Upstream,
 		jobs: Jobs,
 		stopping: watch::Receiver<bool>,
 	) -> Self {
@@ -113,7 +148,8 @@ impl App {
 			keys,
 			page,
 			metrics,
-			network,
+			network: upstream.network,
+			lane: upstream.lane,
 			jobs,
 			models: Mutex::default(),
 			stopping,
@@ -234,7 +270,7 @@ impl App {
 		}
 	}
 
-	/// Makes requests, and waits until all are on chain.
+	/// Makes requests on chain, and waits until all are there.
 	pub(crate) async fn ask(
 		&self,
 		call: &Call,
@@ -242,6 +278,114 @@ impl App {
 		inputs: Vec<Input>,
 		own: Own,
 	) -> Result<Vec<Watcher>, Error> {
+		let made = self.make(call, &model, inputs, own, Way::Chain).await?;
+		let watch = |following| match following {
+			Following::Chain(watcher) => Ok(*watcher),
+			Following::Lane(_) => Err(Error::KeyReused),
+		};
+		let mut watchers = made
+			.into_iter()
+			.map(watch)
+			.collect::<Result<Vec<_>, Error>>()?;
+		for watcher in &mut watchers {
+			watcher.submitted().await?;
+		}
+		Ok(watchers)
+	}
+
+	/// Has text generated, in the session lane where that can be and the call does not say otherwise, and waits until somebody is at it:
+	/// where the reply `streams`, in the session lane no longer than until it would ping.
+	pub(crate) async fn say(
+		&self,
+		call: &Call,
+		model: Arc<Model>,
+		inputs: Vec<Input>,
+		own: Own,
+		streams: bool,
+	) -> Result<Vec<Following>, Error> {
+		let patience = streams.then_some(self.config.ping);
+		if self.is_for_session(&model, own).await? {
+			let way = Way::Lane { goes_on: !streams };
+			match self
+				.begun(call, &model, inputs.clone(), own, way, patience)
+				.await
+			{
+				Err(e @ (Error::NoExecutor(_) | Error::Channel(_)))
+					if own.lane.is_none() && !own.record =>
+				{
+					tracing::warn!(target: LOG_TARGET, "{e}: a call goes the direct lane");
+				}
+				begun => return begun,
+			}
+		}
+		let own = own.direct("this one goes the direct lane")?;
+		self.begun(call, &model, inputs, own, Way::Chain, patience)
+			.await
+	}
+
+	/// Returns whether a call goes the session lane.
+	async fn is_for_session(&self, model: &Model, own: Own) -> Result<bool, Error> {
+		let wanted = own.lane == Some(fields::Lane::Session);
+		let unsupported = |parameter: &str, why: &str| {
+			Err(Error::Unsupported {
+				parameter: parameter.into(),
+				why: why.into(),
+			})
+		};
+		let Some(lane) = &self.lane else {
+			let why = "this gateway has no channel: whoever runs it starts it with --session-deposit; until then use lane direct";
+			return match wanted {
+				true => unsupported("consilience.lane", why),
+				false => Ok(false),
+			};
+		};
+		if own.lane == Some(fields::Lane::Direct) {
+			return Ok(false);
+		}
+		if own.wait == Wait::Final {
+			let why =
+				"what is answered in the session lane is settled on chain later: use lane direct";
+			return match wanted {
+				true => unsupported("consilience.wait", why),
+				false => Ok(false),
+			};
+		}
+		match lane.serving(&model.id).await {
+			Ok(0) if wanted => Err(Error::NoExecutor(format!(
+				"no validator of {:?} takes part in it and is paid by channel {}. Use lane direct",
+				model.name,
+				lane.channel()
+			))),
+			Ok(serving) => Ok(serving > 0),
+			Err(e) if wanted => Err(Error::refusal(e, &model.name)),
+			Err(_) => Ok(false),
+		}
+	}
+
+	async fn begun(
+		&self,
+		call: &Call,
+		model: &Arc<Model>,
+		inputs: Vec<Input>,
+		own: Own,
+		way: Way,
+		patience: Option<std::time::Duration>,
+	) -> Result<Vec<Following>, Error> {
+		let mut made = self.make(call, model, inputs, own, way).await?;
+		for following in &mut made {
+			following.begun(patience).await?;
+		}
+		Ok(made)
+	}
+
+	async fn make(
+		&self,
+		call: &Call,
+		model: &Arc<Model>,
+		inputs: Vec<Input>,
+		own: Own,
+		way: Way,
+	) -> Result<Vec<Following>, Error> {
 		if inputs.len() > MOST_AT_ONCE {
 			return Err(Error::Invalid {
 				parameter: None,
@@ -251,21 +395,46 @@ impl App {
 				),
 			});
 		}
+		let verifiers = match way {
+			Way::Chain => own.verifiers,
+			Way::Lane { .. } => Some(own.verifiers.unwrap_or(CHECKERS)),
+		};
 		let ask = |input| Ask {
 			model: model.id.clone(),
 			input,
-			verifiers: own.verifiers,
+			verifiers,
 		};
 		let asks = inputs.into_iter().map(ask).collect();
 		let repeat = call.repeat()?;
-		let (key, config) = (call.key.clone(), &self.config);
-		let jobs = self.jobs.request(key, model.clone(), asks, repeat).await?;
-		let watch = |job| Watcher::new(job, model.name.clone(), own, config, self.stopping.clone());
-		let mut watchers: Vec<_> = jobs.into_iter().map(watch).collect();
-		for watcher in &mut watchers {
-			watcher.submitted().await?;
+		let made = self
+			.jobs
+			.request(call.key.clone(), model.clone(), asks, repeat, way);
+		let follow = |made| self.follow(made, &model.name, own);
+		Ok(made.await?.into_iter().map(follow).collect())
+	}
+
+	fn follow(&self, (job, heard): (Job, Heard), model: &str, own: Own) -> Following {
+		let terms = Terms {
+			metrics: self.metrics.clone(),
+			model: model.into(),
+			own,
+			deadline: tokio::time::Instant::now() + self.config.reply_timeout,
+			patience: self.config.outage_patience,
+			stopping: self.stopping.clone(),
+		};
+		match heard {
+			Heard::Chain(progress) => {
+				Following::Chain(Box::new(Watcher::new(job, progress, terms)))
+			}
+			Heard::Lane(talk) => {
+				Following::Lane(Box::new(Listener::new(job, talk, self.lane.clone(), terms)))
+			}
 		}
-		Ok(watchers)
+	}
+
+	/// Waits until no question of the session lane is open.
+	pub(crate) async fn answered(&self) {
+		self.jobs.answered().await;
 	}
 
 	/// Ends what goes on beside the calls.
@@ -299,7 +468,13 @@ fn find(models: &[Arc<Model>], wanted: &str) -> Result<Arc<Model>, Error> {
 	}
 }
 
-/// Waits for what each of several requests waits for. If one fails, the others go on without being waited for.
+/// Waits for what each of several requests waits for. If one fails, the others go on without being waited for; in the session lane they end
+/// then, unless their call has an idempotency key.
+pub(crate) async fn all_said(following: &mut [Following]) -> Result<Vec<Said>, Error> {
+	futures::future::try_join_all(following.iter_mut().map(Following::reached)).await
+}
+
+/// Waits for what each of several requests on chain waits for. If one fails, the others go on without being waited for.
 pub(crate) async fn all_reached(watchers: &mut [Watcher]) -> Result<Vec<Step>, Error> {
 	futures::future::try_join_all(watchers.iter_mut().map(Watcher::reached)).await
 }

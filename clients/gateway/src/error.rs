@@ -130,6 +130,18 @@ pub enum Error {
 		/// What the chain says of the request.
 		consilience: Box<Value>,
 	},
+	/// There is no answer of the session lane, or none that holds.
+	#[error("{why}")]
+	Unanswered {
+		/// What happened, as a word.
+		code: &'static str,
+		/// What happened.
+		why: String,
+		/// Status of the reply.
+		status: StatusCode,
+		/// What is known of the question.
+		consilience: Box<Value>,
+	},
 	/// The answer did not come in the time for which a reply is kept open.
 	#[error("request {0} goes on, but this reply is not kept open any longer: ask again with the same Idempotency-Key")]
 	Late(u64),
@@ -153,6 +165,12 @@ pub enum Error {
 	/// The account that pays cannot.
 	#[error("the gateway's account cannot pay: {0}")]
 	Funds(String),
+	/// Nobody answers in the session lane.
+	#[error("nobody answers in the session lane: {0}")]
+	NoExecutor(String),
+	/// The gateway's channel in the session lane cannot pay.
+	#[error("the gateway's channel cannot pay: {0}")]
+	Channel(String),
 	/// The gateway's journal does not work.
 	#[error("the gateway's journal: {0}")]
 	Journal(String),
@@ -186,6 +204,8 @@ impl Error {
 			Refusal::Verifiers(message) => Self::invalid("consilience.verifiers", message),
 			Refusal::Busy { retry_after } => Self::Busy(retry_after),
 			Refusal::Funds(why) => Self::Funds(why),
+			Refusal::NoExecutor(why) => Self::NoExecutor(why),
+			Refusal::Channel(why) => Self::Channel(why),
 			Refusal::Journal(why) => Self::Journal(why),
 			Refusal::Unreachable(why) => Self::Unreachable(why),
 			Refusal::Other(why) => Self::Refused(why),
@@ -210,7 +230,7 @@ impl Error {
 			Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
 			Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
 			Self::Budget(_) | Self::Busy(_) | Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-			Self::Failed { status, .. } => *status,
+			Self::Failed { status, .. } | Self::Unanswered { status, .. } => *status,
 			Self::Outage { .. } | Self::Uncertain(_) | Self::Lost(_) | Self::Refused(_) => {
 				StatusCode::BAD_GATEWAY
 			}
@@ -218,6 +238,8 @@ impl Error {
 			Self::NotActive(_)
 			| Self::Unreachable(_)
 			| Self::Funds(_)
+			| Self::NoExecutor(_)
+			| Self::Channel(_)
 			| Self::Journal(_)
 			| Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
 		}
@@ -243,13 +265,14 @@ impl Error {
 			Self::NoRoute(_) => "unknown_url",
 			Self::NoMethod => "method_not_allowed",
 			Self::KeyReused => "idempotency_key_reused",
-			Self::Failed { code, .. } => code,
+			Self::Failed { code, .. } | Self::Unanswered { code, .. } => code,
 			Self::Late(_) => "reply_timeout",
 			Self::Outage { .. } => "upstream_gone",
 			Self::Uncertain(_) => "submission_uncertain",
 			Self::Lost(_) => "request_forgotten",
 			Self::Unreachable(_) => "upstream_unreachable",
-			Self::Funds(_) => "gateway_out_of_funds",
+			Self::Funds(_) | Self::Channel(_) => "gateway_out_of_funds",
+			Self::NoExecutor(_) => "no_executor",
 			Self::Journal(_) => "journal_failed",
 			Self::Stopping => "gateway_stopping",
 			Self::Refused(_) => "chain_refused",
@@ -261,14 +284,20 @@ impl Error {
 	fn may_be_retried(&self) -> bool {
 		matches!(
 			self,
-			Self::Busy(_) | Self::TooMany | Self::Unreachable(_) | Self::BodyTimeout
+			Self::Busy(_)
+				| Self::TooMany
+				| Self::Unreachable(_)
+				| Self::NoExecutor(_)
+				| Self::BodyTimeout
 		)
 	}
 
 	fn retry_after(&self) -> Option<Duration> {
 		match self {
 			Self::Busy(after) => Some(after.unwrap_or(RETRY_AFTER)),
-			Self::TooMany | Self::Unreachable(_) => Some(Duration::from_secs(3)),
+			Self::TooMany | Self::Unreachable(_) | Self::NoExecutor(_) => {
+				Some(Duration::from_secs(3))
+			}
 			_ => None,
 		}
 	}
@@ -325,7 +354,7 @@ impl Error {
 	}
 
 	fn with_consilience(&self, mut body: Value) -> Value {
-		if let Self::Failed { consilience, .. } = self {
+		if let Self::Failed { consilience, .. } | Self::Unanswered { consilience, .. } = self {
 			body["consilience"] = (**consilience).clone();
 		}
 		body

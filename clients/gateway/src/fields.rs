@@ -199,9 +199,9 @@ impl Fields {
 		Ok(tokens)
 	}
 
-	/// Takes what the gateway itself is told, with the header's word where the body has none, where no steps can be told of.
-	pub(crate) fn own(&mut self, header: Option<Wait>) -> Result<Own, Error> {
-		let own = self.own_with_steps(header)?;
+	/// Takes what the gateway itself is told, with the headers' words where the body has none, where no steps can be told of.
+	pub(crate) fn own(&mut self, headers: Own) -> Result<Own, Error> {
+		let own = self.own_with_steps(headers)?;
 		match own.steps {
 			false => Ok(own),
 			true => Err(Error::Unsupported {
@@ -211,13 +211,9 @@ impl Fields {
 		}
 	}
 
-	/// Takes what the gateway itself is told, with the header's word where the body has none.
-	pub(crate) fn own_with_steps(&mut self, header: Option<Wait>) -> Result<Own, Error> {
-		let mut own = Own {
-			wait: header.unwrap_or_default(),
-			verifiers: None,
-			steps: false,
-		};
+	/// Takes what the gateway itself is told, with the headers' words where the body has none.
+	pub(crate) fn own_with_steps(&mut self, headers: Own) -> Result<Own, Error> {
+		let mut own = headers;
 		let Some(value) = self.take::<Value>("consilience")? else {
 			return Ok(own);
 		};
@@ -230,18 +226,43 @@ impl Fields {
 		}
 		own.verifiers = fields.take("verifiers")?;
 		own.steps = fields.take("steps")?.unwrap_or(false);
-		fields.refuse(
-			"lane",
-			|lane| lane == "direct",
-			"there is the direct lane only",
-		)?;
+		if let Some(word) = fields.take::<String>("lane")? {
+			own.lane = Some(Lane::parse(&word).ok_or_else(|| {
+				let message = format!("consilience.lane is {word:?}, and may be {}", Lane::WORDS);
+				Error::invalid("consilience.lane", message)
+			})?);
+		}
+		own.record = fields.take("record")?.unwrap_or(own.record);
 		fields.end()?;
 		Ok(own)
 	}
 }
 
+/// The lane that a call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+	/// A request on chain.
+	Direct,
+	/// A question to a validator.
+	Session,
+}
+
+impl Lane {
+	/// The words.
+	pub(crate) const WORDS: &str = "direct or session";
+
+	/// Returns what a word means.
+	pub(crate) fn parse(word: &str) -> Option<Self> {
+		match word {
+			"direct" => Some(Self::Direct),
+			"session" => Some(Self::Session),
+			_ => None,
+		}
+	}
+}
+
 /// What the gateway itself is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Own {
 	/// What the reply waits for.
 	pub(crate) wait: Wait,
@@ -249,6 +270,30 @@ pub(crate) struct Own {
 	pub(crate) verifiers: Option<u8>,
 	/// Whether a stream tells of every step on the way.
 	pub(crate) steps: bool,
+	/// The lane, where the call says it.
+	pub(crate) lane: Option<Lane>,
+	/// Whether the reply is to hold the answer's record.
+	pub(crate) record: bool,
+}
+
+impl Own {
+	/// Refuses what only the session lane has, because of `why`.
+	pub(crate) fn direct(self, why: &str) -> Result<Self, Error> {
+		let unsupported = |parameter: &str, why: String| {
+			Err(Error::Unsupported {
+				parameter: parameter.into(),
+				why,
+			})
+		};
+		if self.lane == Some(Lane::Session) {
+			return unsupported("consilience.lane", why.into());
+		}
+		if self.record {
+			let why = format!("answers of the session lane alone have a record, and {why}");
+			return unsupported("consilience.record", why);
+		}
+		Ok(self)
+	}
 }
 
 /// One string, or a list of them.
@@ -368,19 +413,25 @@ mod tests {
 			Err(Error::UnknownParameter("x".into()))
 		);
 		let mut own = fields(json!({"consilience": {"wait": "final", "lane": "direct"}}));
-		assert_eq!(own.own(Some(Wait::Provisional)).unwrap().wait, Wait::Final);
+		let headers = Own {
+			wait: Wait::Provisional,
+			lane: Some(Lane::Session),
+			record: true,
+			..Own::default()
+		};
+		let own = own.own(headers).unwrap();
+		assert_eq!((own.wait, own.lane), (Wait::Final, Some(Lane::Direct)));
+		assert!(own.record);
 		for (value, says) in [
-			(json!({"wait": "soon"}), "provisional, checked or final"),
-			(
-				json!({"lane": "session"}),
-				"consilience.lane is not supported",
-			),
+			(json!({"wait": "soon"}), "provisional), checked or final"),
+			(json!({"lane": "fast"}), "direct or session"),
+			(json!({"record": "yes"}), "consilience.record"),
 			(json!({"x": 1}), "consilience.x"),
 			(json!({"verifiers": 300}), "consilience.verifiers"),
 			(json!(3), "not an object"),
 		] {
 			let why = fields(json!({ "consilience": value }))
-				.own(None)
+				.own(Own::default())
 				.unwrap_err();
 			assert!(why.to_string().contains(says), "{why}");
 		}

@@ -23,15 +23,19 @@ use tokio::{
 };
 
 use crate::{
+	app::Upstream,
 	auth::Key,
 	budget::{Ledger, DAY},
 	config::Config,
 	error::Error,
-	journal::{End, Held, Journal, JournalError, Keyed, Record},
+	journal::{Asked, End, Held, Journal, JournalError, Keyed, Record},
+	lane::Lane,
 	metrics::Metrics,
 	network::{
-		Answer, Ask, FollowError, Keep, Model, Network, Recovered, Refusal, State, Step, Ticket,
+		Amount, Answer, Ask, FollowError, Keep, Model, Network, Recovered, Refusal, State, Step,
+		Ticket,
 	},
+	talk::{self, Talk},
 	LOG_TARGET,
 };
 
@@ -58,7 +62,7 @@ pub(crate) struct Progress {
 }
 
 /// A request, as calls see it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Job {
 	/// Its number in the journal.
 	pub(crate) id: u64,
@@ -66,8 +70,83 @@ pub(crate) struct Job {
 	pub(crate) created: u64,
 	/// Input units that are charged.
 	pub(crate) input_units: u32,
-	/// What is known of it.
-	pub(crate) progress: watch::Receiver<Progress>,
+}
+
+/// What is known of a request. A question of the session lane ends with the last of those who hold this.
+#[derive(Clone, Debug)]
+pub(crate) enum Heard {
+	/// Of one on chain.
+	Chain(watch::Receiver<Progress>),
+	/// Of one in the session lane.
+	Lane(watch::Receiver<Talk>),
+}
+
+/// A request, as it is kept for calls that are still to come.
+#[derive(Clone, Debug)]
+struct Kept {
+	job: Job,
+	known: Known,
+}
+
+#[derive(Clone, Debug)]
+enum Known {
+	Chain(watch::Receiver<Progress>),
+	Lane(Arc<watch::Sender<Talk>>),
+}
+
+impl Kept {
+	fn new(id: u64, record: &Record, known: Known) -> Self {
+		let job = Job {
+			id,
+			created: record.created,
+			input_units: record.input_units,
+		};
+		Self { job, known }
+	}
+
+	fn heard(&self) -> (Job, Heard) {
+		let heard = match &self.known {
+			Known::Chain(progress) => Heard::Chain(progress.clone()),
+			Known::Lane(talk) => Heard::Lane(talk.subscribe()),
+		};
+		(self.job, heard)
+	}
+
+	/// Returns whether it was never made.
+	fn was_refused(&self) -> bool {
+		let refused = |end: &Option<End>| matches!(end, Some(End::Refused(_)));
+		match &self.known {
+			Known::Chain(progress) => refused(&progress.borrow().end),
+			Known::Lane(talk) => refused(&talk.borrow().end),
+		}
+	}
+
+	/// Returns whether it was cut, because its client had gone.
+	fn was_cut(&self) -> bool {
+		match &self.known {
+			Known::Chain(_) => false,
+			Known::Lane(talk) => talk.borrow().cut,
+		}
+	}
+}
+
+/// The lane that requests go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+	/// Each is a request on chain.
+	Chain,
+	/// Each is a question of the session lane.
+	Lane {
+		/// Whether it goes on when nobody listens any more: whoever asked may ask again.
+		goes_on: bool,
+	},
+}
+
+/// What a request would cost, and what leads to it in the session lane.
+struct Quoted {
+	fee: Amount,
+	input_units: u32,
+	session: Option<Asked>,
 }
 
 /// The body that an idempotency key came with.
@@ -124,19 +203,24 @@ impl Repeat {
 #[derive(Clone)]
 pub(crate) struct Jobs(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
 	network: Arc<dyn Network>,
-	journal: Journal,
+	lane: Option<Arc<dyn Lane>>,
+	pub(crate) journal: Journal,
 	ledger: Ledger,
-	metrics: Metrics,
+	pub(crate) metrics: Metrics,
 	config: Config,
 	next: AtomicU64,
 	/// Requests that are not at their end.
-	open: Mutex<HashMap<u64, Job>>,
+	open: Mutex<HashMap<u64, Kept>>,
+	/// How many of them are in the session lane.
+	talks: watch::Sender<usize>,
+	/// Whether it is known what became of those that were open in the session lane before a restart.
+	restored: watch::Sender<bool>,
 	/// Idempotency keys that are being looked at.
 	keys: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
 	/// Calls that their clients may repeat by themselves, and when they were made.
-	recent: Mutex<HashMap<String, (Instant, Vec<Job>)>>,
+	recent: Mutex<HashMap<String, (Instant, Vec<Kept>)>>,
 	/// Ends all tasks, as a crash would.
 	stop: watch::Sender<bool>,
 }
@@ -170,7 +254,7 @@ fn journal(e: JournalError) -> Error {
 impl Jobs {
 	/// Opens the journal, and follows what is in it to its end.
 	pub(crate) fn open(
-		network: Arc<dyn Network>,
+		upstream: Upstream,
 		metrics: Metrics,
 		config: Config,
 	) -> Result<Self, JournalError> {
@@ -180,13 +264,16 @@ impl Jobs {
 		// Ids are in replies: those of requests that are not remembered are not given again either.
 		let next = AtomicU64::new((last + 1).max((config.clock)() << 20));
 		let jobs = Self(Arc::new(Inner {
-			network,
+			network: upstream.network,
+			lane: upstream.lane,
 			journal,
 			ledger: Ledger::default(),
 			metrics,
 			config,
 			next,
 			open: Mutex::default(),
+			talks: watch::channel(0).0,
+			restored: watch::channel(false).0,
 			keys: Mutex::default(),
 			recent: Mutex::default(),
 			stop: watch::channel(false).0,
@@ -195,20 +282,29 @@ impl Jobs {
 		Ok(jobs)
 	}
 
-	/// Makes requests, or finds those that the same call has made. All that is missing is quoted and set apart from the key's
-	/// budget before any is sent.
+	/// Makes requests, or finds those that the same call has made, whichever way they went. All that is missing is quoted and set apart
+	/// from the key's budget before any is sent. A question of the session lane goes on without listeners where the call has an idempotency
+	/// key, and not where nothing tells that its client may ask again.
 	pub(crate) async fn request(
 		&self,
 		key: Arc<Key>,
 		model: Arc<Model>,
 		asks: Vec<Ask>,
 		repeat: Option<Repeat>,
-	) -> Result<Vec<Job>, Error> {
+		way: Way,
+	) -> Result<Vec<(Job, Heard)>, Error> {
 		let inner = self.0.clone();
 		// A client that hangs up in between leaves nothing half done.
-		tokio::spawn(async move { inner.request(&key, &model, asks, repeat).await })
+		tokio::spawn(async move { inner.request(&key, &model, asks, repeat, way).await })
 			.await
 			.map_err(|e| Error::Journal(e.to_string()))?
+	}
+
+	/// Waits until no question of the session lane is open.
+	pub(crate) async fn answered(&self) {
+		let mut talks = self.0.talks.subscribe();
+		// It holds the sender itself.
+		let _ = talks.wait_for(|talks| *talks == 0).await;
 	}
 }
 
@@ -220,7 +316,7 @@ impl Jobs {
 }
 
 impl Inner {
-	fn open(&self) -> MutexGuard<'_, HashMap<u64, Job>> {
+	fn open(&self) -> MutexGuard<'_, HashMap<u64, Kept>> {
 		// Nothing panics while it is held.
 		self.open.lock().unwrap_or_else(|e| e.into_inner())
 	}
@@ -229,14 +325,34 @@ impl Inner {
 		for (day, key, spent) in held.spent {
 			self.ledger.restore(&key, day, 0, spent);
 		}
+		let mut talks = Vec::new();
+		let mut taken = Vec::new();
 		for (id, record) in held.jobs {
+			if let Some(asked) = &record.session {
+				taken.extend(&asked.numbers);
+			}
 			if record.end.is_some() {
 				continue;
 			}
 			self.ledger
 				.restore(&record.key, record.day(), record.reserved, 0);
-			self.start(id, record, None);
+			match (&record.session, &self.lane) {
+				(None, _) => drop(self.start(id, record, None)),
+				(Some(_), Some(lane)) => talks.push(self.talk(lane, id, record, true).1),
+				// The wallet knows, and may be there again at the next start.
+				(Some(_), None) => tracing::warn!(
+					target: LOG_TARGET,
+					"a question is open in the session lane, and the gateway was started without its channel"
+				),
+			}
 		}
+		let inner = self.clone();
+		tokio::spawn(async move {
+			for talk in talks {
+				talk.resume(&mut taken).await;
+			}
+			inner.restored.send_replace(true);
+		});
 	}
 
 	async fn request(
@@ -245,17 +361,27 @@ impl Inner {
 		model: &Model,
 		asks: Vec<Ask>,
 		repeat: Option<Repeat>,
-	) -> Result<Vec<Job>, Error> {
+		way: Way,
+	) -> Result<Vec<(Job, Heard)>, Error> {
 		let nothing = vec![None; asks.len()];
+		let way = match (way, &repeat) {
+			(Way::Lane { .. }, None) => Way::Lane { goes_on: false },
+			(Way::Lane { .. }, Some(Repeat::Key(_))) => Way::Lane { goes_on: true },
+			(way, _) => way,
+		};
 		let idempotency = match repeat {
-			None => return self.make(key, model, asks, nothing, None).await,
+			None => {
+				let made = self.make(key, model, asks, nothing, None, way).await?;
+				return Ok(made.into_iter().map(|(_, heard)| heard).collect());
+			}
 			Some(Repeat::Counted { call, again }) => {
 				if let Some(jobs) = self.recent(&call).filter(|_| again) {
 					return Ok(jobs);
 				}
-				let jobs = self.make(key, model, asks, nothing, None).await?;
-				self.remember(call, &jobs);
-				return Ok(jobs);
+				let made = self.make(key, model, asks, nothing, None, way).await?;
+				let (kept, heard): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+				self.remember(call, kept);
+				return Ok(heard);
 			}
 			Some(Repeat::Key(idempotency)) => idempotency,
 		};
@@ -265,6 +391,8 @@ impl Inner {
 			keys.entry(idempotency.name.clone()).or_default().clone()
 		};
 		let _one_at_a_time = lock.lock().await;
+		// What was never asked before a restart is asked now, and not joined. It holds the sender itself.
+		let _ = self.restored.subscribe().wait_for(|done| *done).await;
 		let known = self.journal.keyed(&idempotency.name).map_err(journal)?;
 		let known = known.filter(|k| k.created + DAY > (self.config.clock)());
 		let found = match &known {
@@ -283,53 +411,88 @@ impl Inner {
 			jobs: Vec::new(),
 		};
 		let keyed = Some((idempotency.name, keyed));
-		self.make(key, model, asks, found, keyed).await
+		let made = self.make(key, model, asks, found, keyed, way).await?;
+		Ok(made.into_iter().map(|(_, heard)| heard).collect())
 	}
 
 	/// Returns what a call has made that its client may repeat by itself, unless it was never made.
-	fn recent(&self, call: &str) -> Option<Vec<Job>> {
+	fn recent(&self, call: &str) -> Option<Vec<(Job, Heard)>> {
 		let recent = self.recent.lock().unwrap_or_else(|e| e.into_inner());
-		let (since, jobs) = recent.get(call)?;
-		let refused = |job: &Job| matches!(job.progress.borrow().end, Some(End::Refused(_)));
-		(since.elapsed() < REPEATED && !jobs.iter().any(refused)).then(|| jobs.clone())
+		let (since, kept) = recent.get(call)?;
+		let is_none = |kept: &Kept| kept.was_refused() || kept.was_cut();
+		(since.elapsed() < REPEATED && !kept.iter().any(is_none))
+			.then(|| kept.iter().map(Kept::heard).collect())
 	}
 
-	fn remember(&self, call: String, jobs: &[Job]) {
+	fn remember(&self, call: String, kept: Vec<Kept>) {
 		let mut recent = self.recent.lock().unwrap_or_else(|e| e.into_inner());
 		recent.retain(|_, (since, _)| since.elapsed() < REPEATED);
 		if recent.len() < REMEMBERED {
-			recent.insert(call, (Instant::now(), jobs.to_vec()));
+			recent.insert(call, (Instant::now(), kept));
 		}
 	}
 
 	/// Returns a request that an idempotency key leads to. One that was never made is as if it were not there: whoever asks again is not told
 	/// again that the network was full then.
-	fn find(&self, id: u64) -> Result<Option<Job>, JournalError> {
-		if let Some(job) = self.open().get(&id).cloned() {
-			let refused = matches!(job.progress.borrow().end, Some(End::Refused(_)));
-			return Ok((!refused).then_some(job));
+	fn find(&self, id: u64) -> Result<Option<Kept>, JournalError> {
+		if let Some(kept) = self.open().get(&id).cloned() {
+			return Ok((!kept.was_refused()).then_some(kept));
 		}
-		let Some(record) = self.journal.job(id)? else {
+		let Some(mut record) = self.journal.job(id)? else {
 			return Ok(None);
 		};
+		if record.session.is_some() {
+			// One that is open in the journal alone is of a channel that this gateway does not have.
+			record.end.get_or_insert(End::Forgotten);
+		}
 		if matches!(record.end, None | Some(End::Refused(_))) {
 			return Ok(None);
 		}
-		let (_, progress) = watch::channel(Progress {
-			request: record.request,
-			finalized: match &record.end {
-				Some(End::Settled(step)) => Some((**step).clone()),
-				_ => None,
-			},
-			end: record.end.clone(),
-			..Default::default()
-		});
-		Ok(Some(Job {
-			id,
-			created: record.created,
-			input_units: record.input_units,
-			progress,
-		}))
+		let known = if record.session.is_some() {
+			Known::Lane(Arc::new(watch::channel(Talk::new(&record)).0))
+		} else {
+			let (_, progress) = watch::channel(Progress {
+				request: record.request,
+				finalized: match &record.end {
+					Some(End::Settled(step)) => Some((**step).clone()),
+					_ => None,
+				},
+				end: record.end.clone(),
+				..Default::default()
+			});
+			Known::Chain(progress)
+		};
+		Ok(Some(Kept::new(id, &record, known)))
+	}
+
+	/// Returns what a request would cost.
+	async fn quote(&self, ask: &Ask, way: Way) -> Result<Quoted, Refusal> {
+		match way {
+			Way::Chain => {
+				let quote = self.network.quote(ask).await?;
+				Ok(Quoted {
+					fee: quote.fee,
+					input_units: quote.input_units,
+					session: None,
+				})
+			}
+			Way::Lane { .. } => {
+				let lane = self.lane.as_ref();
+				let lane =
+					lane.ok_or_else(|| Refusal::NoExecutor("the gateway has no channel".into()))?;
+				let quote = lane.quote(ask).await?;
+				Ok(Quoted {
+					fee: quote.fee,
+					input_units: quote.input_units,
+					session: Some(Asked {
+						channel: lane.channel(),
+						question: quote.question,
+						from: quote.from,
+						numbers: Vec::new(),
+					}),
+				})
+			}
+		}
 	}
 
 	/// Makes what was not found.
@@ -338,12 +501,17 @@ impl Inner {
 		key: &Key,
 		model: &Model,
 		asks: Vec<Ask>,
-		found: Vec<Option<Job>>,
+		found: Vec<Option<Kept>>,
 		keyed: Option<(String, Keyed)>,
-	) -> Result<Vec<Job>, Error> {
+		way: Way,
+	) -> Result<Vec<(Kept, (Job, Heard))>, Error> {
+		let listen = |kept: Kept| {
+			let heard = kept.heard();
+			(kept, heard)
+		};
 		let missing = found.iter().filter(|f| f.is_none()).count();
 		if missing == 0 {
-			return Ok(found.into_iter().flatten().collect());
+			return Ok(found.into_iter().flatten().map(listen).collect());
 		}
 		if self.open().len() + missing > self.config.open_requests {
 			return Err(Error::TooMany);
@@ -351,7 +519,7 @@ impl Inner {
 		let quotes = asks.iter().zip(&found).map(|(ask, found)| async move {
 			match found {
 				Some(_) => Ok(None),
-				None => self.network.quote(ask).await.map(Some),
+				None => self.quote(ask, way).await.map(Some),
 			}
 		});
 		let quotes = futures::future::try_join_all(quotes)
@@ -378,11 +546,12 @@ impl Inner {
 						keyed: keyed.is_some(),
 						ticket: None,
 						request: None,
+						session: quote.session,
 						end: None,
 					};
 					fresh.push((id, record, ask));
 				}
-				(Some(job), _) => ids.push(job.id),
+				(Some(kept), _) => ids.push(kept.job.id),
 				(None, None) => unreachable!("what is missing was quoted; qed"),
 			}
 		}
@@ -395,27 +564,120 @@ impl Inner {
 			self.ledger.settle(&key.name, now / DAY, total, 0);
 			return Err(journal(e));
 		}
-		let mut made: HashMap<u64, Job> = found.into_iter().flatten().map(|j| (j.id, j)).collect();
+		let found = found.into_iter().flatten();
+		let mut made: HashMap<u64, _> = found.map(|k| (k.job.id, listen(k))).collect();
 		for (id, record, ask) in fresh {
-			made.insert(id, self.start(id, record, Some(ask)));
+			let kept = match (way, &self.lane) {
+				(Way::Lane { goes_on }, Some(lane)) => {
+					let (kept, talk) = self.talk(lane, id, record, goes_on);
+					let heard = listen(kept);
+					self.spawn(talk.run(ask));
+					heard
+				}
+				_ => listen(self.start(id, record, Some(ask))),
+			};
+			made.insert(id, kept);
 		}
-		Ok(ids.iter().filter_map(|id| made.get(id).cloned()).collect())
+		Ok(ids.iter().filter_map(|id| made.remove(id)).collect())
 	}
 
-	/// Starts a request's task.
-	fn start(self: &Arc<Self>, id: u64, record: Record, ask: Option<Ask>) -> Job {
+	/// Spawns a request's task.
+	fn spawn(&self, task: impl std::future::Future<Output = ()> + Send + 'static) {
+		let mut stop = self.stop.subscribe();
+		tokio::spawn(async move {
+			tokio::select! {
+				() = task => (),
+				// What is on chain goes on, and the journal leads to it.
+				_ = stop.wait_for(|stopped| *stopped) => (),
+			}
+		});
+	}
+
+	fn keep(&self, kept: &Kept) {
+		self.open().insert(kept.job.id, kept.clone());
+		self.metrics.open.set(self.open().len() as i64);
+	}
+
+	/// Returns the task of a question of the session lane. It listens from the start to nobody: whoever made it does so before it runs.
+	fn talk(
+		self: &Arc<Self>,
+		lane: &Arc<dyn Lane>,
+		id: u64,
+		record: Record,
+		goes_on: bool,
+	) -> (Kept, talk::Task) {
+		let told = Arc::new(watch::channel(Talk::new(&record)).0);
+		let kept = Kept::new(id, &record, Known::Lane(told.clone()));
+		self.keep(&kept);
+		self.talks.send_modify(|talks| *talks += 1);
+		let task = talk::Task {
+			inner: self.clone(),
+			lane: lane.clone(),
+			id,
+			record,
+			told,
+			goes_on,
+		};
+		(kept, task)
+	}
+
+	/// Counts what a request has come to, and writes it down. One that was not asked at all is forgotten. `output` are its output units,
+	/// where its answer counts.
+	pub(crate) async fn ended(
+		&self,
+		id: u64,
+		record: &Record,
+		is_nothing: bool,
+		output: Option<u32>,
+	) {
+		let paid = record.paid();
+		self.ledger
+			.settle(&record.key, record.day(), record.reserved, paid);
+		self.metrics.spend(&record.key, paid);
+		if let Some(output) = output {
+			for (direction, n) in [("in", record.input_units), ("out", output)] {
+				let labels = [record.model.as_str(), direction];
+				self.metrics
+					.units
+					.with_label_values(&labels)
+					.inc_by(n.into());
+			}
+		}
+		// What was never sent is not worth a line; whoever uses its idempotency key again asks anew.
+		let written = match is_nothing {
+			true => self.journal.forget(id).await,
+			false => self.journal.end(id, record.clone()).await,
+		};
+		if let Err(e) = written {
+			// It is open in the journal then, and followed to the same end after a restart.
+			tracing::warn!(target: LOG_TARGET, "the end of a request is not in the journal: {e}");
+		}
+	}
+
+	/// Takes a request from those that are open. `state` is what it ended as.
+	pub(crate) fn close(&self, id: u64, state: &str) {
+		let closed = self.open().remove(&id);
+		if matches!(
+			closed,
+			Some(Kept {
+				known: Known::Lane(_),
+				..
+			})
+		) {
+			self.talks.send_modify(|talks| *talks -= 1);
+		}
+		self.metrics.open.set(self.open().len() as i64);
+		self.metrics.ended.with_label_values(&[state]).inc();
+	}
+
+	/// Starts the task of a request on chain.
+	fn start(self: &Arc<Self>, id: u64, record: Record, ask: Option<Ask>) -> Kept {
 		let (told, progress) = watch::channel(Progress {
 			request: record.request,
 			..Default::default()
 		});
-		let job = Job {
-			id,
-			created: record.created,
-			input_units: record.input_units,
-			progress,
-		};
-		self.open().insert(id, job.clone());
-		self.metrics.open.set(self.open().len() as i64);
+		let kept = Kept::new(id, &record, Known::Chain(progress));
+		self.keep(&kept);
 		let task = Task {
 			inner: self.clone(),
 			id,
@@ -424,15 +686,8 @@ impl Inner {
 			since: ask.is_some().then(Instant::now),
 			answered: false,
 		};
-		let mut stop = self.stop.subscribe();
-		tokio::spawn(async move {
-			tokio::select! {
-				() = task.run(ask) => (),
-				// What is on chain goes on, and the journal leads to it.
-				_ = stop.wait_for(|stopped| *stopped) => (),
-			}
-		});
-		job
+		self.spawn(task.run(ask));
+		kept
 	}
 }
 
@@ -614,48 +869,25 @@ impl Task {
 	async fn finish(mut self, end: End) {
 		let inner = self.inner.clone();
 		self.record.end = Some(end.clone());
-		let record = &self.record;
-		inner
-			.ledger
-			.settle(&record.key, record.day(), record.reserved, record.paid());
-		inner.metrics.spend(&record.key, record.paid());
 		let state = match &end {
 			End::Settled(step) => crate::status::status(step),
 			End::Refused(_) => "refused",
-			End::Forgotten => "forgotten",
+			End::Forgotten | End::Said { .. } | End::Broken { .. } => "forgotten",
 		};
-		if let End::Settled(step) = &end {
-			let output = match &step.answer {
-				Some(Answer::Text { tokens, .. }) => *tokens,
-				Some(Answer::Tensors { units, .. }) => *units,
-				Some(Answer::Unanswerable { .. }) | None => 0,
-			};
-			if step.state == State::Final {
-				for (direction, n) in [("in", record.input_units), ("out", output)] {
-					let labels = [record.model.as_str(), direction];
-					inner
-						.metrics
-						.units
-						.with_label_values(&labels)
-						.inc_by(n.into());
-				}
-			}
-		}
-		// What was never sent is not worth a line; whoever uses its idempotency key again asks anew.
-		let written = match &end {
-			End::Refused(_) if record.ticket.is_none() => inner.journal.forget(self.id).await,
-			_ => inner.journal.end(self.id, record.clone()).await,
+		let output = match &end {
+			End::Settled(step) if step.state == State::Final => match &step.answer {
+				Some(Answer::Text { tokens, .. }) => Some(*tokens),
+				Some(Answer::Tensors { units, .. }) => Some(*units),
+				Some(Answer::Unanswerable { .. }) | None => Some(0),
+			},
+			_ => None,
 		};
-		if let Err(e) = written {
-			// It is open in the journal then, and followed to the same end after a restart.
-			tracing::warn!(target: LOG_TARGET, "the end of a request is not in the journal: {e}");
-		}
+		let is_nothing = matches!(end, End::Refused(_)) && self.record.ticket.is_none();
+		inner.ended(self.id, &self.record, is_nothing, output).await;
 		self.told.send_modify(|p| {
 			p.end = Some(end);
 			p.trouble = None;
 		});
-		inner.open().remove(&self.id);
-		inner.metrics.open.set(inner.open().len() as i64);
-		inner.metrics.ended.with_label_values(&[state]).inc();
+		inner.close(self.id, state);
 	}
 }

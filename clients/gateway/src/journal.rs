@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::{
 	budget::DAY,
+	lane::Outcome,
 	network::{amount, Amount, Refusal, Step, Ticket},
 };
 
@@ -32,8 +33,61 @@ pub(crate) enum End {
 	Settled(Box<Step>),
 	/// It was never made.
 	Refused(Refusal),
-	/// The chain has forgotten it.
+	/// The chain has forgotten it, or the wallet of its channel has gone: what it was paid is not known.
 	Forgotten,
+	/// It was answered in the session lane.
+	Said {
+		/// What there is to show for it.
+		outcome: Box<Outcome>,
+		/// What was signed away for it, under all its numbers.
+		#[serde(with = "amount")]
+		paid: Amount,
+	},
+	/// It was asked in the session lane, and there is no whole answer.
+	Broken {
+		/// Why, as a word.
+		broke: Broke,
+		/// Why.
+		why: String,
+		/// What was signed away for it, under all its numbers.
+		#[serde(with = "amount")]
+		paid: Amount,
+	},
+}
+
+impl End {
+	/// Returns what the request was paid; `None` where that is not known.
+	pub(crate) fn paid(&self) -> Option<Amount> {
+		match self {
+			Self::Settled(step) => Some(step.paid),
+			Self::Said { paid, .. } | Self::Broken { paid, .. } => Some(*paid),
+			Self::Refused(_) => Some(0),
+			Self::Forgotten => None,
+		}
+	}
+}
+
+/// Why a question of the session lane has no whole answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Broke {
+	/// Nobody who was asked gave one.
+	NoAnswer,
+	/// It was cut: nobody listened any more, or the gateway ended.
+	Interrupted,
+}
+
+/// What leads to a question of the session lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Asked {
+	/// The channel that pays.
+	pub(crate) channel: u64,
+	/// Tells the question from others.
+	pub(crate) question: String,
+	/// No number of it is lower.
+	pub(crate) from: u32,
+	/// The numbers that it got, one for each validator that was asked.
+	pub(crate) numbers: Vec<u32>,
 }
 
 /// A request of a client.
@@ -56,6 +110,9 @@ pub(crate) struct Record {
 	pub(crate) ticket: Option<Ticket>,
 	/// Its number on chain, once it is known.
 	pub(crate) request: Option<u64>,
+	/// What leads to it where it goes the session lane.
+	#[serde(default, skip_serializing_if = "Option::is_none")]
+	pub(crate) session: Option<Asked>,
 	/// How it ended.
 	pub(crate) end: Option<End>,
 }
@@ -68,12 +125,9 @@ impl Record {
 
 	/// Returns what it was paid, once it has ended.
 	pub(crate) fn paid(&self) -> Amount {
-		match &self.end {
-			Some(End::Settled(step)) => step.paid,
-			// What it was paid is not known: it is not more.
-			Some(End::Forgotten) => self.reserved,
-			Some(End::Refused(_)) | None => 0,
-		}
+		let end = self.end.as_ref();
+		// Where it is not known, it is not more.
+		end.map_or(0, |end| end.paid().unwrap_or(self.reserved))
 	}
 }
 
@@ -393,6 +447,7 @@ mod tests {
 			keyed,
 			ticket: None,
 			request: None,
+			session: None,
 			end: None,
 		}
 	}

@@ -417,6 +417,12 @@ pub enum Refusal {
 	/// The account that pays cannot.
 	#[error("the gateway's account cannot pay: {0}")]
 	Funds(String),
+	/// Nobody whom the gateway's channel pays answers for the model in the session lane. Nothing was asked.
+	#[error("nobody answers in the session lane: {0}")]
+	NoExecutor(String),
+	/// The gateway's channel in the session lane has too little. Nothing was asked.
+	#[error("the gateway's channel cannot pay: {0}")]
+	Channel(String),
 	/// The gateway could not write down what it was about to send; nothing was sent.
 	#[error("the journal cannot be written: {0}")]
 	Journal(String),

@@ -27,13 +27,14 @@ use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use crate::{
 	anthropic,
-	app::{json, App},
+	app::{json, App, Upstream},
 	auth::{Keys, KeysError},
 	config::Config,
 	error::{Error, Interface},
 	inference_protocol,
 	jobs::Jobs,
 	journal::JournalError,
+	lane::Lane,
 	metrics::Metrics,
 	network::Network,
 	openai::{chat, completions, embeddings, models, responses},
@@ -86,11 +87,15 @@ pub struct Gateway {
 }
 
 impl Gateway {
-	/// Opens the journal, goes on with what is in it, and listens.
+	/// Opens the journal, goes on with what is in it, and listens. With a `lane` it answers in the session lane too.
 	///
 	/// # Errors
 	/// Why it does not start.
-	pub async fn bind(config: Config, network: Arc<dyn Network>) -> Result<Self, StartError> {
+	pub async fn bind(
+		config: Config,
+		network: Arc<dyn Network>,
+		lane: Option<Arc<dyn Lane>>,
+	) -> Result<Self, StartError> {
 		let keys = match &config.keys {
 			Some(path) => Keys::read(path)?,
 			None => Keys::none(),
@@ -116,10 +121,11 @@ impl Gateway {
 		let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
 		let address = listener.local_addr().map_err(listen)?;
 		let metrics = Metrics::new()?;
-		let jobs = Jobs::open(network.clone(), metrics.clone(), config.clone())?;
+		let upstream = Upstream { network, lane };
+		let jobs = Jobs::open(upstream.clone(), metrics.clone(), config.clone())?;
 		let (stop, stopping) = watch::channel(false);
 		Ok(Self {
-			app: App::new(config, keys, page, metrics, network, jobs, stopping),
+			app: App::new(config, keys, page, metrics, upstream, jobs, stopping),
 			listener,
 			address,
 			stop,
@@ -189,10 +195,12 @@ impl Gateway {
 		drop(listener);
 		let closed = graceful.shutdown();
 		tokio::pin!(closed);
-		if tokio::time::timeout(app.config.drain, &mut closed)
-			.await
-			.is_err()
-		{
+		let done = async {
+			closed.as_mut().await;
+			// What its client may ask for again has nobody who waits for it, and would be cut.
+			app.answered().await;
+		};
+		if tokio::time::timeout(app.config.drain, done).await.is_err() {
 			// Streams end with an error, and not as if the answer were whole.
 			let _ = stop.send(true);
 			let _ = tokio::time::timeout(LAST_WORDS, closed).await;

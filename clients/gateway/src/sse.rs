@@ -1,7 +1,7 @@
 //! Replies as server-sent events.
 //!
-//! A stream begins when the request is on chain: what is refused before has a status of its own. It ends cleanly only with what the call
-//! waited for; anything else is an error event, and none of the interface's own ends.
+//! A stream begins when the request is on chain, or a validator is asked: what is refused before has a status of its own. It ends cleanly
+//! only with what the call waited for; anything else is an error event, and none of the interface's own ends.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -17,22 +17,21 @@ use tokio::time::{interval_at, Instant, Interval, MissedTickBehavior};
 use crate::{
 	app::App,
 	error::Error,
-	network::Step,
-	watch::{Happening, Watcher},
+	watch::{Following, News, Said},
 };
 
 /// What an interface says at each point of a stream.
 pub(crate) trait Script: Send + 'static {
-	/// When the request is on chain.
+	/// When the request is on chain, or a validator was asked.
 	fn begin(&mut self) -> String;
-	/// When the answer is there for the first time.
-	fn answered(&mut self, step: &Step) -> String;
+	/// When there is more of the answer: on chain all at once.
+	fn text(&mut self, text: &str, consilience: Value) -> String;
 	/// When something else changes, where the call asks for that.
-	fn stepped(&mut self, _step: &Step) -> String {
+	fn stepped(&mut self, _consilience: Value) -> String {
 		String::new()
 	}
 	/// When what the call waits for is reached: the end.
-	fn reached(&mut self, step: &Step) -> String;
+	fn reached(&mut self, said: Said) -> String;
 	/// When it will not be.
 	fn failed(&mut self, error: &Error) -> String;
 	/// While nothing happens.
@@ -70,7 +69,7 @@ impl Drop for Outcome {
 }
 
 struct State<S> {
-	watcher: Watcher,
+	following: Following,
 	script: S,
 	ping: Interval,
 	begun: bool,
@@ -79,12 +78,12 @@ struct State<S> {
 }
 
 /// Returns the reply.
-pub(crate) fn reply(app: &App, watcher: Watcher, script: impl Script) -> Response {
+pub(crate) fn reply(app: &App, following: Following, script: impl Script) -> Response {
 	let mut ping = interval_at(Instant::now() + app.config.ping, app.config.ping);
 	ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
 	let streams = Streams(Arc::default());
 	let state = State {
-		watcher,
+		following,
 		script,
 		ping,
 		begun: false,
@@ -101,14 +100,14 @@ pub(crate) fn reply(app: &App, watcher: Watcher, script: impl Script) -> Respons
 			return Some((Ok::<_, Infallible>(Bytes::from(text)), state));
 		}
 		let text = tokio::select! {
-			happening = state.watcher.next() => match happening {
-				Happening::Answered(step) => state.script.answered(&step),
-				Happening::Stepped(step) => state.script.stepped(&step),
-				Happening::Reached(step) => {
+			news = state.following.next() => match news {
+				News::Text { text, consilience } => state.script.text(&text, consilience),
+				News::Stepped(consilience) => state.script.stepped(consilience),
+				News::Reached(said) => {
 					state.end("ok");
-					state.script.reached(&step)
+					state.script.reached(*said)
 				}
-				Happening::Failed(error) => {
+				News::Failed(error) => {
 					state.end(error.code());
 					state.script.failed(&error)
 				}

@@ -7,12 +7,18 @@
 //! | `checked` | Final | best | other validators measured the answer and agree; a fork could still undo the block |
 //! | `final` | Final | finalised | as before, and no fork can undo it; `checked` says whether others measured it |
 //!
+//! In the session lane, which no block of this table speaks of, an answer is `streaming`, `answered`, `checked` or `refuted`
+//! ([`crate::lane::Status`]).
+//!
 //! A request's own states (`requested`, `assigned`, `disputed`, `rejected` and so on) go by the chain's names.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 
-use crate::network::{Answer, State, Step};
+use crate::{
+	network::{Amount, Answer, State, Step},
+	talk::Talk,
+};
 
 /// What a reply waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,13 +34,13 @@ pub enum Wait {
 }
 
 impl Wait {
-	/// The three words.
-	pub const WORDS: &str = "provisional, checked or final";
+	/// The words.
+	pub const WORDS: &str = "streaming (or provisional), checked or final";
 
 	/// Returns what a word means.
 	pub fn parse(word: &str) -> Option<Self> {
 		match word {
-			"provisional" => Some(Self::Provisional),
+			"provisional" | "streaming" => Some(Self::Provisional),
 			"checked" => Some(Self::Checked),
 			"final" => Some(Self::Final),
 			_ => None,
@@ -94,34 +100,85 @@ pub(crate) fn consilience(step: &Step) -> Value {
 		"verifiers": step.verifiers,
 		"jurors": step.jurors,
 		"seed": step.seed,
-		"fee": {
-			"held": step.escrow.to_string(),
-			"paid": step.paid.to_string(),
-			"refunded": step.refunded.to_string(),
-			"unit": "1e-12 CSL",
-		},
+		"fee": fee(step.escrow, step.paid, step.refunded),
+	})
+}
+
+/// Returns what a reply says of a question of the session lane.
+pub(crate) fn consilience_of_talk(talk: &Talk) -> Value {
+	let mut said = json!({
+		"lane": "session",
+		"channel": talk.channel,
+		"number": talk.number,
+		"status": talk.status(),
+		"checked": false,
+		"executor": talk.executor,
+	});
+	if let Some(outcome) = &talk.outcome {
+		let checkers = match talk.end {
+			Some(_) => &outcome.checkers,
+			None => &talk.checkers,
+		};
+		said["number"] = outcome.number.into();
+		said["checked"] = (talk.status() == "checked").into();
+		said["right"] = outcome.right.into();
+		said["of"] = outcome.of.into();
+		said["executor"] = outcome.executor.as_str().into();
+		said["checkers"] = json!(checkers);
+		said["receipt"] = outcome.receipt.as_ref().map_or(Value::Null, |receipt| {
+			json!({
+				"hash": receipt.hash,
+				"signature": receipt.signature,
+				"anchor": receipt.anchor,
+				"units": { "input": receipt.input_units, "output": receipt.output_units },
+				"amount": receipt.amount.to_string(),
+			})
+		});
+		said["seed"] = outcome.seed.as_str().into();
+	}
+	if talk.outcome.is_some() || talk.end.is_some() {
+		let refunded = match &talk.end {
+			Some(end) => talk.held.saturating_sub(end.paid().unwrap_or(talk.held)),
+			None => 0,
+		};
+		said["fee"] = fee(talk.held, talk.paid(), refunded);
+	}
+	said
+}
+
+fn fee(held: Amount, paid: Amount, refunded: Amount) -> Value {
+	json!({
+		"held": held.to_string(),
+		"paid": paid.to_string(),
+		"refunded": refunded.to_string(),
+		"unit": "1e-12 CSL",
 	})
 }
 
 /// Returns what a reply says of several requests behind it: each, and the least that holds of all.
-pub(crate) fn consilience_of_all<'s>(steps: impl IntoIterator<Item = &'s Step>) -> Value {
-	let steps: Vec<&Step> = steps.into_iter().collect();
-	if let [one] = steps[..] {
-		return consilience(one);
+pub(crate) fn consilience_of_all(requests: impl IntoIterator<Item = Value>) -> Value {
+	let mut requests: Vec<Value> = requests.into_iter().collect();
+	if requests.len() == 1 {
+		return requests.remove(0);
 	}
-	let rank = |step: &&&Step| match status(step) {
-		"final" => 3,
-		"checked" => 2,
-		"settled" => 1,
+	let rank = |request: &&Value| match request["status"].as_str() {
+		Some("final") => 3,
+		Some("checked") => 2,
+		Some("settled" | "answered") => 1,
 		_ => 0,
 	};
-	json!({
-		"lane": "direct",
-		"status": steps.iter().min_by_key(rank).map(|step| status(step)),
-		"checked": steps.iter().all(|step| is_checked(step)),
-		"finalized": steps.iter().all(|step| step.finalized),
-		"requests": steps.iter().map(|step| consilience(step)).collect::<Vec<_>>(),
-	})
+	let first = requests.first();
+	let mut all = json!({
+		"lane": first.map(|request| &request["lane"]),
+		"status": requests.iter().min_by_key(rank).map(|request| &request["status"]),
+		"checked": requests.iter().all(|request| request["checked"] == true),
+	});
+	// Nothing of the session lane stands in a block.
+	if first.is_some_and(|request| request.get("finalized").is_some()) {
+		all["finalized"] = requests.iter().all(|r| r["finalized"] == true).into();
+	}
+	all["requests"] = requests.into();
+	all
 }
 
 #[cfg(test)]
@@ -199,7 +256,7 @@ mod tests {
 			step(State::Final, true, &["v"]),
 			step(State::Final, false, &[]),
 		];
-		let said = consilience_of_all(&steps);
+		let said = consilience_of_all(steps.iter().map(consilience));
 		assert_eq!(said["status"], "settled");
 		assert_eq!(said["checked"], false);
 		assert_eq!(said["requests"].as_array().map(Vec::len), Some(2));

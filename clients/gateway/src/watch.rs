@@ -1,4 +1,4 @@
-//! A call that waits for a request.
+//! A call that waits.
 
 use axum::http::StatusCode;
 use tokio::{
@@ -7,16 +7,117 @@ use tokio::{
 };
 
 use crate::{
-	config::Config,
 	error::Error,
 	fields::Own,
 	jobs::{Job, Progress},
 	journal::End,
-	network::{Answer, State, Step},
-	status::{consilience, Wait},
+	metrics::Metrics,
+	network::{Answer, Finish, State, Step},
+	openai::said,
+	status::{consilience, status, Wait},
+	talk::Listener,
 };
 
-/// What happens while a call waits.
+/// The text of an answer, and what a reply says of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+	/// The text.
+	pub(crate) text: String,
+	/// How many tokens it has.
+	pub(crate) tokens: u32,
+	/// Why it ended.
+	pub(crate) finish: Finish,
+	/// The object `consilience`.
+	pub(crate) consilience: serde_json::Value,
+}
+
+/// What happens while a call waits for text, whichever lane it goes.
+#[derive(Clone, Debug)]
+pub(crate) enum News {
+	/// More of the text. It may not be what the call waits for.
+	Text {
+		/// The text.
+		text: String,
+		/// The object `consilience` beside it.
+		consilience: serde_json::Value,
+	},
+	/// Something else changed: the object `consilience`. Told only where the call asks for it.
+	Stepped(serde_json::Value),
+	/// What the call waits for.
+	Reached(Box<Said>),
+	/// It will not come, or not on this call.
+	Failed(Error),
+}
+
+/// What a call waits for, and for how long.
+pub(crate) struct Terms {
+	pub(crate) metrics: Metrics,
+	/// Name of the model, for errors.
+	pub(crate) model: String,
+	pub(crate) own: Own,
+	/// When the reply is closed.
+	pub(crate) deadline: Instant,
+	/// How long a node may be away.
+	pub(crate) patience: std::time::Duration,
+	pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// A call that waits for text.
+pub(crate) enum Following {
+	/// From a request on chain.
+	Chain(Box<Watcher>),
+	/// From a question of the session lane.
+	Lane(Box<Listener>),
+}
+
+impl Following {
+	/// Returns what the call follows.
+	pub(crate) fn job(&self) -> Job {
+		match self {
+			Self::Chain(watcher) => watcher.job,
+			Self::Lane(listener) => listener.job,
+		}
+	}
+
+	/// Waits until the request is on chain, or a validator is asked; in the session lane no longer than `patience`.
+	pub(crate) async fn begun(
+		&mut self,
+		patience: Option<std::time::Duration>,
+	) -> Result<(), Error> {
+		match self {
+			Self::Chain(watcher) => watcher.submitted().await,
+			Self::Lane(listener) => listener.begun(patience).await,
+		}
+	}
+
+	/// Waits for what the call waits for.
+	pub(crate) async fn reached(&mut self) -> Result<Said, Error> {
+		match self {
+			Self::Chain(watcher) => said(&watcher.reached().await?),
+			Self::Lane(listener) => listener.reached().await,
+		}
+	}
+
+	/// Returns what happens next. After [`News::Reached`] or [`News::Failed`] nothing does.
+	pub(crate) async fn next(&mut self) -> News {
+		let watcher = match self {
+			Self::Chain(watcher) => watcher,
+			Self::Lane(listener) => return listener.next().await,
+		};
+		let said = match watcher.next().await {
+			Happening::Stepped(step) => return News::Stepped(consilience(&step)),
+			Happening::Failed(e) => return News::Failed(e),
+			Happening::Answered(step) => said(&step).map(|said| News::Text {
+				text: said.text,
+				consilience: said.consilience,
+			}),
+			Happening::Reached(step) => said(&step).map(|said| News::Reached(Box::new(said))),
+		};
+		said.unwrap_or_else(News::Failed)
+	}
+}
+
+/// What happens while a call waits for a request on chain.
 #[derive(Clone, Debug)]
 pub(crate) enum Happening {
 	/// The answer is there for the first time. It may not be what the call waits for.
@@ -29,40 +130,25 @@ pub(crate) enum Happening {
 	Failed(Error),
 }
 
-/// A call that waits for a request.
+/// A call that waits for a request on chain.
 pub(crate) struct Watcher {
 	pub(crate) job: Job,
-	model: String,
-	wait: Wait,
-	/// Whether every step is told of.
-	steps: bool,
+	progress: watch::Receiver<Progress>,
+	terms: Terms,
 	/// The answer that was told of.
 	told: Option<Answer>,
 	/// The step that was told of last.
 	last: Option<Step>,
-	deadline: Instant,
-	patience: std::time::Duration,
-	stopping: watch::Receiver<bool>,
 }
 
 impl Watcher {
-	pub(crate) fn new(
-		job: Job,
-		model: String,
-		own: Own,
-		config: &Config,
-		stopping: watch::Receiver<bool>,
-	) -> Self {
+	pub(crate) fn new(job: Job, progress: watch::Receiver<Progress>, terms: Terms) -> Self {
 		Self {
 			job,
-			model,
-			wait: own.wait,
-			steps: own.steps,
+			progress,
+			terms,
 			told: None,
 			last: None,
-			deadline: Instant::now() + config.reply_timeout,
-			patience: config.outage_patience,
-			stopping,
 		}
 	}
 
@@ -90,8 +176,8 @@ impl Watcher {
 
 	/// Returns what happens next. After [`Happening::Reached`] or [`Happening::Failed`] nothing does.
 	pub(crate) async fn next(&mut self) -> Happening {
-		let (wait, told) = (self.wait, self.told.clone());
-		let (steps, last) = (self.steps, self.last.clone());
+		let (wait, told) = (self.terms.own.wait, self.told.clone());
+		let (steps, last) = (self.terms.own.steps, self.last.clone());
 		let next = self
 			.until(|p, model| {
 				look(p, model, wait, told.as_ref())
@@ -99,6 +185,9 @@ impl Watcher {
 			})
 			.await;
 		let happening = next.unwrap_or_else(Happening::Failed);
+		if let Happening::Reached(step) = &happening {
+			self.terms.metrics.answer("direct", status(step));
+		}
 		if let Happening::Answered(step) = &happening {
 			self.told = step.answer.clone();
 		}
@@ -114,26 +203,28 @@ impl Watcher {
 	) -> Result<T, Error> {
 		loop {
 			let (request, trouble) = {
-				let progress = self.job.progress.borrow_and_update();
-				if let Some(found) = look(&progress, &self.model) {
+				let progress = self.progress.borrow_and_update();
+				if let Some(found) = look(&progress, &self.terms.model) {
 					return Ok(found);
 				}
 				(progress.request, progress.trouble.clone())
 			};
-			if *self.stopping.borrow() {
+			if *self.terms.stopping.borrow() {
 				return Err(Error::Stopping);
 			}
-			let given_up = trouble.as_ref().map(|(since, _)| *since + self.patience);
+			let given_up = trouble
+				.as_ref()
+				.map(|(since, _)| *since + self.terms.patience);
 			tokio::select! {
-				changed = self.job.progress.changed() => if changed.is_err() {
+				changed = self.progress.changed() => if changed.is_err() {
 					return Err(Error::Lost(request.unwrap_or_default()));
 				},
-				_ = self.stopping.changed() => (),
-				() = sleep_until(self.deadline) => return Err(match request {
+				_ = self.terms.stopping.changed() => (),
+				() = sleep_until(self.terms.deadline) => return Err(match request {
 					Some(request) => Error::Late(request),
 					None => Error::Uncertain("it took too long".into()),
 				}),
-				() = sleep_until(given_up.unwrap_or(self.deadline)), if given_up.is_some() => {
+				() = sleep_until(given_up.unwrap_or(self.terms.deadline)), if given_up.is_some() => {
 					let why = trouble.map_or_else(String::new, |(_, why)| why);
 					return Err(match request {
 						Some(request) => Error::Outage { request, why },

@@ -100,7 +100,10 @@ pub(crate) async fn infer(
 	let call = app.read(request).await?;
 	let (head, binary) = split(&call)?;
 	let mut fields = Fields::read(head)?;
-	let own = fields.own(call.wait()?)?;
+	let own = fields.own(call.own()?)?;
+	let own = own.direct(
+		"this interface asks on chain: text is generated in the session lane through the others",
+	)?;
 	let id: Option<String> = fields.take("id")?;
 	let tensors = tensors(fields.need("inputs")?, binary)?;
 	let wanted = outputs(&mut fields)?;

@@ -7,23 +7,23 @@ use axum::{
 use serde_json::{json, Value};
 
 use super::{
-	chat_bounded, failed, finish_reason, message, refuse_common, said, sampling, streaming, usage,
+	chat_bounded, failed, finish_reason, message, refuse_common, sampling, streaming, usage,
 	NO_LOGPROBS, NO_SCHEMA, NO_TOOLS,
 };
 use crate::{
 	app::{json, App},
 	error::Error,
 	fields::Fields,
-	network::{Input, Step, Task},
+	network::{Input, Task},
 	sse::{data, reply, Script},
-	status::consilience,
+	watch::Said,
 };
 
 /// Answers a chat.
 pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<Response, Error> {
 	let call = app.read(request).await?;
 	let mut fields = Fields::read(&call.body)?;
-	let own = fields.own_with_steps(call.wait()?)?;
+	let own = fields.own_with_steps(call.own()?)?;
 	let wanted: String = fields.need("model")?;
 	let messages: Vec<Value> = fields.need("messages")?;
 	let messages = messages
@@ -88,26 +88,26 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	}
 	app.max_tokens(&mut sampling, &model, parameter)?;
 	let input = Input::Chat { messages, sampling };
-	let mut watchers = app.ask(&call, model, vec![input], own).await?;
-	let mut watcher = watchers.remove(0);
+	let said = app.say(&call, model, vec![input], own, stream.on);
+	let mut following = said.await?.remove(0);
+	let job = following.job();
 	let head = Head {
-		id: format!("chatcmpl-{:x}", watcher.job.id),
-		created: watcher.job.created,
+		id: format!("chatcmpl-{:x}", job.id),
+		created: job.created,
 		model: wanted,
-		input_units: watcher.job.input_units,
+		input_units: job.input_units,
 	};
 	if stream.on {
 		return Ok(reply(
 			&app,
-			watcher,
+			following,
 			Chunks {
 				head,
 				usage: stream.usage,
 			},
 		));
 	}
-	let step = watcher.reached().await?;
-	let (text, tokens, finish) = said(&step)?;
+	let said = following.reached().await?;
 	Ok(json(&json!({
 		"id": head.id,
 		"object": "chat.completion",
@@ -115,12 +115,12 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 		"model": head.model,
 		"choices": [{
 			"index": 0,
-			"message": { "role": "assistant", "content": text, "refusal": null },
+			"message": { "role": "assistant", "content": said.text, "refusal": null },
 			"logprobs": null,
-			"finish_reason": finish_reason(finish),
+			"finish_reason": finish_reason(said.finish),
 		}],
-		"usage": usage(head.input_units, tokens),
-		"consilience": consilience(&step),
+		"usage": usage(head.input_units, said.tokens),
+		"consilience": said.consilience,
 	})))
 }
 
@@ -131,7 +131,8 @@ struct Head {
 	input_units: u32,
 }
 
-/// A chat's stream: the role, the answer in one piece as soon as it is in a block, and the end when it is as far as was waited for.
+/// A chat's stream: the role, the answer as it comes (on chain in one piece as soon as it is in a block), and the end when it is as far as
+/// was waited for.
 struct Chunks {
 	head: Head,
 	usage: bool,
@@ -164,30 +165,25 @@ impl Script for Chunks {
 		data(&self.delta(json!({ "role": "assistant", "content": "" }), None))
 	}
 
-	fn answered(&mut self, step: &Step) -> String {
-		let text = said(step).map_or("", |(text, ..)| text);
+	fn text(&mut self, text: &str, consilience: Value) -> String {
 		let mut chunk = self.delta(json!({ "content": text }), None);
-		chunk["consilience"] = consilience(step);
+		chunk["consilience"] = consilience;
 		data(&chunk)
 	}
 
-	fn stepped(&mut self, step: &Step) -> String {
+	fn stepped(&mut self, consilience: Value) -> String {
 		let mut chunk = self.chunk(json!([]));
-		chunk["consilience"] = consilience(step);
+		chunk["consilience"] = consilience;
 		data(&chunk)
 	}
 
-	fn reached(&mut self, step: &Step) -> String {
-		let (tokens, finish) = match said(step) {
-			Ok((_, tokens, finish)) => (tokens, finish),
-			Err(e) => return failed(&e),
-		};
-		let mut chunk = self.delta(json!({}), Some(finish_reason(finish)));
-		chunk["consilience"] = consilience(step);
+	fn reached(&mut self, said: Said) -> String {
+		let mut chunk = self.delta(json!({}), Some(finish_reason(said.finish)));
+		chunk["consilience"] = said.consilience;
 		let mut end = data(&chunk);
 		if self.usage {
 			let mut chunk = self.chunk(json!([]));
-			chunk["usage"] = usage(self.head.input_units, tokens);
+			chunk["usage"] = usage(self.head.input_units, said.tokens);
 			end += &data(&chunk);
 		}
 		end + "data: [DONE]\n\n"

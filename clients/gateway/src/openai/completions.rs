@@ -7,15 +7,16 @@ use axum::{
 use serde_json::{json, Value};
 
 use super::{
-	bounded, failed, finish_reason, refuse_common, said, sampling, streaming, usage, NO_LOGPROBS,
+	bounded, failed, finish_reason, refuse_common, sampling, streaming, usage, NO_LOGPROBS,
 };
 use crate::{
-	app::{all_reached, json, App},
+	app::{all_said, json, App},
 	error::Error,
 	fields::Fields,
-	network::{Input, Step, Task},
+	network::{Input, Task},
 	sse::{data, reply, Script},
-	status::{consilience, consilience_of_all},
+	status::consilience_of_all,
+	watch::Said,
 };
 
 fn prompts(value: Value) -> Result<Vec<String>, Error> {
@@ -47,7 +48,7 @@ fn prompts(value: Value) -> Result<Vec<String>, Error> {
 pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<Response, Error> {
 	let call = app.read(request).await?;
 	let mut fields = Fields::read(&call.body)?;
-	let own = fields.own(call.wait()?)?;
+	let own = fields.own(call.own()?)?;
 	let wanted: String = fields.need("model")?;
 	let prompts = prompts(fields.need("prompt")?)?;
 	let mut sampling = sampling(&mut fields)?;
@@ -76,11 +77,11 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 			sampling: sampling.clone(),
 		})
 		.collect();
-	let mut watchers = app.ask(&call, model, inputs, own).await?;
-	let (id, created) = (watchers[0].job.id, watchers[0].job.created);
-	let input_units = watchers.iter().map(|w| w.job.input_units).sum();
+	let mut following = app.say(&call, model, inputs, own, stream.on).await?;
+	let first = following[0].job();
+	let input_units = following.iter().map(|f| f.job().input_units).sum();
 	let head = json!({
-		"id": format!("cmpl-{id:x}"), "object": "text_completion", "created": created, "model": wanted,
+		"id": format!("cmpl-{:x}", first.id), "object": "text_completion", "created": first.created, "model": wanted,
 	});
 	if stream.on {
 		let chunks = Chunks {
@@ -88,22 +89,21 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 			input_units,
 			usage: stream.usage,
 		};
-		return Ok(reply(&app, watchers.remove(0), chunks));
+		return Ok(reply(&app, following.remove(0), chunks));
 	}
-	let steps = all_reached(&mut watchers).await?;
+	let all = all_said(&mut following).await?;
 	let mut tokens = 0u32;
 	let mut choices = Vec::new();
-	for (index, step) in steps.iter().enumerate() {
-		let (text, count, finish) = said(step)?;
-		tokens = tokens.saturating_add(count);
+	for (index, said) in all.iter().enumerate() {
+		tokens = tokens.saturating_add(said.tokens);
 		choices.push(json!({
-			"index": index, "text": text, "logprobs": null, "finish_reason": finish_reason(finish),
+			"index": index, "text": said.text, "logprobs": null, "finish_reason": finish_reason(said.finish),
 		}));
 	}
 	let mut body = head;
 	body["choices"] = choices.into();
 	body["usage"] = usage(input_units, tokens);
-	body["consilience"] = consilience_of_all(&steps);
+	body["consilience"] = consilience_of_all(all.into_iter().map(|said| said.consilience));
 	Ok(json(&body))
 }
 
@@ -123,10 +123,10 @@ impl Chunks {
 		chunk
 	}
 
-	fn text(&self, text: &str, finish: Option<&str>, step: &Step) -> String {
+	fn choice(&self, text: &str, finish: Option<&str>, consilience: Value) -> String {
 		let choice = json!({ "index": 0, "text": text, "logprobs": null, "finish_reason": finish });
 		let mut chunk = self.chunk(json!([choice]));
-		chunk["consilience"] = consilience(step);
+		chunk["consilience"] = consilience;
 		data(&chunk)
 	}
 }
@@ -136,19 +136,15 @@ impl Script for Chunks {
 		self.ping().into()
 	}
 
-	fn answered(&mut self, step: &Step) -> String {
-		self.text(said(step).map_or("", |(text, ..)| text), None, step)
+	fn text(&mut self, text: &str, consilience: Value) -> String {
+		self.choice(text, None, consilience)
 	}
 
-	fn reached(&mut self, step: &Step) -> String {
-		let (tokens, finish) = match said(step) {
-			Ok((_, tokens, finish)) => (tokens, finish),
-			Err(e) => return failed(&e),
-		};
-		let mut end = self.text("", Some(finish_reason(finish)), step);
+	fn reached(&mut self, said: Said) -> String {
+		let mut end = self.choice("", Some(finish_reason(said.finish)), said.consilience);
 		if self.usage {
 			let mut chunk = self.chunk(json!([]));
-			chunk["usage"] = usage(self.input_units, tokens);
+			chunk["usage"] = usage(self.input_units, said.tokens);
 			end += &data(&chunk);
 		}
 		end + "data: [DONE]\n\n"

@@ -13,7 +13,7 @@ use crate::{
 	error::Error,
 	fields::Fields,
 	network::{Answer, Input, Step, Task},
-	status::consilience_of_all,
+	status::{consilience, consilience_of_all},
 };
 
 fn texts(value: Value) -> Result<Vec<String>, Error> {
@@ -61,7 +61,8 @@ fn vector(step: &Step) -> Result<Vec<f32>, Error> {
 pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<Response, Error> {
 	let call = app.read(request).await?;
 	let mut fields = Fields::read(&call.body)?;
-	let own = fields.own(call.wait()?)?;
+	let own = fields.own(call.own()?)?;
+	let own = own.direct("embeddings are made on chain")?;
 	let wanted: String = fields.need("model")?;
 	let texts = texts(fields.need("input")?)?;
 	let base64 = match fields.take::<String>("encoding_format")?.as_deref() {
@@ -109,6 +110,6 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 		"data": list,
 		"model": wanted,
 		"usage": { "prompt_tokens": units, "total_tokens": units },
-		"consilience": consilience_of_all(&steps),
+		"consilience": consilience_of_all(steps.iter().map(consilience)),
 	})))
 }

@@ -12,6 +12,8 @@ use crate::{
 	error::Error,
 	fields::{empty, text_of, Fields},
 	network::{Answer, Finish, Message, Sampling, Step},
+	status::consilience,
+	watch::Said,
 };
 
 /// Most messages of a chat that the chain takes.
@@ -150,14 +152,19 @@ pub(crate) fn bounds(messages: &[Message], name: &str) -> Result<(), Error> {
 	messages.iter().try_for_each(|m| bounded(&m.content, name))
 }
 
-/// Returns the text of an answer, how many tokens it has, and why it ended.
-pub(crate) fn said(step: &Step) -> Result<(&str, u32, Finish), Error> {
+/// Returns the text of a request's answer, and what a reply says of it.
+pub(crate) fn said(step: &Step) -> Result<Said, Error> {
 	match &step.answer {
 		Some(Answer::Text {
 			text,
 			tokens,
 			finish,
-		}) => Ok((text, *tokens, *finish)),
+		}) => Ok(Said {
+			text: text.clone(),
+			tokens: *tokens,
+			finish: *finish,
+			consilience: consilience(step),
+		}),
 		_ => Err(Error::Refused(format!(
 			"request {} has no text",
 			step.request

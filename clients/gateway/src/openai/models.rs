@@ -23,7 +23,24 @@ fn id<'m>(model: &'m Model, all: &[Arc<Model>]) -> &'m str {
 	}
 }
 
-fn describe(app: &App, model: &Model, all: &[Arc<Model>]) -> Value {
+/// Returns what is known of a model in the session lane; null where the gateway has no channel.
+async fn session(app: &App, model: &Model) -> Value {
+	let Some(lane) = &app.lane else {
+		return Value::Null;
+	};
+	let validators = match model.task {
+		// A node that does not answer says that nobody is there.
+		Task::TextGeneration if model.is_active() => lane.serving(&model.id).await.unwrap_or(0),
+		_ => 0,
+	};
+	json!({
+		"available": validators > 0,
+		"validators": validators,
+		"measured": app.metrics.measured_session(&model.name),
+	})
+}
+
+async fn describe(app: &App, model: &Model, all: &[Arc<Model>]) -> Value {
 	let default_max_tokens = app.config.default_max_tokens;
 	let (input, output) = match model.task {
 		Task::TextGeneration => (
@@ -52,6 +69,7 @@ fn describe(app: &App, model: &Model, all: &[Arc<Model>]) -> Value {
 			"min_verifiers": model.min_verifiers,
 			"serving": model.serving,
 			"measured": app.metrics.measured(&model.name),
+			"session": session(app, model).await,
 			"size": model.size,
 			"context_length": model.context_length,
 			"dimensions": model.dimensions,
@@ -73,11 +91,8 @@ fn describe(app: &App, model: &Model, all: &[Arc<Model>]) -> Value {
 /// Lists the models that take requests.
 pub(crate) async fn list(State(app): State<App>) -> Result<Response, Error> {
 	let models = app.models().await?;
-	let list: Vec<_> = models
-		.iter()
-		.filter(|m| m.is_active())
-		.map(|m| describe(&app, m, &models))
-		.collect();
+	let active = models.iter().filter(|m| m.is_active());
+	let list = futures::future::join_all(active.map(|m| describe(&app, m, &models))).await;
 	Ok(json(&json!({ "object": "list", "data": list })))
 }
 
@@ -88,5 +103,5 @@ pub(crate) async fn get(
 ) -> Result<Response, Error> {
 	let model = app.model(&wanted).await?;
 	let models = app.models().await?;
-	Ok(json(&describe(&app, &model, &models)))
+	Ok(json(&describe(&app, &model, &models).await))
 }

@@ -6,14 +6,14 @@ use axum::{
 };
 use serde_json::{json, Value};
 
-use super::{bounded, chat_bounded, message, refuse_common, said, NO_SCHEMA, NO_STORE, NO_TOOLS};
+use super::{bounded, chat_bounded, message, refuse_common, NO_SCHEMA, NO_STORE, NO_TOOLS};
 use crate::{
 	app::{json, App},
 	error::Error,
 	fields::{empty, Fields},
-	network::{Finish, Input, Message, Step, Task},
+	network::{Finish, Input, Message, Task},
 	sse::{event, reply, Script},
-	status::consilience,
+	watch::Said,
 };
 
 fn messages(input: Value, instructions: Option<&String>) -> Result<Vec<Message>, Error> {
@@ -68,7 +68,7 @@ fn messages(input: Value, instructions: Option<&String>) -> Result<Vec<Message>,
 pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<Response, Error> {
 	let call = app.read(request).await?;
 	let mut fields = Fields::read(&call.body)?;
-	let own = fields.own(call.wait()?)?;
+	let own = fields.own(call.own()?)?;
 	let wanted: String = fields.need("model")?;
 	let instructions: Option<String> = fields.take("instructions")?;
 	let instructions = instructions.filter(|i| !i.is_empty());
@@ -109,20 +109,26 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 		input_units: 0,
 	};
 	let input = Input::Chat { messages, sampling };
-	let mut watchers = app.ask(&call, model, vec![input], own).await?;
-	let mut watcher = watchers.remove(0);
+	let said = app.say(&call, model, vec![input], own, stream);
+	let mut following = said.await?.remove(0);
+	let job = following.job();
 	let head = Head {
-		id: format!("resp_{:x}", watcher.job.id),
-		message: format!("msg_{:x}", watcher.job.id),
-		created: watcher.job.created,
-		input_units: watcher.job.input_units,
+		id: format!("resp_{:x}", job.id),
+		message: format!("msg_{:x}", job.id),
+		created: job.created,
+		input_units: job.input_units,
 		..head
 	};
 	if stream {
-		return Ok(reply(&app, watcher, Events { head, sequence: 0 }));
+		let events = Events {
+			head,
+			sequence: 0,
+			opened: false,
+		};
+		return Ok(reply(&app, following, events));
 	}
-	let step = watcher.reached().await?;
-	Ok(json(&head.done(&step)?))
+	let said = following.reached().await?;
+	Ok(json(&head.done(&said)))
 }
 
 struct Head {
@@ -174,23 +180,23 @@ impl Head {
 		})
 	}
 
-	fn done(&self, step: &Step) -> Result<Value, Error> {
-		let (text, tokens, finish) = said(step)?;
-		let status = status(finish);
-		let mut response = self.response(status, json!([self.item(status, json!([part(text)]))]));
-		if finish == Finish::Length {
+	fn done(&self, said: &Said) -> Value {
+		let status = status(said.finish);
+		let item = self.item(status, json!([part(&said.text)]));
+		let mut response = self.response(status, json!([item]));
+		if said.finish == Finish::Length {
 			response["incomplete_details"] = json!({ "reason": "max_output_tokens" });
 		}
 		let input = self.input_units;
 		response["usage"] = json!({
 			"input_tokens": input,
 			"input_tokens_details": { "cached_tokens": 0 },
-			"output_tokens": tokens,
+			"output_tokens": said.tokens,
 			"output_tokens_details": { "reasoning_tokens": 0 },
-			"total_tokens": u64::from(input) + u64::from(tokens),
+			"total_tokens": u64::from(input) + u64::from(said.tokens),
 		});
-		response["consilience"] = consilience(step);
-		Ok(response)
+		response["consilience"] = said.consilience.clone();
+		response
 	}
 }
 
@@ -204,6 +210,8 @@ fn status(finish: Finish) -> &'static str {
 struct Events {
 	head: Head,
 	sequence: u32,
+	/// Whether the message was begun.
+	opened: bool,
 }
 
 impl Events {
@@ -220,6 +228,17 @@ impl Events {
 		body["content_index"] = 0.into();
 		self.event(name, body)
 	}
+
+	/// Begins the message, unless that is done.
+	fn open(&mut self) -> String {
+		if std::mem::replace(&mut self.opened, true) {
+			return String::new();
+		}
+		let item = self.head.item("in_progress", json!([]));
+		let added = json!({ "output_index": 0, "item": item });
+		let begun = self.event("response.output_item.added", added);
+		begun + &self.of_part("response.content_part.added", json!({ "part": part("") }))
+	}
 }
 
 impl Script for Events {
@@ -229,26 +248,20 @@ impl Script for Events {
 		created + &self.event("response.in_progress", json!({ "response": response }))
 	}
 
-	fn answered(&mut self, step: &Step) -> String {
-		let text = said(step).map_or("", |(text, ..)| text);
-		let item = self.head.item("in_progress", json!([]));
-		let added = json!({ "output_index": 0, "item": item });
-		let mut events = self.event("response.output_item.added", added);
-		events += &self.of_part("response.content_part.added", json!({ "part": part("") }));
-		events += &self.of_part(
-			"response.output_text.delta",
-			json!({ "delta": text, "logprobs": [], "consilience": consilience(step) }),
-		);
-		events
+	fn text(&mut self, text: &str, consilience: Value) -> String {
+		let begun = self.open();
+		begun
+			+ &self.of_part(
+				"response.output_text.delta",
+				json!({ "delta": text, "logprobs": [], "consilience": consilience }),
+			)
 	}
 
-	fn reached(&mut self, step: &Step) -> String {
-		let (said, response) = match (said(step), self.head.done(step)) {
-			(Ok(said), Ok(response)) => (said, response),
-			(Err(e), _) | (_, Err(e)) => return self.failed(&e),
-		};
-		let (text, _, finish) = said;
-		let mut events = self.of_part(
+	fn reached(&mut self, said: Said) -> String {
+		let response = self.head.done(&said);
+		let (text, finish) = (said.text.as_str(), said.finish);
+		let mut events = self.open();
+		events += &self.of_part(
 			"response.output_text.done",
 			json!({ "text": text, "logprobs": [] }),
 		);

@@ -15,6 +15,7 @@ def running(folder, *arguments):
     program = os.environ["CONSILIENCE_GATEWAY_DOUBLE"]
     command = [program, "--data", str(folder / "data"), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as gateway:
+        assert gateway.stdout is not None  # a pipe
         try:
             yield gateway.stdout.readline().strip()
         finally:
@@ -40,6 +41,13 @@ def gateway(tmp_path_factory):
 def poor_gateway(tmp_path_factory):
     """Address of a gateway with one key, whose budget is used up."""
     with running_with_budget(tmp_path_factory.mktemp("poor"), 0) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def session_gateway(tmp_path_factory):
+    """Address of a gateway without keys that answers in the session lane, a word each tenth of a second."""
+    with running(tmp_path_factory.mktemp("session"), "--session", "--block", "100") as url:
         yield url
 
 

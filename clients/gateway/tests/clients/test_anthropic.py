@@ -53,9 +53,8 @@ def test_what_fails(client):
         client.messages.create(**ask("expire"))
     assert failed.value.status_code == 504
     assert failed.value.body["error"]["type"] == "timeout_error"
-    with pytest.raises(anthropic.APIStatusError) as failed:
-        with client.messages.stream(**ask("reject")) as stream:
-            list(stream.text_stream)
+    with pytest.raises(anthropic.APIStatusError) as failed, client.messages.stream(**ask("reject")) as stream:
+        list(stream.text_stream)
     assert failed.value.body["error"]["type"] == "api_error"
 
 

@@ -2,7 +2,7 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use consilience_gateway::{network::Network, Config, Gateway};
+use consilience_gateway::{lane::Lane, network::Network, Config, Gateway};
 use http_body_util::{BodyExt, Full};
 use hyper::{
 	body::{Bytes, Incoming},
@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle, time::timeout};
 
-use crate::double::Double;
+use crate::double::{lane::LaneDouble, Double};
 
 /// Longest that anything here takes: a test that waits longer has failed.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -111,6 +111,22 @@ impl Running {
 		Self::on(Double::new(), folder, change).await
 	}
 
+	/// A gateway on a new double with a session lane.
+	pub(crate) async fn in_session() -> Self {
+		Self::in_session_with(|_| ()).await
+	}
+
+	/// A gateway on a new double with a session lane, with other settings.
+	pub(crate) async fn in_session_with(change: impl FnOnce(&mut Config)) -> Self {
+		let folder = Arc::new(tempfile::tempdir().unwrap());
+		Self::on(Double::new().with_lane(), folder, change).await
+	}
+
+	/// The session lane.
+	pub(crate) fn lane(&self) -> LaneDouble {
+		self.double.lane().unwrap()
+	}
+
 	/// A gateway on this double and this folder.
 	pub(crate) async fn on(
 		double: Double,
@@ -124,10 +140,12 @@ impl Running {
 		config.drain = Duration::ZERO;
 		change(&mut config);
 		let network: Arc<dyn Network> = Arc::new(double.clone());
+		let lane = double.lane();
+		let lane = lane.map(|lane| Arc::new(lane) as Arc<dyn Lane>);
 		// The thread of a journal that was just closed may still hold its file.
 		let gateway = timeout(LIMIT, async {
 			loop {
-				match Gateway::bind(config.clone(), network.clone()).await {
+				match Gateway::bind(config.clone(), network.clone(), lane.clone()).await {
 					Ok(gateway) => break gateway,
 					Err(consilience_gateway::StartError::Journal(_)) => {
 						tokio::task::yield_now().await

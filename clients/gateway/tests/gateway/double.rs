@@ -3,6 +3,9 @@
 //! A test decides when a request goes on ([`Double::answer`], [`Double::check`], [`Double::finalise`], [`Double::fail`]); with
 //! [`Double::automatic`] requests go on by themselves, and what is asked says how they end.
 
+#[path = "lane.rs"]
+pub(crate) mod lane;
+
 use std::{
 	sync::{Arc, Mutex, MutexGuard},
 	time::Duration,
@@ -56,6 +59,7 @@ struct Inner {
 	/// How many tickets were kept.
 	tickets: watch::Sender<usize>,
 	block: Option<Duration>,
+	lane: Mutex<Option<lane::LaneDouble>>,
 }
 
 /// The network.
@@ -139,7 +143,19 @@ impl Double {
 			nonces: watch::channel(0).0,
 			tickets: watch::channel(0).0,
 			block,
+			lane: Mutex::default(),
 		}))
+	}
+
+	/// The same, with a session lane.
+	pub(crate) fn with_lane(self) -> Self {
+		*self.0.lane.lock().unwrap() = Some(lane::LaneDouble::new(self.0.block));
+		self
+	}
+
+	/// The session lane, if there is one.
+	pub(crate) fn lane(&self) -> Option<lane::LaneDouble> {
+		self.0.lane.lock().unwrap().clone()
 	}
 
 	fn made(&self) -> MutexGuard<'_, Vec<Made>> {

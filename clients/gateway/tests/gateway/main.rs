@@ -17,6 +17,7 @@ mod keys;
 mod limits;
 mod models;
 mod responses;
+mod session;
 mod web;
 
 use serde_json::{json, Value};

@@ -1,16 +1,17 @@
 //! `consilience gateway`.
 
 mod network;
+mod session;
 mod shapes;
 mod submission;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use consilience_gateway::{Config, Gateway};
+use consilience_gateway::{lane::Lane, Config, Gateway};
 use polkadot_sdk::sc_cli;
 
-use self::network::NodeNetwork;
-use super::{block_on, chain, NodeAddress, Result, Signer};
+use self::{network::NodeNetwork, session::NodeLane};
+use super::{block_on, chain, parse_csl, NodeAddress, Result, Signer};
 
 /// Let clients of OpenAI, Anthropic and the Open Inference Protocol use this chain (docs/gateway.md).
 #[derive(Debug, clap::Args)]
@@ -32,6 +33,15 @@ pub(crate) struct GatewayCommand {
 	/// own.
 	#[arg(long, value_name = "DIRECTORY")]
 	data: PathBuf,
+
+	/// CSL to be held for a channel of the session lane (docs/sessions.md), if its wallet has none yet. With it text is generated in that lane,
+	/// where validators of the model take part in it and a call does not say otherwise.
+	#[arg(long, value_name = "CSL", value_parser = parse_csl)]
+	session_deposit: Option<u128>,
+
+	/// Folder of that channel's wallet: its keys, vouchers and receipts [default: session in --data].
+	#[arg(long, value_name = "DIRECTORY", requires = "session_deposit")]
+	session_wallet: Option<PathBuf>,
 
 	/// Folder of a web page to serve at /: clients/web/dist, as `npm run build` makes it in clients/web.
 	#[arg(long, value_name = "DIRECTORY")]
@@ -68,6 +78,7 @@ impl GatewayCommand {
 		let network = NodeNetwork::new(&self.node.url, chain::pair(&self.signer.suri)?);
 		// A node that goes away later is waited for; one that never was there is a mistake.
 		network.chain().await.map_err(|e| e.to_string())?;
+		let lane = self.lane(&network).await?;
 		let mut config = Config::new(self.listen, self.data.clone());
 		config.keys = self.keys.clone();
 		config.web = self.web.clone();
@@ -78,7 +89,7 @@ impl GatewayCommand {
 		config.cors = self.cors.clone();
 		config.default_max_tokens = self.default_max_tokens;
 		config.concurrency = self.concurrency;
-		let gateway = Gateway::bind(config, Arc::new(network));
+		let gateway = Gateway::bind(config, Arc::new(network), lane);
 		let gateway = gateway.await.map_err(|e| e.to_string())?;
 		let address = gateway.address();
 		eprintln!(
@@ -87,6 +98,18 @@ impl GatewayCommand {
 		);
 		gateway.run(stopped()).await;
 		Ok(())
+	}
+
+	/// Opens the session lane, where the gateway is to have a channel.
+	async fn lane(&self, network: &NodeNetwork) -> Result<Option<Arc<dyn Lane>>> {
+		let Some(deposit) = self.session_deposit else {
+			return Ok(None);
+		};
+		let folder = self.session_wallet.clone();
+		let folder = folder.unwrap_or_else(|| self.data.join("session"));
+		let lane = NodeLane::open(network, &folder, deposit).await?;
+		eprintln!("channel {} pays in the session lane", lane.channel());
+		Ok(Some(Arc::new(lane)))
 	}
 }
 

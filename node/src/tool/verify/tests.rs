@@ -697,7 +697,8 @@ fn the_command_line() {
 		}
 	};
 	let command = parse(&["17"]).unwrap();
-	assert_eq!((command.request, command.at), (17, At::Finalized));
+	assert!(matches!(command.subject, Subject::Request(17)));
+	assert_eq!(command.at, At::Finalized);
 	assert_eq!(command.provider, Provider::Cpu);
 	assert!(!command.format.json && command.output.is_none());
 	let command = parse(&[
@@ -716,9 +717,10 @@ fn the_command_line() {
 	assert_eq!(command.at, At::Best);
 	assert_eq!(command.node.url, "ws://[::1]:1");
 	assert!(command.format.json);
+	let command = parse(&["receipt.json"]).unwrap();
+	assert!(matches!(command.subject, Subject::Receipt(file) if file == Path::new("receipt.json")));
 	for wrong in [
-		&["x"][..],
-		&[],
+		&[][..],
 		&["1", "--at", "latest"],
 		&["1", "--provider", "abacus"],
 	] {
