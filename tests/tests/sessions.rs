@@ -119,7 +119,6 @@ async fn an_executor_is_killed_in_the_middle(
 		.position(|a| first == a.to_string())
 		.expect("one of the two");
 	network.kill(killed).await;
-	let node = &network.nodes[0];
 	let failed = events.next("failed").await;
 	assert_eq!(failed["executor"], first, "{failed}");
 	let second = events.next("started").await;
