@@ -4,7 +4,6 @@ use consilience_files::Growth;
 use serde_json::{json, Map, Value};
 
 use crate::{
-	decoder::Weights,
 	graph::{MODEL_FILE, OPSET},
 	source::Config,
 };
@@ -61,12 +60,12 @@ fn spdx(license: Option<&str>) -> String {
 }
 
 /// A name for the chain, from what people call the model.
-fn name(title: Option<&str>, weights: Weights) -> String {
+fn name(title: Option<&str>, element: &str) -> String {
 	let plain = |c: char| match c.to_ascii_lowercase() {
 		c if c.is_ascii_alphanumeric() || c == '.' => c,
 		_ => '-',
 	};
-	let suffix = format!("-{}", weights.name());
+	let suffix = format!("-{element}");
 	let title: String = title.unwrap_or("model").chars().map(plain).collect();
 	let mut title = title.trim_matches('-').to_owned();
 	title.truncate(MAX_NAME - suffix.len());
@@ -79,7 +78,7 @@ pub(crate) fn make(
 	config: &Config,
 	facts: &Facts,
 	source: &str,
-	weights: Weights,
+	element: &str,
 	wanted: Option<&str>,
 	bytes: u64,
 	growth: Growth,
@@ -108,7 +107,7 @@ pub(crate) fn make(
 		details.insert(key.into(), value);
 	}
 	json!({
-		"name": wanted.map_or_else(|| name(facts.title.as_deref(), weights), Into::into),
+		"name": wanted.map_or_else(|| name(facts.title.as_deref(), element), Into::into),
 		"license": spdx(facts.license.as_deref()),
 		"source": source,
 		"task": "text-generation",
@@ -118,7 +117,7 @@ pub(crate) fn make(
 		"details": details,
 		// The exact class is measured for these versions, with the optimiser on and off; off loads sooner.
 		"numerics": {
-			"element_type": weights.name(),
+			"element_type": element,
 			"opset": OPSET,
 			"onnxruntime_min": "1.20.1",
 			"onnxruntime_max": "1.31.1",
@@ -159,12 +158,12 @@ mod tests {
 	#[test]
 	fn names_fit_the_chain() {
 		assert_eq!(
-			name(Some("SmolLM2 135M (Instruct)"), Weights::Int8),
+			name(Some("SmolLM2 135M (Instruct)"), "int8"),
 			"smollm2-135m--instruct-int8"
 		);
-		assert_eq!(name(None, Weights::Fp32), "model-fp32");
-		assert_eq!(name(Some(&"é".repeat(200)), Weights::Fp32), "-fp32");
-		assert_eq!(name(Some(&"x".repeat(200)), Weights::Fp32).len(), MAX_NAME);
+		assert_eq!(name(None, "fp32"), "model-fp32");
+		assert_eq!(name(Some(&"é".repeat(200)), "fp32"), "-fp32");
+		assert_eq!(name(Some(&"x".repeat(200)), "fp32").len(), MAX_NAME);
 	}
 
 	#[test]

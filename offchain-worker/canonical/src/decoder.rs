@@ -15,14 +15,14 @@
 //! Equal over decode and prefill, chunks, batches, numbers of threads, optimiser on and off, and versions of ONNX Runtime. What
 //! that takes stands at each place; each was found by taking it away. `scripts/models/canonical.py` writes the same graphs.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use crate::{
 	form::{Form, Part},
 	graph::{Data, Dim, Graph, Value},
 	onnx::{DOUBLE, FLOAT, INT64, INT8, UINT8},
 	rotary,
-	source::{Activation, Config, Rope, Tensors},
+	source::{Activation, Config, Rope, Taken, Tensors},
 };
 
 /// No sum over positions, or over the elements of a head, is longer: see [`Decoder::attention`].
@@ -32,12 +32,12 @@ pub(crate) const BLOCK: usize = 128;
 const ONES: usize = 16;
 
 /// Of quantised rows: the largest magnitude of a high one, steps of the low one in one of the high, and what stands for zero.
-const HIGH: f64 = 63.0;
-const STEPS: f64 = 127.0;
-const ZERO: u8 = 64;
+pub(crate) const HIGH: f64 = 63.0;
+pub(crate) const STEPS: f64 = 127.0;
+pub(crate) const ZERO: u8 = 64;
 
 /// Longer rows could make sums that do not fit 32 bits: a product is at most 64 · 255.
-const LONGEST: usize = (i32::MAX / (64 * 255)) as usize;
+pub(crate) const LONGEST: usize = (i32::MAX / (64 * 255)) as usize;
 
 /// Weights that are multiplied with the same rows, under the name of their product.
 const GROUPS: [(&str, &[&str]); 2] = [
@@ -49,7 +49,7 @@ const GROUPS: [(&str, &[&str]); 2] = [
 const FINE: &str = "attn_v";
 /// And this one, where rows are shorter than so many elements: a small model is hurt more by rounding, and a large one slowed more.
 const FINE_IF_SMALL: &str = "ffn_down";
-const SMALL: usize = 2_048;
+pub(crate) const SMALL: usize = 2_048;
 
 /// Element type of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,10 +106,9 @@ struct Shared {
 /// A decoder's graph in the making.
 struct Decoder<'d> {
 	config: &'d Config,
-	tensors: &'d dyn Tensors,
+	tensors: Taken<'d>,
 	integer: bool,
 	graph: Graph,
-	used: BTreeSet<String>,
 	/// Products of quantised rows, by the name of the weight.
 	products: HashMap<String, String>,
 }
@@ -124,25 +123,15 @@ pub(crate) fn build(
 	config.check()?;
 	let mut decoder = Decoder {
 		config,
-		tensors,
+		tensors: Taken::of(tensors),
 		integer: weights == Weights::Int8,
 		graph: Graph::default(),
-		used: BTreeSet::new(),
 		products: HashMap::new(),
 	};
 	decoder.signature();
 	decoder.body()?;
-	let unused = tensors
-		.names()
-		.into_iter()
-		.find(|n| !decoder.used.contains(n));
-	match unused {
-		Some(name) => Err(format!(
-			"tensor {name:?} has no place in a graph of {:?}: the model is of another kind",
-			config.architecture
-		)),
-		None => Ok(decoder.graph),
-	}
+	decoder.tensors.all(&config.architecture)?;
+	Ok(decoder.graph)
 }
 
 impl Decoder<'_> {
@@ -168,18 +157,6 @@ impl Decoder<'_> {
 		}
 	}
 
-	/// Takes a tensor of the source, which must have this shape.
-	fn expect(&mut self, name: &str, shape: &[usize]) -> Result<(), String> {
-		match self.tensors.shape(name) {
-			Some(found) if found == shape => {
-				self.used.insert(name.into());
-				Ok(())
-			}
-			Some(found) => Err(format!("tensor {name:?} is {found:?}, not {shape:?}")),
-			None => Err(format!("tensor {name:?} is missing")),
-		}
-	}
-
 	/// A weight of the graph that is made from a tensor of the source.
 	fn weight(&mut self, name: &str, element: i32, dims: Vec<usize>, tensor: &str, form: Form) {
 		self.graph.weight(name, element, dims, || {
@@ -189,7 +166,7 @@ impl Decoder<'_> {
 
 	/// A vector, as it is.
 	fn vector(&mut self, name: &str, length: usize) -> Result<(), String> {
-		self.expect(name, &[length])?;
+		self.tensors.expect(name, &[length])?;
 		self.weight(name, FLOAT, vec![length], name, Form::Same);
 		Ok(())
 	}
@@ -202,7 +179,7 @@ impl Decoder<'_> {
 		inputs: usize,
 		outputs: usize,
 	) -> Result<String, String> {
-		self.expect(name, &[outputs, inputs])?;
+		self.tensors.expect(name, &[outputs, inputs])?;
 		let y = if self.integer {
 			self.integer_product(x, name, inputs)?
 		} else {
@@ -269,7 +246,8 @@ impl Decoder<'_> {
 		for kind in kinds {
 			let name = format!("{prefix}{kind}.weight");
 			let outputs = self.tensors.shape(&name).and_then(|s| s.first().copied());
-			self.expect(&name, &[outputs.unwrap_or(0), inputs])?;
+			self.tensors
+				.expect(&name, &[outputs.unwrap_or(0), inputs])?;
 			let small = self.config.hidden < SMALL;
 			let fine = *kind == FINE || (small && *kind == FINE_IF_SMALL);
 			weights.push((name, outputs.unwrap_or(0), fine));
@@ -618,7 +596,7 @@ impl Decoder<'_> {
 	fn embed(&mut self) -> Result<String, String> {
 		let (vocabulary, hidden) = (self.config.vocabulary, self.config.hidden);
 		let table = "token_embd.weight";
-		self.expect(table, &[vocabulary, hidden])?;
+		self.tensors.expect(table, &[vocabulary, hidden])?;
 		let axis = [("axis", Value::Int(0))];
 		let x = if self.integer {
 			let dims = vec![vocabulary, hidden];
@@ -654,7 +632,7 @@ impl Decoder<'_> {
 		} else {
 			"output.weight"
 		};
-		self.expect(table, &[vocabulary, hidden])?;
+		self.tensors.expect(table, &[vocabulary, hidden])?;
 		let cap = self.config.logits_cap;
 		if self.integer {
 			let weights = [(table.into(), vocabulary, false)];

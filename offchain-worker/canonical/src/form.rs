@@ -19,6 +19,8 @@ pub(crate) enum Form {
 	Int8Rows,
 	/// The scale of each of those rows.
 	RowScales,
+	/// Of a norm's weight, what rows of the integer class are multiplied with: itself twice, and the root of one over its length.
+	NormRows,
 }
 
 /// Which column of a weight.
@@ -152,6 +154,11 @@ impl Form {
 				})
 				.collect(),
 			Self::RowScales => floats(rows.map(scale)),
+			Self::NormRows => {
+				let third = (1.0 / libm::sqrt(values.len() as f64)) as f32;
+				let twice = values.iter().chain(values).copied();
+				floats(twice.chain(std::iter::repeat_n(third, values.len())))
+			}
 		}
 	}
 }
@@ -240,6 +247,18 @@ mod tests {
 				assert!((stored * scale - values[r * columns + c]).abs() <= scale * 0.5001);
 			}
 		}
+	}
+
+	#[test]
+	fn a_norm_s_weight_stands_twice_over_the_root_of_its_length() {
+		let floats = |values: &[f32]| floats(values.iter().copied());
+		let bytes = Form::NormRows.bytes(&[1.5, -2.0, 0.0, 3.0], 4);
+		let rows = [
+			[1.5, -2.0, 0.0, 3.0],
+			[1.5, -2.0, 0.0, 3.0],
+			[0.5, 0.5, 0.5, 0.5],
+		];
+		assert_eq!(bytes, floats(&rows.concat()));
 	}
 
 	#[test]

@@ -12,6 +12,7 @@ use prost::Message;
 use crate::{
 	form::Form,
 	onnx::{self, Attribute, Dimension, Node, StringPair, Tensor, ValueInfo},
+	proof,
 	source::Tensors,
 	Error,
 };
@@ -52,6 +53,8 @@ pub(crate) enum Data {
 	Made(Vec<u8>),
 	/// They are made from tensors of the source, whose columns stand side by side.
 	Source(Vec<(String, Form)>),
+	/// The same, and each float is multiplied by one of these; a vector.
+	Scaled(Vec<(String, Form)>, Vec<f32>),
 }
 
 /// A large constant, stored in the data file.
@@ -89,6 +92,20 @@ struct Piece<'g> {
 	name: &'g str,
 	offset: u64,
 	form: Form,
+	/// By what its floats are multiplied.
+	factors: Option<&'g [f32]>,
+}
+
+impl Piece<'_> {
+	fn bytes(&self, values: &[f32], columns: usize) -> Vec<u8> {
+		let mut bytes = self.form.bytes(values, columns);
+		let first = (self.offset / 4) as usize;
+		let factors = self.factors.and_then(|f| f.get(first..)).unwrap_or(&[]);
+		for (float, factor) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(factors) {
+			*float = (f32::from_le_bytes(*float) * factor).to_le_bytes();
+		}
+		bytes
+	}
 }
 
 /// A graph in the making.
@@ -101,9 +118,21 @@ pub(crate) struct Graph {
 	inputs: Vec<ValueInfo>,
 	outputs: Vec<ValueInfo>,
 	count: usize,
+	/// Whether shapes of all tensors are written.
+	shapes: bool,
 }
 
 impl Graph {
+	/// A graph that is written with the shapes of all its tensors. ONNX Runtime's planner finds a free buffer for a tensor by its shape,
+	/// and compares it with every one that it has found no other use for: where shapes are not known, that takes a time that grows
+	/// with the square of the nodes.
+	pub(crate) fn with_shapes() -> Self {
+		Self {
+			shapes: true,
+			..Self::default()
+		}
+	}
+
 	fn name(&mut self, kind: &str) -> String {
 		self.count += 1;
 		format!("{}_{}", kind.to_lowercase(), self.count)
@@ -128,6 +157,7 @@ impl Graph {
 					i,
 					ints,
 					kind: Some(kind),
+					..Default::default()
 				}
 			})
 			.collect();
@@ -138,6 +168,7 @@ impl Graph {
 			op_type: Some(kind.into()),
 			attribute,
 			domain: Some(String::new()),
+			..Default::default()
 		});
 	}
 
@@ -218,6 +249,18 @@ impl Graph {
 		let bytes = values.flat_map(|v| (*v as f32).to_le_bytes()).collect();
 		let dims = vec![rows.len() as i64, N as i64];
 		self.constant(onnx::FLOAT, dims, bytes)
+	}
+
+	/// A tensor of floats, row after row.
+	pub(crate) fn floats(&mut self, dims: &[usize], values: &[f64]) -> String {
+		let bytes = values.iter().flat_map(|v| (*v as f32).to_le_bytes());
+		let dims = dims.iter().map(|d| *d as i64).collect();
+		self.constant(onnx::FLOAT, dims, bytes.collect())
+	}
+
+	/// A double.
+	pub(crate) fn double(&mut self, value: f64) -> String {
+		self.constant(onnx::DOUBLE, Vec::new(), value.to_le_bytes().to_vec())
 	}
 
 	/// An unsigned byte.
@@ -346,26 +389,32 @@ impl Graph {
 		};
 		let mut by_tensor = BTreeMap::<&str, Vec<Piece>>::new();
 		for (name, weight) in &self.weights {
-			match &weight.data {
-				Data::Made(bytes) => put(name, 0, bytes)?,
-				Data::Source(parts) => {
-					let mut offset = 0;
-					for (tensor, form) in parts {
-						let (name, form) = (name.as_str(), *form);
-						let pieces = by_tensor.entry(tensor).or_default();
-						pieces.push(Piece { name, offset, form });
-						// Columns of the weight are rows of the source.
-						let rows = source.shape(tensor).and_then(|s| s.first().copied());
-						offset += rows.unwrap_or(0) as u64 * weight.size();
-					}
+			let (parts, factors) = match &weight.data {
+				Data::Made(bytes) => {
+					put(name, 0, bytes)?;
+					continue;
 				}
+				Data::Source(parts) => (parts, None),
+				Data::Scaled(parts, factors) => (parts, Some(factors.as_slice())),
+			};
+			let mut offset = 0;
+			for (tensor, form) in parts {
+				by_tensor.entry(tensor).or_default().push(Piece {
+					name,
+					offset,
+					form: *form,
+					factors,
+				});
+				// Columns of the weight are rows of the source.
+				let rows = source.shape(tensor).and_then(|s| s.first().copied());
+				offset += rows.unwrap_or(0) as u64 * weight.size();
 			}
 		}
 		for (tensor, wanted) in by_tensor {
 			let values = source.read(tensor)?;
 			let columns = source.shape(tensor).and_then(|s| s.last().copied());
 			for piece in wanted {
-				let bytes = piece.form.bytes(&values, columns.unwrap_or(1));
+				let bytes = piece.bytes(&values, columns.unwrap_or(1));
 				put(piece.name, piece.offset, &bytes)?;
 			}
 		}
@@ -388,7 +437,7 @@ impl Graph {
 			..Default::default()
 		});
 		let external: Vec<_> = external.collect();
-		let model = onnx::Model {
+		let mut model = onnx::Model {
 			ir_version: Some(IR_VERSION),
 			graph: Some(onnx::Graph {
 				node: self.nodes,
@@ -396,12 +445,19 @@ impl Graph {
 				initializer: self.constants.into_iter().chain(external).collect(),
 				input: self.inputs,
 				output: self.outputs,
+				value_info: Vec::new(),
 			}),
 			opset_import: vec![onnx::OperatorSet {
 				domain: Some(String::new()),
 				version: Some(OPSET.into()),
 			}],
 		};
+		if self.shapes {
+			let shapes = proof::shapes(&model);
+			if let Some(graph) = &mut model.graph {
+				graph.value_info = shapes;
+			}
+		}
 		let path = folder.join(MODEL_FILE);
 		std::fs::write(&path, model.encode_to_vec()).map_err(Error::write(&path))
 	}

@@ -1,5 +1,5 @@
-//! Turns a language model as it is published into a canonical graph of the exact class, in a folder that
-//! `consilience model import` takes.
+//! Turns a language model as it is published into a canonical graph of the exact or the integer class, in a folder that
+//! `consilience model import` takes, and proves of a graph that it is of the integer class ([`proof`]).
 //!
 //! Sources: a GGUF file ([llama, qwen2, qwen3, smollm3, phi3], byte-level BPE tokenizers), or a folder as the hub has it
 //! (`config.json`, `*.safetensors`, `tokenizer.json`; llama, mistral, qwen2, qwen3, smollm3, phi3, gemma,
@@ -24,7 +24,10 @@ mod gguf;
 mod gguf_model;
 mod graph;
 mod hub;
+mod integer;
 mod onnx;
+pub mod proof;
+pub mod ranges;
 mod rotary;
 mod source;
 #[cfg(test)]
@@ -40,7 +43,12 @@ use std::{
 
 pub use decoder::Weights;
 use graph::Graph;
+pub use proof::{prove_integer, Proof, Refusal};
+pub use ranges::Ranges;
 use source::{Config, Tensors};
+
+/// What graphs of the integer class are called, as weights of the exact class are by [`Weights::name`].
+pub const INTEGER: &str = "integer";
 
 /// Name of the card.
 const CARD_FILE: &str = "model.json";
@@ -56,6 +64,9 @@ pub enum Error {
 		/// What is wrong with it.
 		why: String,
 	},
+	/// The graph that was made is not proven to be of the integer class.
+	#[error("{0}")]
+	Unproven(Refusals),
 	/// The folder cannot be written.
 	#[error("{path}: {error}")]
 	Write {
@@ -64,6 +75,24 @@ pub enum Error {
 		/// What the system says.
 		error: io::Error,
 	},
+}
+
+/// Why a graph is not of the integer class.
+#[derive(Debug)]
+pub struct Refusals(pub Vec<Refusal>);
+
+impl std::fmt::Display for Refusals {
+	fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+		f.write_str("the graph is not proven to be of the integer class:")?;
+		self.0
+			.iter()
+			.take(10)
+			.try_for_each(|refusal| write!(f, "\n{refusal}"))?;
+		match self.0.len() {
+			0..=10 => Ok(()),
+			more => write!(f, "\n… and {} more", more - 10),
+		}
+	}
 }
 
 impl Error {
@@ -96,6 +125,23 @@ pub struct Canonical {
 	model: Model,
 	graph: Graph,
 	card: serde_json::Value,
+	/// Whether it is of the integer class.
+	integer: bool,
+}
+
+/// Reads a GGUF file, or a folder as the hub has it, up to its weights.
+fn read(source: &Path, context: Option<usize>) -> Result<Model, Error> {
+	if !source.is_dir() {
+		return gguf_model::open(source, context);
+	}
+	if !hub::is_one(source) {
+		return Err(Error::source(source)(
+			"a folder without config.json: give a GGUF file, or a folder as the hub has it (config.json, \
+			 *.safetensors, tokenizer.json)"
+				.into(),
+		));
+	}
+	hub::open(source, context)
 }
 
 impl Canonical {
@@ -113,29 +159,49 @@ impl Canonical {
 		name: Option<&str>,
 		context: Option<usize>,
 	) -> Result<Self, Error> {
-		let model = if source.is_dir() {
-			if !hub::is_one(source) {
-				return Err(Error::source(source)(
-					"a folder without config.json: give a GGUF file, or a folder as the hub has it (config.json, \
-					 *.safetensors, tokenizer.json)"
-						.into(),
-				));
-			}
-			hub::open(source, context)?
-		} else {
-			gguf_model::open(source, context)?
+		let model = read(source, context)?;
+		let graph = decoder::build(&model.config, &*model.tensors, weights)
+			.map_err(Error::source(source))?;
+		Self::new(model, source, graph, weights.name(), name)
+	}
+
+	/// A graph of the integer class, otherwise like [`Self::with_context`]. Without `ranges`, those that come with the converter; fails if
+	/// it has none for this model.
+	pub fn integer(
+		source: &Path,
+		ranges: Option<Ranges>,
+		name: Option<&str>,
+		context: Option<usize>,
+	) -> Result<Self, Error> {
+		let mut model = read(source, context)?;
+		let ranges = match ranges {
+			Some(ranges) => Some(ranges),
+			None => Ranges::known(&mut *model.tensors)?,
 		};
-		Self::new(model, source, weights, name)
+		let ranges = ranges.ok_or_else(|| {
+			Error::source(source)(
+				"ranges of this model do not come with the converter: give it a file of them"
+					.into(),
+			)
+		})?;
+		let graph = integer::build(&model.config, &*model.tensors, &ranges)
+			.map_err(Error::source(source))?;
+		let file = (ranges::FILE.to_owned(), ranges.bytes().to_vec());
+		model.files.extend([file]);
+		let made = Self::new(model, source, graph, INTEGER, name)?;
+		Ok(Self {
+			integer: true,
+			..made
+		})
 	}
 
 	fn new(
 		model: Model,
 		source: &Path,
-		weights: Weights,
+		graph: Graph,
+		element: &str,
 		name: Option<&str>,
 	) -> Result<Self, Error> {
-		let graph = decoder::build(&model.config, &*model.tensors, weights)
-			.map_err(Error::source(source))?;
 		let file = source.file_name().unwrap_or_default().to_string_lossy();
 		let from = match &model.facts.origin {
 			Some(origin) => format!("{origin}, from {file}"),
@@ -154,13 +220,18 @@ impl Canonical {
 			&model.config,
 			&model.facts,
 			&from,
-			weights,
+			element,
 			name,
 			bytes,
 			growth,
 			files,
 		);
-		Ok(Self { model, graph, card })
+		Ok(Self {
+			model,
+			graph,
+			card,
+			integer: false,
+		})
 	}
 
 	/// The card that will stand beside the graph (`model.json`).
@@ -183,8 +254,13 @@ impl Canonical {
 		self.graph.nodes()
 	}
 
-	/// Writes the folder, whole or not at all; it must not be there yet. `progress` hears of bytes of weights written.
-	pub fn write(mut self, folder: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {
+	/// Writes the folder, whole or not at all; it must not be there yet. `progress` hears of bytes of weights written. Returns what was
+	/// proven of a graph of the integer class; none is written without its proof.
+	pub fn write(
+		mut self,
+		folder: &Path,
+		progress: &mut dyn FnMut(u64),
+	) -> Result<Option<Proof>, Error> {
 		let failed = Error::write(folder);
 		if folder.exists() {
 			return Err(failed(io::ErrorKind::AlreadyExists.into()));
@@ -200,6 +276,12 @@ impl Canonical {
 			.map_err(Error::write(parent))?;
 		let place = temporary.path();
 		self.graph.save(place, &mut *self.model.tensors, progress)?;
+		let proof = if self.integer {
+			let proof = prove_integer(&place.join(graph::MODEL_FILE));
+			Some(proof.map_err(|refusals| Error::Unproven(Refusals(refusals)))?)
+		} else {
+			None
+		};
 		for (name, bytes) in &self.model.files {
 			let path = place.join(name);
 			fs::write(&path, bytes).map_err(Error::write(&path))?;
@@ -211,6 +293,6 @@ impl Canonical {
 		fs::rename(place, folder).map_err(&failed)?;
 		// It is where it belongs: there is nothing left to remove.
 		let _ = temporary.keep();
-		Ok(())
+		Ok(proof)
 	}
 }

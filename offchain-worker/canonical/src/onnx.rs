@@ -1,5 +1,6 @@
-//! The messages of ONNX's protocol buffers that a canonical graph is written in. Fields and numbers are those of `onnx.proto`,
-//! which has repeated numbers unpacked; a field that stands here as an option is written even when it is empty.
+//! The messages of ONNX's protocol buffers that a canonical graph is written in, and what else of them [`crate::proof`] reads.
+//! Fields and numbers are those of `onnx.proto`, which has repeated numbers unpacked; a field that stands here as an option is
+//! written even when it is empty.
 
 use prost::Message;
 
@@ -9,11 +10,19 @@ pub(crate) const FLOAT: i32 = 1;
 pub(crate) const UINT8: i32 = 2;
 /// Element type `int8`.
 pub(crate) const INT8: i32 = 3;
+/// Element type `int32`.
+pub(crate) const INT32: i32 = 6;
 /// Element type `int64`.
 pub(crate) const INT64: i32 = 7;
+/// Element type `bool`.
+pub(crate) const BOOL: i32 = 9;
 /// Element type `double`.
 pub(crate) const DOUBLE: i32 = 11;
 
+/// Attribute type of a text.
+pub(crate) const ATTRIBUTE_STRING: i32 = 3;
+/// Attribute type of a tensor.
+pub(crate) const ATTRIBUTE_TENSOR: i32 = 4;
 /// Attribute type of one integer.
 pub(crate) const ATTRIBUTE_INT: i32 = 2;
 /// Attribute type of several integers.
@@ -52,6 +61,8 @@ pub(crate) struct Graph {
 	pub(crate) input: Vec<ValueInfo>,
 	#[prost(message, repeated, tag = "12")]
 	pub(crate) output: Vec<ValueInfo>,
+	#[prost(message, repeated, tag = "13")]
+	pub(crate) value_info: Vec<ValueInfo>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -60,6 +71,8 @@ pub(crate) struct Node {
 	pub(crate) input: Vec<String>,
 	#[prost(string, repeated, tag = "2")]
 	pub(crate) output: Vec<String>,
+	#[prost(string, optional, tag = "3")]
+	pub(crate) name: Option<String>,
 	#[prost(string, optional, tag = "4")]
 	pub(crate) op_type: Option<String>,
 	#[prost(message, repeated, tag = "5")]
@@ -74,6 +87,10 @@ pub(crate) struct Attribute {
 	pub(crate) name: Option<String>,
 	#[prost(int64, optional, tag = "3")]
 	pub(crate) i: Option<i64>,
+	#[prost(bytes = "vec", optional, tag = "4")]
+	pub(crate) s: Option<Vec<u8>>,
+	#[prost(message, optional, tag = "5")]
+	pub(crate) t: Option<Tensor>,
 	#[prost(int64, repeated, packed = "false", tag = "8")]
 	pub(crate) ints: Vec<i64>,
 	#[prost(int32, optional, tag = "20")]
@@ -86,10 +103,18 @@ pub(crate) struct Tensor {
 	pub(crate) dims: Vec<i64>,
 	#[prost(int32, optional, tag = "2")]
 	pub(crate) data_type: Option<i32>,
+	#[prost(float, repeated, tag = "4")]
+	pub(crate) float_data: Vec<f32>,
+	#[prost(int32, repeated, tag = "5")]
+	pub(crate) int32_data: Vec<i32>,
+	#[prost(int64, repeated, tag = "7")]
+	pub(crate) int64_data: Vec<i64>,
 	#[prost(string, optional, tag = "8")]
 	pub(crate) name: Option<String>,
 	#[prost(bytes = "vec", optional, tag = "9")]
 	pub(crate) raw_data: Option<Vec<u8>>,
+	#[prost(double, repeated, tag = "10")]
+	pub(crate) double_data: Vec<f64>,
 	#[prost(message, repeated, tag = "13")]
 	pub(crate) external_data: Vec<StringPair>,
 	#[prost(int32, optional, tag = "14")]

@@ -1,5 +1,7 @@
 //! A published language model, in words that do not depend on the format it is published in.
 
+use std::collections::BTreeSet;
+
 use crate::{decoder::BLOCK, Error};
 
 /// Nonlinearity of the feed-forward layers.
@@ -234,6 +236,49 @@ pub(crate) trait Tensors {
 
 	/// Reads one.
 	fn read(&mut self, name: &str) -> Result<Vec<f32>, Error>;
+}
+
+/// The tensors of a source, and which of them a graph has a place for.
+pub(crate) struct Taken<'t> {
+	tensors: &'t dyn Tensors,
+	used: BTreeSet<String>,
+}
+
+impl<'t> Taken<'t> {
+	pub(crate) fn of(tensors: &'t dyn Tensors) -> Self {
+		Self {
+			tensors,
+			used: BTreeSet::new(),
+		}
+	}
+
+	/// Dimensions of a tensor, if there is one of this name.
+	pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
+		self.tensors.shape(name)
+	}
+
+	/// Takes a tensor, which must have this shape.
+	pub(crate) fn expect(&mut self, name: &str, shape: &[usize]) -> Result<(), String> {
+		match self.tensors.shape(name) {
+			Some(found) if found == shape => {
+				self.used.insert(name.into());
+				Ok(())
+			}
+			Some(found) => Err(format!("tensor {name:?} is {found:?}, not {shape:?}")),
+			None => Err(format!("tensor {name:?} is missing")),
+		}
+	}
+
+	/// Fails if a tensor was not taken: then the model is not what it says it is.
+	pub(crate) fn all(&self, architecture: &str) -> Result<(), String> {
+		let names = self.tensors.names();
+		match names.iter().find(|n| !self.used.contains(*n)) {
+			Some(name) => Err(format!(
+				"tensor {name:?} has no place in a graph of {architecture:?}: the model is of another kind"
+			)),
+			None => Ok(()),
+		}
+	}
 }
 
 /// Elements of heads of which the first `turned` are turned, in the order in which all of them can be: the second half of those

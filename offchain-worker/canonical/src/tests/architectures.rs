@@ -21,7 +21,7 @@ const TOKENS: [usize; 9] = [3, 1, 4, 1, 5, 9, 2, 6, 18];
 /// Slots of a cache in these tests.
 const CAPACITY: usize = 128;
 
-fn environment() -> &'static Environment {
+pub(super) fn environment() -> &'static Environment {
 	static ENVIRONMENT: std::sync::OnceLock<Environment> = std::sync::OnceLock::new();
 	ENVIRONMENT.get_or_init(|| {
 		let path = std::env::var_os("ORT_DYLIB_PATH").map_or_else(
@@ -385,6 +385,12 @@ fn check(shape: &Shape) {
 			weights.name()
 		);
 	}
+	let apart = distance(
+		&super::integer::logits(folder.path(), shape, &TOKENS),
+		&definition,
+	);
+	println!("{} integer: {apart}", shape.model_type);
+	assert!(apart < 0.15, "{} integer: {apart}", shape.model_type);
 }
 
 #[test]

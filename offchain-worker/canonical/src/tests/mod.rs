@@ -5,6 +5,7 @@ mod blocks;
 mod contexts;
 mod fixtures;
 mod hostile;
+mod integer;
 mod published;
 mod smollm2;
 mod transformers;

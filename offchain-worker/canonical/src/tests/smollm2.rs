@@ -21,6 +21,17 @@ pub(super) fn home() -> PathBuf {
 		.expect("HOME is set")
 }
 
+/// The model as it is published.
+pub(super) fn source() -> PathBuf {
+	let source = home().join(GGUF);
+	assert!(
+		source.is_file(),
+		"{}: run ./scripts/setup models",
+		source.display()
+	);
+	source
+}
+
 fn sha256(path: &Path) -> String {
 	let mut hasher = Sha256::new();
 	let mut file = std::fs::File::open(path).unwrap();
@@ -33,12 +44,7 @@ fn sha256(path: &Path) -> String {
 }
 
 fn same_bytes(weights: Weights) {
-	let source = home().join(GGUF);
-	assert!(
-		source.is_file(),
-		"{}: run ./scripts/setup models",
-		source.display()
-	);
+	let source = source();
 	// Where the tests run; they may have been built in another clone that shares the target folder.
 	let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
 	let digests = Path::new(&here).join("../../scripts/models/digests.json");
