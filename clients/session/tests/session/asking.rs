@@ -306,7 +306,7 @@ async fn two_questions_at_once_go_to_two_executors_or_wait_for_one() {
 		let world = World::new(&[Lie::None, Lie::None], executors, PLENTY).await;
 		let first = &world.validators[0];
 		*first.pause.lock().unwrap() = Some(30);
-		let client = world.client().await;
+		let client = world.patient_client().await;
 		let one = tokio::spawn(all(ask(&client, 0)));
 		first.waiting.notified().await;
 		let two = tokio::spawn(all(ask(&client, 0)));
@@ -340,7 +340,7 @@ async fn two_questions_at_once_go_to_two_executors_or_wait_for_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_questions_at_once_all_have_their_answers() {
 	let world = World::new(&[Lie::None; 3], 2, PLENTY).await;
-	let client = world.client().await;
+	let client = world.patient_client().await;
 	let asks = (0..12).map(|_| tokio::spawn(all(ask(&client, 2))));
 	for done in futures::future::join_all(asks).await {
 		let (events, error) = done.unwrap();

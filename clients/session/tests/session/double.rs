@@ -313,7 +313,17 @@ impl World {
 		})
 	}
 
+	/// A client that soon gives up whoever is silent.
 	pub(crate) async fn client(self: &Arc<Self>) -> Client {
+		self.client_with(Duration::from_millis(700)).await
+	}
+
+	/// A client that waits for whoever is held up on purpose, however busy the machine is.
+	pub(crate) async fn patient_client(self: &Arc<Self>) -> Client {
+		self.client_with(Duration::from_secs(60)).await
+	}
+
+	async fn client_with(self: &Arc<Self>, patience: Duration) -> Client {
 		// A client that is dropped has its wallet for a moment more, where a question of its has just ended.
 		let opened = async {
 			loop {
@@ -327,9 +337,9 @@ impl World {
 		let wallet = Arc::new(opened.expect("the last client is gone").unwrap());
 		let settings = Settings {
 			connect: Duration::from_secs(5),
-			first: Duration::from_millis(700),
-			next: Duration::from_millis(700),
-			verdict: Duration::from_millis(700),
+			first: patience,
+			next: patience,
+			verdict: patience,
 			attempts: 3,
 		};
 		Client::open(self.clone(), wallet, settings).await.unwrap()
