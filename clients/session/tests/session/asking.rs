@@ -102,7 +102,7 @@ async fn another_executor_answers_where_one_fails() {
 		(Lie::NotText, true, Fault::Text, 16, 39),
 		(Lie::Short(40), true, Fault::Short, 30, 40),
 		(Lie::TooMuch, true, Fault::TooMuch, 64, TOKENS),
-		(Lie::NoEnd, true, Fault::Silent(700), 64, TOKENS),
+		(Lie::NoEnd, true, Fault::Silent(2_000), 64, TOKENS),
 		(
 			Lie::MoreUnits,
 			true,

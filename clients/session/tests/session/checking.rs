@@ -65,7 +65,7 @@ async fn who_does_not_check_is_shown_and_the_next_is_asked() {
 	let busy = Fault::Refused(Refusal::Busy, "no".into());
 	for (lie, fault) in [
 		(Lie::Refuse(Refusal::Busy), busy),
-		(Lie::Silent, Fault::Silent(700)),
+		(Lie::Silent, Fault::Silent(2_000)),
 		(Lie::CheckKey, Fault::VerdictSignature),
 		(Lie::CheckOther, Fault::Verdict),
 		(Lie::CheckClass, Fault::Verdict),
@@ -242,7 +242,7 @@ async fn no_preimage_is_shown_before_lower_numbers_have_their_receipts_or_are_ov
 		}
 		event(&mut higher, |e| matches!(e, Event::Checking { .. })).await;
 		let record = client.wallet().record(1).unwrap().unwrap();
-		let silent = Some(Fault::Silent(700));
+		let silent = Some(Fault::Silent(2_000));
 		let expected = if goes_on { None } else { silent };
 		assert_eq!(
 			(record.receipt.is_some(), record.fault),

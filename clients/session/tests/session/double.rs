@@ -315,7 +315,7 @@ impl World {
 
 	/// A client that soon gives up whoever is silent.
 	pub(crate) async fn client(self: &Arc<Self>) -> Client {
-		self.client_with(Duration::from_millis(700)).await
+		self.client_with(Duration::from_secs(2)).await
 	}
 
 	/// A client that waits for whoever is held up on purpose, however busy the machine is.

@@ -540,7 +540,28 @@ fn numbers_without_bounds_are_refused() {
 			"double holds every whole number",
 			|d| d.change("largest", |n| n.attribute[0].ints = vec![1]),
 		),
+		// It was multiplied more than once, and may have been below the normal numbers in between.
+		(
+			"squares",
+			"ReduceSumSquare",
+			"double holds every whole number",
+			|d| {
+				d.before("scale", node("Mul", "scaled one", "again", &[]));
+				d.change("scale", |n| n.input[0] = "again".into());
+			},
+		),
+		// It is no zero, and may be so small that a step of it is more than it.
+		("divided", "Div", "which float does not hold", |d| {
+			d.set("table", |t| t.raw_data = Some(vec![5; 9 * 64]));
+			let places = [1e-42f32, 0.5].repeat(30 * 32);
+			let bytes = places.iter().flat_map(|v| v.to_le_bytes()).collect();
+			d.set("places", |t| t.raw_data = Some(bytes));
+			d.change("divided", |n| n.input[1] = "scaled".into());
+		}),
 		// What is left over of another number, or of another step.
+		("low_bytes", "Cast", "clip first", |d| {
+			d.set_float("part", 1.0 / 64.0)
+		}),
 		("low_bytes", "Cast", "clip first", |d| {
 			d.before("low_plane", node("Round", "e0", "e_again", &[]));
 			d.change("low_plane", |n| n.input[0] = "e_again".into());
@@ -563,6 +584,10 @@ fn numbers_without_bounds_are_refused() {
 			d.ints("none", &[0]);
 			d.before("present", node("Add", "slots none", "computed", &[]));
 			d.change("present", |n| n.input[1] = "computed".into());
+		}),
+		// One position may be stretched to many.
+		("present", "ScatterElements", "to one place twice", |d| {
+			d.graph().input[1] = value("positions", INT64, &[O("B"), O("T")])
 		}),
 		("present", "ScatterElements", "adds, or chooses", |d| {
 			d.change("present", |n| {
