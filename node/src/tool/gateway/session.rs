@@ -19,10 +19,10 @@ use consilience_primitives::{
 	session::{
 		sampling_seed, Anchor, ChannelId, LaneKey, Service, Signable, MAX_ALLOCATIONS, MAX_NUMBER,
 	},
-	List, ModelId,
+	ModelId,
 };
 use consilience_rpc::JsonInput;
-use consilience_runtime::{AccountId, Balance, BlockNumber, RuntimeEvent};
+use consilience_runtime::{AccountId, Balance, BlockNumber};
 use consilience_session::{
 	self as library,
 	chain::{self as lane, Chain as SessionChain, ChainError, Channel},
@@ -44,12 +44,10 @@ use super::network::{failed, NodeNetwork};
 use crate::tool::{
 	chain::{address, Chain, Model},
 	csl,
-	session::Network,
+	session::{find, open_for, Network},
 	Result as ToolResult,
 };
 
-/// Part of a deposit that pays checkers, in hundredths.
-const POT_PERCENT: Balance = 25;
 /// Checkers of an answer, where the gateway does not say.
 const CHECKS: u8 = 2;
 /// How long it is taken from memory who answers for a model, and what the channel has.
@@ -150,13 +148,11 @@ impl NodeLane {
 			}
 			Ok(bound) => bound.channel,
 			Err(_) => {
-				let channel = match found(network, &chain, &wallet).await? {
+				let view = Network(chain.clone());
+				match find(&view, &wallet, &network.0.pair).await? {
 					Some(channel) => channel,
 					None => opened(network, &chain, &wallet, deposit).await?,
-				};
-				let bound = wallet.bind(chain.genesis(), channel);
-				bound.map_err(|e| e.to_string())?;
-				channel
+				}
 			}
 		};
 		usable(&chain, channel).await?;
@@ -296,26 +292,10 @@ async fn lanes(chain: &Chain, model: ModelId, at: H256) -> ToolResult<Vec<lane::
 	chain.runtime("SessionsApi_lanes", model, Some(at)).await
 }
 
-/// Returns the channel that the gateway's account has opened with a wallet's key, if there is one: the program may have ended before it
-/// knew the number.
-async fn found(
-	network: &NodeNetwork,
-	chain: &Chain,
-	wallet: &Wallet,
-) -> ToolResult<Option<ChannelId>> {
-	let views: Vec<Channel> = chain
-		.runtime("SessionsApi_channels_of", &network.0.account, None)
-		.await?;
-	let mut views = views.into_iter();
-	Ok(views
-		.find(|view| view.key == wallet.key())
-		.map(|view| view.id))
-}
-
 /// Opens a channel that pays those who answer for text models now, as many as a channel pays.
 async fn opened(
 	network: &NodeNetwork,
-	chain: &Chain,
+	chain: &Arc<Chain>,
 	wallet: &Wallet,
 	deposit: Balance,
 ) -> ToolResult<ChannelId> {
@@ -340,22 +320,9 @@ async fn opened(
 		payees.len(),
 		csl(deposit)
 	);
-	let (allocations, pot) = divide(payees, deposit);
-	let call = pallet_sessions::Call::open {
-		key: wallet.key(),
-		chain: wallet.tip(),
-		allocations,
-		pot,
-	};
 	let _turn = network.0.turn.lock().await;
-	let (_, events) = chain.submit(&network.0.pair, call.into()).await?;
-	let opened = events.iter().find_map(|event| match event {
-		RuntimeEvent::Sessions(pallet_sessions::Event::ChannelOpened { channel, .. }) => {
-			Some(*channel)
-		}
-		_ => None,
-	});
-	opened.ok_or_else(|| "the transaction is in a block, and opened no channel".into())
+	let view = Network(chain.clone());
+	open_for(&view, wallet, &network.0.pair, payees, deposit).await
 }
 
 /// Chooses whom a channel pays: of each model's validators one after the other, so that no model is left out while there is room.
@@ -370,17 +337,6 @@ fn payees(models: &[Vec<AccountId>]) -> Vec<AccountId> {
 		}
 	}
 	payees
-}
-
-/// Divides a deposit: a quarter for checkers, the rest evenly among executors.
-fn divide(
-	payees: Vec<AccountId>,
-	deposit: Balance,
-) -> (List<(AccountId, Balance), MAX_ALLOCATIONS>, Balance) {
-	let pot = deposit / 100 * POT_PERCENT;
-	let each = (deposit - pot) / (payees.len() as Balance).max(1);
-	let allocations = payees.into_iter().map(|payee| (payee, each)).collect();
-	(List::truncate_from(allocations), pot)
 }
 
 /// Waits until a channel is in finalised state and has its seed.
@@ -739,16 +695,5 @@ mod tests {
 			assert_eq!(paid.iter().filter(|payee| **payee == one).count(), 1);
 		}
 		assert!(payees(&[vec![], vec![]]).is_empty());
-	}
-
-	#[test]
-	fn a_deposit_is_divided_and_nothing_is_made_of_nothing() {
-		for (count, deposit) in [(1, 100), (3, 1_000_000), (16, 10_000_000_000_000)] {
-			let (allocations, pot) = divide(validators(0..count), deposit);
-			assert_eq!(allocations.len(), usize::from(count));
-			let given: Balance = allocations.iter().map(|(_, amount)| amount).sum();
-			assert!(given + pot <= deposit && deposit - given - pot < 100 + 16);
-			assert!(pot <= deposit / 4);
-		}
 	}
 }

@@ -7,10 +7,7 @@ use consilience_primitives::{
 	List, ModelId,
 };
 use consilience_runtime::{AccountId, Balance, Runtime, RuntimeEvent};
-use consilience_session::{
-	chain::{Channel, Lane},
-	Wallet,
-};
+use consilience_session::{chain::Channel, Wallet};
 use pallet_sessions::Part;
 use polkadot_sdk::{
 	sc_cli,
@@ -268,20 +265,43 @@ async fn change(
 	Ok(())
 }
 
-/// Divides a deposit: a quarter for checkers, the rest evenly among executors.
+/// Divides a deposit: a quarter for checkers, the rest evenly among executors, as many as a channel pays.
 fn divide(
-	lanes: &[Lane],
+	mut payees: Vec<AccountId>,
 	deposit: Balance,
 ) -> (List<(AccountId, Balance), MAX_ALLOCATIONS>, Balance) {
+	payees.truncate(MAX_ALLOCATIONS as usize);
 	let pot = deposit / 100 * POT_PERCENT;
-	let payees: Vec<_> = lanes
-		.iter()
-		.map(|lane| lane.validator.clone())
-		.take(MAX_ALLOCATIONS as usize)
-		.collect();
 	let each = (deposit - pot) / (payees.len() as u128).max(1);
 	let allocations = payees.into_iter().map(|payee| (payee, each)).collect();
 	(List::truncate_from(allocations), pot)
+}
+
+/// Opens a channel that pays these, and binds the wallet to it.
+pub(in crate::tool) async fn open_for(
+	network: &Network,
+	wallet: &Wallet,
+	pair: &sr25519::Pair,
+	payees: Vec<AccountId>,
+	deposit: Balance,
+) -> Result<ChannelId> {
+	let (allocations, pot) = divide(payees, deposit);
+	let call = pallet_sessions::Call::open {
+		key: wallet.key(),
+		chain: wallet.tip(),
+		allocations,
+		pot,
+	};
+	let (_, events) = network.0.submit(pair, call.into()).await?;
+	let opened = events.iter().find_map(|event| match event {
+		RuntimeEvent::Sessions(pallet_sessions::Event::ChannelOpened { channel, .. }) => {
+			Some(*channel)
+		}
+		_ => None,
+	});
+	let channel = opened.ok_or("the transaction is in a block, and opened no channel")?;
+	bind(network, wallet, channel)?;
+	Ok(channel)
 }
 
 /// Opens a channel that pays those who answer for a model, or `only` some of them where any are named, and binds the wallet to it.
@@ -311,23 +331,8 @@ pub(super) async fn open(
 				.into(),
 		);
 	}
-	let (allocations, pot) = divide(&lanes, deposit);
-	let call = pallet_sessions::Call::open {
-		key: wallet.key(),
-		chain: wallet.tip(),
-		allocations,
-		pot,
-	};
-	let (_, events) = network.0.submit(pair, call.into()).await?;
-	let opened = events.iter().find_map(|event| match event {
-		RuntimeEvent::Sessions(pallet_sessions::Event::ChannelOpened { channel, .. }) => {
-			Some(*channel)
-		}
-		_ => None,
-	});
-	let channel = opened.ok_or("the transaction is in a block, and opened no channel")?;
-	bind(network, wallet, channel)?;
-	Ok(channel)
+	let payees = lanes.into_iter().map(|lane| lane.validator).collect();
+	open_for(network, wallet, pair, payees, deposit).await
 }
 
 fn bind(network: &Network, wallet: &Wallet, channel: ChannelId) -> Result<()> {
@@ -337,7 +342,7 @@ fn bind(network: &Network, wallet: &Wallet, channel: ChannelId) -> Result<()> {
 }
 
 /// Binds a wallet whose channel was opened, if this account has opened one with its key: the program may have ended in between.
-pub(super) async fn find(
+pub(in crate::tool) async fn find(
 	network: &Network,
 	wallet: &Wallet,
 	pair: &sr25519::Pair,
@@ -435,18 +440,14 @@ mod tests {
 
 	#[test]
 	fn a_deposit_is_divided_and_nothing_is_made_of_nothing() {
-		let lanes = |count: u8| -> Vec<_> {
-			(0..count)
-				.map(|n| Lane {
-					validator: [n; 32].into(),
-					session: 1,
-					key: sr25519::Public::from_raw([n; 32]),
-					endpoint: Default::default(),
-				})
-				.collect()
-		};
-		for (count, deposit) in [(1, 100), (3, 1_000_000), (40, 10_000_000_000_000)] {
-			let (allocations, pot) = divide(&lanes(count), deposit);
+		let payees = |count: u8| (0..count).map(|n| [n; 32].into()).collect();
+		for (count, deposit) in [
+			(1, 100),
+			(3, 1_000_000),
+			(16, 10_000_000_000_000),
+			(40, 10_000_000_000_000),
+		] {
+			let (allocations, pot) = divide(payees(count), deposit);
 			assert_eq!(allocations.len(), usize::from(count.min(16)));
 			assert_eq!(pot, deposit / 4);
 			let given: u128 = allocations.iter().map(|(_, amount)| amount).sum();

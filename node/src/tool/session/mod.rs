@@ -5,5 +5,6 @@ mod chat;
 mod network;
 
 pub(crate) use channel::ChannelCommand;
+pub(super) use channel::{find, open_for};
 pub(crate) use chat::ChatCommand;
 pub(super) use network::Network;
