@@ -9,8 +9,8 @@ use crate::{
 	finality::FinalityParams,
 	lane::LaneParams,
 	tool::{
-		ChannelCommand, ChatCommand, EngineCommand, GatewayCommand, InferCommand, ModelCommand,
-		RequestCommand, VerifyCommand,
+		AppealCommand, ChannelCommand, ChatCommand, EngineCommand, GatewayCommand, InferCommand,
+		ModelCommand, RequestCommand, VerifyCommand,
 	},
 	worker::WorkerParams,
 };
@@ -84,6 +84,9 @@ pub(crate) enum Subcommand {
 
 	/// Check an answer on this machine.
 	Verify(VerifyCommand),
+
+	/// Put an answer before a jury.
+	Appeal(AppealCommand),
 
 	/// Measure how far honest and dishonest answers of a model are apart, and derive its verification policy.
 	Calibrate(CalibrateCommand),

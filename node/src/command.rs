@@ -82,6 +82,7 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 		Some(Subcommand::Gateway(cmd)) => cmd.run(),
 		Some(Subcommand::Request(cmd)) => cmd.run(),
 		Some(Subcommand::Verify(cmd)) => cmd.run(),
+		Some(Subcommand::Appeal(cmd)) => cmd.run(),
 		Some(Subcommand::Calibrate(cmd)) => tool::calibrate::run(cmd),
 		Some(Subcommand::Engine(cmd)) => cmd.run(),
 		Some(Subcommand::Key(cmd)) => cmd.run(&cli),

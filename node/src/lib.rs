@@ -4,6 +4,7 @@ mod chain_spec;
 mod cli;
 mod command;
 mod dev;
+mod development;
 mod finality;
 #[cfg(feature = "liars")]
 mod holder;

@@ -23,7 +23,7 @@ use std::{
 };
 
 use crate::{
-	dev,
+	dev, development,
 	finality::{voting_rule, FinalityParams},
 	lane::{self, LaneParams},
 	rpc, transfer,
@@ -255,7 +255,7 @@ fn keeps_data(config: &Configuration) -> Result<(), ServiceError> {
 
 /// Builds and starts the whole node.
 pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as BlockT>::Hash>>(
-	config: Configuration,
+	mut config: Configuration,
 	options: Options,
 ) -> Result<TaskManager, ServiceError> {
 	keeps_data(&config)?;
@@ -286,6 +286,9 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 	let public_addresses = config.network.public_addresses.clone();
 	let persisted_cache_directory = config.network.net_config_path.clone();
 	let keystore = keystore_container.keystore();
+	if let Some(uri) = config.dev_key_seed.take() {
+		development::insert_keys(&uri, &keystore)?;
+	}
 	let genesis_hash = client
 		.block_hash(0)?
 		.expect("a client is initialised with the genesis block; qed");

@@ -166,17 +166,18 @@ class Network:
         for validator in self.validators:
             shutil.rmtree(os.path.join(validator.folder, "chains"), ignore_errors=True)
 
-    def start(self, binary, extra=()):
+    def start(self, binary, extra=(), chain=None):
         """Starts all and waits until each has seen a finalised block. None is left running where one fails."""
         try:
-            self._spawn(binary, extra)
+            self._spawn(binary, extra, chain)
             self.await_finality(time.monotonic() + START_SECONDS)
         except BaseException:
             self.stop()
             raise
 
-    def _spawn(self, binary, extra):
-        chain = "dev" if len(self.validators) == 1 else "local"
+    def _spawn(self, binary, extra, chain):
+        """`chain` is the file of a specification with the same validators, where it isn't the local one."""
+        chain = chain or ("dev" if len(self.validators) == 1 else "local")
         for i, validator in enumerate(self.validators):
             command = [
                 binary,

@@ -91,13 +91,23 @@ async fn a_false_answer_that_its_checker_vouches_for_costs_claim_and_stake() {
 		"{report}"
 	);
 	assert!(report["members"][0]["false"].is_string(), "{report}");
+	assert!(report["appeal"]["command"].is_string(), "{report}");
+
+	// It puts that before a jury, and shows what the accomplice has signed.
+	let judged = appeal(node, &file).await;
+	assert_eq!(judged["status"], "rejected", "{judged}");
+	assert_eq!(judged["executor"], liar.to_string(), "{judged}");
 
 	// The chain measures what points fall on. What stands is paid two hours later.
 	let (mut forfeited, mut stands, mut blamed) = (false, false, Vec::new());
 	let mut claims = BTreeMap::new();
 	let asked = node.client.await_finalized(1).await.number;
 	let mut next = 1;
-	while !(forfeited && stands) {
+	let lied = [
+		(liar.clone(), OffenceKind::FraudulentResult),
+		(accomplice.clone(), OffenceKind::FraudulentEvidence),
+	];
+	while !(forfeited && stands && lied.iter().all(|deed| blamed.contains(deed))) {
 		node.client.await_finalized(next).await;
 		for (_, event) in node.client.events(node.client.hash(next).await).await {
 			match event {
@@ -126,11 +136,7 @@ async fn a_false_answer_that_its_checker_vouches_for_costs_claim_and_stake() {
 			"forfeited {forfeited}, stands {stands}, blamed {blamed:?}"
 		);
 	}
-	assert!(
-		blamed.contains(&(liar.clone(), OffenceKind::FraudulentResult)),
-		"{blamed:?}"
-	);
-	// The accomplice may have been drawn to measure what was opened, and have vouched for it there too.
+	// The accomplice may have been drawn to measure what was opened as well, and have vouched for it there too.
 	assert!(
 		blamed
 			.iter()
@@ -239,6 +245,13 @@ async fn verify(node: &Node, file: &Path) -> Value {
 		Ok(report) => report,
 		Err(output) => last_object(&output),
 	}
+}
+
+/// `consilience appeal` of a receipt: what became of it.
+async fn appeal(node: &Node, file: &Path) -> Value {
+	let file = file.display().to_string();
+	let appealed = cli(["appeal", &file, "--url", &node.url, "--suri", REQUESTER]);
+	appealed.await.expect("a jury decides")
 }
 
 /// The last line that is an object.

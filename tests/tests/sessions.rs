@@ -9,7 +9,7 @@ use consilience_tests::{cli, free_address, model, within, Network, Node, Options
 use serde_json::Value;
 use tokio::{
 	io::{AsyncBufReadExt, BufReader, Lines},
-	process::{ChildStdout, Command},
+	process::{Child, ChildStdout, Command},
 };
 
 const REQUESTER: &str = "//Ferdie";
@@ -90,30 +90,9 @@ async fn an_executor_is_killed_in_the_middle(
 	let opened = cli(open).await.expect("a channel can be opened");
 	let channel = opened["channel"].as_u64().expect("a number").to_string();
 
-	let mut talk = Command::new(consilience_tests::binary())
-		.args([
-			"chat", "--model", model, "--url", &node.url, "--wallet", &wallet, "--json",
-		])
-		.args([
-			"--max-tokens",
-			"160",
-			"--temperature",
-			"0",
-			"Explain why the sky is blue.",
-		])
-		.stdin(Stdio::null())
-		.stdout(Stdio::piped())
-		.kill_on_drop(true)
-		.spawn()
-		.expect("the binary runs; qed");
-	let output = talk.stdout.take().expect("it is piped");
-	let mut events = Events(BufReader::new(output).lines());
+	let mut events = a_client_is_killed_in_the_middle(node, model, &wallet).await;
 	let first = events.next("started").await["executor"].clone();
-	let mut text = String::new();
-	// More than a slice of 32 tokens, so that something is paid beside the prompt.
-	while text.len() < 240 {
-		text += events.next("text").await["text"].as_str().expect("text");
-	}
+	events.until_a_slice_is_paid().await;
 	let killed = 1 + accounts
 		.iter()
 		.position(|a| first == a.to_string())
@@ -139,26 +118,98 @@ async fn an_executor_is_killed_in_the_middle(
 	let payee = accounts[killed - 1].clone();
 	let node = &network.nodes[0];
 	let (_, claimed) = await_claim(node, block, |who| *who == payee).await;
-	let number = failed["number"].to_string();
-	let receipt = cli(["channel", "receipt", &number, "--wallet", &wallet]).await;
-	let receipt = receipt.expect("the wallet holds it");
-	let paid: u128 = receipt["paid"]
-		.as_str()
-		.and_then(|p| p.parse().ok())
-		.expect("an amount");
-	// The last payment may have come to nobody.
-	assert!(claimed <= paid, "{claimed} of {receipt}");
+	let mut signed = 0;
+	for number in 1..=done["number"].as_u64().expect("a number") {
+		let receipt = receipt(&wallet, &number.to_string()).await;
+		if receipt["executor"] == payee.to_string() {
+			signed += paid(&receipt);
+		}
+	}
+	// The last payments may have come to nobody.
+	assert!(claimed <= signed, "{claimed} of {signed}");
 }
 
-/// What `consilience chat --json` prints.
-struct Events(Lines<BufReader<ChildStdout>>);
+/// What a wallet holds of a request.
+async fn receipt(wallet: &str, number: &str) -> Value {
+	let receipt = cli(["channel", "receipt", number, "--wallet", wallet]).await;
+	receipt.expect("the wallet holds it")
+}
+
+/// What was signed away for a request.
+fn paid(receipt: &Value) -> u128 {
+	let paid = receipt["paid"].as_str().and_then(|p| p.parse().ok());
+	paid.expect("an amount")
+}
+
+/// Whoever asks again with the same wallet goes on: what was shown is kept and paid for, its number is not used again. Returns a
+/// question that was just asked.
+async fn a_client_is_killed_in_the_middle(node: &Node, model: &str, wallet: &str) -> Events {
+	let mut events = Events::of(node, model, wallet);
+	let number = events.next("started").await["number"].clone();
+	events.until_a_slice_is_paid().await;
+	events.talk.kill().await.expect("it runs");
+	let number = number.to_string();
+	let broken = receipt(wallet, &number).await;
+	assert!(broken["receipt"].is_null(), "{broken}");
+	assert!(paid(&broken) > 0, "{broken}");
+
+	let mut again = Events::of(node, model, wallet);
+	let started = again.next("started").await;
+	assert!(
+		started["number"].as_u64() > broken["number"].as_u64(),
+		"{started}"
+	);
+	again.until_a_slice_is_paid().await;
+	let kept = receipt(wallet, &number).await;
+	assert!(paid(&kept) >= paid(&broken), "{kept}");
+	again.talk.kill().await.expect("it runs");
+	Events::of(node, model, wallet)
+}
+
+/// What `consilience chat --json` prints to a question whose answer is long.
+struct Events {
+	talk: Child,
+	lines: Lines<BufReader<ChildStdout>>,
+}
 
 impl Events {
+	fn of(node: &Node, model: &str, wallet: &str) -> Self {
+		let mut talk = Command::new(consilience_tests::binary())
+			.args([
+				"chat", "--model", model, "--url", &node.url, "--wallet", wallet, "--json",
+			])
+			.args([
+				"--max-tokens",
+				"160",
+				"--temperature",
+				"0",
+				"Explain why the sky is blue.",
+			])
+			.stdin(Stdio::null())
+			.stdout(Stdio::piped())
+			.kill_on_drop(true)
+			.spawn()
+			.expect("the binary runs; qed");
+		let output = talk.stdout.take().expect("it is piped");
+		Self {
+			talk,
+			lines: BufReader::new(output).lines(),
+		}
+	}
+
+	/// Reads more than a slice of 32 tokens, so that something is paid beside the prompt.
+	async fn until_a_slice_is_paid(&mut self) {
+		let mut text = String::new();
+		while text.len() < 240 {
+			text += self.next("text").await["text"].as_str().expect("text");
+		}
+	}
+
 	/// The next event of this kind; those before it are passed over.
 	async fn next(&mut self, kind: &str) -> Value {
 		within(kind, async {
 			loop {
-				let line = self.0.next_line().await.expect("it can be read");
+				let line = self.lines.next_line().await.expect("it can be read");
 				let line = line.unwrap_or_else(|| panic!("it ended without an event {kind:?}"));
 				let event: Value = serde_json::from_str(&line).expect("a line is an object");
 				if event["event"] == kind {

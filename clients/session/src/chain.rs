@@ -41,10 +41,11 @@ pub trait Chain: Send + Sync + 'static {
 	/// Returns the lanes of those who serve a model now.
 	async fn lanes(&self, model: &ModelId) -> Result<Vec<Lane>, ChainError>;
 
-	/// Returns the lane key that the chain has certified for a validator in a session.
-	async fn lane_key(
+	/// Returns the lane keys that the chain has certified for a validator in a session, the one in use last: what any of them has signed
+	/// is the validator's word.
+	async fn lane_keys(
 		&self,
 		validator: &AccountId,
 		session: u32,
-	) -> Result<Option<LaneKey>, ChainError>;
+	) -> Result<Vec<LaneKey>, ChainError>;
 }

@@ -273,10 +273,13 @@ impl Checking<'_> {
 		};
 		let session = verdict.body.session;
 		let mut facts = subject.facts.clone();
-		let key = self.chain.lane_key(checker, session).await?;
-		if let Some(key) = key {
-			facts.certify(checker, session, key);
+		let keys = self.chain.lane_keys(checker, session).await?;
+		for key in &keys {
+			facts.certify(checker, session, *key);
 		}
+		let key = keys
+			.into_iter()
+			.find(|key| verdict.verify(&facts.genesis, key));
 		let found = verify_verdict(&facts, checker, &subject.receipt, subject.session, &verdict);
 		let (Some(key), Ok(finding)) = (key, &found) else {
 			self.note(checker, None).await?;

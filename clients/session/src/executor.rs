@@ -319,7 +319,7 @@ impl Asking<'_> {
 						fresh = true;
 						let session = self.chain.session().await?.index;
 						let payee = &record.ask.payee;
-						if let Some(key) = self.chain.lane_key(payee, session).await? {
+						if let Some(key) = self.chain.lane_keys(payee, session).await?.pop() {
 							reading.key = key;
 							text = reading.frame(&frame);
 						}
@@ -398,7 +398,7 @@ impl Asking<'_> {
 			return Err(Stop::Fault(Fault::ReceiptSession));
 		}
 		let payee = record.ask.payee.clone();
-		if let Some(key) = self.chain.lane_key(&payee, session).await? {
+		for key in self.chain.lane_keys(&payee, session).await? {
 			record.facts.certify(&payee, session, key);
 		}
 		record

@@ -6,7 +6,7 @@ use consilience_primitives::{
 	evidence,
 	model::{Price, VerificationPolicy},
 	request::{FinishReason, Input, Output, Prompt},
-	session::{candidates, is_preimage, LaneKey, Signable, Transcript},
+	session::{candidates, is_preimage, LaneKey, Signable, Signed, Transcript},
 	Bytes, List,
 };
 use polkadot_sdk::sp_core::H256;
@@ -167,9 +167,9 @@ impl Facts {
 		let model = model.ok_or_else(|| gone("the model"))?;
 		let mut keys = Vec::new();
 		for (validator, session) in record.signers() {
-			if let Some(key) = chain.lane_key(&validator, session).await? {
+			for key in chain.lane_keys(&validator, session).await? {
 				keys.push(Certified {
-					validator,
+					validator: validator.clone(),
 					session,
 					key,
 				});
@@ -187,15 +187,31 @@ impl Facts {
 		})
 	}
 
-	/// Returns the lane key of a validator in a session.
-	pub fn key(&self, validator: &AccountId, session: u32) -> Option<&LaneKey> {
-		let of = |c: &&Certified| c.validator == *validator && c.session == session;
-		self.keys.iter().find(of).map(|c| &c.key)
+	/// Returns the lane keys of a validator in a session.
+	pub fn keys<'a>(
+		&'a self,
+		validator: &'a AccountId,
+		session: u32,
+	) -> impl Iterator<Item = &'a LaneKey> {
+		let of = move |c: &&Certified| c.validator == *validator && c.session == session;
+		self.keys.iter().filter(of).map(|c| &c.key)
+	}
+
+	/// Returns whether one of a validator's lane keys of a session has signed something; `None` where no key is known.
+	fn has_signed<T: Signable>(
+		&self,
+		validator: &AccountId,
+		session: u32,
+		signed: &Signed<T>,
+	) -> Option<bool> {
+		let mut keys = self.keys(validator, session).peekable();
+		keys.peek()?;
+		Some(keys.any(|key| signed.verify(&self.genesis, key)))
 	}
 
 	/// Adds a lane key.
 	pub(crate) fn certify(&mut self, validator: &AccountId, session: u32, key: LaneKey) {
-		if self.key(validator, session).is_none() {
+		if !self.keys(validator, session).any(|known| *known == key) {
 			self.keys.push(Certified {
 				validator: validator.clone(),
 				session,
@@ -304,14 +320,20 @@ impl Record {
 		})
 	}
 
+	/// Returns what checkers have signed of it.
+	pub fn verdicts(&self) -> impl Iterator<Item = &SignedVerdict> {
+		self.checks.iter().filter_map(|check| match &check.outcome {
+			Outcome::Verdict(verdict) => Some(&**verdict),
+			Outcome::Skipped(_) => None,
+		})
+	}
+
 	/// Returns whose signatures it holds, and of which sessions.
 	fn signers(&self) -> Vec<(AccountId, u32)> {
 		let executor = self.receipt.iter();
 		let executor = executor.map(|r| (r.body.payee.clone(), r.body.session));
-		let checkers = self.checks.iter().filter_map(|check| match &check.outcome {
-			Outcome::Verdict(verdict) => Some((check.checker.clone(), verdict.body.session)),
-			Outcome::Skipped(_) => None,
-		});
+		let checkers = self.verdicts();
+		let checkers = checkers.map(|v| (v.body.checker.clone(), v.body.session));
 		executor.chain(checkers).collect()
 	}
 
@@ -376,13 +398,11 @@ impl Record {
 		if let Some((_, field)) = fields.iter().find(|(fits, _)| !fits) {
 			return Err(Flaw::Receipt(field));
 		}
-		let key = facts
-			.key(&ask.payee, receipt.session)
-			.ok_or_else(|| Flaw::NoKey(ask.payee.clone(), receipt.session))?;
-		if !signed.verify(&facts.genesis, key) {
-			return Err(Flaw::ReceiptSignature);
+		match facts.has_signed(&ask.payee, receipt.session, signed) {
+			Some(true) => Ok(()),
+			Some(false) => Err(Flaw::ReceiptSignature),
+			None => Err(Flaw::NoKey(ask.payee.clone(), receipt.session)),
 		}
-		Ok(())
 	}
 
 	/// Returns where the answer stands by what the client saw.
@@ -492,11 +512,10 @@ pub(crate) fn verify_verdict(
 	if !fits {
 		return Err(Flaw::Verdict(checker.clone()));
 	}
-	let key = facts
-		.key(checker, verdict.session)
-		.ok_or_else(|| Flaw::NoKey(checker.clone(), verdict.session))?;
-	if !signed.verify(&facts.genesis, key) {
-		return Err(Flaw::VerdictSignature(checker.clone()));
+	match facts.has_signed(checker, verdict.session, signed) {
+		Some(true) => {}
+		Some(false) => return Err(Flaw::VerdictSignature(checker.clone())),
+		None => return Err(Flaw::NoKey(checker.clone(), verdict.session)),
 	}
 	Ok(Finding::of(&verdict.evidence.verdict, &facts.policy))
 }

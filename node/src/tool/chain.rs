@@ -383,10 +383,19 @@ impl Chain {
 				Err(e) => return Err(failure::submission(e)),
 			}
 		};
+		self.included(&bytes, &mut updates).await
+	}
+
+	/// Waits until a transaction that is watched is in a block, and gives that block and the events of the call.
+	pub(crate) async fn included(
+		&self,
+		bytes: &[u8],
+		updates: &mut Subscription<Value>,
+	) -> Result<(Head, Vec<RuntimeEvent>)> {
 		while let Some(update) = updates.next().await {
 			let update = update.map_err(|e| format!("the node sent an unreadable status: {e}"))?;
 			if let Some(hash) = update["inBlock"].as_str().and_then(|h| h.parse().ok()) {
-				let (head, outcome) = self.outcome(hash, &bytes).await?;
+				let (head, outcome) = self.outcome(hash, bytes).await?;
 				return Ok((head, outcome.map_err(|e| failure::dispatch(&e))?));
 			}
 			for end in ["dropped", "invalid", "usurped"] {

@@ -28,6 +28,22 @@ pub(crate) fn submission(error: jsonrpsee::core::ClientError) -> String {
 	}
 }
 
+/// Why a transaction of the session lane that is authorised by what is in it did not get into the pool.
+pub(crate) fn sessions(error: jsonrpsee::core::ClientError) -> String {
+	let code = match &error {
+		jsonrpsee::core::ClientError::Call(e) => e.data().and_then(|data| {
+			let words = data.get().trim_matches('"');
+			words.rsplit(' ').next()?.parse().ok()
+		}),
+		_ => None,
+	};
+	code.and_then(documentation::<pallet_sessions::Error<Runtime>>)
+		.map_or_else(
+			|| submission(error),
+			|(name, docs)| format!("{name}: {docs}"),
+		)
+}
+
 /// What a pallet's own documentation says of its error.
 fn documentation<E: TypeInfo>(index: u8) -> Option<(String, String)> {
 	let TypeDef::Variant(variants) = E::type_info().type_def else {

@@ -3,6 +3,7 @@
 //! Every command takes `--json` and then prints JSON, one object a line, on standard output; what is meant for people goes to
 //! standard error. The last line is the result.
 
+mod appeal;
 mod ask;
 pub(crate) mod calibrate;
 mod canonicalise;
@@ -30,6 +31,7 @@ use std::future::Future;
 use consilience_primitives::RequestId;
 use polkadot_sdk::sc_cli;
 
+pub(crate) use appeal::AppealCommand;
 pub(crate) use ask::InferCommand;
 pub(crate) use gateway::GatewayCommand;
 pub(crate) use session::{ChannelCommand, ChatCommand};

@@ -146,6 +146,21 @@ pub(crate) async fn until_settled(
 	format: Format,
 	since: Instant,
 ) -> Result<()> {
+	let request = follow(chain, id, task, format, since).await?;
+	match request.state {
+		RequestState::Final => Ok(()),
+		_ => Err(format!("request {id}: {}", describe(&request))),
+	}
+}
+
+/// Follows a request block by block until it is settled in a finalised block, and returns what became of it.
+pub(crate) async fn follow(
+	chain: &Chain,
+	id: RequestId,
+	task: Option<&TaskDetails>,
+	format: Format,
+	since: Instant,
+) -> Result<Request> {
 	let unknown = || {
 		format!("request {id} is not on chain: it was never made, or was settled long ago and forgotten")
 	};
@@ -216,10 +231,7 @@ pub(crate) async fn until_settled(
 					},
 					(None, None) => describe(&request),
 				});
-				return match request.state {
-					RequestState::Final => Ok(()),
-					_ => Err(format!("request {id}: {}", describe(&request))),
-				};
+				return Ok(request);
 			},
 		}
 	}

@@ -122,6 +122,10 @@ pub trait Chain: Send + Sync + 'static {
 	/// What a claim may come to.
 	async fn claim_bounds(&self) -> Result<ClaimBounds, ChainError>;
 
+	/// How much more a validator may claim for answers, at the best block, with its lane key of this session: what is claimed and not
+	/// audited yet has a bound, which its stake sets.
+	async fn claim_room(&self, validator: &AccountId, session: u32) -> Result<Balance, ChainError>;
+
 	/// Submits claims in one transaction, which is taken as a whole or not: at most [`MAX_CLAIMS`](consilience_primitives::session::MAX_CLAIMS).
 	async fn settle(&self, claims: Vec<SignedClaim>) -> Result<(), ChainError>;
 

@@ -274,15 +274,26 @@ async fn take(
 	let claimable = lane.chain.claim_bounds().await?.most.checked_sub(prompt);
 	let claimable =
 		claimable.ok_or_else(|| wrong("the prompt costs more than can be claimed at once"))?;
-	let left = left.min(claimable);
-	let payable = match left.checked_div(model.price.per_output_unit) {
+	// Nor can what goes beyond what the stake answers for, for a while.
+	let staked = lane.chain.claim_room(&paying.me, paying.session.index);
+	let staked = staked.await?.saturating_sub(prompt);
+	let tokens = |amount: Balance| match amount.checked_div(model.price.per_output_unit) {
 		Some(tokens) => u32::try_from(tokens).unwrap_or(u32::MAX),
 		None => u32::MAX,
 	};
 	let most = max_tokens(&ask.input);
-	if payable < most.min(SLICE_TOKENS) {
+	let slice = most.min(SLICE_TOKENS);
+	let payable = tokens(left.min(claimable));
+	if payable < slice {
 		return Err(wrong("there is no room for a slice: raise the allotment"));
 	}
+	if staked == 0 || tokens(staked) < slice {
+		return Err(Refused::new(
+			Refusal::Busy,
+			"as much is claimed and not audited yet as this validator's stake answers for",
+		));
+	}
+	let payable = payable.min(tokens(staked));
 	if lane.engine.free(&ask.model) == 0 {
 		return Err(Refused::new(Refusal::Busy, "no place is free"));
 	}

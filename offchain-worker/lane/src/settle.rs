@@ -100,9 +100,13 @@ async fn step(
 	let channels = lane.journal.channels()?;
 	let kept: HashSet<_> = channels.iter().copied().collect();
 	submitted.claims.retain(|(id, _), _| kept.contains(id));
+	let mut bounds = Bounds {
+		claim: lane.chain.claim_bounds().await?,
+		room: lane.chain.claim_room(me, certified).await?,
+	};
 	let mut claims = Vec::new();
 	for id in channels {
-		match look(lane, me, certified, id, best, submitted).await {
+		match look(lane, me, certified, id, best, submitted, &mut bounds).await {
 			Ok(found) => claims.extend(found),
 			Err(error) => tracing::warn!(target: LOG_TARGET, "channel {id}: {error}"),
 		}
@@ -141,6 +145,25 @@ const fn service_key(service: Service) -> u8 {
 	}
 }
 
+/// What claims may come to.
+struct Bounds {
+	/// Each of them.
+	claim: ClaimBounds,
+	/// All claims for answers that the chain does not have yet. It becomes more as claims are audited and paid.
+	room: Balance,
+}
+
+impl Bounds {
+	/// The least and the most of the next claim for a service.
+	fn of(&self, service: Service) -> ClaimBounds {
+		let mut bounds = self.claim;
+		if service == Service::Answer {
+			bounds.most = bounds.most.min(self.room);
+		}
+		bounds
+	}
+}
+
 /// What is to be submitted of a channel. Forgets what nobody can ask for any more.
 async fn look(
 	lane: &Shared,
@@ -149,6 +172,7 @@ async fn look(
 	id: ChannelId,
 	best: BlockNumber,
 	submitted: &mut Submitted,
+	bounds: &mut Bounds,
 ) -> Result<Vec<SignedClaim>, Failed> {
 	let Some(channel) = lane.chain.channel(id).await? else {
 		let gone = lane.journal.forget_channel(id)?;
@@ -158,19 +182,25 @@ async fn look(
 	let session = lane.chain.session().await?.index;
 	// Before what is claimed: what ran out before this block is in none after it.
 	let finalised = lane.chain.finalised_session().await?;
-	let bounds = lane.chain.claim_bounds().await?;
 	let mut all = Vec::new();
 	for service in [Service::Answer, Service::Check] {
 		let claimed = lane.chain.claimed(id, me, service).await?;
 		let found = match under_way(lane, &channel, service, claimed, finalised, certified).await? {
 			Some(claim) => Some(claim),
-			None => next(lane, &channel, service, claimed, session, certified, bounds).await?,
+			None => {
+				let bounds = bounds.of(service);
+				next(lane, &channel, service, claimed, session, certified, bounds).await?
+			}
 		};
 		let key = (id, service_key(service));
 		let Some(claim) = found else {
 			submitted.claims.remove(&key);
 			continue;
 		};
+		// One that the best block has already and finalised state has not is counted twice: for that time less is claimed.
+		if service == Service::Answer {
+			bounds.room = bounds.room.saturating_sub(claim.body.root.sum);
+		}
 		let at = submitted.claims.get(&key);
 		if at.is_none_or(|at| best >= at.saturating_add(lane.config.resubmit)) {
 			submitted.claims.insert(key, best);

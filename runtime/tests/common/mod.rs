@@ -46,6 +46,12 @@ pub fn chain(preset: &str) -> TestExternalities {
 
 /// Executes an empty block in this slot and gives its hash. The last of the validators writes it.
 pub fn block(number: u32, parent: Hash, slot: u64) -> Hash {
+	begin(number, parent, slot);
+	Executive::finalize_block().hash()
+}
+
+/// Begins a block, up to its time.
+pub fn begin(number: u32, parent: Hash, slot: u64) {
 	let digest = PreDigest::SecondaryPlain(SecondaryPlainPreDigest {
 		authority_index: pallet_babe::Authorities::<Runtime>::decode_len().unwrap_or(1) as u32 - 1,
 		slot: slot.into(),
@@ -66,5 +72,4 @@ pub fn block(number: u32, parent: Hash, slot: u64) -> Hash {
 	Executive::apply_extrinsic(UncheckedExtrinsic::new_bare(RuntimeCall::from(now)))
 		.expect("the time is let in")
 		.expect("the time is set");
-	Executive::finalize_block().hash()
 }

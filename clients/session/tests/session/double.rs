@@ -468,15 +468,15 @@ impl Chain for World {
 			.collect())
 	}
 
-	async fn lane_key(
+	async fn lane_keys(
 		&self,
 		validator: &AccountId,
 		session: u32,
-	) -> Result<Option<LaneKey>, ChainError> {
+	) -> Result<Vec<LaneKey>, ChainError> {
 		let now = *self.session.lock().unwrap();
-		let mut all = self.validators.iter();
-		let found = all.find(|v| v.account == *validator);
-		Ok(found.filter(|_| session <= now).map(|v| v.pair.public()))
+		let all = self.validators.iter();
+		let known = all.filter(|v| v.account == *validator && session <= now);
+		Ok(known.map(|v| v.pair.public()).collect())
 	}
 }
 

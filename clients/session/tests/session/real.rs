@@ -198,13 +198,13 @@ impl chain::Chain for World {
 			.collect())
 	}
 
-	async fn lane_key(
+	async fn lane_keys(
 		&self,
 		validator: &AccountId,
 		session: u32,
-	) -> Result<Option<LaneKey>, ChainError> {
+	) -> Result<Vec<LaneKey>, ChainError> {
 		let key = self.keys.lock().unwrap().get(validator).copied();
-		Ok(key.filter(|_| session == SESSION))
+		Ok(key.filter(|_| session == SESSION).into_iter().collect())
 	}
 }
 
@@ -296,6 +296,10 @@ impl consilience_lane::Chain for Node {
 			least: PLENTY,
 			most: PLENTY,
 		})
+	}
+
+	async fn claim_room(&self, _: &AccountId, _: u32) -> Read<Balance> {
+		Ok(PLENTY)
 	}
 
 	async fn settle(&self, _: Vec<SignedClaim>) -> Read<()> {

@@ -93,12 +93,12 @@ impl SessionChain for NodeChain {
 		self.network().await?.lanes(model).await
 	}
 
-	async fn lane_key(
+	async fn lane_keys(
 		&self,
 		validator: &AccountId,
 		session: u32,
-	) -> Result<Option<LaneKey>, ChainError> {
-		self.network().await?.lane_key(validator, session).await
+	) -> Result<Vec<LaneKey>, ChainError> {
+		self.network().await?.lane_keys(validator, session).await
 	}
 }
 

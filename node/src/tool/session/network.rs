@@ -113,12 +113,12 @@ impl SessionChain for Network {
 		self.lane_views(*model).await.map_err(unread)
 	}
 
-	async fn lane_key(
+	async fn lane_keys(
 		&self,
 		validator: &AccountId,
 		session: u32,
-	) -> std::result::Result<Option<LaneKey>, ChainError> {
-		self.finalised_call("SessionsApi_lane_key", (validator, session))
+	) -> std::result::Result<Vec<LaneKey>, ChainError> {
+		self.finalised_call("SessionsApi_lane_keys", (validator, session))
 			.await
 			.map_err(unread)
 	}

@@ -5,7 +5,7 @@
 
 mod held;
 mod judge;
-mod receipt;
+pub(super) mod receipt;
 mod report;
 
 use std::{
@@ -68,9 +68,9 @@ pub(crate) struct VerifyCommand {
 	format: Format,
 }
 
-/// What is checked.
+/// What is checked, or put before a jury.
 #[derive(Clone, Debug)]
-enum Subject {
+pub(super) enum Subject {
 	/// A request of the direct lane.
 	Request(RequestId),
 	/// A receipt's file.

@@ -11,6 +11,7 @@ use consilience_primitives::{
 	session::{check_challenge, measured_input, sampling_seed, Signable},
 	ModelId,
 };
+use consilience_runtime::BlockNumber;
 use consilience_session::{
 	record::{self, Flaw, Outcome},
 	Record, Status as Standing,
@@ -24,13 +25,13 @@ use super::{
 	report::{distance, margins, short, shown, Status},
 	what_instead,
 };
-use crate::tool::{chain::address, session::Network, watch, Result};
+use crate::tool::{appeal::appealable_until, chain::address, session::Network, watch, Result};
 
 /// Largest file that is read: an answer, a question and their signatures in hexadecimal come to less.
 const LARGEST: u64 = 16 << 20;
 
 /// Reads a receipt's file.
-pub(super) fn read(file: &Path) -> Result<Record> {
+pub(in crate::tool) fn read(file: &Path) -> Result<Record> {
 	let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
 	let size = std::fs::metadata(file).map_err(|e| failed(&e))?.len();
 	if size > LARGEST {
@@ -46,29 +47,38 @@ pub(super) fn read(file: &Path) -> Result<Record> {
 }
 
 /// What signatures, draws and prices are verified by.
-pub(super) struct Facts {
-	pub(super) facts: record::Facts,
+pub(in crate::tool) struct Facts {
+	pub(in crate::tool) facts: record::Facts,
 	/// Why they are the file's own and not the chain's, where they are.
 	own: Option<String>,
+	/// Last block in which the answer can be put before a jury, if it is not past.
+	appealable_until: Option<BlockNumber>,
 }
 
 impl Facts {
 	/// Reads them from the chain, or takes the file's own where it has forgotten them.
-	pub(super) async fn find(url: &str, record: &Record) -> Result<Self> {
+	pub(in crate::tool) async fn find(url: &str, record: &Record) -> Result<Self> {
 		let network = Network::connect(url).await?;
 		if network.0.genesis() != record.facts.genesis {
 			return Err(
 				"the receipt is of another chain: name a node of its own with --url".into(),
 			);
 		}
+		let head = network.0.best().await?.number;
+		let appealable_until = Some(appealable_until(record)).filter(|until| head <= *until);
 		let own = |why: String| Self {
 			facts: record.facts.clone(),
 			own: Some(why),
+			appealable_until: None,
 		};
 		Ok(match record::Facts::fetch(&network, record).await {
 			Ok(facts) => match record.verify(&facts) {
 				Err(flaw @ Flaw::NoKey(..)) => own(flaw.to_string()),
-				_ => Self { facts, own: None },
+				_ => Self {
+					facts,
+					own: None,
+					appealable_until,
+				},
 			},
 			Err(e) => own(e.to_string()),
 		})
@@ -156,6 +166,7 @@ pub(super) struct Report {
 	record: Option<Record>,
 	/// What the signatures come to, and whose facts they were verified by.
 	standing: Option<(std::result::Result<Standing, Flaw>, Option<String>)>,
+	appealable_until: Option<BlockNumber>,
 	model: Option<(String, String, NumericClass)>,
 	found: Option<Found>,
 	/// Why it could not be checked.
@@ -169,6 +180,7 @@ impl Report {
 			file: file.into(),
 			record: None,
 			standing: None,
+			appealable_until: None,
 			model: None,
 			found: None,
 			reason: None,
@@ -183,6 +195,7 @@ impl Report {
 	/// Verifies all signatures.
 	pub(super) fn see(&mut self, record: &Record, facts: &Facts) {
 		self.standing = Some((record.verify(&facts.facts), facts.own.clone()));
+		self.appealable_until = facts.appealable_until;
 	}
 
 	/// Whether something in it is not signed by those whom it names.
@@ -221,6 +234,20 @@ impl Report {
 			Some(Answer::Wrong { why, .. } | Answer::Undecided(why)) => Some(why.clone()),
 			None => self.reason.clone(),
 		}
+	}
+
+	/// The command with which somebody puts the answer before a jury, and until which block, where that is worth it.
+	fn appeal(&self) -> Option<(BlockNumber, String)> {
+		let until = self.appealable_until?;
+		let wrong = matches!(
+			self.found.as_ref().map(|f| &f.answer),
+			Some(Answer::Wrong { .. })
+		);
+		// What nobody has signed no jury takes.
+		(wrong && !self.is_flawed()).then(|| {
+			let command = format!("consilience appeal {} --suri SECRET", self.file.display());
+			(until, command)
+		})
 	}
 
 	fn standing(&self) -> Option<String> {
@@ -274,6 +301,7 @@ impl Report {
 			"wrong_at": place,
 			"model_output": found.and_then(|f| f.own.output.as_ref()).map(watch::output),
 			"members": members,
+			"appeal": self.appeal().map(|(until, command)| json!({ "until": until, "command": command })),
 		})
 	}
 
@@ -348,6 +376,11 @@ impl Report {
 				)
 			}
 		});
+		if let Some((until, command)) = self.appeal() {
+			lines.push(format!(
+				"appeal     until block {until}, against a bond that is lost if the answer is right: {command}"
+			));
+		}
 		lines.join("\n")
 	}
 

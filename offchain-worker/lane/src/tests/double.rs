@@ -126,6 +126,18 @@ pub(crate) struct State {
 	pub(crate) due: Vec<(AccountId, OpeningDue<BlockNumber, Balance>)>,
 	pub(crate) opened: Vec<(ClaimId, u32, Opening<AccountId, BlockNumber, Balance>)>,
 	pub(crate) fails: bool,
+	/// The most that claims of a validator may come to that are not audited yet: none here ever is.
+	pub(crate) stake: Balance,
+}
+
+impl State {
+	/// How much more it may claim.
+	fn room(&self, validator: &AccountId) -> Balance {
+		let pending = self.channels.values().flat_map(|c| &c.allocations);
+		let pending = pending.filter(|a| a.payee == *validator);
+		let pending: Balance = pending.map(|a| a.allotment.claimed).sum();
+		self.stake.saturating_sub(pending)
+	}
 }
 
 /// What all validators see.
@@ -171,6 +183,7 @@ impl World {
 				due: Vec::new(),
 				opened: Vec::new(),
 				fails: false,
+				stake: Balance::MAX,
 			}),
 			heads: watch::Sender::new(Heads {
 				best: 1_002,
@@ -311,6 +324,9 @@ fn check(state: &State, signed: &SignedClaim) -> Result<Balance, ChainError> {
 	};
 	if body.amount > whole {
 		return refuse("over the allotment");
+	}
+	if body.service == Service::Answer && amount > state.room(&body.payee) {
+		return refuse("over stake");
 	}
 	if !voucher.verify(&genesis(), &channel.key) {
 		return refuse("voucher not signed");
@@ -460,6 +476,10 @@ impl Chain for View {
 			least: 1,
 			most: 20_000,
 		})
+	}
+
+	async fn claim_room(&self, validator: &AccountId, _: u32) -> Result<Balance, ChainError> {
+		self.state(|s| s.room(validator))
 	}
 
 	async fn settle(&self, claims: Vec<SignedClaim>) -> Result<(), ChainError> {

@@ -150,6 +150,46 @@ async fn what_is_too_much_for_one_claim_is_claimed_in_parts() {
 }
 
 #[tokio::test]
+async fn no_more_is_served_and_claimed_than_stake_answers_for() {
+	let wallet = Wallet::new(1);
+	let world = World::new(&wallet);
+	let folder = tempfile::tempdir().unwrap();
+	let node = Node::start(&world, 1, folder.path()).await;
+	let first = earn(&node, &world, &wallet, &[400]).await;
+	world.until(|s| s.claims.len() == 1).await;
+	// As much is left as the prompt and 50 tokens cost.
+	let room = PRICE.of(9, 50).unwrap();
+	world.change(|s| s.stake = first + room);
+	let total = earn(&node, &world, &wallet, &[400]).await;
+	assert_eq!(total, first + room);
+	world.until(|s| s.claims.len() == 2).await;
+	assert_eq!(claimed(&world), total);
+	let (mut peer, _) = Peer::hello(&node, &wallet, CHANNEL).await;
+	peer.ask(question(&world, 3, "once more", 40), total).await;
+	match peer.hear().await {
+		Some(ToClient::Refused {
+			why: Refusal::Busy,
+			words,
+			..
+		}) => assert!(words.contains("stake"), "{words}"),
+		other => panic!("{other:?}"),
+	}
+	peer.goodbye().await;
+	// What it has earned before its stake was slashed waits, and is not lost.
+	world.change(|s| (s.stake, s.loses) = (Balance::MAX, true));
+	let before = world.read(|s| s.submitted.len());
+	let total = earn(&node, &world, &wallet, &[100]).await;
+	world.until(|s| s.submitted.len() > before).await;
+	world.change(|s| (s.stake, s.loses) = (0, false));
+	let before = world.read(|s| s.submitted.len());
+	world.until(|s| s.submitted.len() > before).await;
+	assert_eq!(world.read(|s| s.claims.len()), 2);
+	world.change(|s| s.stake = Balance::MAX);
+	world.until(|s| s.claims.len() == 3).await;
+	assert_eq!(claimed(&world), total);
+}
+
+#[tokio::test]
 async fn an_answer_that_no_claim_could_hold_is_cut_before() {
 	let wallet = Wallet::new(1);
 	let world = World::new(&wallet);

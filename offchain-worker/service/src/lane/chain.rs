@@ -289,6 +289,12 @@ where
 		Ok(ClaimBounds { least, most })
 	}
 
+	async fn claim_room(&self, validator: &AccountId, session: u32) -> Result<Balance, ChainError> {
+		let api = self.client.runtime_api();
+		api.claim_room(self.best(), validator.clone(), session)
+			.map_err(call)
+	}
+
 	async fn settle(&self, claims: Vec<SignedClaim>) -> Result<(), ChainError> {
 		let api = self.client.runtime_api();
 		let transaction = api.settle_transaction(self.best(), claims).map_err(call)?;

@@ -8,5 +8,6 @@ mod opening;
 mod payout;
 mod properties;
 mod settle;
+mod simulation;
 mod stake;
 mod testimony;
