@@ -95,7 +95,7 @@ async fn a_false_answer_that_its_checker_vouches_for_costs_claim_and_stake() {
 
 	// It puts that before a jury, and shows what the accomplice has signed.
 	let judged = appeal(node, &file).await;
-	assert_eq!(judged["status"], "rejected", "{judged}");
+	assert_eq!(judged["status"], "overturned", "{judged}");
 	assert_eq!(judged["executor"], liar.to_string(), "{judged}");
 
 	// The chain measures what points fall on. What stands is paid two hours later.

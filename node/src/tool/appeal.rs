@@ -2,7 +2,6 @@
 
 use std::{path::Path, time::Instant};
 
-use codec::Encode;
 use consilience_primitives::{
 	model::VerificationPolicy,
 	request::Input,
@@ -12,7 +11,6 @@ use consilience_primitives::{
 };
 use consilience_runtime::{
 	configs::sessions::APPEAL_BLOCKS, AccountId, Balance, BlockNumber, RuntimeEvent,
-	UncheckedExtrinsic,
 };
 use consilience_session::{Finding, Record};
 use polkadot_sdk::{sc_cli, sp_core::sr25519};
@@ -21,7 +19,8 @@ use serde_json::json;
 use super::{
 	block_on,
 	chain::{self, address, Chain},
-	csl, failure,
+	csl,
+	session::testify,
 	verify::{receipt, Subject},
 	watch, Format, NodeAddress, Result, Signer,
 };
@@ -200,15 +199,4 @@ fn units(input: &Input) -> u32 {
 		Input::Embedding(_) | Input::Tensor(_) => 0,
 	};
 	input.units().saturating_add(longest)
-}
-
-/// Has what a checker has signed judged with the answer that it is about, and waits until it is in a block.
-async fn testify(chain: &Chain, verdict: &Signed<Verdict<AccountId>>) -> Result<()> {
-	let transaction: UncheckedExtrinsic = chain
-		.runtime("SessionsApi_testify_transaction", verdict, None)
-		.await?;
-	let bytes = transaction.encode();
-	let mut updates = chain.send(&bytes).await.map_err(failure::sessions)?;
-	chain.included(&bytes, &mut updates).await?;
-	Ok(())
 }

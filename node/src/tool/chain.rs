@@ -423,15 +423,7 @@ impl Chain {
 			.as_str()
 			.and_then(|n| BlockNumber::from_str_radix(n.trim_start_matches("0x"), 16).ok())
 			.ok_or("the block has no number")?;
-		let mut key = sp_crypto_hashing::twox_128(b"System").to_vec();
-		key.extend(sp_crypto_hashing::twox_128(b"Events"));
-		let stored: Option<Bytes> = self
-			.call("state_getStorage", rpc_params![Bytes(key), hash])
-			.await?;
-		let stored = stored.ok_or("the block has no events")?;
-		let records =
-			Vec::<frame_system::EventRecord<RuntimeEvent, Hash>>::decode(&mut &stored[..])
-				.map_err(|e| format!("unreadable events: {e}"))?;
+		let records = self.records(hash).await?;
 		let events: Vec<_> = records
 			.into_iter()
 			.filter(|r| r.phase == frame_system::Phase::ApplyExtrinsic(index as u32))
@@ -447,5 +439,24 @@ impl Chain {
 			}
 		}
 		Ok((Head { number, hash }, Ok(events)))
+	}
+
+	/// What happened in a block.
+	pub(crate) async fn events(&self, hash: H256) -> Result<Vec<RuntimeEvent>> {
+		let records = self.records(hash).await?;
+		Ok(records.into_iter().map(|record| record.event).collect())
+	}
+
+	async fn records(
+		&self,
+		hash: H256,
+	) -> Result<Vec<frame_system::EventRecord<RuntimeEvent, Hash>>> {
+		let mut key = sp_crypto_hashing::twox_128(b"System").to_vec();
+		key.extend(sp_crypto_hashing::twox_128(b"Events"));
+		let stored: Option<Bytes> = self
+			.call("state_getStorage", rpc_params![Bytes(key), hash])
+			.await?;
+		let stored = stored.ok_or("the block has no events")?;
+		Vec::decode(&mut &stored[..]).map_err(|e| format!("unreadable events: {e}"))
 	}
 }

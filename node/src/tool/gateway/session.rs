@@ -44,7 +44,7 @@ use super::network::{failed, NodeNetwork};
 use crate::tool::{
 	chain::{address, Chain, Model},
 	csl,
-	session::{find, open_for, Network},
+	session::{find, open_for, Network, Witness},
 	Result as ToolResult,
 };
 
@@ -52,6 +52,9 @@ use crate::tool::{
 const CHECKS: u8 = 2;
 /// How long it is taken from memory who answers for a model, and what the channel has.
 const VIEW_AGE: Duration = Duration::from_secs(3);
+
+/// After which the chain is followed again where its node went away.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// The chain, through a connection that is made anew where it broke.
 struct NodeChain(NodeNetwork);
@@ -163,9 +166,12 @@ impl NodeLane {
 			Arc::new(wallet),
 			settings,
 		);
+		let client = client.await.map_err(|e| e.to_string())?;
+		let witness = Witness::new(client.wallet().clone(), channel);
+		tokio::spawn(watch(network.clone(), witness));
 		Ok(Self(Arc::new(Inner {
 			network: network.clone(),
-			client: client.await.map_err(|e| e.to_string())?,
+			client,
 			channel,
 			attempts,
 			views: Mutex::default(),
@@ -284,6 +290,20 @@ impl NodeLane {
 		};
 		let missing = || Refusal::Other("the wallet holds nothing of what was asked".into());
 		Ok(Box::new(outcome(&record.ok_or_else(missing)?)))
+	}
+}
+
+/// Shows what checkers have signed where the chain looks at a receipt, through a connection that is made anew where it broke.
+async fn watch(network: NodeNetwork, mut witness: Witness) {
+	loop {
+		let ended = match network.chain().await {
+			Ok(chain) => witness.follow(&chain).await,
+			Err(e) => Err(e.to_string()),
+		};
+		if let Err(why) = ended {
+			tracing::warn!("receipts are not watched for a moment: {why}");
+		}
+		tokio::time::sleep(AGAIN).await;
 	}
 }
 

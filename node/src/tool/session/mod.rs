@@ -3,8 +3,10 @@
 mod channel;
 mod chat;
 mod network;
+mod witness;
 
 pub(crate) use channel::ChannelCommand;
 pub(super) use channel::{find, open_for};
 pub(crate) use chat::ChatCommand;
 pub(super) use network::Network;
+pub(super) use witness::{testify, Witness};
