@@ -18,7 +18,12 @@ from rpc import Node
 from validators import Network
 
 OWNER, CLIENT = "//Alice", "//Ferdie"
-QUESTION = "Explain in a few sentences why the sky is blue, and why it is red in the evening."
+# Each is asked once: executors keep what they have read, which would make a second time quicker.
+QUESTION = "Explain in a few sentences what {} is, and what it is good for."
+SUBJECTS = [
+    "a compass", "a lighthouse", "a bicycle", "a telescope", "a bakery", "a piano", "a bridge", "a calendar", "a garden", "a library",
+    "a windmill", "a thermometer", "a map", "a canal", "a market", "a clock", "a mirror", "a school", "a ship", "a vaccine",
+]  # fmt: skip
 TOKENS = 64
 # The longest that validators take to certify their keys, in finalised state.
 LANES_SECONDS = 300
@@ -57,7 +62,7 @@ class Alone:
     def run(self, question, tokens):
         reply = self.cli.run(
             "model", "run", self.model, "--prompt", question, "--max-tokens", str(tokens), "--temperature", "0",
-            "--base-path", self.validator.folder, "--chain", "local",
+            "--base-path", self.validator.folder, "--chain", "local", "--warm-up",
         )  # fmt: skip
         return reply["parameters"], reply["outputs"][0]["data"][0]
 
@@ -86,6 +91,8 @@ def main():
     parser.add_argument("--model", default="smollm2-135m-instruct-int8")
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
+    if arguments.rounds > len(SUBJECTS) - 4:
+        parser.error(f"--rounds: at most {len(SUBJECTS) - 4}")
     with tempfile.TemporaryDirectory(prefix="sessions-") as folder:
         network = Network(os.path.join(folder, "network"))
         network.plan(4)
@@ -105,15 +112,16 @@ def measure(arguments, network, folder):
     chat = Chat(cli, model, first, str(folder / "wallet"))
     alone = Alone(cli, model, first)
     say("the first question opens the channel, and loads the model at whoever answers and checks")
+    questions = iter(QUESTION.format(subject) for subject in SUBJECTS)
     for _ in network.validators:
-        chat.ask(QUESTION, 16)
+        chat.ask(next(questions), 16)
     lane, engine, prefills = [], [], []
     # In turns: what else the machine does concerns both.
-    for round_ in range(arguments.rounds):
-        done, receipt = chat.ask(QUESTION, TOKENS)
-        alone_parameters, text = alone.run(QUESTION, TOKENS)
+    for round_, question in zip(range(arguments.rounds), questions):
+        done, receipt = chat.ask(question, TOKENS)
+        alone_parameters, text = alone.run(question, TOKENS)
         assert text == done["answer"], (text, done["answer"])
-        whole, _ = alone.run(f"{QUESTION} {text}", 1)
+        whole, _ = alone.run(f"{question} {text}", 1)
         lane.append((done, receipt))
         engine.append(alone_parameters)
         prefills.append(whole["milliseconds"])

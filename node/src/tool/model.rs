@@ -91,6 +91,9 @@ pub(crate) enum ModelCommand {
 		/// Where it runs, whatever its manifest admits: `cpu`, `cuda` or `cuda:N`. Exact models always run on the CPU.
 		#[arg(long, default_value = "cpu")]
 		provider: Provider,
+		/// Run the model's reference first, so that times are not those of a first run.
+		#[arg(long)]
+		warm_up: bool,
 		#[command(flatten)]
 		store: StoreArguments,
 		#[command(flatten)]
@@ -494,15 +497,16 @@ impl ModelCommand {
 				output,
 				seed,
 				provider,
+				warm_up,
 				store,
 				format,
 			} => run(
-				model,
+				(model, store),
 				input,
 				output.as_deref(),
 				seed.unwrap_or_default(),
 				*provider,
-				store,
+				*warm_up,
 				*format,
 			),
 			Self::Register {
@@ -608,12 +612,12 @@ fn refused_orders(manifest: &Manifest) -> Result<Vec<String>> {
 }
 
 fn run(
-	model: &str,
+	(model, store): (&str, &StoreArguments),
 	input: &InputArguments,
 	output: Option<&Path>,
 	seed: H256,
 	provider: Provider,
-	store: &StoreArguments,
+	warm_up: bool,
 	format: Format,
 ) -> Result<()> {
 	let runner = InProcess::new(false, provider)?;
@@ -639,6 +643,9 @@ fn run(
 	let loaded = engine
 		.load_manifest(&folder, manifest)
 		.map_err(|e| e.to_string())?;
+	if warm_up {
+		engine.reference(loaded).map_err(|e| e.to_string())?;
+	}
 	let streams =
 		output.is_none() && !format.json && matches!(&task, TaskDetails::TextGeneration { .. });
 	if streams {
