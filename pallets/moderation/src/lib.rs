@@ -10,15 +10,15 @@
 //! whatever leaves it; an event says why.
 //!
 //! ```text
-//! propose ─▶ Proposals ─Final, allowed──────────────────────▶ Notes ─clear, or the answer is overturned─▶ nothing
-//!                      └Final, refused or unclear; no answer─▶ nothing
+//! propose ─▶ Proposals ─Final: allowed──────────────▶ Notes ─clear, or answer overturned─▶ nothing
+//!                      └Final: refused, or no answer─▶ nothing
 //! ```
 //!
 //! ## Low level
 //!
-//! The pallet is an example for [pallet developers](../../../docs/pallet-developers/README.md), and meant to be used. It is not part of the
-//! Consilience runtime, which stays small: what a chain lets people write is that chain's affair. What the guide shows stands between
-//! `// docs:` lines, and a test compares.
+//! The pallet is the example of the guide for pallet developers, docs/pallet-developers/README.md, and meant to be used. It is not part of
+//! the Consilience runtime, which stays small: what a chain lets people write is that chain's decision. What the guide shows stands
+//! between `// docs:` lines, and a test compares.
 //!
 //! An answer is read in integers ([`types::Reading`]). Both maps have one entry an account at most, and each entry a deposit.
 
