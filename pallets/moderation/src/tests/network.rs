@@ -635,14 +635,14 @@ fn where_nobody_answers_everything_is_returned() {
 		for _ in 0..60 {
 			next_block();
 		}
-		let told = System::events()
+		let mut told = System::events()
 			.into_iter()
 			.filter_map(|record| match record.event {
 				RuntimeEvent::Moderation(event) => Some(event),
 				_ => None,
 			});
 		let wanted = NotJudged::Refunded(RequestState::Expired);
-		is_not_judged(told.last().unwrap(), request, wanted, 124);
+		is_not_judged(told.next_back().unwrap(), request, wanted, 124);
 		assert_eq!(free(), before);
 	});
 }
