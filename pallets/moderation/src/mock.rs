@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 
 use consilience_primitives::{
 	request::{Assurance, FinishReason, Input, Output},
-	sampling::Sampling,
+	sampling::{LogitsProcessing, Sampling, MAX_BIAS},
 	tensor::{DataType, Tensor},
 	view::QuoteError,
 	ModelId, RequestId,
@@ -156,9 +156,15 @@ pub(crate) fn scores(bits: &[u32]) -> Output {
 }
 
 // docs: policy
-/// A language model that is to say "yes" or "no".
+/// A language model that says "Yes" or "No": these are the two tokens of SmolLM2's vocabulary, of which one is all it can say.
 pub(crate) fn chat() -> Policy {
+	const NO: u32 = 5_230;
+	const YES: u32 = 10_539;
 	let bytes = |text: &str| text.as_bytes().to_vec();
+	let either = LogitsProcessing {
+		logit_bias: vec![(NO, MAX_BIAS), (YES, MAX_BIAS)].try_into().unwrap(),
+		..Default::default()
+	};
 	Policy {
 		model: ModelId::repeat_byte(1),
 		question: Question::Chat {
@@ -166,7 +172,8 @@ pub(crate) fn chat() -> Policy {
 				.try_into()
 				.unwrap(),
 			sampling: Sampling {
-				max_tokens: 4,
+				max_tokens: 1,
+				processing: either.compact(),
 				..Default::default()
 			},
 		},

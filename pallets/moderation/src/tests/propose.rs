@@ -34,7 +34,7 @@ fn a_text_is_asked_about_before_it_is_stored() {
 		else {
 			panic!("{input:?}");
 		};
-		assert_eq!(sampling.max_tokens, 4);
+		assert_eq!(sampling.max_tokens, 1);
 		let [system, user] = &messages[..] else {
 			panic!("{messages:?}");
 		};
