@@ -16,6 +16,7 @@ ALLOWED = {
     "consilience-runtime-api": ["consilience-primitives"],
     "pallet-model-registry": ["consilience-primitives"],
     "pallet-inference": ["consilience-primitives", "pallet-model-registry"],
+    "pallet-moderation": ["consilience-primitives", "pallet-inference"],
     "pallet-sessions": ["consilience-primitives", "pallet-inference", "pallet-model-registry"],
     "consilience-runtime": [
         "consilience-primitives",

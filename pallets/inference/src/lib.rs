@@ -405,9 +405,10 @@ pub mod pallet {
 	#[pallet::storage]
 	pub type PruneRange<T> = StorageValue<_, (u64, u64), ValueQuery>;
 
-	/// Settled requests of other pallets, which are to be told, the oldest first.
+	/// Settled requests of other pallets, which are to be told, the oldest first. Only answers that were overturned stand beyond the bound.
 	#[pallet::storage]
-	pub type Callbacks<T: Config> = StorageValue<_, BoundedVec<RequestId, T::MaxOpen>, ValueQuery>;
+	pub type Callbacks<T: Config> =
+		StorageValue<_, WeakBoundedVec<RequestId, T::MaxOpen>, ValueQuery>;
 
 	/// Answers that were given elsewhere, until their requests are forgotten.
 	#[pallet::storage]

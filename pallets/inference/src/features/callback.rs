@@ -4,12 +4,13 @@
 //! settled the request, through [`OnSettled`]. Callbacks run in `on_idle` with the weight that they declare; one that fails is
 //! recorded in an event and undoes nothing.
 //!
-//! The queue cannot overflow: such a request is taken only while open requests and waiting callbacks together are fewer than
-//! [`Config::MaxOpen`].
+//! The queue is bounded: such a request is taken only while open requests and waiting callbacks together are fewer than
+//! [`Config::MaxOpen`]. Beyond that it holds answers that were overturned, of which each took a jury.
 
+use alloc::vec::Vec;
 use consilience_primitives::{
 	request::{Assurance, Input, Output, Unanswerable},
-	view::RequestState,
+	view::{QuoteError, RequestState},
 	ModelId, RequestId,
 };
 use polkadot_sdk::{
@@ -17,6 +18,7 @@ use polkadot_sdk::{
 		ensure,
 		pallet_prelude::{DispatchResult, Weight},
 		storage::with_storage_layer,
+		traits::tokens::Balance,
 		weights::WeightMeter,
 	},
 	frame_system::pallet_prelude::BlockNumberFor,
@@ -24,8 +26,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	BalanceOf, Callbacks, Config, Elsewhere, Ended, EndedRange, Error, Event, Open, Outputs,
-	Pallet, Requests, WeightInfo,
+	types::change, BalanceOf, Callbacks, Config, Elsewhere, Ended, EndedRange, Error, Event, Open,
+	Outputs, Pallet, Requests, WeightInfo,
 };
 
 /// Something that was measured and is final. Only this pallet makes one, so that a provisional answer cannot pass for it.
@@ -42,6 +44,13 @@ impl<T> Final<T> {
 	pub fn into_inner(self) -> T {
 		self.0
 	}
+
+	/// Takes a value for final that nobody measured: for tests of pallets that ask. The runtime of a chain is built without `std` and has no
+	/// such function.
+	#[cfg(feature = "std")]
+	pub fn untested(value: T) -> Self {
+		Self(value)
+	}
 }
 
 /// How a request ended.
@@ -53,7 +62,8 @@ pub enum Settled {
 	Unanswerable(Unanswerable),
 	/// Without one: the escrow went back to the requester. Rejected, expired or cancelled.
 	Refunded(RequestState),
-	/// With an answer that was told as final and was found false later, or that was given elsewhere and is false.
+	/// With an answer that was final and was found false later, or that was given elsewhere and is false. The first may have been told
+	/// before as [`Settled::Final`], and need not have been.
 	Overturned,
 	/// An answer that was given elsewhere was measured, or looked at again, and stays.
 	Stands,
@@ -62,7 +72,7 @@ pub enum Settled {
 /// Asks for inferences on behalf of an account of the caller's.
 pub trait RequestInference<AccountId> {
 	/// The currency's balance.
-	type Balance;
+	type Balance: Balance;
 
 	/// Takes a request as [`crate::Call::request`] does, and has [`OnSettled`] called when it ends.
 	///
@@ -75,12 +85,24 @@ pub trait RequestInference<AccountId> {
 		fee_limit: Self::Balance,
 		tip: Self::Balance,
 	) -> Result<RequestId, DispatchError>;
+
+	/// The least fee limit with which such a request is taken, tip not counted, or why it would be refused.
+	fn quote_inference(
+		model: ModelId,
+		input: Input,
+		assurance: Assurance,
+	) -> Result<Self::Balance, QuoteError>;
+
+	/// What [`RequestInference::request_inference`] weighs for an input that takes so many bytes in SCALE. The caller adds it to the weight of
+	/// its own call.
+	fn request_inference_weight(bytes: u32) -> Weight;
 }
 
 /// Is told how a request of another pallet ended. Pairs can be nested; each is told of every such request and passes over those
 /// that are not its own.
 pub trait OnSettled<AccountId> {
-	/// Called once for a request. An error undoes what the callback did, and nothing else.
+	/// Called once for a request, and once more if its answer is overturned after that. An error undoes what the callback did, and nothing
+	/// else.
 	fn on_settled(request: RequestId, requester: &AccountId, settled: &Settled) -> DispatchResult;
 
 	/// Most that [`OnSettled::on_settled`] weighs.
@@ -136,14 +158,37 @@ impl<T: Config> RequestInference<T::AccountId> for Pallet<T> {
 			true,
 		)
 	}
+
+	fn quote_inference(
+		model: ModelId,
+		input: Input,
+		assurance: Assurance,
+	) -> Result<BalanceOf<T>, QuoteError> {
+		Self::quote(model, &input.into(), assurance)
+	}
+
+	fn request_inference_weight(bytes: u32) -> Weight {
+		// And the length of the queue.
+		<T as Config>::WeightInfo::request(bytes).saturating_add(T::DbWeight::get().reads(1))
+	}
 }
 
 impl<T: Config> Pallet<T> {
 	/// Has the requesting pallet told of a settled request.
 	pub(crate) fn queue_callback(id: RequestId) {
+		// A place was kept for it, unless answers that were overturned have taken it.
 		if Callbacks::<T>::try_append(id).is_err() {
-			log::error!(target: crate::LOG_TARGET, "no place for the callback of request {id}");
+			Self::queue_callback_again(id);
 		}
+	}
+
+	/// The same for an answer that was overturned, for which no place was kept. If it has not been told as final yet, it never is.
+	pub(crate) fn queue_callback_again(id: RequestId) {
+		Callbacks::<T>::mutate(|queue| {
+			if !queue.contains(&id) {
+				change(queue, "Callbacks", |all| all.push(id));
+			}
+		});
 	}
 
 	/// Runs callbacks of requests that were settled in earlier blocks, the oldest first, as far as the weight goes. Gives what was
@@ -158,18 +203,32 @@ impl<T: Config> Pallet<T> {
 		}
 		let each = <T as Config>::WeightInfo::call_back()
 			.saturating_add(T::OnSettled::on_settled_weight());
-		let mut done = 0;
+		let mut looked_at = 0;
+		let mut waiting = Vec::new();
 		let mut full = false;
 		for id in Callbacks::<T>::get() {
 			let request = Requests::<T>::get(id);
 			if request.as_ref().is_some_and(|r| r.settled_at >= Some(now)) {
 				break;
 			}
-			full = meter.try_consume(each).is_err();
+			// It was settled, and somebody appealed or contests since: its end is not known. Others do not wait for that.
+			let disputed = request
+				.as_ref()
+				.is_some_and(|r| r.state == RequestState::Disputed);
+			let weight = if disputed {
+				T::DbWeight::get().reads(1)
+			} else {
+				each
+			};
+			full = meter.try_consume(weight).is_err();
 			if full {
 				break;
 			}
-			done += 1;
+			looked_at += 1;
+			if disputed {
+				waiting.push(id);
+				continue;
+			}
 			// A request is not forgotten while its callback waits.
 			let Some(request) = request else { continue };
 			let settled = match (request.state, Outputs::<T>::get(id)) {
@@ -187,8 +246,13 @@ impl<T: Config> Pallet<T> {
 				Err(error) => Event::CallbackFailed { request: id, error },
 			});
 		}
-		if done > 0 {
-			Callbacks::<T>::mutate(|queue| queue.drain(..done).for_each(drop));
+		if looked_at > waiting.len() {
+			Callbacks::<T>::mutate(|queue| {
+				change(queue, "Callbacks", |all| {
+					// What a callback itself has had queued stands behind these.
+					all.splice(..looked_at, waiting).for_each(drop)
+				})
+			});
 		}
 		if !full {
 			Self::tell_elsewhere(&mut meter, each);

@@ -865,7 +865,7 @@ impl<T: Config> Pallet<T> {
 		let callback = request.callback;
 		Requests::<T>::insert(id, request);
 		if callback {
-			Self::queue_callback(id);
+			Self::queue_callback_again(id);
 		}
 		Self::elsewhere_ended(id);
 		Self::deposit_event(Event::AnswerOverturned { request: id, owed });

@@ -203,15 +203,21 @@ impl<T: Config> Pallet<T> {
 		);
 		let mut settled = 0;
 		let waiting = Callbacks::<T>::get();
+		let mut overturned = 0;
 		for id in &waiting {
 			let request = Requests::<T>::get(id).ok_or("a callback for a forgotten request")?;
+			overturned += u32::from(request.state == RequestState::Overturned);
 			ensure!(
 				request.callback && request.settled_at.is_some(),
 				"a callback that nobody asked for, or too early"
 			);
 		}
-		let (mut open, mut to_be_told, mut reserved, mut sitting) =
-			(0u32, waiting.len() as u32, 0u64, Seats::default());
+		let (mut open, mut to_be_told, mut reserved, mut sitting) = (
+			0u32,
+			waiting.len() as u32 - overturned,
+			0u64,
+			Seats::default(),
+		);
 		for (id, request) in Requests::<T>::iter() {
 			ensure!(Inputs::<T>::contains_key(id), "a request without input");
 			*by_model.entry(request.model).or_insert(0u32) += 1;

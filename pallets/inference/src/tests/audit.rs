@@ -2,7 +2,9 @@
 
 use consilience_primitives::{model::Price, request::Assurance, view::RequestState, RequestId};
 use polkadot_sdk::{
-	frame_support::{assert_noop, assert_ok, traits::fungible::InspectHold},
+	frame_support::{
+		assert_noop, assert_ok, pallet_prelude::Weight, traits::fungible::InspectHold,
+	},
 	sp_runtime::Perbill,
 };
 
@@ -374,5 +376,87 @@ fn another_pallet_is_told_that_its_answer_was_overturned() {
 		end(request, &odd);
 		blocks(2);
 		assert_eq!(told(), [(0, Settled::Overturned)]);
+	});
+}
+
+#[test]
+fn whoever_appeals_at_once_keeps_no_final_answer_from_the_pallet_that_asked() {
+	run(|| {
+		let asked = |who| {
+			let (input, committee) = (text("hi", 4), Assurance::Committee(2));
+			Inference::request_inference(who, id(TEXT), input, committee, 1_000, 0).unwrap()
+		};
+		let (request, other) = (asked(ALICE), asked(BOB));
+		while !(state(request).is_settled() && state(other).is_settled()) {
+			work_block(&[]);
+		}
+		// Before the callbacks of this block run.
+		assert_ok!(Inference::appeal(RuntimeOrigin::signed(BOB), request));
+		next_block();
+		let of_other = told();
+		assert!(
+			matches!(of_other[..], [(id, Settled::Final(_))] if id == other),
+			"{of_other:?}"
+		);
+		end(request, &[]);
+		next_block();
+		let of_request = told();
+		assert!(
+			matches!(of_request[..], [(id, Settled::Final(_))] if id == request),
+			"{of_request:?}"
+		);
+		blocks(3);
+		assert!(told().is_empty());
+	});
+}
+
+#[test]
+fn an_answer_that_is_overturned_before_the_pallet_heard_of_it_is_told_once() {
+	run(|| {
+		let input = text("hi", 4);
+		let committee = Assurance::Committee(2);
+		let request =
+			Inference::request_inference(ALICE, id(TEXT), input, committee, 1_000, 0).unwrap();
+		let odd = capture(request, TEXT).map(|v| (v, Habit::Vouching));
+		set_idle(Weight::zero());
+		assert_ok!(Inference::appeal(RuntimeOrigin::signed(BOB), request));
+		end(request, &odd);
+		assert_eq!(state(request), RequestState::Overturned);
+		set_idle(Weight::MAX);
+		blocks(3);
+		assert_eq!(told(), [(request, Settled::Overturned)]);
+	});
+}
+
+#[test]
+fn an_overturned_answer_takes_no_place_that_another_callback_was_promised() {
+	Retention::set(200);
+	run(|| {
+		let asked = || {
+			let (input, committee) = (text("hi", 4), Assurance::Committee(2));
+			Inference::request_inference(ALICE, id(TEXT), input, committee, 1_000, 0)
+		};
+		let request = asked().unwrap();
+		let odd = capture(request, TEXT).map(|v| (v, Habit::Vouching));
+		blocks(2);
+		assert_eq!(told().len(), 1);
+		// All places are taken or promised when the answer is overturned, the last one to a request that is settled later.
+		set_idle(Weight::zero());
+		for _ in 1..MaxOpen::get() {
+			settle_within(asked().unwrap(), 8, &[]);
+		}
+		assert_ok!(Inference::appeal(RuntimeOrigin::signed(BOB), request));
+		let last = asked().unwrap();
+		assert_noop!(asked(), Error::<Test>::TooManyOpen);
+		end(request, &odd);
+		assert_eq!(state(request), RequestState::Overturned);
+		assert!(!state(last).is_settled());
+		settle_within(last, 8, &[]);
+		check();
+		set_idle(Weight::MAX);
+		blocks(3);
+		let all = told();
+		assert_eq!(all.len(), 1 + MaxOpen::get() as usize);
+		assert!(all.contains(&(request, Settled::Overturned)));
 	});
 }
