@@ -23,7 +23,7 @@ use tokio::{
 		mpsc::{unbounded_channel, UnboundedReceiver},
 		watch,
 	},
-	time::{timeout_at, Instant},
+	time::{sleep, timeout_at, Instant},
 };
 
 use crate::{
@@ -53,9 +53,15 @@ pub struct Settings {
 	pub next: Duration,
 	/// For a verdict.
 	pub verdict: Duration,
+	/// For a place, where every executor says that it has none.
+	pub place: Duration,
 	/// Most executors that a question is sent to, one after the other.
 	pub attempts: usize,
 }
+
+/// Pauses between looking for a place, doubled each time.
+const PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 impl Default for Settings {
 	fn default() -> Self {
@@ -64,6 +70,7 @@ impl Default for Settings {
 			first: Duration::from_secs(60),
 			next: Duration::from_secs(30),
 			verdict: Duration::from_secs(60),
+			place: Duration::from_secs(30),
 			attempts: 3,
 		}
 	}
@@ -365,6 +372,8 @@ impl Asked<'_> {
 	/// Finds who is to answer among those who were not tried, and waits for its turn; `None` where nobody is left.
 	async fn choose(&mut self) -> Result<Option<(Scene, Offered)>, Error> {
 		let turns = &self.client.executors;
+		let until = Instant::now() + self.client.settings.place;
+		let mut pause = PAUSE;
 		loop {
 			let scene = self.scene().await?;
 			let able = self.able(&scene).await?;
@@ -395,8 +404,15 @@ impl Asked<'_> {
 				let price = offer.price.per_output_unit;
 				(offer.free == 0, price, Reverse(offer.free))
 			});
-			if let Some(best) = best {
-				return Ok(Some((scene, best)));
+			match best {
+				// It would refuse, and hold a voucher for nothing.
+				Some(best) if best.offer.free == 0 && Instant::now() + pause < until => {
+					drop(best);
+					sleep(pause).await;
+					pause = (pause * 2).min(LONGEST_PAUSE);
+				}
+				Some(best) => return Ok(Some((scene, best))),
+				None => {}
 			}
 		}
 	}

@@ -13,7 +13,10 @@ use consilience_primitives::{
 	ModelId,
 };
 use polkadot_sdk::sp_core::H256;
-use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit};
+use tokio::{
+	sync::{OwnedMutexGuard, OwnedSemaphorePermit},
+	time::timeout,
+};
 
 use crate::{
 	chain::Channel,
@@ -47,11 +50,15 @@ pub(crate) async fn check(
 		return Ok(());
 	}
 	let (work, checks) = take(lane, request, receipt, checks).await?;
-	let place = lane.measuring.clone().try_acquire_owned();
-	let place = place.map_err(|_| Refused::new(Refusal::Busy, "no place is free"))?;
-	let task = measure(lane.clone(), turn, place, work, checks, out.clone());
+	let queued = lane.checking.clone().try_acquire_owned();
+	let queued = queued.map_err(|_| busy())?;
+	let task = measure(lane.clone(), (turn, queued), work, checks, out.clone());
 	lane.tasks.spawn(task);
 	Ok(())
+}
+
+fn busy() -> Refused {
+	Refused::new(Refusal::Busy, "no place is free")
 }
 
 fn last(lane: &Shared, id: ChannelId, checks: &Checks) -> Result<Option<Checked>, Refused> {
@@ -244,28 +251,32 @@ fn link(
 /// Measures and signs. Goes on where the client goes away: it may come for the verdict, and owes its price.
 async fn measure(
 	lane: Arc<Shared>,
-	_turn: OwnedMutexGuard<()>,
-	_place: OwnedSemaphorePermit,
+	_held: (OwnedMutexGuard<()>, OwnedSemaphorePermit),
 	work: Work,
 	mut checks: Checks,
 	out: Out,
 ) {
-	let measured = lane
-		.engine
-		.measure(
-			&work.model,
-			&work.input,
-			work.seed,
-			&work.output,
-			work.challenge,
-		)
-		.await;
+	let place = timeout(lane.config.check_wait, lane.measuring.acquire());
+	// A semaphore of this crate's is never closed.
+	let measured = match place.await {
+		Ok(Ok(_place)) => {
+			let measured = lane.engine.measure(
+				&work.model,
+				&work.input,
+				work.seed,
+				&work.output,
+				work.challenge,
+			);
+			measured.await
+		}
+		_ => Err(EngineError::Busy),
+	};
 	let evidence = match measured {
 		Ok(evidence) => Ok(evidence),
 		Err(EngineError::Unanswerable(_)) => {
 			Ok(Evidence::of_refusal(work.policy.class, &work.challenge))
 		}
-		Err(EngineError::Busy) => Err(Refused::new(Refusal::Busy, "no place is free")),
+		Err(EngineError::Busy) => Err(busy()),
 		Err(EngineError::Failed(why)) => {
 			tracing::warn!(target: LOG_TARGET, "{:?}: {why}", work.model);
 			Err(Refused::new(Refusal::Failed, "the engine failed"))

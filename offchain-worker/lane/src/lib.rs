@@ -137,6 +137,10 @@ pub struct Config {
 	pub connections_per_address: usize,
 	/// Checks that are measured at a time.
 	pub checks: usize,
+	/// Checks that wait for one of these to end. Those beyond are refused.
+	pub checks_waiting: usize,
+	/// How long a check waits.
+	pub check_wait: Duration,
 	/// Time for a peer to say hello.
 	pub handshake: Duration,
 	/// A peer that is silent for this long is dropped. It is pinged before.
@@ -167,6 +171,8 @@ impl Config {
 			connections: 1_024,
 			connections_per_address: 64,
 			checks: 4,
+			checks_waiting: 64,
+			check_wait: Duration::from_secs(20),
 			handshake: Duration::from_secs(10),
 			idle: Duration::from_secs(60),
 			send: Duration::from_secs(20),
@@ -292,7 +298,9 @@ pub(crate) struct Shared {
 	pub(crate) pair: sr25519::Pair,
 	pub(crate) identity: watch::Sender<Option<Identity>>,
 	pub(crate) tasks: Tasks,
-	pub(crate) measuring: Arc<Semaphore>,
+	pub(crate) measuring: Semaphore,
+	/// Places for checks that are measured or wait for that.
+	pub(crate) checking: Arc<Semaphore>,
 	/// What this validator serves, and the finalised block that this is asked for at.
 	served: tokio::sync::Mutex<Option<(H256, Served)>>,
 	slots: Mutex<HashMap<ChannelId, Arc<Slot>>>,
@@ -427,7 +435,10 @@ async fn prepare(
 		metrics: Metrics::register(registry)?,
 		identity: watch::Sender::new(identity),
 		tasks: Tasks::default(),
-		measuring: Arc::new(Semaphore::new(config.checks)),
+		measuring: Semaphore::new(config.checks),
+		checking: Arc::new(Semaphore::new(
+			config.checks.saturating_add(config.checks_waiting),
+		)),
 		served: tokio::sync::Mutex::default(),
 		slots: Mutex::default(),
 		journal,

@@ -338,6 +338,32 @@ async fn two_questions_at_once_go_to_two_executors_or_wait_for_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_has_a_place_it_waits_and_promises_nothing() {
+	let world = World::new(&[Lie::None, Lie::None], 2, PLENTY).await;
+	let free = |places: u32| {
+		for validator in &world.validators {
+			*validator.free.lock().unwrap() = places;
+		}
+	};
+	free(0);
+	let client = world.patient_client().await;
+	let asked = tokio::spawn(all(ask(&client, 0)));
+	// It has seen what they offer, and comes again.
+	for validator in &world.validators {
+		validator.offered.notified().await;
+		validator.offered.notified().await;
+	}
+	assert_eq!(client.wallet().spent(Service::Answer).unwrap(), 0);
+	free(1);
+	let (events, error) = asked.await.unwrap();
+	assert!(error.is_none(), "{error:?}");
+	assert!(!events.iter().any(|e| matches!(e, Event::Failed { .. })));
+	assert_eq!(text(&events), said(TOKENS));
+	assert_eq!(client.wallet().spent(Service::Answer).unwrap(), whole());
+	world.assert_no_complaints();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_questions_at_once_all_have_their_answers() {
 	let world = World::new(&[Lie::None; 3], 2, PLENTY).await;
 	let client = world.patient_client().await;

@@ -135,6 +135,8 @@ pub(crate) struct Validator {
 	pair: sr25519::Pair,
 	pub(crate) lie: Mutex<Lie>,
 	pub(crate) free: Mutex<u32>,
+	/// It has said what it offers.
+	pub(crate) offered: Notify,
 	pub(crate) seen: Mutex<Seen>,
 	/// By service: what it shows as what it holds.
 	pub(crate) held: Mutex<HashMap<u8, Payment>>,
@@ -262,6 +264,7 @@ impl World {
 				lie: Mutex::new(*lie),
 				// The first one is asked first.
 				free: Mutex::new(100 - i as u32),
+				offered: Notify::new(),
 				seen: Mutex::default(),
 				held: Mutex::default(),
 				pause: Mutex::default(),
@@ -340,6 +343,7 @@ impl World {
 			first: patience,
 			next: patience,
 			verdict: patience,
+			place: patience,
 			attempts: 3,
 		};
 		Client::open(self.clone(), wallet, settings).await.unwrap()
@@ -570,6 +574,7 @@ impl Validator {
 		let mut socket = accept_async(socket).await.ok()?;
 		receive(&mut socket).await?;
 		send(&mut socket, &ToClient::Offer(self.offer())).await?;
+		self.offered.notify_one();
 		loop {
 			match receive(&mut socket).await? {
 				ToValidator::Ask { ask, voucher } => {

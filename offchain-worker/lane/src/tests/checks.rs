@@ -1,6 +1,6 @@
 //! Checks: right, wrong, bad, unpaid.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use codec::Compact;
 use consilience_primitives::{
@@ -13,10 +13,11 @@ use tokio::sync::Notify;
 
 use super::{
 	client::{question, Heard, Peer, Reading, Wallet},
-	double::{account, allotment, genesis, model_id, Node, World, CHANNEL, CHECK},
+	double::{account, allotment, config, genesis, model_id, Double, Node, World, CHANNEL, CHECK},
 };
-use crate::message::{
-	AccountId, Balance, CheckRequest, Refusal, SignedVerdict, ToClient, ToValidator,
+use crate::{
+	message::{AccountId, Balance, CheckRequest, Refusal, SignedVerdict, ToClient, ToValidator},
+	Config,
 };
 
 struct Scene {
@@ -30,11 +31,17 @@ struct Scene {
 
 /// Three answers that are paid for, and somebody to check them.
 async fn scene() -> Scene {
+	scene_with(|config| config).await
+}
+
+/// The same with a checker that is configured like this.
+async fn scene_with(configured: impl FnOnce(Config) -> Config) -> Scene {
 	let wallet = Wallet::new(1);
 	let world = World::new(&wallet);
 	let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
 	let executor = Node::start(&world, 1, folders[0].path()).await;
-	let checker = Node::start(&world, 2, folders[1].path()).await;
+	let configured = configured(config(folders[1].path()));
+	let checker = Node::with(&world, 2, configured, Double::new()).await;
 	let (mut peer, _) = Peer::hello(&executor, &wallet, CHANNEL).await;
 	let mut answers = Vec::new();
 	let mut base = 0;
@@ -252,6 +259,54 @@ async fn who_does_not_pay_a_check_gets_no_other() {
 	assert_eq!(refused(&mut peer, check(0)).await, Refusal::Unpaid);
 	assert_eq!(peer.verdict(check(2)).await, third);
 	assert_eq!(checker.engine.used(), (0, 0));
+}
+
+/// An answer in another channel, and the check of it.
+async fn another(scene: &Scene, n: u8) -> (Peer, CheckRequest) {
+	let (wallet, id) = (Wallet::new(n), CHANNEL + u64::from(n));
+	scene.world.open(id, &wallet);
+	let (mut peer, _) = Peer::hello(&scene.executor, &wallet, id).await;
+	let mut ask = question(&scene.world, 1, "ends 7", 20);
+	ask.channel = id;
+	let mut reading = peer.ask(ask, 0).await;
+	let heard = peer.read(&scene.world, &mut reading).await;
+	peer.pay(&mut reading).await;
+	let (peer, _) = Peer::hello(&scene.checker, &wallet, id).await;
+	(peer, heard.check(&wallet, &reading.ask))
+}
+
+#[tokio::test]
+async fn a_check_waits_for_its_place_and_not_for_ever() {
+	let one = |waiting, wait| {
+		move |config| Config {
+			checks: 1,
+			checks_waiting: waiting,
+			check_wait: wait,
+			..config
+		}
+	};
+	let (long, short) = (Duration::from_secs(20), Duration::from_millis(20));
+	for (waiting, wait, is_checked) in [(1, long, true), (1, short, false), (0, long, false)] {
+		let scene = scene_with(one(waiting, wait)).await;
+		let gate = Arc::new(Notify::new());
+		*scene.checker.engine.0.gate.lock().unwrap() = Some(gate.clone());
+		let mut first = scene.peer().await;
+		let check = Box::new(scene.check(1));
+		first.say(&ToValidator::Check(check)).await;
+		while scene.checker.engine.used().1 == 0 {
+			tokio::task::yield_now().await;
+		}
+		let (mut second, check) = another(&scene, 2).await;
+		if is_checked {
+			second.say(&ToValidator::Check(Box::new(check))).await;
+			gate.notify_one();
+			assert!(matches!(first.hear().await, Some(ToClient::Verdict(_))));
+			gate.notify_one();
+			assert!(matches!(second.hear().await, Some(ToClient::Verdict(_))));
+		} else {
+			assert_eq!(refused(&mut second, check).await, Refusal::Busy);
+		}
+	}
 }
 
 #[tokio::test]
