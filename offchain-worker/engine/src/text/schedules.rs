@@ -15,6 +15,7 @@ use consilience_primitives::{
 	manifest,
 	model::{Bounds as Accepted, NumericClass, VerificationPolicy},
 	request::{FullInput, LogitsProcessing, Prompt, Sampling},
+	tensor::DataType,
 };
 use polkadot_sdk::sp_core::H256;
 use proptest::prelude::*;
@@ -54,17 +55,18 @@ fn open(name: &str, threads: usize, optimization: &str) -> (Graph, Layout) {
 		"llama-hub" => manifest::Cache::Growing,
 		_ => manifest::Cache::Slots,
 	};
-	let layout = Layout {
+	let graph = graph.expect("the tests need ONNX Runtime: run ./scripts/setup");
+	let mut layout = Layout {
 		kind,
 		layers: 2,
 		kv_heads: 2,
 		head_dim: 4,
 		vocabulary: 64,
+		element: DataType::Fp32,
+		tables: None,
 	};
-	(
-		graph.expect("the tests need ONNX Runtime: run ./scripts/setup"),
-		layout,
-	)
+	layout.check(&graph).unwrap();
+	(graph, layout)
 }
 
 /// Logits of all tokens, fed in pieces of these lengths until none are left.
@@ -96,7 +98,7 @@ fn schedule() -> impl Strategy<Value = (Vec<u32>, Vec<usize>, usize)> {
 
 #[test]
 fn canonical_graphs_give_the_same_bits() {
-	for name in ["llama-fp32", "llama-int8"] {
+	for name in ["llama-fp32", "llama-int8", "llama-integer"] {
 		let one = open(name, 1, "disable");
 		let others = [open(name, 2, "disable"), open(name, 3, "all")];
 		proptest!(ProptestConfig::with_cases(40), |((tokens, pieces, room) in schedule())| {
@@ -565,6 +567,12 @@ fn no_schedule_changes_a_bit_of_fp32() {
 #[test]
 fn no_schedule_changes_a_bit_of_int8() {
 	all_schedules("llama-int8", 48);
+}
+
+/// Whose caches are whole numbers.
+#[test]
+fn no_schedule_changes_a_bit_of_integer() {
+	all_schedules("llama-integer", 48);
 }
 
 /// A batch on a tiny canonical model, which keeps at most so many bytes of texts that have ended; and a graph for who runs alone.
