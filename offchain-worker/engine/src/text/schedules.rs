@@ -14,7 +14,7 @@ use std::{
 use consilience_primitives::{
 	manifest,
 	model::{Bounds as Accepted, NumericClass, VerificationPolicy},
-	request::{FullInput, LogitsProcessing, Prompt, Sampling},
+	request::{FullInput, LogitsProcessing, Prompt, Sampling, Unanswerable},
 	tensor::DataType,
 };
 use polkadot_sdk::sp_core::H256;
@@ -22,6 +22,7 @@ use proptest::prelude::*;
 
 use super::{
 	batch::{Batch, Bounds, Work},
+	cache::Tables,
 	generate::Writer,
 	measure::Part,
 	sequence::{Outcome, Reader, Sequence},
@@ -110,6 +111,27 @@ fn canonical_graphs_give_the_same_bits() {
 			}
 		});
 	}
+}
+
+#[test]
+fn what_is_not_in_the_graph_s_tables_is_refused_as_the_graph_would() {
+	let (graph, mut layout) = open("llama-integer", 1, "disable");
+	let fed = |layout: &Layout, tokens: &[u32]| {
+		let mut cache = layout.empty(&graph, 8).unwrap();
+		layout.step(&graph, &mut cache, tokens)
+	};
+	let refused = |fed: Result<Vec<f32>, EngineError>| {
+		let refused = |e| matches!(e, EngineError::Unanswerable(Unanswerable::GraphRefused, _));
+		fed.is_err_and(refused)
+	};
+	assert!(refused(fed(&layout, &[20, 64])));
+	layout.tables = Some(Tables {
+		tokens: 60,
+		positions: 3,
+	});
+	assert!(refused(fed(&layout, &[20, 60])));
+	assert!(refused(fed(&layout, &[20; 4])));
+	assert_eq!(fed(&layout, &[20, 59, 0]).unwrap().len(), 3 * 64);
 }
 
 #[test]
