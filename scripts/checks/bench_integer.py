@@ -28,7 +28,7 @@ def pairs(engine, options):
     both = (MODEL + "integer", MODEL + "int8")
     # An answer may end early: both are as long as the shorter.
     tokens = min(engine.ask("decode", model, 1, options.tokens)["tokens"] for model in both)
-    found = {"decode": [], "prefill": [], "load": []}
+    found: dict[str, list[list[dict]]] = {"decode": [], "prefill": [], "load": []}
     for turn in range(options.rounds):
         for name, words in (("decode", (1, tokens)), ("prefill", (PROMPT,)), ("load", ())):
             ask = lambda model, name=name, words=words: engine.ask(name, model, *words)

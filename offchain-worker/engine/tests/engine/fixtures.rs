@@ -1,4 +1,4 @@
-//! Manifests for the graphs in `tests/fixtures`, which `make.py` there makes.
+//! Manifests for the graphs in `tests/fixtures`, which `make.py` there makes, and `integer.rs` those of the integer class.
 
 use std::path::PathBuf;
 
