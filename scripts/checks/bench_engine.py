@@ -94,8 +94,9 @@ class Plain:
         c, slots = self.config, 0 if self.grows else -(-tokens // BLOCK) * BLOCK
         keys = (slots, c["head_dim"]) if self.grows else (c["head_dim"], slots)
         shapes = (("key", keys), ("value", (slots, c["head_dim"])))
+        whole = any(i.name.startswith("past_key_values.") and i.type == "tensor(int8)" for i in self.session.get_inputs())
         zeros = {
-            f"{layer}.{kind}": np.zeros((1, c["kv_heads"], *shape), np.float32)
+            f"{layer}.{kind}": np.zeros((1, c["kv_heads"], *shape), np.int8 if whole else np.float32)
             for layer in range(c["layers"])
             for kind, shape in shapes
         }
@@ -159,12 +160,12 @@ TEXTS = (
 )
 
 
-def distance(models, threads):
-    """Mean distance of all logits of the int8 graph from the fp32 graph's."""
+def distance(models, threads, variant="int8"):
+    """Mean distance of all logits of another graph from the fp32 graph's."""
     tokenizer = tokenizers.Tokenizer.from_file(str(models / (MODEL + "fp32") / "tokenizer.json"))
     texts = [tokenizer.encode(text).ids for text in TEXTS]
     logits = lambda plain: np.concatenate([plain.logits(ids) for ids in texts])
-    of_each = [logits(Plain(models / (MODEL + variant), threads)) for variant in ("int8", "fp32")]
+    of_each = [logits(Plain(models / (MODEL + variant), threads)) for variant in (variant, "fp32")]
     return float(np.abs(of_each[0] - of_each[1]).mean())
 
 

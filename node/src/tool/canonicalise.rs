@@ -127,7 +127,7 @@ impl CanonicaliseCommand {
 }
 
 /// A proof for programs.
-fn summary_of(proof: &Proof) -> Value {
+pub(super) fn summary_of(proof: &Proof) -> Value {
 	let sums: Vec<_> = proof
 		.tightest()
 		.into_iter()

@@ -2,6 +2,7 @@
 
 use std::{path::Path, process::exit, time::Duration};
 
+use consilience_canonical::Proof;
 use consilience_engine::{
 	exactness::{measure, Options, Outcome, Report, Verdict, Way},
 	Provider,
@@ -146,6 +147,9 @@ fn for_people(name: &str, report: &Report) -> String {
 			doubt.why
 		));
 	}
+	if report.proven {
+		lines.push("proven: the graph is of the integer class".into());
+	}
 	lines.push(format!("digest of the reference: {}", report.digest));
 	lines.push(match report.reason() {
 		Some(reason) => format!("not exact: {reason}"),
@@ -172,9 +176,20 @@ pub(super) fn for_import(
 	})
 }
 
-/// Says on standard error what an import's class rests on, where that is less than a measurement.
-pub(super) fn say_how_known(manifest: &Manifest, measured: Option<&Measured>, measures: bool) {
+/// Says on standard error what an import's class rests on, where that is less than a measurement, or more.
+pub(super) fn say_how_known(
+	manifest: &Manifest,
+	measured: Option<&Measured>,
+	measures: bool,
+	proof: Option<&Proof>,
+) {
 	let name = &manifest.name;
+	if let Some(proof) = proof {
+		eprintln!(
+			"{name} is proven to be of the integer class: {} sums, of whole numbers within their types",
+			proof.sums.len()
+		);
+	}
 	match (manifest.policy.class, measured) {
 		(NumericClass::Exact, Some(Measured::Exact { skipped })) if !skipped.is_empty() => {
 			eprintln!(

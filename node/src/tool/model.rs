@@ -29,7 +29,7 @@ use serde_json::{json, Value};
 
 use super::{
 	block_on,
-	canonicalise::CanonicaliseCommand,
+	canonicalise::{self, CanonicaliseCommand},
 	confine,
 	draft::{self, DraftCommand},
 	exactness::{self, ExactnessCommand},
@@ -65,7 +65,7 @@ pub(crate) enum ModelCommand {
 	},
 	/// Write a first card for an ONNX file or a folder in the hub's ONNX layout: to look at, to calibrate, and to import.
 	Draft(DraftCommand),
-	/// Turn a published language model into a canonical graph of the exact class, in a folder that import takes.
+	/// Turn a published language model into a canonical graph of the exact or the integer class, in a folder that import takes.
 	Canonicalise(CanonicaliseCommand),
 	/// Run a model in every honest way, and say whether it is of the exact class or which operator broke the bits.
 	Exactness(ExactnessCommand),
@@ -559,11 +559,12 @@ fn import(
 		(read, Some(made))
 	};
 	let manifest = import.manifest.clone();
-	let measured = import.measured.clone();
+	let (measured, proof) = (import.measured.clone(), import.proof.clone());
 	// Who wrote a manifest has measured; its hash stands for that.
 	let measures = measures || has("manifest.json");
-	bar.0
-		.suspend(|| exactness::say_how_known(&manifest, measured.as_ref(), measures));
+	bar.0.suspend(|| {
+		exactness::say_how_known(&manifest, measured.as_ref(), measures, proof.as_ref())
+	});
 	if dry_run {
 		bar.0.finish_and_clear();
 		println!(
@@ -579,6 +580,7 @@ fn import(
 	bar.0.finish_and_clear();
 	let mut value = summary(id, &manifest, Some(&store.folder(id)));
 	value["measured"] = exactness::measured_json(measured.as_ref());
+	value["proof"] = proof.as_ref().map(canonicalise::summary_of).into();
 	let refused = refused_orders(&manifest)?;
 	for note in &refused {
 		eprintln!("note: the chat template {note}: who asks so is answered `Unanswerable`, and pays for that");

@@ -5,6 +5,7 @@
 //!     bench model FOLDER THREADS PROVIDER PROMPT TOKENS [DEVICE-MEMORY]
 //!                                         one language model by itself: writes an answer of so many tokens to a prompt of about so
 //!                                         many, checks it, and says what that took
+//!     bench canonicalise SOURCE OUT       makes a model of the integer class
 //!     bench serve SOCKET THREADS          the engine's process, which the first starts
 //!     bench bare FOLDER THREADS           a stored model on a session of its own, which the first starts as well
 //!
@@ -19,6 +20,7 @@ use std::{
 	time::Instant,
 };
 
+use consilience_canonical::Canonical;
 use consilience_engine::{
 	client::EngineClient,
 	find_library,
@@ -127,9 +129,14 @@ fn model(folder: &Path, config: EngineConfig, prompt: usize, length: u32) -> Res
 	let engine = Engine::new(config)?;
 	let policy = manifest.policy;
 	let began = Instant::now();
-	let model = engine.load_manifest(folder, manifest)?;
+	let model = engine.load_manifest(folder, manifest.clone())?;
 	let load = began.elapsed().as_secs_f64();
-	let text = Text { engine, model };
+	let text = Text {
+		engine,
+		model,
+		folder: folder.into(),
+		manifest,
+	};
 	text.decode(1, 4)?; // the first runs allocate
 	let decode = text.decode(1, length)?;
 	let prefill = text.prefill(prompt)?;
@@ -167,6 +174,8 @@ fn model(folder: &Path, config: EngineConfig, prompt: usize, length: u32) -> Res
 struct Text {
 	engine: Engine,
 	model: ModelId,
+	folder: PathBuf,
+	manifest: Manifest,
 }
 
 /// A question whose greedy answer goes on until it is cut: `n` makes it another.
@@ -197,8 +206,21 @@ impl Text {
 	fn open(folder: &Path, config: EngineConfig) -> Result<Self> {
 		let manifest = import(folder, config.threads)?.manifest;
 		let engine = Engine::new(config)?;
-		let model = engine.load_manifest(folder, manifest)?;
-		Ok(Self { engine, model })
+		let model = engine.load_manifest(folder, manifest.clone())?;
+		Ok(Self {
+			engine,
+			model,
+			folder: folder.into(),
+			manifest,
+		})
+	}
+
+	/// Seconds until another engine has it, its files in memory already.
+	fn load(&self, threads: u32) -> Result<Value> {
+		let engine = Engine::new(config(threads))?;
+		let began = Instant::now();
+		engine.load_manifest(&self.folder, self.manifest.clone())?;
+		Ok(json!({"seconds": began.elapsed().as_secs_f64()}))
 	}
 
 	/// So many answers of so many tokens at a time.
@@ -533,6 +555,10 @@ impl Opened {
 			(numbers.iter().map(|n| n.parse())).collect::<std::result::Result<_, _>>()?;
 		match (*what, &numbers[..]) {
 			("decode", [streams, length]) => self.text(model)?.decode(*streams, *length as u32),
+			("load", []) => {
+				let threads = self.threads;
+				return self.text(model)?.load(threads);
+			}
 			("prefill", [length]) => self.text(model)?.prefill(*length),
 			("check", [length]) => self.text(model)?.check(*length as u32),
 			("reuse", [length, round]) => {
@@ -564,6 +590,11 @@ fn main() -> Result<()> {
 	let [first, second, threads] = &arguments[..] else {
 		return Err("usage: see the top of the bench's source".into());
 	};
+	if first == "canonicalise" {
+		let canonical = Canonical::integer(Path::new(second), None, None, None)?;
+		canonical.write(Path::new(threads), &mut |_| ())?;
+		return Ok(());
+	}
 	let threads: u32 = threads.parse()?;
 	match first.as_str() {
 		"serve" => return serve(Path::new(second), threads),

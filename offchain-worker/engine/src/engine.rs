@@ -17,7 +17,7 @@ use consilience_primitives::{
 	manifest::{File, Manifest, ReferenceInput, TaskDetails},
 	model::NumericClass,
 	request::{FullInput, Message, Output, Prompt, Role, Sampling, Unanswerable},
-	tensor::{NamedSpec, Tensor, MAX_DATA},
+	tensor::{DataType, NamedSpec, Tensor, MAX_DATA},
 	List, ModelId,
 };
 use ort::session::SessionInputValue;
@@ -26,7 +26,7 @@ use tokenizers::Tokenizer;
 
 use crate::{
 	embedding::Embedder,
-	library,
+	integer, library,
 	session::{Graph, GraphInfo, Placement, Provider},
 	tensor,
 	text::{
@@ -666,6 +666,8 @@ pub(crate) fn language_model(
 			kv_heads: *kv_heads as usize,
 			head_dim: *head_dim as usize,
 			vocabulary: *vocabulary as usize,
+			element: DataType::Fp32,
+			tables: None,
 		},
 	})
 }
@@ -767,18 +769,23 @@ impl Loaded {
 			.optimization
 			.as_deref()
 			.unwrap_or(&manifest.numerics.optimization);
-		let graph = Graph::load(
-			&folder.join(&manifest.graph),
-			config.threads(),
-			optimization,
-			placement,
-		)?;
+		let path = folder.join(&manifest.graph);
+		let proof = integer::prove(folder, &manifest)?;
+		if proof.is_some() {
+			integer::as_it_stands(optimization)?;
+		}
+		let graph = Graph::load(&path, config.threads(), optimization, placement)?;
 		// The CPU where CUDA was asked for and is not there.
 		let provider = graph.provider();
 		let kind = match &manifest.task {
 			TaskDetails::TextGeneration { .. } => {
-				let model = language_model(folder, &manifest.task)?;
+				let mut model = language_model(folder, &manifest.task)?;
 				model.layout.check(&graph)?;
+				if let Some(proof) = &proof {
+					let most = (model.context, config.answers.max(1) as usize);
+					integer::admit(proof, &graph, &mut model.layout, most)?;
+					integer::reads_past_once(&path, &model.layout)?;
+				}
 				let bytes = |n| usize::try_from(n).unwrap_or(usize::MAX);
 				let bounds = Bounds {
 					answers: config.answers as usize,

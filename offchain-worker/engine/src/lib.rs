@@ -13,6 +13,7 @@ mod engine;
 mod error;
 pub mod exactness;
 mod external;
+mod integer;
 pub mod isolation;
 mod library;
 mod onnx;

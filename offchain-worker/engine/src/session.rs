@@ -16,7 +16,12 @@ use ort::{
 };
 
 use crate::{
-	external, library::environment, tensor, tensor::Raw, ticket::Watched, EngineError, LOG_TARGET,
+	external,
+	library::environment,
+	tensor,
+	tensor::{Number, Raw},
+	ticket::Watched,
+	EngineError, LOG_TARGET,
 };
 
 /// ONNX Runtime's key for the folder of a graph's external data where the graph itself comes from memory.
@@ -144,10 +149,10 @@ fn specs(outlets: &[Outlet]) -> Result<Vec<NamedSpec>, EngineError> {
 ///
 /// # Safety
 /// The value's memory must be there, and belong to nobody else, whenever the binding is run.
-pub(crate) unsafe fn bind_borrowed(
+pub(crate) unsafe fn bind_borrowed<T: Number>(
 	binding: &mut IoBinding,
 	name: &str,
-	value: &TensorRefMut<'_, f32>,
+	value: &TensorRefMut<'_, T>,
 ) -> Result<(), EngineError> {
 	// SAFETY: the caller's promise.
 	unsafe { bind_pointer(binding, name, value.ptr()) }

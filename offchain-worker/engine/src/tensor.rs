@@ -76,6 +76,15 @@ impl Element for bool {
 	}
 }
 
+/// A number that caches are made of.
+pub(crate) trait Number:
+	PrimitiveTensorElementType + Copy + Default + std::fmt::Debug + 'static
+{
+}
+
+impl Number for f32 {}
+impl Number for i8 {}
+
 /// A tensor of ONNX Runtime from values and a shape; no elements are fine.
 pub(crate) fn from_vec<T: PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static>(
 	shape: &[usize],
@@ -90,10 +99,10 @@ pub(crate) fn from_vec<T: PrimitiveTensorElementType + std::fmt::Debug + Clone +
 }
 
 /// Zeros in memory that ONNX Runtime owns, so that it may also write there.
-pub(crate) fn zeros(shape: &[usize]) -> Result<DynValue, EngineError> {
+pub(crate) fn zeros<T: Number>(shape: &[usize]) -> Result<DynValue, EngineError> {
 	let shape: Vec<i64> = shape.iter().map(|d| *d as i64).collect();
-	let mut tensor = ort::value::Tensor::<f32>::new(&Allocator::default(), shape)?;
-	tensor.extract_tensor_mut().1.fill(0.0);
+	let mut tensor = ort::value::Tensor::<T>::new(&Allocator::default(), shape)?;
+	tensor.extract_tensor_mut().1.fill(T::default());
 	Ok(tensor.into_dyn())
 }
 
@@ -306,12 +315,12 @@ pub fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, EngineError> {
 	})
 }
 
-/// The first rows of a tensor of `f32` on the CPU, as a tensor of this shape over the same memory.
-pub(crate) fn first_rows<'t>(
+/// The first rows of a tensor on the CPU, as a tensor of this shape over the same memory.
+pub(crate) fn first_rows<'t, T: Number>(
 	tensor: &'t mut DynValue,
 	shape: &[usize],
-) -> Result<TensorRefMut<'t, f32>, EngineError> {
-	let (_, data) = tensor.try_extract_tensor_mut::<f32>()?;
+) -> Result<TensorRefMut<'t, T>, EngineError> {
+	let (_, data) = tensor.try_extract_tensor_mut::<T>()?;
 	if shape.iter().product::<usize>() > data.len() {
 		return Err(EngineError::Run(format!(
 			"{shape:?} is more than the {} numbers there are",

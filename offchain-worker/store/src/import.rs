@@ -7,6 +7,7 @@ use std::{
 };
 
 use codec::Encode;
+use consilience_canonical::{prove_integer, Proof, Refusals, INTEGER};
 use consilience_files::{check, growth, may_follow, Wanted};
 use consilience_primitives::{
 	evidence::Evidence,
@@ -144,6 +145,17 @@ pub enum ImportError {
 		/// What differed.
 		why: String,
 	},
+	/// The graph is not of the integer class, and the card or manifest says that it is.
+	#[error(
+		"{graph}: {why}\nHave `consilience model canonicalise --class integer` make the graph, or write another element_type into \
+		 numerics: then the model is of the exact class if it is measured to be"
+	)]
+	Unproven {
+		/// The graph.
+		graph: PathBuf,
+		/// Each node of which it is not shown.
+		why: Refusals,
+	},
 	/// The model gave another output or evidence than its manifest says.
 	#[error("the model does not reproduce its manifest's reference on this machine: {0}")]
 	Reference(String),
@@ -164,6 +176,8 @@ pub struct Import {
 	pub price: Option<Price<u128>>,
 	/// What was measured of its class; nothing where a manifest or the card's word was taken for it.
 	pub measured: Option<Measured>,
+	/// What was proven of its graph, where it is to be of the integer class.
+	pub proof: Option<Proof>,
 }
 
 /// A folder with a card whose files were hashed.
@@ -211,6 +225,7 @@ impl Import {
 		// What the tokenizer says of itself is read when it is known to be the manifest's.
 		check_limits(&folder.join(MANIFEST), &manifest, None)?;
 		check_graph(&folder, &manifest.graph, &manifest.files)?;
+		let proof = prove(&folder, &manifest)?;
 		let price = folder.join(PRICE);
 		let price = price.is_file().then(|| read_json(&price)).transpose()?;
 		Ok(Self {
@@ -219,6 +234,7 @@ impl Import {
 			manifest,
 			price,
 			measured: None,
+			proof,
 		})
 	}
 
@@ -290,6 +306,14 @@ impl Hashed {
 		runner: &dyn Runner,
 		progress: &mut dyn FnMut(Progress),
 	) -> Result<Import, ImportError> {
+		// Before anything is run for minutes.
+		let proof = self
+			.is_integer()
+			.then(|| self.manifest(NumericClass::Exact));
+		let proof = match proof.transpose()? {
+			Some(manifest) => prove(&self.folder, &manifest)?,
+			None => None,
+		};
 		let (class, measured) = self.class(runner, progress)?;
 		let mut manifest = self.manifest(class)?;
 		let overhead = runner
@@ -310,6 +334,7 @@ impl Hashed {
 			manifest,
 			price: Some(self.card.price),
 			measured,
+			proof,
 		})
 	}
 
@@ -367,6 +392,15 @@ impl Hashed {
 			signature: None,
 			stated,
 		};
+		if hashed.is_integer() {
+			if stated == Some(NumericClass::Tolerant) {
+				return Err(hashed.card_error(format!(
+					"the class is tolerant, and numerics has the element_type {INTEGER:?}, whose bits are the same everywhere: write the \
+					 class exact, or another element_type"
+				)));
+			}
+			hashed.stated = Some(NumericClass::Exact);
+		}
 		if !hashed.card.has_signature() {
 			let graph = inside(&hashed.folder, &hashed.card.graph)?;
 			let signature = runner.signature(&graph);
@@ -398,6 +432,11 @@ impl Hashed {
 		manifest.validate()?;
 		check_limits(&self.folder.join(CARD), &manifest, None)?;
 		Ok(manifest)
+	}
+
+	/// Whether the graph is to be proven to be of the integer class.
+	fn is_integer(&self) -> bool {
+		self.card.numerics.element_type == INTEGER
 	}
 
 	/// Other providers are not of the exact class, and need not be run to see that.
@@ -575,6 +614,21 @@ fn check_limits(
 		return bad(why);
 	}
 	Ok(())
+}
+
+/// Proves the graph of a model that says that it is of the integer class.
+fn prove(folder: &Path, manifest: &Manifest) -> Result<Option<Proof>, ImportError> {
+	if manifest.numerics.element_type != INTEGER {
+		return Ok(None);
+	}
+	let graph = inside(folder, &manifest.graph)?;
+	match prove_integer(&graph) {
+		Ok(proof) => Ok(Some(proof)),
+		Err(why) => Err(ImportError::Unproven {
+			graph,
+			why: Refusals(why),
+		}),
+	}
 }
 
 /// Whether a tensor of floats holds NaN or infinity.

@@ -312,6 +312,57 @@ fn who_does_not_measure_needs_a_class() {
 	assert_eq!(manifest.files.len(), 2);
 }
 
+/// An engine that may be asked for a signature and nothing else.
+struct NotRun;
+
+impl Runner for NotRun {
+	fn signature(&self, graph: &Path) -> Result<Signature, String> {
+		Fake.signature(graph)
+	}
+
+	fn reference(&self, _: &Path, _: &Manifest) -> Result<(Output, Evidence), String> {
+		panic!("asked for a reference")
+	}
+
+	fn measure(
+		&self,
+		_: &Path,
+		_: &Manifest,
+		_: &mut dyn FnMut(u64, u64),
+	) -> Result<Option<Measured>, String> {
+		panic!("asked to measure")
+	}
+}
+
+#[test]
+fn the_integer_class_is_not_believed_without_its_proof() {
+	let from = folder();
+	let mut card = card();
+	card["numerics"]["element_type"] = "integer".into();
+	fs::write(from.path().join("model.json"), card.to_string()).unwrap();
+	let why = refused(from.path(), &NotRun);
+	for part in ["model.onnx", "not proven", "element_type"] {
+		assert!(why.contains(part), "{part}: {why}");
+	}
+	// What is only described is not run, and may still be measured.
+	let manifest = Import::describe(from.path(), &NotRun, &mut |_| ()).unwrap();
+	assert_eq!(manifest.policy.class, NumericClass::Exact);
+
+	card["class"] = "tolerant".into();
+	card["policy"]["class"] = "tolerant".into();
+	fs::write(from.path().join("model.json"), card.to_string()).unwrap();
+	let why = refused(from.path(), &NotRun);
+	assert!(why.contains("write the class exact"), "{why}");
+
+	let (_keep, _, folder) = stored();
+	let path = folder.join("manifest.json");
+	let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+	manifest["numerics"]["element_type"] = "integer".into();
+	fs::write(&path, manifest.to_string()).unwrap();
+	let why = refused(&folder, &NotRun);
+	assert!(why.contains("not proven"), "{why}");
+}
+
 #[test]
 fn a_stored_model_is_imported_again_without_an_engine() {
 	let (_keep, id, folder) = stored();

@@ -11,6 +11,10 @@
 //!
 //! Equal bits on one machine are not all: some operators are known to give others on other machines. A graph with one of those is
 //! not called exact either ([`Verdict::EqualHere`]).
+//!
+//! Of a graph of the integer class ([`crate::integer`]) no operator is doubted once it is proven: the proof speaks of every machine,
+//! number of threads and order of adding. It does not speak of company, pieces, and room in the cache, so that those are measured
+//! even where little is.
 
 mod reference;
 mod tensors;
@@ -23,10 +27,12 @@ use std::{
 	time::{Duration, Instant},
 };
 
+use consilience_canonical::prove_integer;
 use consilience_primitives::manifest::{Manifest, TaskDetails};
 use serde::Serialize;
 
 use crate::{
+	integer,
 	onnx::Program,
 	session::{Graph, Placement},
 	tensor::Raw,
@@ -57,7 +63,8 @@ impl Options {
 		}
 	}
 
-	/// Two sessions beside the reference and a shorter long text, bounded in time: what an import runs.
+	/// Two sessions beside the reference, or none where the graph is proven, and a shorter long text, bounded in time: what an import
+	/// runs.
 	pub const fn short() -> Self {
 		Self {
 			context: 640,
@@ -192,8 +199,10 @@ pub struct Report {
 	pub culprits: Vec<Culprit>,
 	/// Why no operator was found for a cause.
 	pub unexplained: Vec<String>,
-	/// Operators that are known to give other bits elsewhere.
+	/// Operators that are known to give other bits elsewhere, or of which a model of the integer class is not proven.
 	pub doubts: Vec<Doubt>,
+	/// Whether the graph is proven to be of the integer class, where the model says that it is.
+	pub proven: bool,
 	/// Hash over all that the reference gave. Another machine that prints another one is not equal to this.
 	pub digest: String,
 	/// Texts or inputs, with the number of their positions.
@@ -247,13 +256,16 @@ struct Setting {
 }
 
 impl Setting {
-	/// The reference's first.
-	fn all(manifest: &Manifest, thorough: bool) -> Vec<Self> {
+	/// The reference's first; no other, where a proof speaks of all and little is measured.
+	fn all(manifest: &Manifest, thorough: bool, proven: bool) -> Vec<Self> {
 		let own = manifest.numerics.optimization.as_str();
 		let setting = |threads, optimization: &str| Self {
 			threads,
 			optimization: optimization.into(),
 		};
+		if proven && !thorough {
+			return vec![setting(1, own)];
+		}
 		let threads: &[usize] = if thorough { &[1, 2, 6, 16] } else { &[1, 16] };
 		let mut all: Vec<_> = threads.iter().map(|t| setting(*t, own)).collect();
 		for other in ["disable", "all"] {
@@ -442,12 +454,20 @@ pub fn measure(
 	let path = folder.join(&manifest.graph);
 	let bytes = std::fs::read(&path).map_err(|e| EngineError::load(&path, e))?;
 	let program = Program::read(&bytes).map_err(|e| EngineError::load(&path, e))?;
-	let doubts = traps::doubts(&program);
+	let (doubts, proven) = if integer::is_claimed(manifest) {
+		integer::check_profile(manifest)?;
+		match prove_integer(&path) {
+			Ok(_) => (Vec::new(), true),
+			Err(refusals) => (traps::unproven(refusals), false),
+		}
+	} else {
+		(traps::doubts(&program), false)
+	};
 	let mut measurement = Measurement {
 		path,
 		bytes,
 		program,
-		settings: Setting::all(manifest, options.thorough),
+		settings: Setting::all(manifest, options.thorough, proven),
 		options,
 		began,
 		progress,
@@ -487,6 +507,7 @@ pub fn measure(
 		culprits,
 		unexplained,
 		doubts,
+		proven,
 		digest,
 		texts,
 		seconds: began.elapsed().as_secs_f64(),

@@ -592,7 +592,7 @@ pub(super) fn run(
 	folder: &Path,
 	manifest: &Manifest,
 ) -> Result<(String, Vec<usize>), EngineError> {
-	let model = language_model(folder, &manifest.task)?;
+	let mut model = language_model(folder, &manifest.task)?;
 	let settings = m.settings.clone();
 	let base = &settings[0];
 	let mut graph = Some(m.load(base)?);

@@ -1,5 +1,6 @@
 //! What is known to make bits depend on how a graph is run, and what to do about it.
 
+use consilience_canonical::Refusal;
 use serde::Serialize;
 
 use super::Cause;
@@ -90,6 +91,33 @@ pub(super) fn of(node: &Node, program: &Program, cause: Cause) -> Option<&'stati
 		},
 		_ => return None,
 	})
+}
+
+/// What a graph that is to be of the integer class is not proven for.
+pub(super) fn unproven(refusals: Vec<Refusal>) -> Vec<Doubt> {
+	let mut doubts: Vec<Doubt> = Vec::new();
+	for Refusal {
+		node,
+		operator,
+		why,
+	} in refusals
+	{
+		let why = format!("it is not proven to be of the integer class: {why}");
+		match doubts
+			.iter_mut()
+			.find(|d| d.operator == operator && d.why == why)
+		{
+			Some(known) => known.count += 1,
+			None => doubts.push(Doubt {
+				operator,
+				count: 1,
+				first: node,
+				why,
+				bars: true,
+			}),
+		}
+	}
+	doubts
 }
 
 /// All operators of a graph that are known to give other bits elsewhere.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use consilience_primitives::{manifest, tensor::DataType};
+use consilience_primitives::{manifest, request::Unanswerable, tensor::DataType};
 use half::{bf16, f16};
 use ort::{
 	memory::MemoryInfo,
@@ -12,7 +12,7 @@ use ort::{
 
 use crate::{
 	session::{bind_borrowed, bind_shared, Graph},
-	tensor::{self, Raw},
+	tensor::{self, Number, Raw},
 	EngineError,
 };
 
@@ -27,6 +27,29 @@ pub(crate) struct Layout {
 	pub(crate) kv_heads: usize,
 	pub(crate) head_dim: usize,
 	pub(crate) vocabulary: usize,
+	/// What the numbers of a cache of slots are: FP32, or what [`Self::check`] has found in the graph.
+	pub(crate) element: DataType,
+	/// What the graph may be fed with, where it is known of it.
+	pub(crate) tables: Option<Tables>,
+}
+
+/// Rows of the tables in which a graph looks up what it is fed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tables {
+	/// Numbers of tokens are below this.
+	pub(crate) tokens: usize,
+	/// Positions are below this.
+	pub(crate) positions: usize,
+}
+
+/// Calls a function for the type of the numbers in a cache of slots.
+macro_rules! of_element {
+	($element:expr, $function:ident($($argument:expr),* $(,)?)) => {
+		match $element {
+			DataType::Int8 => $function::<i8>($($argument),*),
+			_ => $function::<f32>($($argument),*),
+		}
+	};
 }
 
 /// What a graph remembers of the texts it has seen: a key and a value for each layer, a row for each text.
@@ -62,8 +85,26 @@ impl Lines {
 	}
 }
 
+impl Tables {
+	/// Refuses, as the graph itself would, what is not in its tables: other numbers of tokens, and more positions.
+	fn check(self, tokens: &[u32], positions: usize) -> Result<(), EngineError> {
+		let there = |token: &u32| (*token as usize) < self.tokens;
+		let why = if !tokens.iter().all(there) {
+			"a token is not in the graph's table"
+		} else if positions > self.positions {
+			"the text is longer than the graph's tables of positions"
+		} else {
+			return Ok(());
+		};
+		Err(EngineError::Unanswerable(
+			Unanswerable::GraphRefused,
+			why.into(),
+		))
+	}
+}
+
 impl Layout {
-	fn past_name(layer: usize, value: bool) -> String {
+	pub(crate) fn past_name(layer: usize, value: bool) -> String {
 		format!(
 			"past_key_values.{layer}.{}",
 			if value { "value" } else { "key" }
@@ -75,15 +116,15 @@ impl Layout {
 	}
 
 	/// Names of the input and the output of the cache's value with this number.
-	fn names(i: usize) -> (String, String) {
+	pub(crate) fn names(i: usize) -> (String, String) {
 		(
 			Self::past_name(i / 2, i % 2 == 1),
 			Self::present_name(i / 2, i % 2 == 1),
 		)
 	}
 
-	/// Checks that a graph has the inputs and outputs of this layout.
-	pub(crate) fn check(&self, graph: &Graph) -> Result<(), EngineError> {
+	/// Checks that a graph has the inputs and outputs of this layout, and notes what its caches are made of.
+	pub(crate) fn check(&mut self, graph: &Graph) -> Result<(), EngineError> {
 		let inputs = ["input_ids", "position_ids"]
 			.into_iter()
 			.filter(|n| *n == "input_ids" || self.kind == manifest::Cache::Slots)
@@ -98,12 +139,22 @@ impl Layout {
 			}
 		}
 		if self.kind == manifest::Cache::Slots {
+			let mut first = None;
 			for (layer, value) in caches.clone() {
 				let name = Self::past_name(layer, value);
-				if graph.input_type(&name) != Some(DataType::Fp32) {
-					return Err(EngineError::Mismatch(format!(
-						"{name:?} is not FP32, as a cache of slots is"
-					)));
+				let found = graph.input_type(&name);
+				match found {
+					Some(element @ (DataType::Fp32 | DataType::Int8))
+						if *first.get_or_insert(element) == element =>
+					{
+						self.element = element;
+					}
+					_ => {
+						let found = found.map_or("no tensor", |found| found.name());
+						return Err(EngineError::Mismatch(format!(
+							"{name:?} is {found}: all of a cache of slots is FP32, or all is INT8"
+						)));
+					}
 				}
 			}
 		}
@@ -135,7 +186,16 @@ impl Layout {
 
 	/// Bytes that a cache for so many tokens takes, of one row.
 	pub(crate) fn bytes(&self, tokens: usize) -> usize {
-		self.layers * 2 * self.kv_heads * self.head_dim * slots(tokens) * size_of::<f32>()
+		let number = match self.element {
+			DataType::Int8 => size_of::<i8>(),
+			_ => size_of::<f32>(),
+		};
+		self.layers * 2 * self.kv_heads * self.head_dim * slots(tokens) * number
+	}
+
+	/// Most slots of a row of a text of so many tokens.
+	pub(crate) fn most_slots(tokens: usize) -> usize {
+		slots(tokens + 1)
 	}
 
 	fn lines(&self, i: usize) -> Lines {
@@ -169,11 +229,12 @@ impl Layout {
 		for i in 0..self.layers * 2 {
 			let shape = self.shape(i, 1, capacity);
 			let n = shape.iter().product();
-			values.push(match graph.input_type(&Self::names(i).0) {
-				Some(DataType::Fp32) => tensor::zeros(&shape)?,
-				Some(DataType::Fp16) => tensor::from_vec(&shape, vec![f16::ZERO; n])?,
-				Some(DataType::Bf16) => tensor::from_vec(&shape, vec![bf16::ZERO; n])?,
-				other => {
+			values.push(match (graph.input_type(&Self::names(i).0), &self.kind) {
+				(Some(DataType::Fp32), _) => tensor::zeros::<f32>(&shape)?,
+				(Some(DataType::Int8), manifest::Cache::Slots) => tensor::zeros::<i8>(&shape)?,
+				(Some(DataType::Fp16), _) => tensor::from_vec(&shape, vec![f16::ZERO; n])?,
+				(Some(DataType::Bf16), _) => tensor::from_vec(&shape, vec![bf16::ZERO; n])?,
+				(other, _) => {
 					return Err(EngineError::Mismatch(format!(
 						"the cache of layer {} is {other:?}, not floats",
 						i / 2
@@ -194,13 +255,12 @@ impl Layout {
 	fn resize(&self, cache: &mut Cache, rows: usize, capacity: usize) -> Result<(), EngineError> {
 		cache.binding = None;
 		for (i, value) in cache.values.iter_mut().enumerate() {
-			let lines = self.lines(i);
-			let mut other = tensor::zeros(&self.shape(i, rows, capacity))?;
-			let (_, from) = value.try_extract_tensor::<f32>()?;
-			let (_, to) = other.try_extract_tensor_mut::<f32>()?;
+			let shape = self.shape(i, rows, capacity);
+			let mut other = of_element!(self.element, zeros(&shape))?;
 			for (row, length) in cache.lengths.iter().enumerate() {
 				let place = (row, cache.capacity, row, capacity);
-				copy(lines, from, to, place, 0..*length);
+				let (lines, slots) = (self.lines(i), 0..*length);
+				of_element!(self.element, copy(lines, value, &mut other, place, slots))?;
 			}
 			*value = other;
 		}
@@ -209,18 +269,19 @@ impl Layout {
 	}
 
 	/// Adds the only row of another cache as the last. Both are of a layout that shares.
-	pub(crate) fn join(&self, cache: &mut Cache, mut other: Cache) -> Result<(), EngineError> {
+	pub(crate) fn join(&self, cache: &mut Cache, other: Cache) -> Result<(), EngineError> {
 		let (row, length) = (cache.lengths.len(), other.lengths[0]);
 		let capacity = cache.capacity.max(slots(length + 1));
 		let rows = cache.rows.max((row + 1).next_power_of_two());
 		if (rows, capacity) != (cache.rows, cache.capacity) {
 			self.resize(cache, rows, capacity)?;
 		}
-		for (i, (to, from)) in cache.values.iter_mut().zip(&mut other.values).enumerate() {
-			let (_, from) = from.try_extract_tensor::<f32>()?;
-			let (_, to) = to.try_extract_tensor_mut::<f32>()?;
+		for (i, (to, from)) in cache.values.iter_mut().zip(&other.values).enumerate() {
 			let place = (0, other.capacity, row, capacity);
-			copy(self.lines(i), from, to, place, 0..length);
+			of_element!(
+				self.element,
+				copy(self.lines(i), from, to, place, 0..length)
+			)?;
 		}
 		cache.binding = None;
 		cache.lengths.push(length);
@@ -244,11 +305,10 @@ impl Layout {
 		if tokens > to.capacity {
 			self.resize(to, to.rows, slots(tokens))?;
 		}
-		for (i, (from_value, to_value)) in from.values.iter().zip(&mut to.values).enumerate() {
-			let (_, source) = from_value.try_extract_tensor::<f32>()?;
-			let (_, target) = to_value.try_extract_tensor_mut::<f32>()?;
+		for (i, (source, target)) in from.values.iter().zip(&mut to.values).enumerate() {
 			let place = (row, from.capacity, 0, to.capacity);
-			copy(self.lines(i), source, target, place, first..tokens);
+			let (lines, slots) = (self.lines(i), first..tokens);
+			of_element!(self.element, copy(lines, source, target, place, slots))?;
 		}
 		to.lengths[0] = tokens;
 		Ok(())
@@ -272,13 +332,9 @@ impl Layout {
 		let last = cache.lengths.len() - 1;
 		if row != last {
 			for (i, value) in cache.values.iter_mut().enumerate() {
-				let lines = self.lines(i);
-				let (_, data) = value.try_extract_tensor_mut::<f32>()?;
-				for line in 0..lines.count {
-					let from = lines.start(last, line, cache.capacity);
-					let to = lines.start(row, line, cache.capacity);
-					data.copy_within(from..from + cache.lengths[last] * lines.width, to);
-				}
+				let (lines, slots) = (self.lines(i), cache.lengths[last]);
+				let place = (last, row, cache.capacity);
+				of_element!(self.element, move_row(lines, value, place, slots))?;
 			}
 		}
 		cache.binding = None;
@@ -319,6 +375,9 @@ impl Layout {
 		let n = tokens.len() / rows;
 		let end = |row: usize| positions[(row + 1) * n - 1] + 1;
 		let needed = (0..rows).map(end).fold(cache.longest(), usize::max);
+		if let Some(tables) = self.tables {
+			tables.check(tokens, needed)?;
+		}
 		if self.kind == manifest::Cache::Slots && needed > cache.capacity {
 			self.resize(cache, cache.rows, slots(needed))?;
 		}
@@ -399,12 +458,10 @@ impl Layout {
 			none => {
 				let mut binding = graph.binding()?;
 				for (i, value) in cache.values.iter_mut().enumerate() {
-					let (past, present) = Self::names(i);
-					let of_rows = tensor::first_rows(value, &self.shape(i, rows, cache.capacity))?;
+					let (names, shape) = (Self::names(i), self.shape(i, rows, cache.capacity));
 					// SAFETY: the memory is the cache's. It drops the binding before it moves or frees any of it, and nobody else
 					// reads or writes it while the graph runs.
-					unsafe { bind_borrowed(&mut binding, &past, &of_rows)? };
-					binding.bind_output(present, of_rows)?;
+					unsafe { of_element!(self.element, bind(&mut binding, names, value, &shape))? };
 				}
 				none.insert(binding)
 			}
@@ -481,14 +538,21 @@ fn slots(tokens: usize) -> usize {
 	tokens.div_ceil(BLOCK).max(1) * BLOCK
 }
 
+/// [`tensor::zeros`], where [`of_element`] sees it.
+fn zeros<T: Number>(shape: &[usize]) -> Result<DynValue, EngineError> {
+	tensor::zeros::<T>(shape)
+}
+
 /// Copies slots of a row. The place is row and capacity where they are, then row and capacity where they go.
-fn copy(
+fn copy<T: Number>(
 	lines: Lines,
-	from: &[f32],
-	to: &mut [f32],
+	from: &DynValue,
+	to: &mut DynValue,
 	(row, capacity, to_row, to_capacity): (usize, usize, usize, usize),
 	slots: Range<usize>,
-) {
+) -> Result<(), EngineError> {
+	let (_, from) = from.try_extract_tensor::<T>()?;
+	let (_, to) = to.try_extract_tensor_mut::<T>()?;
 	let (skipped, n) = (slots.start * lines.width, slots.len() * lines.width);
 	for line in 0..lines.count {
 		let (a, b) = (
@@ -497,4 +561,37 @@ fn copy(
 		);
 		to[b..b + n].copy_from_slice(&from[a..a + n]);
 	}
+	Ok(())
+}
+
+/// Copies the first slots of a row over those of another. The place is the row where they are, the one where they go, and capacity.
+fn move_row<T: Number>(
+	lines: Lines,
+	value: &mut DynValue,
+	(from, to, capacity): (usize, usize, usize),
+	slots: usize,
+) -> Result<(), EngineError> {
+	let (_, data) = value.try_extract_tensor_mut::<T>()?;
+	for line in 0..lines.count {
+		let first = lines.start(from, line, capacity);
+		let to = lines.start(to, line, capacity);
+		data.copy_within(first..first + slots * lines.width, to);
+	}
+	Ok(())
+}
+
+/// Binds the first rows of a value as past and as present.
+///
+/// # Safety
+/// The value's memory must be there, and belong to nobody else, whenever the binding is run.
+unsafe fn bind<T: Number>(
+	binding: &mut IoBinding,
+	(past, present): (String, String),
+	value: &mut DynValue,
+	shape: &[usize],
+) -> Result<(), EngineError> {
+	let of_rows = tensor::first_rows::<T>(value, shape)?;
+	// SAFETY: the caller's promise.
+	unsafe { bind_borrowed(binding, &past, &of_rows)? };
+	Ok(binding.bind_output(present, of_rows)?)
 }

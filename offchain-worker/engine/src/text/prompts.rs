@@ -1,6 +1,9 @@
 //! Prompts as Hugging Face's library and its tokenizers make them.
 
-use consilience_primitives::request::{FinishReason, Role, Sampling, Unanswerable};
+use consilience_primitives::{
+	request::{FinishReason, Role, Sampling, Unanswerable},
+	tensor::DataType,
+};
 use serde_json::{json, Value};
 use tokenizers::Tokenizer;
 
@@ -567,6 +570,8 @@ pub(super) fn model(tokenizer: Tokenizer, eos: &[u32]) -> LanguageModel {
 			kv_heads: 1,
 			head_dim: 8,
 			vocabulary: 300,
+			element: DataType::Fp32,
+			tables: None,
 		},
 	}
 }

@@ -76,8 +76,8 @@ fn samplings() -> Vec<Sampling> {
 }
 
 /// Writes answers token by token, and checks each in one run of the graph. Gives the verdicts on them.
-fn replayed(model: &Model, run: &Run<'_>, policy: &VerificationPolicy) -> Vec<Verdict> {
-	let (language, layout) = (&model.language, run.layout);
+fn replayed(model: &Model, run: &Run, policy: &VerificationPolicy) -> Vec<Verdict> {
+	let (language, layout) = (&model.language, &run.layout);
 	let mut verdicts = Vec::new();
 	for (n, sampling) in (1u8..).zip(samplings()) {
 		let text = b"Once upon a time, in a village by the sea, there lived".to_vec();

@@ -14,13 +14,15 @@ use std::{
 use consilience_primitives::{
 	manifest,
 	model::{Bounds as Accepted, NumericClass, VerificationPolicy},
-	request::{FullInput, LogitsProcessing, Prompt, Sampling},
+	request::{FullInput, LogitsProcessing, Prompt, Sampling, Unanswerable},
+	tensor::DataType,
 };
 use polkadot_sdk::sp_core::H256;
 use proptest::prelude::*;
 
 use super::{
 	batch::{Batch, Bounds, Work},
+	cache::Tables,
 	generate::Writer,
 	measure::Part,
 	sequence::{Outcome, Reader, Sequence},
@@ -54,17 +56,18 @@ fn open(name: &str, threads: usize, optimization: &str) -> (Graph, Layout) {
 		"llama-hub" => manifest::Cache::Growing,
 		_ => manifest::Cache::Slots,
 	};
-	let layout = Layout {
+	let graph = graph.expect("the tests need ONNX Runtime: run ./scripts/setup");
+	let mut layout = Layout {
 		kind,
 		layers: 2,
 		kv_heads: 2,
 		head_dim: 4,
 		vocabulary: 64,
+		element: DataType::Fp32,
+		tables: None,
 	};
-	(
-		graph.expect("the tests need ONNX Runtime: run ./scripts/setup"),
-		layout,
-	)
+	layout.check(&graph).unwrap();
+	(graph, layout)
 }
 
 /// Logits of all tokens, fed in pieces of these lengths until none are left.
@@ -96,7 +99,7 @@ fn schedule() -> impl Strategy<Value = (Vec<u32>, Vec<usize>, usize)> {
 
 #[test]
 fn canonical_graphs_give_the_same_bits() {
-	for name in ["llama-fp32", "llama-int8"] {
+	for name in ["llama-fp32", "llama-int8", "llama-integer"] {
 		let one = open(name, 1, "disable");
 		let others = [open(name, 2, "disable"), open(name, 3, "all")];
 		proptest!(ProptestConfig::with_cases(40), |((tokens, pieces, room) in schedule())| {
@@ -108,6 +111,27 @@ fn canonical_graphs_give_the_same_bits() {
 			}
 		});
 	}
+}
+
+#[test]
+fn what_is_not_in_the_graph_s_tables_is_refused_as_the_graph_would() {
+	let (graph, mut layout) = open("llama-integer", 1, "disable");
+	let fed = |layout: &Layout, tokens: &[u32]| {
+		let mut cache = layout.empty(&graph, 8).unwrap();
+		layout.step(&graph, &mut cache, tokens)
+	};
+	let refused = |fed: Result<Vec<f32>, EngineError>| {
+		let refused = |e| matches!(e, EngineError::Unanswerable(Unanswerable::GraphRefused, _));
+		fed.is_err_and(refused)
+	};
+	assert!(refused(fed(&layout, &[20, 64])));
+	layout.tables = Some(Tables {
+		tokens: 60,
+		positions: 3,
+	});
+	assert!(refused(fed(&layout, &[20, 60])));
+	assert!(refused(fed(&layout, &[20; 4])));
+	assert_eq!(fed(&layout, &[20, 59, 0]).unwrap().len(), 3 * 64);
 }
 
 #[test]
@@ -565,6 +589,12 @@ fn no_schedule_changes_a_bit_of_fp32() {
 #[test]
 fn no_schedule_changes_a_bit_of_int8() {
 	all_schedules("llama-int8", 48);
+}
+
+/// Whose caches are whole numbers.
+#[test]
+fn no_schedule_changes_a_bit_of_integer() {
+	all_schedules("llama-integer", 48);
 }
 
 /// A batch on a tiny canonical model, which keeps at most so many bytes of texts that have ended; and a graph for who runs alone.

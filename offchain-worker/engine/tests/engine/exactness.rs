@@ -172,7 +172,7 @@ fn all_that_a_report_says_is_for_programs_too() {
 }
 
 /// The engine, which measures.
-struct Measures(InProcess);
+pub(crate) struct Measures(pub(crate) InProcess);
 
 impl Runner for Measures {
 	fn signature(&self, graph: &Path) -> Result<Signature, String> {

@@ -1,4 +1,4 @@
-//! Manifests for the graphs in `tests/fixtures`, which `make.py` there makes.
+//! Manifests for the graphs in `tests/fixtures`, which `make.py` there makes, and `integer.rs` those of the integer class.
 
 use std::path::PathBuf;
 
@@ -129,7 +129,7 @@ fn manifest(
 /// Manifest of a tiny language model.
 pub(crate) fn text(name: &str, class: NumericClass) -> Manifest {
 	let cache = match name {
-		"llama-fp32" | "llama-int8" => Cache::Slots,
+		"llama-fp32" | "llama-int8" | "llama-integer" => Cache::Slots,
 		_ => Cache::Growing,
 	};
 	let head_dim = if name.starts_with("grouped") { 8 } else { 4 };
@@ -154,11 +154,15 @@ pub(crate) fn text(name: &str, class: NumericClass) -> Manifest {
 		text: "t5 t6".into(),
 		max_tokens: 8,
 	};
-	Manifest {
+	let mut manifest = Manifest {
 		// Without it two of them would be one model.
 		name: name.into(),
 		..manifest("model.onnx", &files, task, class, input)
+	};
+	if name == "llama-integer" {
+		manifest.numerics.element_type = "integer".into();
 	}
+	manifest
 }
 
 /// Manifest of a graph of tensors.

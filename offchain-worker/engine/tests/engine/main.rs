@@ -8,6 +8,7 @@ mod exactness;
 mod fixtures;
 mod hostile;
 mod inputs;
+mod integer;
 mod isolation;
 mod memory;
 mod process;

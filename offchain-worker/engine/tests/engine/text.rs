@@ -16,9 +16,10 @@ use proptest::prelude::*;
 
 use crate::fixtures::{engine, load, CONTEXT, VOCABULARY};
 
-const MODELS: [(&str, NumericClass); 4] = [
+const MODELS: [(&str, NumericClass); 5] = [
 	("llama-fp32", Exact),
 	("llama-int8", Exact),
+	("llama-integer", Exact),
 	("llama-hub", Tolerant),
 	// Half precision all the way, and the operators that the hub's exporters write.
 	("grouped-fp16", Tolerant),
