@@ -113,8 +113,8 @@ impl Story {
 		}
 	}
 
-	/// Waits until the best chain has drawn an executor for every request. Gives them.
-	pub async fn executors_drawn(&self, client: &Client) -> BTreeSet<AccountId> {
+	/// Waits until the best chain has drawn an executor for every request. Returns them, each as often as it was drawn.
+	pub async fn executors_drawn(&self, client: &Client) -> Vec<AccountId> {
 		let drawn = self.in_best_chain(client, "all executors", |event| match event {
 			RequestEvent::ExecutorDrawn {
 				request, executor, ..
