@@ -20,7 +20,7 @@ use super::{
 	block_on,
 	chain::{self, address, Chain},
 	csl,
-	session::testify,
+	session::{testify, Network},
 	verify::{receipt, Subject},
 	watch, Format, NodeAddress, Result, Signer,
 };
@@ -66,12 +66,13 @@ impl AppealCommand {
 		let since = Instant::now();
 		let pair = chain::pair(&self.signer.suri)?;
 		let record = receipt::read(file)?;
-		let facts = receipt::Facts::find(&self.node.url, &record).await?.facts;
+		let network = Network::connect(&self.node.url).await?;
+		let facts = receipt::Facts::find(&network, &record).await?.facts;
 		record
 			.verify(&facts)
 			.map_err(|flaw| format!("no jury takes it: {flaw}"))?;
-		let signed = record.receipt.clone().ok_or("there is no receipt")?;
-		let chain = Chain::connect(&self.node.url).await?;
+		let signed = record.receipt.as_ref().ok_or("there is no receipt")?;
+		let chain = &*network.0;
 		let name = signed.body.hash(&chain.genesis());
 		let known: Option<RequestId> = chain
 			.runtime("SessionsApi_receipt_request", name, None)
@@ -85,12 +86,12 @@ impl AppealCommand {
 						});
 					request
 				}
-				None => self.appealed(&chain, &pair, &record).await?,
+				None => self.appealed(chain, &pair, &record).await?,
 			};
 		for verdict in record.verdicts() {
-			self.show(&chain, &facts.policy, verdict).await;
+			self.show(chain, &facts.policy, verdict).await;
 		}
-		self.follow(&chain, request, since).await
+		self.follow(chain, request, since).await
 	}
 
 	/// Puts a receipt before a jury: as which request.

@@ -441,7 +441,7 @@ impl Chain {
 		Ok((Head { number, hash }, Ok(events)))
 	}
 
-	/// What happened in a block.
+	/// Returns a block's events.
 	pub(crate) async fn events(&self, hash: H256) -> Result<Vec<RuntimeEvent>> {
 		let records = self.records(hash).await?;
 		Ok(records.into_iter().map(|record| record.event).collect())

@@ -81,7 +81,7 @@ pub mod pallet {
 		type RuntimeHoldReason: From<HoldReason>;
 
 		// docs: config
-		/// Who is asked: `pallet-inference`, and in tests whatever answers like it.
+		/// The pallet that is asked: `pallet-inference`, and in tests a double of it.
 		type Inference: RequestInference<Self::AccountId, Balance = BalanceOf<Self>>;
 		// docs: end
 
@@ -278,7 +278,7 @@ pub mod pallet {
 
 	#[pallet::view_functions]
 	impl<T: Config> Pallet<T> {
-		/// What is held for a text: the least fee limit, and the deposit. Or why it would not be taken.
+		/// The amounts held for a text: the least fee limit, and the deposit. Or why it would not be taken.
 		pub fn get_quote(text: Vec<u8>) -> Result<Quote<BalanceOf<T>>, Unquoted> {
 			Self::quote(text)
 		}
@@ -301,7 +301,7 @@ impl<T: Config> Pallet<T> {
 	// docs: end
 
 	// docs: quote
-	/// What is held for a text: the least fee limit, and the deposit.
+	/// The amounts held for a text: the least fee limit, and the deposit.
 	pub fn quote(text: Vec<u8>) -> Result<Quote<BalanceOf<T>>, Unquoted> {
 		let text = BoundedVec::<_, T::MaxLength>::try_from(text).map_err(|_| Unquoted::TooLong)?;
 		let policy = CurrentPolicy::<T>::get().ok_or(Unquoted::NoPolicy)?;

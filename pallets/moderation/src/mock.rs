@@ -108,7 +108,7 @@ pub(crate) fn tell(request: RequestId, settled: Settled) -> DispatchResult {
 	Moderation::on_settled(request, &who, &settled)
 }
 
-/// What a language model says that is final.
+/// Returns a language model's final answer.
 pub(crate) fn says(text: &str) -> Settled {
 	Settled::Final(Final::untested(text_output(text)))
 }

@@ -168,7 +168,7 @@ pub enum Verdict {
 
 impl Reading {
 	// docs: verdict
-	/// What an answer says. All in integers: block execution never touches a float.
+	/// Reads answers, in integers only: block execution never touches a float.
 	pub fn verdict(&self, output: &Output) -> Verdict {
 		match (self, output) {
 			(Self::Word { allow, refuse }, Output::Text { text, .. }) => {

@@ -22,7 +22,7 @@ use crate::tool::{
 /// Receipts that are remembered while the chain measures them.
 const REMEMBERED: usize = 1_024;
 
-/// Has what a checker has signed judged with the answer that it is about, and waits until it is in a block.
+/// Submits a checker's signed verdict, so that it is judged with its answer, and waits until it is in a block.
 pub(in crate::tool) async fn testify(
 	chain: &Chain,
 	verdict: &Signed<Verdict<AccountId>>,
@@ -36,7 +36,7 @@ pub(in crate::tool) async fn testify(
 	Ok(())
 }
 
-/// What happens to a receipt on chain that is of account here.
+/// An event on chain about a receipt that matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum News {
 	/// A receipt of this number is being measured as a request. Whose it is, is to be seen.
@@ -71,8 +71,8 @@ fn news(event: &RuntimeEvent, channel: ChannelId) -> Option<News> {
 	}
 }
 
-/// Whether a verdict is shown. When an answer is measured: all that say something, if one of them is that it is wrong, which has a
-/// jury decide who was right. When it was found wrong: what vouches for it.
+/// Returns whether a verdict is shown. When an answer is measured: every verdict that says right or wrong, if one says wrong, because a jury
+/// then decides who was right. When it was found wrong: every verdict that says right.
 const fn is_shown(finding: Finding, is_doubted: bool, found_wrong: bool) -> bool {
 	match finding {
 		Finding::Right => is_doubted || found_wrong,

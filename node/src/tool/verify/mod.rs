@@ -32,6 +32,7 @@ use super::{
 	chain::{Chain, Head, Request},
 	confine,
 	model::{InProcess, StoreArguments},
+	session::Network,
 	Format, NodeAddress, Result,
 };
 use judge::Own;
@@ -211,7 +212,10 @@ impl VerifyCommand {
 		}
 		let record = receipt::read(file)?;
 		report.hold(&record);
-		let facts = before_the_model(receipt::Facts::find(&self.node.url, &record))?;
+		let facts = before_the_model(async {
+			let network = Network::connect(&self.node.url).await?;
+			receipt::Facts::find(&network, &record).await
+		})?;
 		report.see(&record, &facts);
 		if report.is_flawed() {
 			return Ok(());

@@ -57,8 +57,7 @@ pub(in crate::tool) struct Facts {
 
 impl Facts {
 	/// Reads them from the chain, or takes the file's own where it has forgotten them.
-	pub(in crate::tool) async fn find(url: &str, record: &Record) -> Result<Self> {
-		let network = Network::connect(url).await?;
+	pub(in crate::tool) async fn find(network: &Network, record: &Record) -> Result<Self> {
 		if network.0.genesis() != record.facts.genesis {
 			return Err(
 				"the receipt is of another chain: name a node of its own with --url".into(),
@@ -71,7 +70,7 @@ impl Facts {
 			own: Some(why),
 			appealable_until: None,
 		};
-		Ok(match record::Facts::fetch(&network, record).await {
+		Ok(match record::Facts::fetch(network, record).await {
 			Ok(facts) => match record.verify(&facts) {
 				Err(flaw @ Flaw::NoKey(..)) => own(flaw.to_string()),
 				_ => Self {
