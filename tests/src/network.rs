@@ -8,7 +8,7 @@ use std::{
 
 use codec::Decode;
 use consilience_primitives::{session::LaneView, ModelId};
-use consilience_rpc::ModelsRpcClient;
+use consilience_rpc::{InferenceRpcClient, ModelsRpcClient};
 use consilience_runtime::AccountId;
 use futures::future::join_all;
 use jsonrpsee::rpc_params;
@@ -48,6 +48,16 @@ impl Default for Options {
 			program: binary(),
 			arguments: Vec::new(),
 			variables: Vec::new(),
+		}
+	}
+}
+
+impl Options {
+	/// With an endpoint of the session lane.
+	pub fn listening() -> Self {
+		Self {
+			arguments: vec!["--session-listen".into(), free_address().to_string()],
+			..Default::default()
 		}
 	}
 }
@@ -158,6 +168,13 @@ impl Node {
 			log,
 			lines,
 		}
+	}
+
+	/// The account of the node's validator.
+	pub async fn account(&self) -> AccountId {
+		let engine = self.client.rpc.engine().await;
+		let engine = engine.expect("the node runs a worker");
+		engine.validator.expect("the validator is in the session")
 	}
 
 	/// Lines of the node's log so far that contain `part`.

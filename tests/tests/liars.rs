@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use consilience_primitives::{comparison::AnswerJudgement, ModelId, RequestId};
-use consilience_rpc::{InferenceRpcClient, ModelsRpcClient};
+use consilience_rpc::ModelsRpcClient;
 use consilience_runtime::{AccountId, BlockNumber, Runtime, RuntimeEvent};
 use consilience_tests::{
 	cheap_model, liars_binary, quick, tiny_model, within, Client, Header, Network, Node, Options,
@@ -56,7 +56,7 @@ impl Trial {
 		let folder = network.folder.path().join("models");
 		let model = quick(tiny_model(&folder, "tiny"));
 		let model = network.bring_up(&model, serving).await;
-		let accounts = liars.map(|(index, ..)| account(&network.nodes[index]));
+		let accounts = liars.map(|(index, ..)| network.nodes[index].account());
 		let accounts = futures::future::join_all(accounts).await;
 		let trial = Self {
 			model: model.parse().expect("an id is a hash"),
@@ -172,13 +172,6 @@ async fn corrupt(network: &mut Network, index: usize, lie: &str, arguments: &[&s
 	options.arguments.extend(more);
 	network.restart(index, &options).await;
 	network.nodes[index].await_line("THIS VALIDATOR LIES").await;
-}
-
-/// The account of a node's validator.
-async fn account(node: &Node) -> AccountId {
-	let engine = node.client.rpc.engine().await;
-	let engine = engine.expect("the node runs a worker");
-	engine.validator.expect("the validator is in the session")
 }
 
 fn prompts(first: usize, count: usize) -> Vec<String> {
@@ -580,8 +573,8 @@ async fn who_looks_who_checks_and_is_silent_or_withholds_is_found_and_who_comes_
 {
 	let network = Network::of_seven().await;
 	let friends = [
-		account(&network.nodes[3]).await.to_string(),
-		account(&network.nodes[4]).await.to_string(),
+		network.nodes[3].account().await.to_string(),
+		network.nodes[4].account().await.to_string(),
 	];
 	let with = |friend| ["--accomplice", friend];
 	let (first, second) = (with(&*friends[1]), with(&*friends[0]));

@@ -5,11 +5,8 @@ use std::{
 	path::{Path, PathBuf},
 };
 
-use consilience_rpc::InferenceRpcClient;
 use consilience_runtime::{AccountId, BlockNumber, RuntimeEvent};
-use consilience_tests::{
-	cli, free_address, liars_binary, quick, tiny_model, Network, Node, Options,
-};
+use consilience_tests::{cli, liars_binary, quick, tiny_model, Network, Node, Options};
 use pallet_inference::features::offence::OffenceKind;
 use pallet_sessions::Event;
 use serde_json::{json, Value};
@@ -30,9 +27,9 @@ const ACCOMPLICE: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_false_answer_that_its_checker_vouches_for_costs_claim_and_stake() {
-	let mut network = Network::of_seven_with(|_| listening()).await;
+	let mut network = Network::of_seven_with(|_| Options::listening()).await;
 	for index in [LIAR, ACCOMPLICE] {
-		let mut options = listening();
+		let mut options = Options::listening();
 		options.program = liars_binary();
 		options
 			.arguments
@@ -47,9 +44,9 @@ async fn a_false_answer_that_its_checker_vouches_for_costs_claim_and_stake() {
 	let id = model.parse().expect("an id is a hash");
 	node.await_lanes(id, SERVING.len()).await;
 	let [honest, liar, accomplice] = [
-		account(&network.nodes[HONEST]).await,
-		account(&network.nodes[LIAR]).await,
-		account(&network.nodes[ACCOMPLICE]).await,
+		network.nodes[HONEST].account().await,
+		network.nodes[LIAR].account().await,
+		network.nodes[ACCOMPLICE].account().await,
 	];
 
 	// Somebody honest is asked as well, by a client whose checkers are everybody else, the liars among them.
@@ -145,14 +142,6 @@ async fn a_false_answer_that_its_checker_vouches_for_costs_claim_and_stake() {
 	);
 }
 
-/// With an endpoint of the lane.
-fn listening() -> Options {
-	Options {
-		arguments: vec!["--session-listen".into(), free_address().to_string()],
-		..Default::default()
-	}
-}
-
 /// Gives the model in a folder a price at which a few answers are drawn.
 fn dear(folder: PathBuf) -> PathBuf {
 	let path = folder.join("model.json");
@@ -161,13 +150,6 @@ fn dear(folder: PathBuf) -> PathBuf {
 	card["price"]["per_request"] = json!(PRICE * 1_000_000_000);
 	std::fs::write(&path, card.to_string()).expect("the test's folder is writable");
 	folder
-}
-
-/// The account of a node's validator.
-async fn account(node: &Node) -> AccountId {
-	let engine = node.client.rpc.engine().await;
-	let engine = engine.expect("the node runs a worker");
-	engine.validator.expect("the validator is in the session")
 }
 
 /// A channel of its own, that pays one executor.

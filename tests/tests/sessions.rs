@@ -3,9 +3,8 @@
 
 use std::{collections::BTreeMap, process::Stdio};
 
-use consilience_rpc::InferenceRpcClient;
 use consilience_runtime::{AccountId, RuntimeEvent};
-use consilience_tests::{cli, free_address, model, within, Network, Node, Options, NAMES};
+use consilience_tests::{cli, model, within, Network, Node, Options, NAMES};
 use serde_json::Value;
 use tokio::{
 	io::{AsyncBufReadExt, BufReader, Lines},
@@ -17,7 +16,7 @@ const REQUESTER: &str = "//Ferdie";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_is_streamed_checked_and_claimed_and_an_executor_may_be_killed() {
 	// A validator that is started again is where it was certified to be.
-	let options: BTreeMap<_, _> = NAMES.map(|name| (name, listening())).into();
+	let options: BTreeMap<_, _> = NAMES.map(|name| (name, Options::listening())).into();
 	let mut network = Network::of_four_with(|name| options[name].clone()).await;
 	let model = network
 		.bring_up(&model("smollm2-135m-instruct-int8"), &[0, 1, 2, 3])
@@ -67,8 +66,8 @@ async fn an_executor_is_killed_in_the_middle(
 	let wallet = network.folder.path().join("interrupted");
 	let wallet = wallet.to_str().expect("the path is text").to_owned();
 	let accounts = [
-		account(&network.nodes[1]).await,
-		account(&network.nodes[2]).await,
+		network.nodes[1].account().await,
+		network.nodes[2].account().await,
 	];
 	let [one, two] = accounts.clone().map(|a| a.to_string());
 	let open = [
@@ -219,21 +218,6 @@ impl Events {
 			}
 		})
 		.await
-	}
-}
-
-/// The account of a node's validator.
-async fn account(node: &Node) -> AccountId {
-	let engine = node.client.rpc.engine().await;
-	let engine = engine.expect("the node runs a worker");
-	engine.validator.expect("the validator is in the session")
-}
-
-/// With an endpoint of the lane.
-fn listening() -> Options {
-	Options {
-		arguments: vec!["--session-listen".into(), free_address().to_string()],
-		..Default::default()
 	}
 }
 
