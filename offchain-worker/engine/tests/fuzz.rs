@@ -173,8 +173,23 @@ prop_compose! {
 	}
 }
 
+prop_compose! {
+	/// What a text model answers, wherever the sampling lets it.
+	fn sound()(
+		text in vec("t[0-9]{1,2} ", 1..8),
+		max_tokens in 1u32..8,
+		temperature in 0u16..=2_000,
+		top_p in 1u16..=1_000,
+		processing in proptest::option::of(processing()),
+	) -> FullInput {
+		let sampling = Sampling { max_tokens, temperature, top_p, stop: Default::default(), processing };
+		FullInput::TextGeneration { prompt: Prompt::Text(bytes(text.concat())), sampling }
+	}
+}
+
 fn input() -> impl Strategy<Value = FullInput> {
 	prop_oneof![
+		4 => sound(),
 		4 => (prompt(), sampling()).prop_map(|(prompt, sampling)| FullInput::TextGeneration { prompt, sampling }),
 		1 => any::<String>().prop_map(|t| FullInput::Embedding(bytes(t))),
 		2 => vec(tensor(), 0..3).prop_map(|t| FullInput::Tensor(t.try_into().unwrap())),
@@ -367,7 +382,11 @@ fn any_command_is_done_or_refused() {
 				Command::Run { model, input, seed } => {
 					engine.run(model, &input, &seed).map(|output| {
 						count(&answered);
-						kept(&output)
+						kept(&output);
+						// What one engine answers, another can measure.
+						let part = Part { tokens: None, challenge: seed };
+						let evidence = engine.measure_parts(model, &input, &seed, Some(&output), &[part]);
+						kept::<Vec<Evidence>>(&evidence.expect("it answered"));
 					})
 				}
 				Command::Cut { model, input, tokens } => {
