@@ -33,8 +33,8 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def figure(name, value, goal, words):
-    print(f"figure sessions_{name} = {value:.3f} [{goal}] {words}", flush=True)
+def figure(name, value, goal, words, of="sessions"):
+    print(f"figure {of}_{name} = {value:.3f} [{goal}] {words}", flush=True)
 
 
 def median(values):

@@ -228,13 +228,20 @@ fn executed(stories: &[Story], who: &AccountId) -> BTreeSet<RequestId> {
 	drawn.into_iter().collect()
 }
 
+/// Requests whose answers a validator was drawn to check.
+fn checked(stories: &[Story], who: &AccountId) -> BTreeSet<RequestId> {
+	let drawn = events(stories, |e| match e {
+		RequestEvent::CommitteeDrawn {
+			request, verifiers, ..
+		} => verifiers.contains(who).then_some(*request),
+		_ => None,
+	});
+	drawn.into_iter().collect()
+}
+
 /// Whether a validator was drawn to check an answer.
 fn verified(stories: &[Story], who: &AccountId) -> bool {
-	!events(stories, |e| match e {
-		RequestEvent::CommitteeDrawn { verifiers, .. } => verifiers.contains(who).then_some(()),
-		_ => None,
-	})
-	.is_empty()
+	!checked(stories, who).is_empty()
 }
 
 fn was_executor(stories: &[Story], who: &AccountId) -> bool {
@@ -589,27 +596,32 @@ async fn who_looks_who_checks_and_is_silent_or_withholds_is_found_and_who_comes_
 	let story = trial.ask_of(&[silent.clone(), friend.clone()], 1, 6).await;
 	let stories = trial.judged_by(story, &[1, 2, 6]).await;
 
-	// Every committee is the two and an honest one, who is a stranger to both.
+	// Every committee has somebody honest, who is a stranger to both.
 	let by = |who: &AccountId| executed(&stories, who).into_iter();
 	let lied = by(&silent).chain(by(&friend)).collect();
 	exactly_these_are_rejected(&stories, &lied);
 	use OffenceKind::{FraudulentEvidence, FraudulentResult, WithheldReveal};
-	let expected = by(&silent)
-		.flat_map(|r| {
-			[
-				(r, silent.clone(), FraudulentResult),
-				// To say nothing costs what to vouch for it does, and more.
-				(r, friend.clone(), WithheldReveal),
-				(r, friend.clone(), FraudulentEvidence),
-			]
-		})
-		.chain(by(&friend).flat_map(|r| {
-			[
-				(r, friend.clone(), FraudulentResult),
-				(r, silent.clone(), FraudulentEvidence),
-			]
-		}));
-	exactly_these_are_reported(&stories, expected.collect());
+	let wrote = |who: &AccountId| {
+		let who = who.clone();
+		by(&who).map(move |r| (r, who.clone(), FraudulentResult))
+	};
+	let vouched = |by: &AccountId, of: &AccountId| {
+		let both = &checked(&stories, by) & &executed(&stories, of);
+		both.into_iter()
+	};
+	let mut expected: BTreeSet<_> = wrote(&silent).chain(wrote(&friend)).collect();
+	// To say nothing costs what to vouch for it does, and more.
+	expected.extend(
+		vouched(&friend, &silent).flat_map(|r| {
+			[WithheldReveal, FraudulentEvidence].map(|kind| (r, friend.clone(), kind))
+		}),
+	);
+	expected.extend(vouched(&silent, &friend).map(|r| (r, silent.clone(), FraudulentEvidence)));
+	// Its silence is an absence too, once it has used up what everybody has free.
+	let absent = |r| (r, silent.clone(), OffenceKind::Absence);
+	let found = offences(&stories);
+	expected.extend(by(&silent).map(absent).filter(|deed| found.contains(deed)));
+	exactly_these_are_reported(&stories, expected);
 	let fell_silent = events(&stories, |e| match e {
 		RequestEvent::ExecutorSilent { request, executor } if *executor == silent => Some(*request),
 		_ => None,
@@ -619,13 +631,29 @@ async fn who_looks_who_checks_and_is_silent_or_withholds_is_found_and_who_comes_
 		executed(&stories, &silent)
 	);
 
-	// It was there at some of the draws, and for none of these requests.
-	assert!(!was_executor(&stories, &late) && !verified(&stories, &late));
+	// It was there at some of the draws for requests that were made when it was not, as the first were, and was not drawn for those.
+	let submitted = stories.iter().flat_map(|s| &s.events);
+	let submitted: BTreeMap<_, _> = submitted
+		.filter_map(|(block, event)| match event {
+			RequestEvent::RequestSubmitted { request, .. } => Some((*request, *block)),
+			_ => None,
+		})
+		.collect();
+	let drawn = &executed(&stories, &late) | &checked(&stories, &late);
 	let mut there = false;
-	for block in blocks(&stories, |e| {
-		matches!(e, RequestEvent::CommitteeDrawn { .. })
-	}) {
-		there |= trial.serves(&late, block).await;
+	for request in requests(&stories) {
+		if let Some(block) = submitted.get(&request) {
+			if trial.serves(&late, *block).await {
+				continue;
+			}
+		}
+		assert!(!drawn.contains(&request), "request {request}");
+		for block in blocks(
+			&stories,
+			|e| matches!(e, RequestEvent::CommitteeDrawn { request: of, .. } if *of == request),
+		) {
+			there |= trial.serves(&late, block).await;
+		}
 	}
 	assert!(there, "it came in time for a draw");
 }

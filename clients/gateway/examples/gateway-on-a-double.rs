@@ -51,10 +51,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 	config.ping = Duration::from_millis(10);
 	let mut network = double::Double::automatic(Duration::from_millis(arguments.block));
 	if arguments.session {
-		network = network.with_lane();
+		network = network.with_channels(1);
 	}
-	let lane = network.lane().map(|lane| Arc::new(lane) as Arc<dyn Lane>);
-	let gateway = Gateway::bind(config, Arc::new(network), lane).await?;
+	let lanes = network.lanes().into_iter();
+	let lanes = lanes.map(|lane| Arc::new(lane) as Arc<dyn Lane>).collect();
+	let gateway = Gateway::bind(config, Arc::new(network), lanes).await?;
 	println!("http://{}", gateway.address());
 	let stop = async {
 		let _ = tokio::signal::ctrl_c().await;

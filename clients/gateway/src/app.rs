@@ -13,11 +13,11 @@ use tokio::sync::{watch, Mutex, Semaphore};
 
 use crate::{
 	auth::{Key, Keys},
+	channels::Channels,
 	config::Config,
 	error::Error,
 	fields::{self, Own},
 	jobs::{Heard, Job, Jobs, Repeat, Way},
-	lane::Lane,
 	metrics::Metrics,
 	network::{Ask, Input, Model, Network, Sampling, Step, Task},
 	status::Wait,
@@ -40,8 +40,8 @@ const CHECKERS: u8 = 2;
 pub(crate) struct Upstream {
 	/// The chain.
 	pub(crate) network: Arc<dyn Network>,
-	/// The session lane, where the gateway has a channel.
-	pub(crate) lane: Option<Arc<dyn Lane>>,
+	/// What pays in the session lane.
+	pub(crate) channels: Channels,
 }
 
 /// State that all endpoints share.
@@ -56,8 +56,8 @@ pub(crate) struct Inner {
 	/// The web page, where one is served.
 	pub(crate) page: Option<Page>,
 	network: Arc<dyn Network>,
-	/// The session lane, where the gateway has a channel.
-	pub(crate) lane: Option<Arc<dyn Lane>>,
+	/// What pays in the session lane.
+	pub(crate) channels: Channels,
 	jobs: Jobs,
 	models: Mutex<Option<(Instant, Models)>>,
 	stopping: watch::Receiver<bool>,
@@ -149,7 +149,7 @@ impl App {
 			page,
 			metrics,
 			network: upstream.network,
-			lane: upstream.lane,
+			channels: upstream.channels,
 			jobs,
 			models: Mutex::default(),
 			stopping,
@@ -332,13 +332,13 @@ impl App {
 				why: why.into(),
 			})
 		};
-		let Some(lane) = &self.lane else {
+		if self.channels.is_empty() {
 			let why = "this gateway has no channel: whoever runs it starts it with --session-deposit; until then use lane direct";
 			return match wanted {
 				true => unsupported("consilience.lane", why),
 				false => Ok(false),
 			};
-		};
+		}
 		if own.lane == Some(fields::Lane::Direct) {
 			return Ok(false);
 		}
@@ -350,13 +350,12 @@ impl App {
 				false => Ok(false),
 			};
 		}
-		match lane.serving(&model.id).await {
-			Ok(0) if wanted => Err(Error::NoExecutor(format!(
-				"no validator of {:?} takes part in it and is paid by channel {}. Use lane direct",
+		match self.channels.serving(&model.id).await {
+			Ok(Some((channel, 0))) if wanted => Err(Error::NoExecutor(format!(
+				"no validator of {:?} takes part in it and is paid by channel {channel}. Use lane direct",
 				model.name,
-				lane.channel()
 			))),
-			Ok(serving) => Ok(serving > 0),
+			Ok(serving) => Ok(serving.is_some_and(|(_, serving)| serving > 0)),
 			Err(e) if wanted => Err(Error::refusal(e, &model.name)),
 			Err(_) => Ok(false),
 		}
@@ -426,9 +425,12 @@ impl App {
 			Heard::Chain(progress) => {
 				Following::Chain(Box::new(Watcher::new(job, progress, terms)))
 			}
-			Heard::Lane(talk) => {
-				Following::Lane(Box::new(Listener::new(job, talk, self.lane.clone(), terms)))
-			}
+			Heard::Lane(talk) => Following::Lane(Box::new(Listener::new(
+				job,
+				talk,
+				self.channels.clone(),
+				terms,
+			))),
 		}
 	}
 

@@ -26,10 +26,10 @@ use crate::{
 	app::Upstream,
 	auth::Key,
 	budget::{Ledger, DAY},
+	channels::{Channels, Taken},
 	config::Config,
 	error::Error,
 	journal::{Asked, End, Held, Journal, JournalError, Keyed, Record},
-	lane::Lane,
 	metrics::Metrics,
 	network::{
 		Amount, Answer, Ask, FollowError, Keep, Model, Network, Recovered, Refusal, State, Step,
@@ -146,7 +146,7 @@ pub(crate) enum Way {
 struct Quoted {
 	fee: Amount,
 	input_units: u32,
-	session: Option<Asked>,
+	session: Option<(Asked, Taken)>,
 }
 
 /// The body that an idempotency key came with.
@@ -205,7 +205,7 @@ pub(crate) struct Jobs(Arc<Inner>);
 
 pub(crate) struct Inner {
 	network: Arc<dyn Network>,
-	lane: Option<Arc<dyn Lane>>,
+	channels: Channels,
 	pub(crate) journal: Journal,
 	ledger: Ledger,
 	pub(crate) metrics: Metrics,
@@ -265,7 +265,7 @@ impl Jobs {
 		let next = AtomicU64::new((last + 1).max((config.clock)() << 20));
 		let jobs = Self(Arc::new(Inner {
 			network: upstream.network,
-			lane: upstream.lane,
+			channels: upstream.channels,
 			journal,
 			ledger: Ledger::default(),
 			metrics,
@@ -329,20 +329,26 @@ impl Inner {
 		let mut taken = Vec::new();
 		for (id, record) in held.jobs {
 			if let Some(asked) = &record.session {
-				taken.extend(&asked.numbers);
+				taken.extend(asked.numbers.iter().map(|number| (asked.channel, *number)));
 			}
 			if record.end.is_some() {
 				continue;
 			}
 			self.ledger
 				.restore(&record.key, record.day(), record.reserved, 0);
-			match (&record.session, &self.lane) {
-				(None, _) => drop(self.start(id, record, None)),
-				(Some(_), Some(lane)) => talks.push(self.talk(lane, id, record, true).1),
+			let Some(asked) = &record.session else {
+				drop(self.start(id, record, None));
+				continue;
+			};
+			match self.channels.of(asked.channel) {
+				Some(channel) => {
+					talks.push(self.talk(channel.take(), id, record, true).1);
+				}
 				// The wallet knows, and may be there again at the next start.
-				(Some(_), None) => tracing::warn!(
+				None => tracing::warn!(
 					target: LOG_TARGET,
-					"a question is open in the session lane, and the gateway was started without its channel"
+					"a question is open in channel {}, and the gateway was started without it",
+					asked.channel
 				),
 			}
 		}
@@ -477,20 +483,29 @@ impl Inner {
 				})
 			}
 			Way::Lane { .. } => {
-				let lane = self.lane.as_ref();
-				let lane =
-					lane.ok_or_else(|| Refusal::NoExecutor("the gateway has no channel".into()))?;
-				let quote = lane.quote(ask).await?;
-				Ok(Quoted {
-					fee: quote.fee,
-					input_units: quote.input_units,
-					session: Some(Asked {
-						channel: lane.channel(),
-						question: quote.question,
-						from: quote.from,
-						numbers: Vec::new(),
-					}),
-				})
+				let mut why = Refusal::NoExecutor("the gateway has no channel".into());
+				for channel in self.channels.by_questions() {
+					let taken = channel.take();
+					match taken.lane().quote(ask).await {
+						Ok(quote) => {
+							let asked = Asked {
+								channel: taken.lane().channel(),
+								question: quote.question,
+								from: quote.from,
+								numbers: Vec::new(),
+							};
+							return Ok(Quoted {
+								fee: quote.fee,
+								input_units: quote.input_units,
+								session: Some((asked, taken)),
+							});
+						}
+						// Another may have more left, or pay somebody else.
+						Err(e @ (Refusal::Channel(_) | Refusal::NoExecutor(_))) => why = e,
+						Err(e) => return Err(e),
+					}
+				}
+				Err(why)
 			}
 		}
 	}
@@ -537,6 +552,7 @@ impl Inner {
 				(None, Some(quote)) => {
 					let id = self.next.fetch_add(1, Ordering::Relaxed);
 					ids.push(id);
+					let (asked, taken) = quote.session.unzip();
 					let record = Record {
 						key: key.name.clone(),
 						created: now,
@@ -546,10 +562,10 @@ impl Inner {
 						keyed: keyed.is_some(),
 						ticket: None,
 						request: None,
-						session: quote.session,
+						session: asked,
 						end: None,
 					};
-					fresh.push((id, record, ask));
+					fresh.push((id, record, ask, taken));
 				}
 				(Some(kept), _) => ids.push(kept.job.id),
 				(None, None) => unreachable!("what is missing was quoted; qed"),
@@ -559,17 +575,17 @@ impl Inner {
 			let jobs = ids.clone();
 			(name, Keyed { jobs, ..keyed })
 		});
-		let records = fresh.iter().map(|(id, r, _)| (*id, r.clone())).collect();
+		let records = fresh.iter().map(|(id, r, ..)| (*id, r.clone())).collect();
 		if let Err(e) = self.journal.begin(records, keyed, now).await {
 			self.ledger.settle(&key.name, now / DAY, total, 0);
 			return Err(journal(e));
 		}
 		let found = found.into_iter().flatten();
 		let mut made: HashMap<u64, _> = found.map(|k| (k.job.id, listen(k))).collect();
-		for (id, record, ask) in fresh {
-			let kept = match (way, &self.lane) {
-				(Way::Lane { goes_on }, Some(lane)) => {
-					let (kept, talk) = self.talk(lane, id, record, goes_on);
+		for (id, record, ask, taken) in fresh {
+			let kept = match (way, taken) {
+				(Way::Lane { goes_on }, Some(channel)) => {
+					let (kept, talk) = self.talk(channel, id, record, goes_on);
 					let heard = listen(kept);
 					self.spawn(talk.run(ask));
 					heard
@@ -601,7 +617,7 @@ impl Inner {
 	/// Returns the task of a question of the session lane. It listens from the start to nobody: whoever made it does so before it runs.
 	fn talk(
 		self: &Arc<Self>,
-		lane: &Arc<dyn Lane>,
+		channel: Taken,
 		id: u64,
 		record: Record,
 		goes_on: bool,
@@ -612,7 +628,7 @@ impl Inner {
 		self.talks.send_modify(|talks| *talks += 1);
 		let task = talk::Task {
 			inner: self.clone(),
-			lane: lane.clone(),
+			channel,
 			id,
 			record,
 			told,

@@ -21,6 +21,7 @@ mod anthropic;
 mod app;
 pub mod auth;
 mod budget;
+mod channels;
 pub mod config;
 pub mod error;
 mod fields;

@@ -29,6 +29,7 @@ use crate::{
 	anthropic,
 	app::{json, App, Upstream},
 	auth::{Keys, KeysError},
+	channels::Channels,
 	config::Config,
 	error::{Error, Interface},
 	inference_protocol,
@@ -87,14 +88,15 @@ pub struct Gateway {
 }
 
 impl Gateway {
-	/// Opens the journal, goes on with what is in it, and listens. With a `lane` it answers in the session lane too.
+	/// Opens the journal, goes on with what is in it, and listens. With `lanes`, a
+	/// channel each, it answers in the session lane too.
 	///
 	/// # Errors
 	/// Why it does not start.
 	pub async fn bind(
 		config: Config,
 		network: Arc<dyn Network>,
-		lane: Option<Arc<dyn Lane>>,
+		lanes: Vec<Arc<dyn Lane>>,
 	) -> Result<Self, StartError> {
 		let keys = match &config.keys {
 			Some(path) => Keys::read(path)?,
@@ -121,7 +123,8 @@ impl Gateway {
 		let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
 		let address = listener.local_addr().map_err(listen)?;
 		let metrics = Metrics::new()?;
-		let upstream = Upstream { network, lane };
+		let channels = Channels::new(lanes);
+		let upstream = Upstream { network, channels };
 		let jobs = Jobs::open(upstream.clone(), metrics.clone(), config.clone())?;
 		let (stop, stopping) = watch::channel(false);
 		Ok(Self {

@@ -15,11 +15,12 @@ use tokio::{
 };
 
 use crate::{
+	channels::{Channels, Taken},
 	error::Error,
 	fields::Own,
 	jobs::{Inner, Job},
 	journal::{Broke, End, Record},
-	lane::{Check, Event, Lane, Outcome, Status},
+	lane::{Check, Event, Outcome, Status},
 	metrics::Metrics,
 	network::{Amount, Ask, Finish, Refusal},
 	status::{consilience_of_talk, Wait},
@@ -104,7 +105,7 @@ impl Talk {
 /// A question's task.
 pub(crate) struct Task {
 	pub(crate) inner: Arc<Inner>,
-	pub(crate) lane: Arc<dyn Lane>,
+	pub(crate) channel: Taken,
 	pub(crate) id: u64,
 	pub(crate) record: Record,
 	pub(crate) told: Arc<watch::Sender<Talk>>,
@@ -127,7 +128,7 @@ impl Task {
 				futures::future::pending().await
 			}
 		};
-		let mut events = self.lane.ask(ask, cutting.boxed());
+		let mut events = self.channel.lane().ask(ask, cutting.boxed());
 		let mut times = Times::new(self.inner.metrics.clone(), self.record.model.clone());
 		loop {
 			let listened = !self.goes_on && cut.is_some() && self.told.borrow().outcome.is_none();
@@ -231,7 +232,7 @@ impl Task {
 	async fn paid_before(&self, number: u32) -> Amount {
 		let mut paid: Amount = 0;
 		for other in self.numbers().into_iter().filter(|n| *n != number) {
-			match self.lane.outcome(other).await {
+			match self.channel.lane().outcome(other).await {
 				Ok(outcome) => paid = paid.saturating_add(outcome.map_or(0, |o| o.paid)),
 				Err(e) => {
 					tracing::warn!(target: LOG_TARGET, "what number {other} of the channel was paid is not known: {e}");
@@ -243,39 +244,36 @@ impl Task {
 		paid
 	}
 
-	/// Finds what became of a question that was open when the gateway ended. `taken` are numbers that are known to be of others.
-	pub(crate) async fn resume(mut self, taken: &mut Vec<u32>) {
+	/// Finds what became of a question that was open when the gateway ended. `taken` are channels' numbers that are known to be of others.
+	pub(crate) async fn resume(mut self, taken: &mut Vec<(u64, u32)>) {
 		let end = self.found(taken).await;
 		self.finish(end).await;
 	}
 
-	async fn found(&mut self, taken: &mut Vec<u32>) -> End {
+	async fn found(&mut self, taken: &mut Vec<(u64, u32)>) -> End {
 		let Some(asked) = self.record.session.clone() else {
 			return End::Forgotten;
 		};
-		if asked.channel != self.lane.channel() {
-			return End::Forgotten;
-		}
 		let lost = |e: String| {
 			tracing::warn!(target: LOG_TARGET, "what became of a question is not known: {e}");
 			End::Forgotten
 		};
 		let mut last = None;
 		if let Some(number) = asked.numbers.last() {
-			last = match self.lane.outcome(*number).await {
+			last = match self.channel.lane().outcome(*number).await {
 				Ok(outcome) => outcome,
 				Err(e) => return lost(e),
 			};
 		}
 		// Its number may have come too late for the journal. Another's with the same question is as good.
 		if last.as_ref().is_none_or(|last| last.receipt.is_none()) {
-			let next = match self.lane.next_number().await {
+			let next = match self.channel.lane().next_number().await {
 				Ok(next) => next,
 				Err(e) => return lost(e),
 			};
 			let from = asked.numbers.last().map_or(asked.from, |last| last + 1);
-			for number in (from..next).filter(|n| !taken.contains(n)) {
-				match self.lane.outcome(number).await {
+			for number in (from..next).filter(|n| !taken.contains(&(asked.channel, *n))) {
+				match self.channel.lane().outcome(number).await {
 					Ok(Some(outcome)) if outcome.question == asked.question => {
 						if let Some(asked) = &mut self.record.session {
 							asked.numbers.push(number);
@@ -288,7 +286,7 @@ impl Task {
 				}
 			}
 		}
-		taken.extend(self.numbers());
+		taken.extend(self.numbers().into_iter().map(|n| (asked.channel, n)));
 		match last {
 			Some(outcome) if outcome.whole && outcome.receipt.is_some() => {
 				let before = self.paid_before(outcome.number).await;
@@ -375,7 +373,7 @@ struct Seen {
 pub(crate) struct Listener {
 	pub(crate) job: Job,
 	talk: watch::Receiver<Talk>,
-	lane: Option<Arc<dyn Lane>>,
+	channels: Channels,
 	terms: Terms,
 	/// Whether text is told as it comes.
 	streams: bool,
@@ -389,13 +387,13 @@ impl Listener {
 	pub(crate) fn new(
 		job: Job,
 		talk: watch::Receiver<Talk>,
-		lane: Option<Arc<dyn Lane>>,
+		channels: Channels,
 		terms: Terms,
 	) -> Self {
 		Self {
 			job,
 			talk,
-			lane,
+			channels,
 			terms,
 			streams: true,
 			attempt: 0,
@@ -474,11 +472,11 @@ impl Listener {
 		let number = consilience["number"]
 			.as_u64()
 			.and_then(|n| u32::try_from(n).ok());
-		let lane = self.lane.as_ref();
-		let lane = lane.filter(|lane| consilience["channel"] == lane.channel());
-		consilience["record"] = match (lane, number) {
-			(Some(lane), Some(number)) => {
-				let record = lane.record(number).await.map_err(Error::Journal)?;
+		let channel = consilience["channel"].as_u64();
+		let channel = channel.and_then(|number| self.channels.of(number));
+		consilience["record"] = match (channel, number) {
+			(Some(channel), Some(number)) => {
+				let record = channel.lane.record(number).await.map_err(Error::Journal)?;
 				record.unwrap_or_default()
 			}
 			_ => serde_json::Value::Null,

@@ -374,6 +374,7 @@ impl Asked<'_> {
 		let turns = &self.client.executors;
 		let until = Instant::now() + self.client.settings.place;
 		let mut pause = PAUSE;
+		let mut won: Option<(AccountId, Turn)> = None;
 		loop {
 			let scene = self.scene().await?;
 			let able = self.able(&scene).await?;
@@ -384,15 +385,25 @@ impl Asked<'_> {
 			let (ready, at_work): (Vec<_>, Vec<_>) = able
 				.into_iter()
 				.map(|able| {
-					let turn = turns.take(&able.lane.validator);
+					let who = &able.lane.validator;
+					let turn = match won.take_if(|(winner, _)| winner == who) {
+						Some((_, turn)) => Some(turn),
+						None => turns.take(who),
+					};
 					(able, turn)
 				})
 				.partition(|(_, turn)| turn.is_some());
+			won = None;
 			if ready.is_empty() {
-				let waits = at_work
-					.iter()
-					.map(|(able, _)| Box::pin(turns.wait(&able.lane.validator)));
-				drop(select_all(waits).await);
+				let waits = at_work.iter().map(|(able, _)| {
+					let who = able.lane.validator.clone();
+					Box::pin(async move {
+						let turn = turns.wait(&who).await;
+						(who, turn)
+					})
+				});
+				// Kept: whoever has waited longest is next.
+				won = Some(select_all(waits).await.0);
 				continue;
 			}
 			let ready = ready

@@ -25,12 +25,15 @@ fn id<'m>(model: &'m Model, all: &[Arc<Model>]) -> &'m str {
 
 /// Returns what is known of a model in the session lane; null where the gateway has no channel.
 async fn session(app: &App, model: &Model) -> Value {
-	let Some(lane) = &app.lane else {
+	if app.channels.is_empty() {
 		return Value::Null;
-	};
+	}
 	let validators = match model.task {
 		// A node that does not answer says that nobody is there.
-		Task::TextGeneration if model.is_active() => lane.serving(&model.id).await.unwrap_or(0),
+		Task::TextGeneration if model.is_active() => {
+			let serving = app.channels.serving(&model.id).await;
+			serving.ok().flatten().map_or(0, |(_, serving)| serving)
+		}
 		_ => 0,
 	};
 	json!({

@@ -119,12 +119,12 @@ impl Running {
 	/// A gateway on a new double with a session lane, with other settings.
 	pub(crate) async fn in_session_with(change: impl FnOnce(&mut Config)) -> Self {
 		let folder = Arc::new(tempfile::tempdir().unwrap());
-		Self::on(Double::new().with_lane(), folder, change).await
+		Self::on(Double::new().with_channels(1), folder, change).await
 	}
 
 	/// The session lane.
 	pub(crate) fn lane(&self) -> LaneDouble {
-		self.double.lane().unwrap()
+		self.double.lanes().remove(0)
 	}
 
 	/// A gateway on this double and this folder.
@@ -140,12 +140,12 @@ impl Running {
 		config.drain = Duration::ZERO;
 		change(&mut config);
 		let network: Arc<dyn Network> = Arc::new(double.clone());
-		let lane = double.lane();
-		let lane = lane.map(|lane| Arc::new(lane) as Arc<dyn Lane>);
+		let lanes = double.lanes().into_iter();
+		let lanes: Vec<_> = lanes.map(|lane| Arc::new(lane) as Arc<dyn Lane>).collect();
 		// The thread of a journal that was just closed may still hold its file.
 		let gateway = timeout(LIMIT, async {
 			loop {
-				match Gateway::bind(config.clone(), network.clone(), lane.clone()).await {
+				match Gateway::bind(config.clone(), network.clone(), lanes.clone()).await {
 					Ok(gateway) => break gateway,
 					Err(consilience_gateway::StartError::Journal(_)) => {
 						tokio::task::yield_now().await

@@ -59,7 +59,7 @@ struct Inner {
 	/// How many tickets were kept.
 	tickets: watch::Sender<usize>,
 	block: Option<Duration>,
-	lane: Mutex<Option<lane::LaneDouble>>,
+	lanes: Mutex<Vec<lane::LaneDouble>>,
 }
 
 /// The network.
@@ -143,19 +143,20 @@ impl Double {
 			nonces: watch::channel(0).0,
 			tickets: watch::channel(0).0,
 			block,
-			lane: Mutex::default(),
+			lanes: Mutex::default(),
 		}))
 	}
 
-	/// The same, with a session lane.
-	pub(crate) fn with_lane(self) -> Self {
-		*self.0.lane.lock().unwrap() = Some(lane::LaneDouble::new(self.0.block));
+	/// The same, with so many channels in the session lane.
+	pub(crate) fn with_channels(self, count: u64) -> Self {
+		let channels = (0..count).map(|n| lane::LaneDouble::new(lane::CHANNEL + n, self.0.block));
+		*self.0.lanes.lock().unwrap() = channels.collect();
 		self
 	}
 
-	/// The session lane, if there is one.
-	pub(crate) fn lane(&self) -> Option<lane::LaneDouble> {
-		self.0.lane.lock().unwrap().clone()
+	/// Its channels.
+	pub(crate) fn lanes(&self) -> Vec<lane::LaneDouble> {
+		self.0.lanes.lock().unwrap().clone()
 	}
 
 	fn made(&self) -> MutexGuard<'_, Vec<Made>> {

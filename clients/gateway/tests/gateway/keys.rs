@@ -195,7 +195,7 @@ async fn keys_of_different_callers_do_not_meet() {
 async fn without_keys_it_is_for_this_machine_alone() {
 	let folder = tempfile::tempdir().unwrap();
 	let config = |listen: &str| Config::new(listen.parse().unwrap(), folder.path().into());
-	let bind = |config| Gateway::bind(config, Arc::new(Double::new()), None);
+	let bind = |config| Gateway::bind(config, Arc::new(Double::new()), vec![]);
 	let error = bind(config("0.0.0.0:0")).await.err().unwrap();
 	assert!(matches!(error, StartError::NotLoopback(_)), "{error}");
 	let mut open = config("127.0.0.1:0");

@@ -35,7 +35,7 @@ pub(crate) const CHECK: u128 = 5;
 /// Longest that a test waits for anything here.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Number of the channel.
+/// Number of the channel; others follow it.
 pub(crate) const CHANNEL: u64 = 3;
 
 type Sender = UnboundedSender<Result<Event, Refusal>>;
@@ -57,6 +57,7 @@ struct State {
 }
 
 struct Inner {
+	channel: u64,
 	state: Mutex<State>,
 	count: watch::Sender<usize>,
 	serving: watch::Sender<u32>,
@@ -77,8 +78,9 @@ fn question(ask: &Ask) -> String {
 }
 
 impl LaneDouble {
-	pub(super) fn new(word: Option<Duration>) -> Self {
+	pub(super) fn new(channel: u64, word: Option<Duration>) -> Self {
 		Self(Arc::new(Inner {
+			channel,
 			state: Mutex::default(),
 			count: watch::channel(0).0,
 			serving: watch::channel(3).0,
@@ -361,7 +363,7 @@ impl LaneDouble {
 #[async_trait::async_trait]
 impl Lane for LaneDouble {
 	fn channel(&self) -> u64 {
-		CHANNEL
+		self.0.channel
 	}
 
 	async fn serving(&self, _: &str) -> Result<u32, Refusal> {

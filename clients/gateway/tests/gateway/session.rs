@@ -635,6 +635,73 @@ async fn a_restart_forgets_no_answer() {
 }
 
 #[tokio::test]
+async fn questions_go_to_the_channel_that_has_least_to_do() {
+	let folder = Arc::new(tempfile::tempdir().unwrap());
+	let double = Double::new().with_channels(2);
+	let gateway = Running::on(double.clone(), folder.clone(), |_| ()).await;
+	let [first, second] = <[_; 2]>::try_from(double.lanes()).ok().unwrap();
+	let key = |n: &'static str| [("idempotency-key", n)];
+	let asked = |name: &'static str| {
+		let gateway = &gateway;
+		async move { gateway.stream(CHAT_PATH, &key(name), streamed(name)).await }
+	};
+	// Both are under way at the same time, and have the same number in their channels.
+	let (_one, ()) = tokio::join!(asked("one"), async {
+		first.wait_for(1).await;
+		first.start(0);
+		first.say(0, "You ");
+	});
+	let (mut two, ()) = tokio::join!(asked("two"), async {
+		second.wait_for(1).await;
+		second.start(0);
+		second.say(0, "You ");
+	});
+	assert_eq!(two.data().await["choices"][0]["delta"]["role"], "assistant");
+	let chunk = two.data().await;
+	assert_eq!(chunk["consilience"]["channel"], CHANNEL + 1);
+	assert_eq!(chunk["consilience"]["number"], 1);
+	// One that cannot pay is passed over.
+	let broke = || Some(Refusal::Channel("it has 0 CSL left".into()));
+	first.refuse_quotes(broke());
+	let (mut three, ()) = tokio::join!(asked("three"), async {
+		second.wait_for(2).await;
+		second.start(1);
+		second.say(1, "You ");
+	});
+	three.data().await;
+	let chunk = three.data().await;
+	assert_eq!(chunk["consilience"]["channel"], CHANNEL + 1);
+	assert_eq!(chunk["consilience"]["number"], 2);
+	second.refuse_quotes(broke());
+	let body = with(
+		chat("four"),
+		json!({ "consilience": { "lane": "session" } }),
+	);
+	let reply = gateway.post(CHAT_PATH, body).await;
+	assert_eq!(reply.json()["error"]["code"], "gateway_out_of_funds");
+	// What was open is found in its own channel's wallet after a restart.
+	gateway.stop().await;
+	first.complete_in_wallet(0);
+	second.complete_in_wallet(0);
+	second.complete_in_wallet(1);
+	let gateway = Running::on(double, folder, |_| ()).await;
+	let open = [
+		("one", CHANNEL, 1),
+		("two", CHANNEL + 1, 1),
+		("three", CHANNEL + 1, 2),
+	];
+	for (name, channel, number) in open {
+		let reply = gateway
+			.post_with(CHAT_PATH, &key(name), streamed(name))
+			.await;
+		let text = reply.text();
+		assert!(text.contains(&format!("You said: {name}")), "{text}");
+		assert!(text.contains(&format!(r#""channel":{channel}"#)), "{text}");
+		assert!(text.contains(&format!(r#""number":{number}"#)), "{text}");
+	}
+}
+
+#[tokio::test]
 async fn what_was_open_at_the_end_is_found() {
 	let gateway = Running::in_session().await;
 	let lane = gateway.lane();
@@ -762,7 +829,7 @@ async fn alices(double: Double, folder: Arc<tempfile::TempDir>) -> Running {
 async fn the_most_that_a_question_can_cost_is_set_apart() {
 	let alice = [("x-api-key", "alice")];
 	let folder = Arc::new(tempfile::tempdir().unwrap());
-	let gateway = alices(Double::new().with_lane(), folder.clone()).await;
+	let gateway = alices(Double::new().with_channels(1), folder.clone()).await;
 	let lane = gateway.lane();
 	// Two are open.
 	let (mut first, one) = begun(&gateway, &alice, streamed("a")).await;

@@ -100,7 +100,7 @@ async fn a_folder_without_a_page_is_a_mistake() {
 	let folder = tempfile::tempdir().unwrap();
 	let mut config = Config::new("127.0.0.1:0".parse().unwrap(), folder.path().join("data"));
 	config.web = Some(folder.path().into());
-	let started = Gateway::bind(config, Arc::new(Double::new()), None).await;
+	let started = Gateway::bind(config, Arc::new(Double::new()), vec![]).await;
 	assert!(matches!(started, Err(StartError::Web(..))));
 }
 

@@ -5,7 +5,11 @@ mod session;
 mod shapes;
 mod submission;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+	net::SocketAddr,
+	path::{Path, PathBuf},
+	sync::Arc,
+};
 
 use consilience_gateway::{lane::Lane, Config, Gateway};
 use polkadot_sdk::sc_cli;
@@ -34,12 +38,17 @@ pub(crate) struct GatewayCommand {
 	#[arg(long, value_name = "DIRECTORY")]
 	data: PathBuf,
 
-	/// CSL to be held for a channel of the session lane (docs/sessions.md), if its wallet has none yet. With it text is generated in that lane,
-	/// where validators of the model take part in it and a call does not say otherwise.
+	/// CSL to be held for channels of the session lane (docs/sessions.md), in equal parts, where their wallets have none yet. With it text is
+	/// generated in that lane, where validators of the model take part in it and a call does not say otherwise.
 	#[arg(long, value_name = "CSL", value_parser = parse_csl)]
 	session_deposit: Option<u128>,
 
-	/// Folder of that channel's wallet: its keys, vouchers and receipts [default: session in --data].
+	/// How many channels that are. In a channel each validator answers one question at a time: so many times as many are answered at once.
+	#[arg(long, value_name = "N", requires = "session_deposit", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+	session_channels: u8,
+
+	/// Folder of the first channel's wallet: its keys, vouchers and receipts. The others' have its name with -2, -3 and so on
+	/// [default: session in --data].
 	#[arg(long, value_name = "DIRECTORY", requires = "session_deposit")]
 	session_wallet: Option<PathBuf>,
 
@@ -78,7 +87,7 @@ impl GatewayCommand {
 		let network = NodeNetwork::new(&self.node.url, chain::pair(&self.signer.suri)?);
 		// A node that goes away later is waited for; one that never was there is a mistake.
 		network.chain().await.map_err(|e| e.to_string())?;
-		let lane = self.lane(&network).await?;
+		let lanes = self.lanes(&network).await?;
 		let mut config = Config::new(self.listen, self.data.clone());
 		config.keys = self.keys.clone();
 		config.web = self.web.clone();
@@ -89,7 +98,7 @@ impl GatewayCommand {
 		config.cors = self.cors.clone();
 		config.default_max_tokens = self.default_max_tokens;
 		config.concurrency = self.concurrency;
-		let gateway = Gateway::bind(config, Arc::new(network), lane);
+		let gateway = Gateway::bind(config, Arc::new(network), lanes);
 		let gateway = gateway.await.map_err(|e| e.to_string())?;
 		let address = gateway.address();
 		eprintln!(
@@ -100,17 +109,41 @@ impl GatewayCommand {
 		Ok(())
 	}
 
-	/// Opens the session lane, where the gateway is to have a channel.
-	async fn lane(&self, network: &NodeNetwork) -> Result<Option<Arc<dyn Lane>>> {
+	/// Opens the session lane, where the gateway is to have channels.
+	async fn lanes(&self, network: &NodeNetwork) -> Result<Vec<Arc<dyn Lane>>> {
 		let Some(deposit) = self.session_deposit else {
-			return Ok(None);
+			return Ok(Vec::new());
 		};
-		let folder = self.session_wallet.clone();
-		let folder = folder.unwrap_or_else(|| self.data.join("session"));
-		let lane = NodeLane::open(network, &folder, deposit).await?;
-		eprintln!("channel {} pays in the session lane", lane.channel());
-		Ok(Some(Arc::new(lane)))
+		let first = self.session_wallet.clone();
+		let first = first.unwrap_or_else(|| self.data.join("session"));
+		let deposit = deposit / u128::from(self.session_channels);
+		let folders: Vec<_> = (1..=self.session_channels)
+			.map(|number| wallet(&first, number))
+			.collect();
+		let opening = folders
+			.iter()
+			.map(|folder| NodeLane::open(network, folder, deposit));
+		let lanes = futures::future::try_join_all(opening).await?;
+		let numbers: Vec<_> = lanes
+			.iter()
+			.map(|lane| lane.channel().to_string())
+			.collect();
+		eprintln!(
+			"channels that pay in the session lane: {}",
+			numbers.join(", ")
+		);
+		let lanes = lanes.into_iter();
+		Ok(lanes.map(|lane| Arc::new(lane) as Arc<dyn Lane>).collect())
 	}
+}
+
+/// Returns the folder of a channel's wallet.
+fn wallet(first: &Path, number: u8) -> PathBuf {
+	let mut folder = first.as_os_str().to_owned();
+	if number > 1 {
+		folder.push(format!("-{number}"));
+	}
+	folder.into()
 }
 
 /// Waits until the process is asked to end.

@@ -44,7 +44,7 @@ use super::network::{failed, NodeNetwork};
 use crate::tool::{
 	chain::{address, Chain, Model},
 	csl,
-	session::{find, open_for, Network, Witness},
+	session::{find, open_for, usable, Network, Witness},
 	Result as ToolResult,
 };
 
@@ -158,7 +158,14 @@ impl NodeLane {
 				}
 			}
 		};
-		usable(&chain, channel).await?;
+		let view = usable(&Network(chain), channel)
+			.await
+			.map_err(|e| format!("{e} (--session-wallet)"))?;
+		if view.closes_at.is_some() {
+			return Err(format!(
+				"channel {channel} is closing: name another folder with --session-wallet, and a new one is opened"
+			));
+		}
 		let settings = Settings::default();
 		let attempts = settings.attempts.max(1);
 		let client = Client::open(
@@ -357,38 +364,6 @@ fn payees(models: &[Vec<AccountId>]) -> Vec<AccountId> {
 		}
 	}
 	payees
-}
-
-/// Waits until a channel is in finalised state and has its seed.
-async fn usable(chain: &Chain, channel: ChannelId) -> ToolResult<()> {
-	let mut heads = chain.heads(true).await?;
-	loop {
-		let at = chain.finalized().await?.hash;
-		let view: Option<Channel> = chain
-			.runtime("SessionsApi_channel", channel, Some(at))
-			.await?;
-		match view {
-			Some(view) if view.closes_at.is_some() => {
-				return Err(format!(
-					"channel {channel} is closing: name another folder with --session-wallet, and a new one is opened"
-				));
-			}
-			Some(view) if view.seed.is_some() => return Ok(()),
-			Some(_) => (),
-			None => {
-				let best: Option<Channel> =
-					chain.runtime("SessionsApi_channel", channel, None).await?;
-				if best.is_none() {
-					return Err(format!(
-						"there is no channel {channel} any more: everything in it was returned, or the chain is another. Name another \
-						 folder with --session-wallet, and a new one is opened"
-					));
-				}
-			}
-		}
-		let head = heads.next().await.ok_or("the node went away")?;
-		head.map_err(|e| e.to_string())?;
-	}
 }
 
 #[async_trait]

@@ -356,7 +356,7 @@ pub(in crate::tool) async fn find(
 }
 
 /// Waits until a channel is in finalised state and has its seed. Fails where there is no such channel.
-pub(super) async fn usable(network: &Network, channel: ChannelId) -> Result<Channel> {
+pub(in crate::tool) async fn usable(network: &Network, channel: ChannelId) -> Result<Channel> {
 	let mut heads = network.0.heads(true).await?;
 	loop {
 		if let Some(view) = network.view(channel).await? {
@@ -365,7 +365,7 @@ pub(super) async fn usable(network: &Network, channel: ChannelId) -> Result<Chan
 			}
 		} else if network.best_view(channel).await?.is_none() {
 			return Err(format!(
-				"there is no channel {channel} any more: everything in it was returned, or the chain is another. Name another folder with --wallet to open one"
+				"there is no channel {channel} any more: everything in it was returned, or the chain is another. Name another folder for its wallet to open one"
 			));
 		}
 		heads

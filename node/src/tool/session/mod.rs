@@ -6,7 +6,7 @@ mod network;
 mod witness;
 
 pub(crate) use channel::ChannelCommand;
-pub(super) use channel::{find, open_for};
+pub(super) use channel::{find, open_for, usable};
 pub(crate) use chat::ChatCommand;
 pub(super) use network::Network;
 pub(super) use witness::{testify, Witness};
