@@ -137,12 +137,12 @@ def main():
             network.stop()
 
 
-def stored(folder, model):
+def stored(validator, model):
     """The folder in which a node keeps a model."""
-    found = list(pathlib.Path(folder).glob(f"**/{model}/manifest.json"))
-    if len(found) != 1:
-        sys.exit(f"error: {folder} has {len(found)} folders of the model {model}")
-    return str(found[0].parent)
+    folder = pathlib.Path(validator.folder, "models", model.removeprefix("0x"))
+    if not (folder / "manifest.json").is_file():
+        sys.exit(f"error: {folder} holds no model")
+    return str(folder)
 
 
 def measure(arguments, network, folder):
@@ -155,7 +155,7 @@ def measure(arguments, network, folder):
     asked = questions()
     say("the first questions load the model at whoever answers and checks")
     asyncio.run(lane.crowd(itertools.islice(asked, 8), FEW, "checked", 2, 4))
-    place = stored(first.folder, model)
+    place = stored(first, model)
     with alone(arguments.alone, place, folder / "alone-1", 1) as url:
         latency(arguments, lane, Chats(url, model), asked)
     with alone(arguments.alone, place, folder / "alone-2", len(os.sched_getaffinity(0))) as url:

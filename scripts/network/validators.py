@@ -116,8 +116,9 @@ def _free_port(preferred, taken):
 
 
 class Network:
-    def __init__(self, folder):
-        self.folder, self.file = folder, os.path.join(folder, "network.json")
+    def __init__(self, folder, line=None):
+        """With a `line` (delay.Line) clients of the session lane reach the validators through it."""
+        self.folder, self.file, self.line = folder, os.path.join(folder, "network.json"), line
         self.validators, self.gateway = [], None
         if os.path.exists(self.file):
             with open(self.file, encoding="utf-8") as file:
@@ -196,6 +197,8 @@ class Network:
             ]  # fmt: skip
             if validator.session_port:
                 command += ["--session-listen", f"127.0.0.1:{validator.session_port}"]
+                if self.line:
+                    command += ["--session-endpoint", f"ws://127.0.0.1:{self.line.to(validator.session_port)}"]
             if chain == "dev":
                 command.append("--force-authoring")
             if i > 0:

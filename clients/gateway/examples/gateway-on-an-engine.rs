@@ -17,10 +17,10 @@ use async_trait::async_trait;
 use clap::Parser;
 use consilience_engine::{Engine, EngineConfig};
 use consilience_gateway::{
-	lane::{Event, Lane, Outcome, Quote as LaneQuote, Status},
+	lane::{Event, Lane, Outcome, Quote as LaneQuote, Receipt, Status},
 	network::{
-		Ask, Finish, FollowError, Input, Keep, Model, Network, Price, Quote, Recovered, Refusal,
-		Step, Task, Ticket,
+		Ask, Block, Finish, FollowError, Input, Keep, Model, Network, Price, Quote, Recovered,
+		Refusal, Step, Task, Ticket,
 	},
 	Config, Gateway,
 };
@@ -153,7 +153,18 @@ impl Alone {
 				FinishReason::Length => Finish::Length,
 			}),
 			whole: true,
-			receipt: None,
+			// Without one, an answer is not whole.
+			receipt: Some(Receipt {
+				hash: String::new(),
+				signature: String::new(),
+				anchor: Block {
+					number: 0,
+					hash: String::new(),
+				},
+				input_units: input.units(),
+				output_units: tokens.len() as u32,
+				amount: 0,
+			}),
 			checkers: vec![],
 			status: Status::Answered,
 			right: 0,
