@@ -16,7 +16,7 @@ use consilience_primitives::{
 	session::{Anchor, Service},
 	ModelId,
 };
-use futures::{future::select_all, stream::FuturesUnordered, Stream, StreamExt};
+use futures::{future::select_all, stream::FuturesUnordered, try_join, Stream, StreamExt};
 use polkadot_sdk::sp_core::H256;
 use tokio::{
 	sync::{
@@ -430,13 +430,16 @@ impl Asked<'_> {
 
 	async fn scene(&self) -> Result<Scene, Error> {
 		let chain = &self.client.chain;
-		let anchor = chain.finalised().await?;
-		let model = chain.model(&self.model, &anchor).await?;
-		let model = model.ok_or(Error::NoModel)?;
-		let channel = self.client.channel().await?;
+		let model = async {
+			let anchor = chain.finalised().await?;
+			let model = chain.model(&self.model, &anchor).await?;
+			Ok((anchor, model.ok_or(Error::NoModel)?))
+		};
+		let session = async { Ok(chain.session().await?) };
+		let ((anchor, model), channel, session) = try_join!(model, self.client.channel(), session)?;
 		Ok(Scene {
 			quote: Quote::of(&model, &self.input, self.options.checks)?,
-			session: chain.session().await?,
+			session,
 			seed: channel.seed.ok_or(Error::NoSeed(channel.id))?,
 			channel,
 			anchor,

@@ -1,5 +1,10 @@
 //! The node, as a client sees it.
 
+use std::{
+	collections::HashMap,
+	time::{Duration, Instant},
+};
+
 use codec::{Decode, Encode};
 use consilience_primitives::{
 	manifest::Manifest,
@@ -25,6 +30,7 @@ use polkadot_sdk::{
 	sp_runtime::DispatchError,
 };
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use super::{failure, Result};
 
@@ -40,6 +46,19 @@ pub(crate) type Model = ModelView<AccountId, Balance>;
 pub(crate) struct Chain {
 	client: WsClient,
 	genesis: H256,
+	finalised: Mutex<Option<Finalised>>,
+}
+
+/// How long a block is taken for the last finalised one without asking again.
+const FINALISED_AGE: Duration = Duration::from_millis(250);
+/// Most calls whose results are remembered.
+const MOST_READ: usize = 1_024;
+
+/// The last finalised block, and what was read of its state: that does not change.
+struct Finalised {
+	looked: Instant,
+	head: Head,
+	read: HashMap<Vec<u8>, Bytes>,
 }
 
 /// A block's number and hash.
@@ -62,6 +81,13 @@ pub(crate) fn pair(suri: &str) -> Result<sr25519::Pair> {
 		.map_err(|e| format!("--suri is no secret phrase, seed or development key: {e:?}"))
 }
 
+fn number(header: &Value) -> Result<BlockNumber> {
+	let number = header["number"].as_str();
+	number
+		.and_then(|n| BlockNumber::from_str_radix(n.trim_start_matches("0x"), 16).ok())
+		.ok_or_else(|| "the node sent a header without number".into())
+}
+
 impl Chain {
 	/// Connects, and checks that node and program speak of the same runtime.
 	pub(crate) async fn connect(url: &str) -> Result<Self> {
@@ -77,6 +103,7 @@ impl Chain {
 		let mut chain = Self {
 			client,
 			genesis: H256::zero(),
+			finalised: Mutex::default(),
 		};
 		let version: Value = chain.call("state_getRuntimeVersion", rpc_params![]).await?;
 		let (name, spec, transaction) = (
@@ -158,10 +185,7 @@ impl Chain {
 
 	/// The block of a header that a subscription gave.
 	pub(crate) async fn head(&self, header: &Value) -> Result<Head> {
-		let number = header["number"]
-			.as_str()
-			.and_then(|n| BlockNumber::from_str_radix(n.trim_start_matches("0x"), 16).ok())
-			.ok_or("the node sent a header without number")?;
+		let number = number(header)?;
 		let hash: Option<H256> = self.call("chain_getBlockHash", rpc_params![number]).await?;
 		Ok(Head {
 			number,
@@ -173,7 +197,66 @@ impl Chain {
 	pub(crate) async fn finalized(&self) -> Result<Head> {
 		let hash: H256 = self.call("chain_getFinalizedHead", rpc_params![]).await?;
 		let header: Value = self.call("chain_getHeader", rpc_params![hash]).await?;
-		self.head(&header).await
+		Ok(Head {
+			number: number(&header)?,
+			hash,
+		})
+	}
+
+	/// The last finalised block, or the one that was a moment ago.
+	pub(crate) async fn recently_finalized(&self) -> Result<Head> {
+		let mut finalised = self.finalised.lock().await;
+		if let Some(known) = finalised
+			.as_ref()
+			.filter(|known| known.looked.elapsed() < FINALISED_AGE)
+		{
+			return Ok(known.head);
+		}
+		let head = self.finalized().await?;
+		let looked = Instant::now();
+		match &mut *finalised {
+			Some(known) if known.head.hash == head.hash => known.looked = looked,
+			other => {
+				*other = Some(Finalised {
+					looked,
+					head,
+					read: HashMap::new(),
+				});
+			}
+		}
+		Ok(head)
+	}
+
+	/// Calls the runtime at this finalised block; at the last one that was asked for, it is asked once.
+	pub(crate) async fn runtime_finalized<R: Decode>(
+		&self,
+		function: &str,
+		arguments: impl Encode,
+		at: H256,
+	) -> Result<R> {
+		let unreadable = |e| format!("{function}: unreadable reply: {e}");
+		let arguments = arguments.encode();
+		let key = (function, &arguments).encode();
+		let last = |known: &&mut Finalised| known.head.hash == at;
+		if let Some(known) = self.finalised.lock().await.as_mut().filter(last) {
+			if let Some(reply) = known.read.get(&key) {
+				return R::decode(&mut &reply[..]).map_err(unreadable);
+			}
+		}
+		let reply: Bytes = self
+			.call(
+				"state_call",
+				rpc_params![function, Bytes(arguments), Some(at)],
+			)
+			.await?;
+		let value = R::decode(&mut &reply[..]).map_err(unreadable)?;
+		if let Some(known) = self.finalised.lock().await.as_mut().filter(last) {
+			if known.read.len() >= MOST_READ {
+				known.read.clear();
+			}
+			known.read.insert(key, reply);
+		}
+		Ok(value)
 	}
 
 	/// The best block.

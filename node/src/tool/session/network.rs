@@ -32,8 +32,8 @@ impl Network {
 
 	/// Calls the runtime at the last finalised block.
 	async fn finalised_call<R: Decode>(&self, function: &str, arguments: impl Encode) -> Result<R> {
-		let at = self.0.finalized().await?.hash;
-		self.0.runtime(function, arguments, Some(at)).await
+		let at = self.0.recently_finalized().await?.hash;
+		self.0.runtime_finalized(function, arguments, at).await
 	}
 
 	/// A channel as it stands in finalised state.
@@ -68,7 +68,7 @@ impl SessionChain for Network {
 	}
 
 	async fn finalised(&self) -> std::result::Result<Anchor<BlockNumber>, ChainError> {
-		let chain::Head { number, hash } = self.0.finalized().await.map_err(unread)?;
+		let chain::Head { number, hash } = self.0.recently_finalized().await.map_err(unread)?;
 		Ok(Anchor { number, hash })
 	}
 
@@ -92,13 +92,17 @@ impl SessionChain for Network {
 		id: &ModelId,
 		at: &Anchor<BlockNumber>,
 	) -> std::result::Result<Option<Model>, ChainError> {
-		let model = self.0.model(*id, at.hash).await.map_err(unread)?;
+		let model: Option<chain::Model> = self
+			.0
+			.runtime_finalized("InferenceApi_model", id, at.hash)
+			.await
+			.map_err(unread)?;
 		let Some(model) = model.filter(|model| model.status == ModelStatus::Active) else {
 			return Ok(None);
 		};
 		let check: Option<Price<Balance>> = self
 			.0
-			.runtime("SessionsApi_check_price", id, Some(at.hash))
+			.runtime_finalized("SessionsApi_check_price", id, at.hash)
 			.await
 			.map_err(unread)?;
 		Ok(check.map(|check| Model {
