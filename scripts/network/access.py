@@ -173,12 +173,13 @@ def latency(arguments, lane, bare, asked):
         other = bare.ask(question, TOKENS, None, 0)
         assert ours["text"] == other["text"], (ours, other)
         pairs.append((ours, other))
-        say(f"round {round_ + 1}: first {ours['first']:.3f} s, alone {other['first']:.3f}; last {ours['last']:.3f}, alone {other['last']:.3f}")
+        both = [f"{key} {ours[key]:.3f} s, alone {other[key]:.3f}" for key in ("first", "last")]
+        say(f"round {round_ + 1}: {'; '.join(both)}")
     ours, other = ([statistics.median([p[i][key] for p in pairs]) for key in ("first", "last")] for i in (0, 1))
     words = f"s to the first text, {other[0]:.3f} from the engine alone; one chat at a time, {arguments.rounds} rounds"
     figure("first_s", ours[0], "", words)
     ratio = statistics.median([b["last"] / a["last"] for a, b in pairs])
-    words = f"of the engine alone behind the same gateway: {ours[1]:.3f} s to the last of {TOKENS} tokens beside {other[1]:.3f}, vouchers paid"
+    words = f"of the engine alone behind the same gateway: {ours[1]:.3f} s to the last token beside {other[1]:.3f}, vouchers paid"
     figure("latency", ratio, "at least 0.9", words)
 
 

@@ -267,7 +267,7 @@ def measure(arguments, network, folder):
     figure("crowd_books_differ", len(differences), "at most 0", words)
     lags = [lag for lag, _ in seen]
     words = f"finality behind the best block, at most; {statistics.mean(lags or [0]):.2f} on average"
-    figure("crowd_lag_blocks", max(lags, default=0), "at most 3", words)
+    figure("crowd_lag_blocks", max(lags, default=0), "at most 2", words)
     third = max(1, len(seen) // 3)
     total = [sum(sizes) for _, sizes in seen]
     growth = statistics.mean(total[-third:]) / statistics.mean(total[third : 2 * third] or total)
