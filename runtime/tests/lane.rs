@@ -325,8 +325,12 @@ fn opening(answers: &[Answered], claim: u64, point: u32, offset: Balance) -> Unc
 
 /// Why the pool does not take a transaction; `None` where it does.
 fn refused(transaction: UncheckedExtrinsic) -> Option<u8> {
+	// It begins a block of its own.
+	sp_io::storage::start_transaction();
 	let source = TransactionSource::External;
-	match Executive::validate_transaction(source, transaction, System::parent_hash()) {
+	let valid = Executive::validate_transaction(source, transaction, System::parent_hash());
+	sp_io::storage::rollback_transaction();
+	match valid {
 		Ok(_) => None,
 		Err(TransactionValidityError::Invalid(InvalidTransaction::Custom(code))) => Some(code),
 		Err(other) => panic!("{other:?}"),
@@ -362,7 +366,7 @@ impl Blocks {
 		self.slot += slots;
 		let author = pallet_babe::Authorities::<Runtime>::decode_len().unwrap() - 1;
 		let key = &pallet_babe::Authorities::<Runtime>::get()[author].0;
-		let key = Sr25519Keyring::from_raw_public(key.as_ref().try_into().unwrap()).unwrap();
+		let key = Sr25519Keyring::from_raw_public(key.clone().into_inner().0).unwrap();
 		let epoch = pallet_babe::EpochIndex::<Runtime>::get();
 		let randomness = pallet_babe::Randomness::<Runtime>::get();
 		let data = sp_consensus_babe::make_vrf_sign_data(&randomness, self.slot.into(), epoch);

@@ -82,12 +82,11 @@ async fn a_false_answer_that_checkers_vouch_for_costs_claim_and_stake() {
 		[HONEST, LIAR, ACCOMPLICE, LAZY].map(|index| accounts[index].clone());
 
 	// Somebody honest is asked as well, by a client whose checkers are everybody else, the liars among them.
-	let [other, wallet] = {
-		let other = Wallet::open(&network, &model, "other", "//Eve", 8, &[&honest]);
-		let wallet = Wallet::open(&network, &model, "deceived", "//Ferdie", 200, &[&liar]);
-		let (other, wallet) = tokio::join!(other, wallet);
-		[other, wallet]
-	};
+	let [to_honest, to_liar] = [[&honest], [&liar]];
+	let (other, wallet) = tokio::join!(
+		Wallet::open(&network, &model, "other", "//Eve", 8, &to_honest),
+		Wallet::open(&network, &model, "deceived", "//Ferdie", 200, &to_liar),
+	);
 	let right = other.ask(node, &model, "t7 t8 t9", 5).await;
 	assert_eq!(right["status"], "checked", "{right}");
 	assert_eq!(right["right"], 5, "{right}");

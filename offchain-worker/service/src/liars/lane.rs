@@ -35,7 +35,7 @@ const PADDING: u32 = 7;
 
 /// What is signed in the lane.
 #[derive(Debug)]
-struct LyingHand(Liar);
+pub(super) struct LyingHand(pub(super) Liar);
 
 impl Lies for LyingHand {
 	fn unserved(&self, _: &Question) -> Option<Output> {
