@@ -429,14 +429,17 @@ impl Blocks {
 		(number, offsets, deadline)
 	}
 
-	/// Executes blocks up to this one, whose author is in every slot. Returns what the session lane did, and who was reported.
+	/// Executes blocks up to this one: one of twenty while it is far away, since nothing is due in those between. Returns what the session
+	/// lane did, and who was reported.
 	fn up_to(
 		&mut self,
 		block: BlockNumber,
 	) -> (Vec<Event<Runtime>>, Vec<(AccountId, OffenceKind)>) {
 		let (mut lane, mut blamed) = (Vec::new(), Vec::new());
 		while self.number < block {
-			for event in self.next(1, Vec::new()) {
+			let ahead = if block - self.number > 40 { 20 } else { 1 };
+			self.number += ahead - 1;
+			for event in self.next(ahead.into(), Vec::new()) {
 				match event {
 					RuntimeEvent::Sessions(event) => lane.push(event),
 					RuntimeEvent::Inference(pallet_inference::Event::OffenceReported {
