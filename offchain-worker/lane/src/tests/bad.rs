@@ -107,9 +107,8 @@ async fn what_is_not_right_about_a_question_is_said_and_costs_no_engine_time() {
 	let body = Reading::new(plain(1), 0).voucher();
 	let signature = scene.wallet.pair.sign(&body.payload(&H256::repeat_byte(7)));
 	let voucher = Signed { body, signature };
-	let ask_again = plain(1);
 	peer.say(&ToValidator::Ask {
-		ask: ask_again,
+		ask: plain(1),
 		voucher,
 	})
 	.await;
