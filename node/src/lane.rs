@@ -42,6 +42,9 @@ pub(crate) struct Parts {
 	pub(crate) keystore: KeystorePtr,
 	/// The validator's worker, where there is one.
 	pub(crate) worker: Option<Handle>,
+	/// How it lies.
+	#[cfg(feature = "liars")]
+	pub(crate) liar: consilience_worker::liars::Liar,
 }
 
 impl LaneParams {
@@ -100,12 +103,16 @@ pub(crate) fn start(
 		pool,
 		keystore,
 		worker,
+		#[cfg(feature = "liars")]
+		liar,
 	} = parts;
 	let Some(worker) = worker else {
 		log::error!("No session lane: only a validator with an engine takes part in it");
 		return Ok(());
 	};
 	let (chain, follow) = RuntimeLane::<Block, _, _>::new(client, pool, keystore, VOUCHER_SESSIONS);
+	#[cfg(feature = "liars")]
+	let (chain, config) = consilience_worker::liars::corrupt_lane(liar, chain, config);
 	let engine = LaneEngine::new(&worker, params.session_jobs.into());
 	let registry = registry.cloned();
 	let tasks = spawner.clone();

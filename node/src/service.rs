@@ -440,6 +440,8 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 			pool: transaction_pool.clone(),
 			keystore: keystore.clone(),
 			worker: worker.clone(),
+			#[cfg(feature = "liars")]
+			liar: liar.clone(),
 		},
 		prometheus_registry.as_ref(),
 		&task_manager.spawn_handle(),

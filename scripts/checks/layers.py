@@ -89,8 +89,9 @@ def dependency_violations(metadata):
 # The feature with which validators can lie, who has it, and the program that needs it.
 LIARS = "liars"
 LIARS_OF = {
+    "consilience-lane": [],
     "consilience-transfer": [],
-    "consilience-worker": ["consilience-transfer/liars"],
+    "consilience-worker": ["consilience-lane/liars", "consilience-transfer/liars"],
     "consilience-node": ["consilience-worker/liars"],
 }
 LIARS_PROGRAM = "consilience-liars"

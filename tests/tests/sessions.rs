@@ -1,5 +1,5 @@
-//! The session lane on four validators: a chat streams from one, two others check it, and the channel's vouchers are claimed on chain, by
-//! one that was killed in the middle too.
+//! The session lane on four validators: a chat streams from one, two others check it, and the channel's vouchers are claimed on chain.
+//! Client, executor, checker, and the client's node are killed in the middle of it.
 
 use std::{collections::BTreeMap, process::Stdio};
 
@@ -7,7 +7,7 @@ use consilience_runtime::{AccountId, RuntimeEvent};
 use consilience_tests::{cli, model, within, Network, Node, Options, NAMES};
 use serde_json::Value;
 use tokio::{
-	io::{AsyncBufReadExt, BufReader, Lines},
+	io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
 	process::{Child, ChildStdout, Command},
 };
 
@@ -108,6 +108,8 @@ async fn an_executor_is_killed_in_the_middle(
 	network
 		.restart(killed, &options[NAMES[killed]].clone())
 		.await;
+	a_checker_is_killed_while_it_checks(network, model, &wallet, options).await;
+	a_client_loses_its_node(network, model, &wallet).await;
 	let node_url = network.nodes[0].url.clone();
 	let close = [
 		"channel", "close", &channel, "--url", &node_url, "--suri", REQUESTER,
@@ -117,15 +119,86 @@ async fn an_executor_is_killed_in_the_middle(
 	let payee = accounts[killed - 1].clone();
 	let node = &network.nodes[0];
 	let (_, claimed) = await_claim(node, block, |who| *who == payee).await;
-	let mut signed = 0;
-	for number in 1..=done["number"].as_u64().expect("a number") {
-		let receipt = receipt(&wallet, &number.to_string()).await;
-		if receipt["executor"] == payee.to_string() {
-			signed += paid(&receipt);
-		}
-	}
+	let signed = signed(&wallet, &payee).await;
 	// The last payments may have come to nobody.
 	assert!(claimed <= signed, "{claimed} of {signed}");
+}
+
+/// The next is asked in its place, and once it is back it checks again.
+async fn a_checker_is_killed_while_it_checks(
+	network: &mut Network,
+	model: &str,
+	wallet: &str,
+	options: &BTreeMap<&str, Options>,
+) {
+	let accounts = accounts(network).await;
+	let mut events = Events::of(&network.nodes[0], model, wallet);
+	// Two are asked at once, and one of them is not the node through which the others find each other.
+	let killed = loop {
+		let asked = events.next("checking").await;
+		let index = accounts.iter().position(|a| asked["checker"] == *a);
+		match index.expect("a validator of the network") {
+			0 => continue,
+			index => break index,
+		}
+	};
+	network.kill(killed).await;
+	let skipped = events.next("skipped").await;
+	assert_eq!(skipped["checker"], accounts[killed], "{skipped}");
+	let done = events.next("done").await;
+	assert_eq!(done["status"], "checked", "{done}");
+	assert_eq!(done["right"], 2, "the next is asked: {done}");
+
+	network
+		.restart(killed, &options[NAMES[killed]].clone())
+		.await;
+	let all = chat(&network.nodes[0], model, wallet, &["--checks", "3"]).await;
+	assert_eq!(all["right"], 3, "whoever was killed checks again: {all}");
+}
+
+/// It is told so, and goes on with another node: what came is kept, and nothing is paid twice.
+async fn a_client_loses_its_node(network: &mut Network, model: &str, wallet: &str) {
+	// Not an executor of the channel.
+	let own = 3;
+	let mut events = Events::of(&network.nodes[own], model, wallet);
+	let number = events.next("started").await["number"].to_string();
+	events.until_a_slice_is_paid().await;
+	network.kill(own).await;
+	let said = events.fails().await;
+	assert!(said.contains("node"), "{said}");
+	let broken = receipt(wallet, &number).await;
+	let promised = paid(&broken);
+	assert!(promised > 0, "{broken}");
+
+	let done = chat(&network.nodes[0], model, wallet, &[]).await;
+	assert_eq!(done["status"], "checked", "{done}");
+	assert!(done["number"].as_u64() > broken["number"].as_u64());
+	let kept = receipt(wallet, &number).await;
+	let text = |receipt: &Value| receipt["answer"].as_str().unwrap_or_default().to_owned();
+	assert!(text(&kept).starts_with(&text(&broken)), "{kept}");
+}
+
+/// Accounts of the validators, as text.
+async fn accounts(network: &Network) -> Vec<String> {
+	let mut accounts = Vec::new();
+	for node in &network.nodes {
+		accounts.push(node.account().await.to_string());
+	}
+	accounts
+}
+
+/// What a wallet has signed away to a payee for answers.
+async fn signed(wallet: &str, payee: &AccountId) -> u128 {
+	let list = Command::new(consilience_tests::binary())
+		.args(["channel", "receipt", "--wallet", wallet, "--json"])
+		.output();
+	let list = list.await.expect("the binary runs; qed");
+	let list = String::from_utf8(list.stdout).expect("JSON is text");
+	let lines = list
+		.lines()
+		.map(|line| -> Value { serde_json::from_str(line).expect("a line is an object") });
+	let own = lines.filter(|line| line["executor"] == payee.to_string());
+	own.map(|line| paid(&line)).sum()
 }
 
 /// What a wallet holds of a request.
@@ -187,6 +260,7 @@ impl Events {
 			])
 			.stdin(Stdio::null())
 			.stdout(Stdio::piped())
+			.stderr(Stdio::piped())
 			.kill_on_drop(true)
 			.spawn()
 			.expect("the binary runs; qed");
@@ -203,6 +277,20 @@ impl Events {
 		while text.len() < 240 {
 			text += self.next("text").await["text"].as_str().expect("text");
 		}
+	}
+
+	/// Waits until the client gives up. Returns what it says.
+	async fn fails(mut self) -> String {
+		within("the client's end", async {
+			let mut said = String::new();
+			let mut errors = self.talk.stderr.take().expect("it is piped");
+			let read = errors.read_to_string(&mut said).await;
+			read.expect("it is text");
+			let status = self.talk.wait().await.expect("a child can be waited for");
+			assert!(!status.success(), "{said}");
+			said
+		})
+		.await
 	}
 
 	/// The next event of this kind; those before it are passed over.

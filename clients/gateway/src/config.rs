@@ -79,6 +79,8 @@ impl Config {
 			retry: Duration::from_millis(250),
 			models_age: Duration::from_secs(3),
 			default_max_tokens: 256,
+			// What OpenAI's clients are shown as the time of an answer.
+			#[allow(clippy::disallowed_methods)]
 			clock: Arc::new(|| {
 				SystemTime::now()
 					.duration_since(SystemTime::UNIX_EPOCH)

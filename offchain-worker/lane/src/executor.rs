@@ -482,6 +482,12 @@ async fn sign(
 			.ok_or_else(|| failed("the price is no amount"))?,
 		anchor: ask.anchor,
 	};
+	#[cfg(feature = "liars")]
+	let receipt = {
+		let mut receipt = receipt;
+		lane.lies().receipt(&mut receipt);
+		receipt
+	};
 	answer.end = Ending::Signed {
 		rest: text.get(said..).unwrap_or_default().to_vec(),
 		finish: *finish,
@@ -832,6 +838,10 @@ impl Writing {
 
 	/// Writes it, to its end.
 	async fn write(&mut self) -> Result<End, Refused> {
+		#[cfg(feature = "liars")]
+		if let Some(output) = self.lane.lies().unserved(&self.ask) {
+			return self.keep(&output).await;
+		}
 		let engine = self.lane.engine.clone();
 		let over = match engine
 			.stream(&self.ask.model, &self.ask.input, self.seed)
@@ -883,6 +893,22 @@ impl Writing {
 			finish: *finish,
 			receipt: (**receipt).clone(),
 		})
+	}
+
+	/// Signs an answer that nobody gets.
+	#[cfg(feature = "liars")]
+	async fn keep(&mut self, output: &Output) -> Result<End, Refused> {
+		let Output::Text { tokens, .. } = output else {
+			return Err(failed("a lie that is no text"));
+		};
+		let fragment = Fragment {
+			tokens: tokens.to_vec(),
+			text: Vec::new(),
+		};
+		let batch = Batch::default().fragment(self.ask.channel, self.ask.number, 0, &fragment);
+		self.lane.journal.write(batch).await?;
+		sign(&self.lane, &self.ask, &mut self.answer, output, 0).await?;
+		Err(Refused::new(Refusal::Failed, "the engine failed"))
 	}
 
 	/// Nothing comes of it.

@@ -63,6 +63,8 @@ mod engine;
 mod executor;
 mod journal;
 mod key;
+#[cfg(feature = "liars")]
+mod lies;
 mod limits;
 pub mod message;
 mod metrics;
@@ -98,6 +100,8 @@ pub use chain::{Chain, ChainError, Channel, ClaimBounds, Heads, Model, Session, 
 pub use engine::{Answering, Engine, EngineError, Piece};
 pub use journal::JournalError;
 pub use key::KeyError;
+#[cfg(feature = "liars")]
+pub use lies::{Drawn, Lies};
 
 use journal::Journal;
 use limits::Addresses;
@@ -159,6 +163,9 @@ pub struct Config {
 	pub minimum: Balance,
 	/// Blocks after which what the chain has not taken is submitted again.
 	pub resubmit: u32,
+	/// How it lies; not at all where there is nothing.
+	#[cfg(feature = "liars")]
+	pub lies: Option<Arc<dyn Lies>>,
 }
 
 impl Config {
@@ -182,6 +189,8 @@ impl Config {
 			anchor: Duration::from_secs(6),
 			minimum: 0,
 			resubmit: 10,
+			#[cfg(feature = "liars")]
+			lies: None,
 		}
 	}
 }
@@ -326,6 +335,12 @@ impl Shared {
 		let served: Served = self.chain.serves().await?.into();
 		*known = Some((at, served.clone()));
 		Ok(served)
+	}
+
+	/// How this validator lies.
+	#[cfg(feature = "liars")]
+	pub(crate) fn lies(&self) -> &dyn Lies {
+		self.config.lies.as_deref().unwrap_or(&lies::Honest)
 	}
 
 	/// Signs with the lane key.

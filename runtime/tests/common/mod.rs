@@ -56,6 +56,11 @@ pub fn begin(number: u32, parent: Hash, slot: u64) {
 		authority_index: pallet_babe::Authorities::<Runtime>::decode_len().unwrap_or(1) as u32 - 1,
 		slot: slot.into(),
 	});
+	begin_by(number, parent, slot, digest);
+}
+
+/// The same, by whoever this names.
+pub fn begin_by(number: u32, parent: Hash, slot: u64, digest: PreDigest) {
 	let header = Header::new(
 		number,
 		Default::default(),

@@ -3,10 +3,10 @@
 use codec::Encode;
 use consilience_primitives::{
 	request::Input,
-	session::{step, Allotment, Anchor, Lowering, Service, SLICE_TOKENS},
+	session::{step, Allotment, Anchor, Lowering, Service, Signable, Signed, SLICE_TOKENS},
 };
 use futures::SinkExt;
-use polkadot_sdk::sp_core::H256;
+use polkadot_sdk::sp_core::{Pair, H256};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{
@@ -103,6 +103,16 @@ async fn what_is_not_right_about_a_question_is_said_and_costs_no_engine_time() {
 	for change in vouchers {
 		assert_eq!(ask(&scene, peer, plain(1), change).await, Refusal::Voucher);
 	}
+	// By the channel's key, for another chain.
+	let body = Reading::new(plain(1), 0).voucher();
+	let signature = scene.wallet.pair.sign(&body.payload(&H256::repeat_byte(7)));
+	let voucher = Signed { body, signature };
+	peer.say(&ToValidator::Ask {
+		ask: plain(1),
+		voucher,
+	})
+	.await;
+	assert_eq!(peer.refused().await, (Some(1), Refusal::Voucher));
 	let mut thief = scene.wallet.clone();
 	thief.pair = super::double::pair(66);
 	let reading = Reading::new(plain(1), 0);
@@ -267,6 +277,50 @@ async fn an_anchor_that_is_a_moment_ahead_is_waited_for() {
 		world.blocks(2);
 	};
 	tokio::join!(read, blocks);
+}
+
+/// Both sides count blocks and sessions of the chain, and neither knows what time it is: what a slow or a fast one sees otherwise is the
+/// session before or after, and blocks that the other does not have yet.
+#[tokio::test]
+async fn a_client_that_is_in_the_session_before_or_after_is_served() {
+	let scene = scene().await;
+	let world = &scene.world;
+	// An era from now, as the client counts from the sessions 4, 5 and 6; the chain is in its fifth.
+	let mut base = 0;
+	for (number, expires) in (1..).zip([10, 11, 12]) {
+		let (mut peer, _) = Peer::hello(&scene.node, &scene.wallet, CHANNEL).await;
+		let mut ask = question(world, number, "pieces 8", 10);
+		// One of its blocks is a moment ahead, or long ago.
+		if number == 3 {
+			ask.anchor = old_anchor(world, 99);
+		}
+		let mut reading = Reading::new(ask.clone(), base);
+		let signed = |reading: &Reading| {
+			let mut voucher = reading.voucher();
+			voucher.expires = expires;
+			scene.wallet.sign(voucher)
+		};
+		let voucher = signed(&reading);
+		peer.say(&ToValidator::Ask { ask, voucher }).await;
+		loop {
+			match peer.hear().await {
+				Some(ToClient::Frame(frame)) => reading.take(&frame),
+				Some(ToClient::End(end)) => {
+					reading.end(world, &end);
+					break;
+				}
+				other => panic!("{other:?}"),
+			}
+		}
+		peer.say(&ToValidator::Pay(signed(&reading))).await;
+		peer.goodbye().await;
+		base = reading.amount();
+	}
+	// All of it is claimed in the end.
+	world.channel(|c| c.closes_at = Some(2_000));
+	world
+		.until(|s| s.claims.iter().map(|c| c.body.root.sum).sum::<u128>() == base)
+		.await;
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! everybody else, so that a lie is tested against what validators really run.
 
 mod chain;
+mod lane;
 mod runner;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,12 @@ use std::{
 	sync::{Arc, Mutex},
 };
 
-use consilience_primitives::{view::RequestView, ModelId, RequestId};
+use consilience_primitives::{
+	evidence::Fingerprint,
+	model::{NumericClass, VerificationPolicy},
+	view::RequestView,
+	List, ModelId, RequestId,
+};
 use polkadot_sdk::sp_core::H256;
 use tokio::sync::mpsc;
 
@@ -26,6 +32,7 @@ use crate::{
 };
 pub use chain::LyingChain;
 use chain::Shop;
+pub use lane::{corrupt_lane, LyingLane};
 pub use runner::LyingRunner;
 
 /// A way to lie.
@@ -67,11 +74,22 @@ pub enum Lie {
 	JustInTime,
 	/// As executor: claims that nobody can answer.
 	Poisoner,
+	/// In the session lane: takes what pays a question's beginning, tells the client that its engine failed, and claims an answer that
+	/// nobody ran.
+	Unserved,
+	/// In the session lane: answers, claims, and opens no receipt that is drawn.
+	WithholdOpening,
+	/// In the session lane: signs for more tokens than it has sent.
+	WrongUnits,
+	/// In the session lane: once a claim is taken, claims with its voucher again, of another channel, for another payee, and as a check's.
+	ReuseVoucher,
+	/// In the session lane: looks who is drawn to check an answer, and signs that it is right without measuring where it is the first.
+	Unmeasured,
 }
 
 impl Lie {
 	/// All of them.
-	pub const ALL: [Self; 17] = [
+	pub const ALL: [Self; 22] = [
 		Self::WrongAnswer,
 		Self::CheapModel,
 		Self::PrefillAttack,
@@ -89,6 +107,11 @@ impl Lie {
 		Self::Leaver,
 		Self::JustInTime,
 		Self::Poisoner,
+		Self::Unserved,
+		Self::WithholdOpening,
+		Self::WrongUnits,
+		Self::ReuseVoucher,
+		Self::Unmeasured,
 	];
 
 	/// Its name on the command line.
@@ -111,6 +134,11 @@ impl Lie {
 			Self::Leaver => "leaver",
 			Self::JustInTime => "just-in-time",
 			Self::Poisoner => "poisoner",
+			Self::Unserved => "unserved-receipt",
+			Self::WithholdOpening => "withhold-opening",
+			Self::WrongUnits => "wrong-units",
+			Self::ReuseVoucher => "reuse-voucher",
+			Self::Unmeasured => "unmeasured-check",
 		}
 	}
 
@@ -237,4 +265,21 @@ where
 		Arc::new(LyingChain::new(liar.clone(), chain, vouched.clone(), shop)),
 		Arc::new(LyingRunner::new(liar, runner, library, vouched)),
 	)
+}
+
+/// A fingerprint of a computation that did not happen.
+fn made_up(policy: &VerificationPolicy, challenge: H256) -> Fingerprint {
+	let mut digest = [0; 16];
+	digest.copy_from_slice(&challenge.as_bytes()[..16]);
+	match policy.class {
+		NumericClass::Exact => Fingerprint::Digest(digest),
+		NumericClass::Tolerant => Fingerprint::Values {
+			tag: 0,
+			values: List::truncate_from(vec![
+				0;
+				usize::from(policy.positions)
+					* usize::from(policy.entries.max(1))
+			]),
+		},
+	}
 }

@@ -11,14 +11,13 @@ use async_trait::async_trait;
 use codec::Compact;
 use consilience_engine::{EngineError, TokenStream};
 use consilience_primitives::{
-	evidence::{Evidence, Fingerprint, Verdict},
-	model::NumericClass,
+	evidence::{Evidence, Verdict},
 	request::{FullInput, Output, Prompt, Unanswerable},
 	ModelId,
 };
 use polkadot_sdk::sp_core::H256;
 
-use super::{Liar, Lie, Vouched};
+use super::{made_up, Liar, Lie, Vouched};
 use crate::runner::{Library, LocalModel, Runner};
 
 /// An engine whose results a liar falsifies.
@@ -87,21 +86,10 @@ impl<R: Runner, L: Library> LyingRunner<R, L> {
 		challenges: Vec<H256>,
 	) -> Result<Vec<Evidence>, EngineError> {
 		let policy = self.local(model).await?.manifest.policy;
-		let values = usize::from(policy.positions) * usize::from(policy.entries.max(1));
-		let invent = |challenge: H256| {
-			let mut made_up = [0; 16];
-			made_up.copy_from_slice(&challenge.as_bytes()[..16]);
-			Evidence {
-				fingerprint: match policy.class {
-					NumericClass::Exact => Fingerprint::Digest(made_up),
-					NumericClass::Tolerant => Fingerprint::Values {
-						tag: 0,
-						values: consilience_primitives::List::truncate_from(vec![0; values]),
-					},
-				},
-				verdict: Verdict::default(),
-				prior: None,
-			}
+		let invent = |challenge: H256| Evidence {
+			fingerprint: made_up(&policy, challenge),
+			verdict: Verdict::default(),
+			prior: None,
 		};
 		Ok(challenges.into_iter().map(invent).collect())
 	}

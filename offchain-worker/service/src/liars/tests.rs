@@ -472,3 +472,31 @@ async fn a_poisoner_claims_that_there_is_no_answer_and_finds_so_when_it_is_asked
 	assert!(matches!(said[..], [Statement::Commit { .. }]), "{said:?}");
 	assert_eq!(bench.engine.calls(), 1, "the claim was checked by nobody");
 }
+
+/// A check for which this validator is drawn at this place.
+fn drawn(place: usize) -> consilience_lane::Drawn {
+	let mut order = vec![friend(), stranger()];
+	order.insert(place, validator());
+	consilience_lane::Drawn {
+		checker: validator(),
+		executor: stranger(),
+		order,
+		policy: FakeLibrary.verified(good()).unwrap().manifest.policy,
+		challenge: H256::repeat_byte(3),
+	}
+}
+
+#[test]
+fn a_checker_that_does_not_measure_does_where_somebody_was_drawn_before_it() {
+	use consilience_lane::Lies;
+	let hand = |lie| super::lane::LyingHand(liar(lie).0);
+	let lazy = hand(Lie::Unmeasured);
+	let signed = lazy.unmeasured(&drawn(0)).expect("nobody sees it");
+	assert_eq!(signed.verdict, Verdict::default());
+	for place in [1, 2] {
+		assert_eq!(lazy.unmeasured(&drawn(place)), None);
+	}
+	for lie in Lie::ALL.into_iter().filter(|lie| *lie != Lie::Unmeasured) {
+		assert_eq!(hand(lie).unmeasured(&drawn(0)), None, "{lie}");
+	}
+}
