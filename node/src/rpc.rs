@@ -74,7 +74,7 @@ pub(crate) fn create_full(
 		.into_rpc(),
 	)?;
 	module.merge(Models::new(client.clone(), worker.clone(), transfers).into_rpc())?;
-	module.merge(Inference::new(client.clone(), worker).into_rpc())?;
+	module.merge(Inference::<_, _, FullBackend>::new(client.clone(), worker).into_rpc())?;
 	module.merge(Dev::new(client).into_rpc())?;
 	Ok(module)
 }

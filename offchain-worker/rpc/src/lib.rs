@@ -14,7 +14,10 @@
 //! | `inference_request` | a request that is open or was settled not long ago | |
 //! | `inference_quote` | what a request costs at most | |
 //! | `inference_engine` | the engine and its work | |
-//! | `inference_subscribeRequest` | a request's life, block by block | |
+//! | `inference_proof` | a request in a finalised block, with a proof against the block's state root | |
+//! | `inference_data` | data that a transaction brought | |
+//! | `inference_watch` | every step of a request, with its block, its finality, and whether a fork took it back | |
+//! | `inference_subscribeRequest` | how a request stands, whenever that changes | |
 //!
 //! What is [`RequestState::Final`](consilience_primitives::view::RequestState) in a block that is not finalised may still be
 //! undone by a fork; every state comes with whether its block is finalised.
@@ -24,7 +27,9 @@ mod inference;
 mod json;
 mod life;
 mod models;
+mod proof;
 mod sampling;
+mod watch;
 
 pub use error::{code, is_outdated, RpcError};
 pub use inference::{Inference, InferenceRpcClient, InferenceRpcServer};
@@ -33,4 +38,6 @@ pub use json::{
 	JsonSpec, LocalModel, Update,
 };
 pub use models::{Models, ModelsRpcClient, ModelsRpcServer};
+pub use proof::{Entries, Entry, Proof};
 pub use sampling::JsonSampling;
+pub use watch::Step;
