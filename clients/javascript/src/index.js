@@ -5,11 +5,9 @@ import { u8aConcat, u8aToHex, u8aToU8a } from '@polkadot/util'
 import { blake2AsHex } from '@polkadot/util-crypto'
 
 import { advice, sampling, utf8 } from './sampling.js'
+import { SETTLED } from './states.js'
 
-export { sampling }
-
-/** States after which nothing more happens to a request. */
-export const SETTLED = ['Final', 'Rejected', 'Expired', 'Cancelled', 'Unanswerable', 'Overturned']
+export { SETTLED, sampling }
 
 /** Connects to a node. */
 export async function connect(url = 'ws://127.0.0.1:9944') {
@@ -35,7 +33,7 @@ export async function models(api) {
 					perInputUnit: model.price.perInputUnit.toBigInt(),
 					perOutputUnit: model.price.perOutputUnit.toBigInt(),
 				},
-				serving: serving.map(([account]) => account.toString()),
+				serving: serving.map(({ who }) => who.toString()),
 				sampling: advice(model.spec.sampling),
 			}
 		})
