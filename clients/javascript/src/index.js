@@ -1,4 +1,4 @@
-// A Consilience chain through @polkadot/api, with the chain's own metadata and no custom types.
+// A Consilience chain through polkadot.js (@polkadot/api), with the chain's own metadata and no custom types.
 
 import { ApiPromise, WsProvider } from '@polkadot/api'
 import { u8aConcat, u8aToHex, u8aToU8a } from '@polkadot/util'
@@ -9,9 +9,9 @@ import { SETTLED } from './states.js'
 
 export { SETTLED, sampling }
 
-/** Connects to a node. */
-export async function connect(url = 'ws://127.0.0.1:9944') {
-	return ApiPromise.create({ provider: new WsProvider(url), noInitWarn: true, throwOnConnect: true })
+/** Connects to a node. `options` are polkadot.js's: `{ rpc: definitions }` for the node's own methods (`definitions.js`). */
+export async function connect(url = 'ws://127.0.0.1:9944', options = {}) {
+	return ApiPromise.create({ provider: new WsProvider(url), noInitWarn: true, throwOnConnect: true, ...options })
 }
 
 /** All registered models: `{ id, name, task, class, status, price, serving, sampling }`; the last is what its publisher advises. */

@@ -262,7 +262,14 @@ function hasSigned(facts, validator, session, type, { body, signature }) {
 	const keys = facts.certified.filter((known) => known.validator.eq(validator) && known.session.eq(session))
 	if (keys.length === 0) throw new Error(`the chain has certified no lane key of ${address(validator)} in session ${session}`)
 	const message = payload(facts.genesis.toU8a(), type, body)
-	return keys.some(({ key }) => sr25519Verify(message, signature.toU8a(), key.toU8a()))
+	return keys.some(({ key }) => {
+		try {
+			return sr25519Verify(message, signature.toU8a(), key.toU8a())
+		} catch {
+			// No signature, or no key, at all.
+			return false
+		}
+	})
 }
 
 /**
