@@ -20,7 +20,10 @@ export function connect(url = 'ws://127.0.0.1:9944') {
 /** A signer for PAPI of a phrase and a derivation, `//Alice` say: for development. Browsers take one from an extension. */
 export function signerOf(suri) {
 	const pair = new Keyring({ type: 'sr25519' }).addFromUri(suri)
-	return Object.assign(getPolkadotSigner(pair.publicKey, 'Sr25519', (data) => pair.sign(data)), { address: pair.address })
+	return Object.assign(
+		getPolkadotSigner(pair.publicKey, 'Sr25519', (data) => pair.sign(data)),
+		{ address: pair.address }
+	)
 }
 
 /** All registered models as of the last finalised block: `{ id, name, task, class, status, price, serving, sampling }`. */
@@ -163,10 +166,7 @@ export async function settled(client, id, onState = () => {}) {
 export async function answer(client, id) {
 	const at = (await client.getFinalizedBlock()).hash
 	const { query } = client.getUnsafeApi()
-	const [stored, output] = await Promise.all([
-		query.Inference.Requests.getValue(id, { at }),
-		query.Inference.Outputs.getValue(id, { at }),
-	])
+	const [stored, output] = await Promise.all([query.Inference.Requests.getValue(id, { at }), query.Inference.Outputs.getValue(id, { at })])
 	if (stored?.state.type !== 'Final') {
 		throw new Error(`request ${id} is ${stored?.state.type ?? 'unknown'}, not Final: there is no checked answer`)
 	}

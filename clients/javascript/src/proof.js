@@ -132,7 +132,7 @@ function readNode(encoded) {
 	const most = 0xff & ~kind.mask
 	let length = first & most
 	if (length === most) {
-		for (let more = 255; more === 255; ) length += more = reader.byte()
+		for (let more = 255; more === 255;) length += more = reader.byte()
 	}
 	const packed = reader.take((length + 1) >> 1)
 	const partial = [...packed].flatMap((byte) => [byte >> 4, byte & 15]).slice(length & 1)

@@ -181,7 +181,9 @@ function decode(hex) {
 function same(a, b) {
 	if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return a === b
 	const [as, bs] = [Object.keys(a), Object.keys(b)]
-	return Array.isArray(a) === Array.isArray(b) && as.length === bs.length && as.every((key) => Object.hasOwn(b, key) && same(a[key], b[key]))
+	return (
+		Array.isArray(a) === Array.isArray(b) && as.length === bs.length && as.every((key) => Object.hasOwn(b, key) && same(a[key], b[key]))
+	)
 }
 
 const address = (account) => encodeAddress(account.toU8a(), 42)
@@ -219,8 +221,7 @@ function question(input) {
 
 /** What a measurement says under a policy: `right`, `unclear` or `wrong`. */
 function finding({ marginMax, marginMean }, { accept, fraud }) {
-	const within = (bounds) =>
-		marginMax.toNumber() <= bounds.marginMax.toNumber() && marginMean.toNumber() <= bounds.marginMean.toNumber()
+	const within = (bounds) => marginMax.toNumber() <= bounds.marginMax.toNumber() && marginMean.toNumber() <= bounds.marginMean.toNumber()
 	return within(accept) ? 'right' : within(fraud) ? 'unclear' : 'wrong'
 }
 
@@ -315,7 +316,8 @@ export async function verifyReceipt(file, facts) {
 /** Verifies that the executor signed for this question and this answer; returns the receipt's name. */
 function verifyAnswer(record, facts, genesis) {
 	const { ask } = record
-	if (record.receipt.isNone || record.finish.isNone) throw new Error('the executor signed no receipt that fits: nothing proves who said this')
+	if (record.receipt.isNone || record.finish.isNone)
+		throw new Error('the executor signed no receipt that fits: nothing proves who said this')
 	const signed = record.receipt.unwrap()
 	const receipt = signed.body
 	try {
@@ -341,7 +343,8 @@ function verifyAnswer(record, facts, genesis) {
 	for (const [field, fits] of Object.entries(fields)) {
 		if (!fits) throw new Error(`the receipt's ${field} is not that of question and answer`)
 	}
-	if (!hasSigned(facts, ask.payee, receipt.session, 'receipt', signed)) throw new Error("the receipt is not signed by the executor's lane key")
+	if (!hasSigned(facts, ask.payee, receipt.session, 'receipt', signed))
+		throw new Error("the receipt is not signed by the executor's lane key")
 	return nameOf(receipt, genesis)
 }
 
@@ -379,7 +382,8 @@ function verifyChecks(record, facts, name) {
 export async function fetchFacts(api, file) {
 	const record = decode(file.record)
 	const { ask } = record
-	const gone = (what) => new Error(`the chain does not know ${what} of this receipt any more: without facts of the chain, the file's own word is taken`)
+	const gone = (what) =>
+		new Error(`the chain does not know ${what} of this receipt any more: without facts of the chain, the file's own word is taken`)
 	const finalized = await api.at(await api.rpc.chain.getFinalizedHead())
 	const channel = await finalized.call.sessionsApi.channel(ask.channel.toString())
 	if (channel.isNone) throw gone('the channel')
