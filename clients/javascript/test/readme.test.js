@@ -19,7 +19,9 @@ const AsyncFunction = (async () => {}).constructor
 const ACCOUNT = '//Bob//readme'
 const CSL = 10n ** 12n
 
-const examples = [...readFileSync(new URL('../README.md', import.meta.url), 'utf8').matchAll(/^```js\n([\s\S]*?)^```/gm)].map(([, code]) => code)
+const examples = [...readFileSync(new URL('../README.md', import.meta.url), 'utf8').matchAll(/^```js\n([\s\S]*?)^```/gm)].map(
+	([, code]) => code
+)
 
 /** Runs examples as one program over these values; what it prints. */
 async function run(codes, values) {
