@@ -36,11 +36,13 @@ pub(crate) struct FullDeps {
 	pub(crate) transfers: Option<consilience_transfer::Transfers>,
 }
 
-/// All methods: `system`, `payment`, `babe`, `grandpa`, `dev`, `models` and `inference`.
+/// All methods: `system`, `payment`, `babe`, `grandpa`, `dev`, `models`, `inference` and `sessions`.
 pub(crate) fn create_full(
 	deps: FullDeps,
 ) -> Result<RpcModule<()>, Box<dyn std::error::Error + Send + Sync>> {
-	use consilience_rpc::{Inference, InferenceRpcServer, Models, ModelsRpcServer};
+	use consilience_rpc::{
+		Inference, InferenceRpcServer, Models, ModelsRpcServer, Sessions, SessionsRpcServer,
+	};
 	use pallet_transaction_payment_rpc::{TransactionPayment, TransactionPaymentApiServer};
 	use sc_consensus_babe_rpc::{Babe, BabeApiServer};
 	use sc_consensus_grandpa_rpc::{Grandpa, GrandpaApiServer};
@@ -74,7 +76,8 @@ pub(crate) fn create_full(
 		.into_rpc(),
 	)?;
 	module.merge(Models::new(client.clone(), worker.clone(), transfers).into_rpc())?;
-	module.merge(Inference::new(client.clone(), worker).into_rpc())?;
+	module.merge(Inference::<_, _, FullBackend>::new(client.clone(), worker).into_rpc())?;
+	module.merge(Sessions::new(client.clone()).into_rpc())?;
 	module.merge(Dev::new(client).into_rpc())?;
 	Ok(module)
 }

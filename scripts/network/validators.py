@@ -66,6 +66,8 @@ class Validator(Process):
     prometheus_port: int
     # None in networks of before there was a session lane.
     session_port: int = 0
+    # For light clients, which speak WebSocket; only the first validator has one.
+    light_port: int = 0
     pid: int = 0
     started: str = ""
 
@@ -115,6 +117,13 @@ def _free_port(preferred, taken):
     return _free_port(0, taken)
 
 
+def _listen(validator):
+    """Where a validator listens for peers."""
+    if not validator.light_port:
+        return ["--port", str(validator.p2p_port)]
+    return ["--listen-addr", f"/ip4/0.0.0.0/tcp/{validator.p2p_port}", f"/ip4/127.0.0.1/tcp/{validator.light_port}/ws"]
+
+
 class Network:
     def __init__(self, folder, line=None):
         """With a `line` (delay.Line) clients of the session lane reach the validators through it."""
@@ -155,6 +164,7 @@ class Network:
                 _free_port(30333 + i, taken),
                 _free_port(9615 + i, taken),
                 _free_port(9955 + i, taken),
+                _free_port(30343, taken) if i == 0 else 0,
             )
             for i, name in enumerate(NAMES[:count])
         ]
@@ -186,7 +196,7 @@ class Network:
                 "--chain", chain,
                 f"--{validator.name}",
                 "--node-key", f"{i + 1:064x}",
-                "--port", str(validator.p2p_port),
+                *_listen(validator),
                 "--rpc-port", str(validator.rpc_port),
                 "--prometheus-port", str(validator.prometheus_port),
                 "--rpc-methods", "unsafe",

@@ -1,19 +1,17 @@
-// A Consilience chain through @polkadot/api, with the chain's own metadata and no custom types.
+// A Consilience chain through polkadot.js (@polkadot/api), with the chain's own metadata and no custom types.
 
 import { ApiPromise, WsProvider } from '@polkadot/api'
 import { u8aConcat, u8aToHex, u8aToU8a } from '@polkadot/util'
 import { blake2AsHex } from '@polkadot/util-crypto'
 
 import { advice, sampling, utf8 } from './sampling.js'
+import { SETTLED } from './states.js'
 
-export { sampling }
+export { SETTLED, sampling }
 
-/** States after which nothing more happens to a request. */
-export const SETTLED = ['Final', 'Rejected', 'Expired', 'Cancelled', 'Unanswerable', 'Overturned']
-
-/** Connects to a node. */
-export async function connect(url = 'ws://127.0.0.1:9944') {
-	return ApiPromise.create({ provider: new WsProvider(url), noInitWarn: true, throwOnConnect: true })
+/** Connects to a node. `options` are polkadot.js's: `{ rpc: definitions }` for the node's own methods (`definitions.js`). */
+export async function connect(url = 'ws://127.0.0.1:9944', options = {}) {
+	return ApiPromise.create({ provider: new WsProvider(url), noInitWarn: true, throwOnConnect: true, ...options })
 }
 
 /** All registered models: `{ id, name, task, class, status, price, serving, sampling }`; the last is what its publisher advises. */
@@ -35,7 +33,7 @@ export async function models(api) {
 					perInputUnit: model.price.perInputUnit.toBigInt(),
 					perOutputUnit: model.price.perOutputUnit.toBigInt(),
 				},
-				serving: serving.map(([account]) => account.toString()),
+				serving: serving.map(({ who }) => who.toString()),
 				sampling: advice(model.spec.sampling),
 			}
 		})

@@ -1,8 +1,10 @@
 // How tokens are chosen, in the units that people give and in those of the chain.
 
+import { stringToHex } from '@polkadot/util'
+
 /** Bytes as polkadot.js takes them: a plain string could be read as hexadecimal. */
 export function utf8(text) {
-	return `0x${Buffer.from(text, 'utf8').toString('hex')}`
+	return stringToHex(text)
 }
 
 /** A publisher's advice in the units of {@link chat}'s `sampling`; what it does not say is left out. */

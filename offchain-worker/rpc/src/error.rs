@@ -1,7 +1,9 @@
 //! Errors and their codes: one table.
 
 use consilience_primitives::{view::QuoteError, ModelId, RequestId};
+use consilience_worker::chain::BlockNumber;
 use jsonrpsee::{core::ClientError, types::ErrorObjectOwned};
+use polkadot_sdk::sp_core::H256;
 
 /// Codes of errors. They never change and are never used again.
 pub mod code {
@@ -31,6 +33,14 @@ pub mod code {
 	pub const NO_CAPACITY: i32 = 7012;
 	/// The model store cannot be used.
 	pub const STORE: i32 = 7013;
+	/// No such block on this node.
+	pub const UNKNOWN_BLOCK: i32 = 7014;
+	/// The block is not finalised.
+	pub const NOT_FINALIZED: i32 = 7015;
+	/// The block's state is gone.
+	pub const PRUNED: i32 = 7016;
+	/// Whoever subscribed does not read.
+	pub const SLOW: i32 = 7017;
 }
 
 /// Why a call failed.
@@ -80,6 +90,20 @@ pub enum RpcError {
 	/// The node has no model store.
 	#[error("this node has no model store: its log says why")]
 	NoStore,
+	/// No such block on this node.
+	#[error("this node knows no block {0:?}: it is of another chain, or has not arrived yet")]
+	UnknownBlock(H256),
+	/// The block is not finalised.
+	#[error("block {0:?} is not finalised: what stands there may still be undone. Wait for its finality, or leave the block out to have \
+	         the last finalised one")]
+	NotFinalized(H256),
+	/// The block's state is gone.
+	#[error("the state of block {0} was pruned: leave the block out to have the last finalised one, or ask a node that keeps it \
+	         (--state-pruning archive)")]
+	Pruned(BlockNumber),
+	/// Whoever subscribed does not read.
+	#[error("what you subscribed to waits for you to read it: subscribe again")]
+	Slow,
 	/// The method is unsafe and called from outside.
 	#[error("the method is unsafe to call from outside: start the node with --rpc-methods unsafe, or call it on the node's machine")]
 	Unsafe,
@@ -101,6 +125,10 @@ impl RpcError {
 			Self::NoWorker => code::NO_WORKER,
 			Self::Refused(_) => code::REFUSED,
 			Self::Unsafe => code::UNSAFE,
+			Self::UnknownBlock(_) => code::UNKNOWN_BLOCK,
+			Self::NotFinalized(_) => code::NOT_FINALIZED,
+			Self::Pruned(_) => code::PRUNED,
+			Self::Slow => code::SLOW,
 			Self::Store(_) | Self::InUse(_) | Self::NoStore => code::STORE,
 		}
 	}

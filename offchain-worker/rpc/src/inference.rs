@@ -16,16 +16,18 @@ use jsonrpsee::{
 	PendingSubscriptionSink,
 };
 use polkadot_sdk::{
-	sc_client_api::{BlockBackend, BlockchainEvents},
+	sc_client_api::{self, BlockBackend, BlockchainEvents, ProofProvider, StorageProvider},
 	sp_api::ProvideRuntimeApi,
-	sp_blockchain::HeaderBackend,
+	sp_blockchain::{self, HeaderBackend, HeaderMetadata},
 	sp_core::{Bytes, H256},
 	sp_runtime::traits::{Block as BlockT, Header},
 };
 
 use crate::{
 	life::{follow, request_at},
-	EngineStatus, JsonInput, JsonRequest, RpcError, Update,
+	proof::prove,
+	watch::watch,
+	EngineStatus, JsonInput, JsonRequest, Proof, RpcError, Step, Update,
 };
 
 /// Requests and their checked answers.
@@ -53,6 +55,11 @@ pub trait InferenceRpc {
 	#[method(name = "data", blocking)]
 	fn data(&self, hash: H256) -> Result<Option<Bytes>, ErrorObjectOwned>;
 
+	/// A request at a finalised block, the last one or that given, with a proof: whoever knows by itself that the block is finalised
+	/// need not trust this node. Proves whatever stands there; a result only where the state is `final`.
+	#[method(name = "proof", blocking)]
+	fn proof(&self, request: RequestId, at: Option<H256>) -> Result<Proof, ErrorObjectOwned>;
+
 	/// The engine and its work.
 	#[method(name = "engine")]
 	async fn engine(&self) -> Result<EngineStatus, ErrorObjectOwned>;
@@ -60,37 +67,48 @@ pub trait InferenceRpc {
 	/// A request's life: an update for every change in the best chain, and again when it is in a finalised block. Nothing comes after
 	/// an update with `finalized` and a settled state: unsubscribe then. Ends with an error if the finalised chain turns out not to
 	/// have the request.
+	/// `inference_watch` names steps with their blocks, and what a fork takes back.
 	#[subscription(name = "subscribeRequest" => "requestUpdate", unsubscribe = "unsubscribeRequest", item = Update)]
 	async fn subscribe_request(&self, request: RequestId) -> SubscriptionResult;
+
+	/// Every step of a request: those in its blocks up to now, as far as this node has their states, then each as it comes, when its
+	/// block is finalised, and when its block leaves the best chain. Ends with [`Step::Ended`], or with an error: if the finalised
+	/// chain turns out not to have the request, or if steps wait for whoever subscribed.
+	#[subscription(name = "watch" => "step", unsubscribe = "unwatch", item = Step)]
+	async fn watch(&self, request: RequestId) -> SubscriptionResult;
 }
 
 /// Answers `inference_*`.
-pub struct Inference<Block, Client> {
+pub struct Inference<Block, Client, Backend> {
 	client: Arc<Client>,
 	worker: Option<Handle>,
-	_block: PhantomData<fn() -> Block>,
+	_types: PhantomData<fn() -> (Block, Backend)>,
 }
 
-impl<Block, Client> Inference<Block, Client> {
+impl<Block, Client, Backend> Inference<Block, Client, Backend> {
 	/// Answers from this client and, where the node runs one, this worker.
 	pub fn new(client: Arc<Client>, worker: Option<Handle>) -> Self {
 		Self {
 			client,
 			worker,
-			_block: PhantomData,
+			_types: PhantomData,
 		}
 	}
 }
 
 #[async_trait]
-impl<Block, Client> InferenceRpcServer for Inference<Block, Client>
+impl<Block, Client, Backend> InferenceRpcServer for Inference<Block, Client, Backend>
 where
+	Backend: sc_client_api::Backend<Block> + 'static,
 	Block: BlockT<Hash = H256>,
 	Block::Header: Header<Number = BlockNumber>,
 	Client: ProvideRuntimeApi<Block>
 		+ BlockBackend<Block>
 		+ BlockchainEvents<Block>
 		+ HeaderBackend<Block>
+		+ HeaderMetadata<Block, Error = sp_blockchain::Error>
+		+ ProofProvider<Block>
+		+ StorageProvider<Block, Backend>
 		+ Send
 		+ Sync
 		+ 'static,
@@ -133,6 +151,10 @@ where
 		Ok(data.map(Bytes))
 	}
 
+	fn proof(&self, request: RequestId, at: Option<H256>) -> Result<Proof, ErrorObjectOwned> {
+		Ok(prove::<Block, Backend, Client>(&self.client, request, at)?)
+	}
+
 	async fn engine(&self) -> Result<EngineStatus, ErrorObjectOwned> {
 		let worker = self.worker.as_ref().ok_or(RpcError::NoWorker)?;
 		let status = worker.status().await.map_err(RpcError::from)?;
@@ -153,6 +175,15 @@ where
 		request: RequestId,
 	) -> SubscriptionResult {
 		follow::<Block, Client>(self.client.clone(), request, pending).await?;
+		Ok(())
+	}
+
+	async fn watch(
+		&self,
+		pending: PendingSubscriptionSink,
+		request: RequestId,
+	) -> SubscriptionResult {
+		watch::<Block, Client>(self.client.clone(), request, pending).await?;
 		Ok(())
 	}
 }

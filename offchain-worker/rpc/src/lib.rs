@@ -1,8 +1,8 @@
-//! JSON-RPC of models and requests.
+//! JSON-RPC of models, requests and the session lane.
 //!
-//! Methods are declared once, in [`ModelsRpc`] and [`InferenceRpc`]; jsonrpsee generates servers and clients. Values are made for
-//! people: hashes in hexadecimal, accounts as addresses, text as text, amounts as decimal strings in the token's smallest unit,
-//! tensors in the Open Inference Protocol's JSON.
+//! Methods are declared once, in [`ModelsRpc`], [`InferenceRpc`] and [`SessionsRpc`]; jsonrpsee generates servers and clients.
+//! Values are made for people: hashes in hexadecimal, accounts as addresses, text as text, amounts as decimal strings in the token's
+//! smallest unit, tensors in the Open Inference Protocol's JSON.
 //!
 //! | method | what it does | unsafe |
 //! |---|---|---|
@@ -14,7 +14,13 @@
 //! | `inference_request` | a request that is open or was settled not long ago | |
 //! | `inference_quote` | what a request costs at most | |
 //! | `inference_engine` | the engine and its work | |
-//! | `inference_subscribeRequest` | a request's life, block by block | |
+//! | `inference_proof` | a request in a finalised block, with a proof against the block's state root | |
+//! | `inference_data` | data that a transaction brought | |
+//! | `inference_watch` | every step of a request, with its block, its finality, and whether a fork took it back | |
+//! | `inference_subscribeRequest` | how a request stands, whenever that changes | |
+//! | `sessions_channel` | a channel of the session lane | |
+//! | `sessions_channelsOf` | an account's channels | |
+//! | `sessions_lanes` | validators that serve a model in the session lane, with their addresses | |
 //!
 //! What is [`RequestState::Final`](consilience_primitives::view::RequestState) in a block that is not finalised may still be
 //! undone by a fork; every state comes with whether its block is finalised.
@@ -24,7 +30,10 @@ mod inference;
 mod json;
 mod life;
 mod models;
+mod proof;
 mod sampling;
+mod sessions;
+mod watch;
 
 pub use error::{code, is_outdated, RpcError};
 pub use inference::{Inference, InferenceRpcClient, InferenceRpcServer};
@@ -33,4 +42,10 @@ pub use json::{
 	JsonSpec, LocalModel, Update,
 };
 pub use models::{Models, ModelsRpcClient, ModelsRpcServer};
+pub use proof::{Entries, Entry, Proof};
 pub use sampling::JsonSampling;
+pub use sessions::{
+	JsonAllocation, JsonAllotment, JsonChannel, JsonLane, JsonLowering, Sessions,
+	SessionsRpcClient, SessionsRpcServer,
+};
+pub use watch::Step;

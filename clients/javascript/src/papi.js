@@ -1,0 +1,180 @@
+// A Consilience chain through PAPI (`polkadot-api`), over a node's WebSocket or a light client (`light.js`): all names and types come from
+// the chain's own metadata, so that there are no descriptors to keep in step.
+
+import { Keyring } from '@polkadot/keyring'
+import { WebSocket } from '@polkadot/x-ws'
+import { Binary, Enum, createClient } from 'polkadot-api'
+import { getPolkadotSigner } from 'polkadot-api/signer'
+import { getWsProvider } from 'polkadot-api/ws'
+
+import { sampling } from './sampling.js'
+import { SETTLED } from './states.js'
+
+export { SETTLED }
+
+/** Connects to a node: a PAPI client. `client.destroy()` ends it. */
+export function connect(url = 'ws://127.0.0.1:9944') {
+	return createClient(getWsProvider(url, { websocketClass: WebSocket }))
+}
+
+/** A signer for PAPI of a phrase and a derivation, `//Alice` say: for development. Browsers take one from an extension. */
+export function signerOf(suri) {
+	const pair = new Keyring({ type: 'sr25519' }).addFromUri(suri)
+	return Object.assign(
+		getPolkadotSigner(pair.publicKey, 'Sr25519', (data) => pair.sign(data)),
+		{ address: pair.address }
+	)
+}
+
+/** All registered models as of the last finalised block: `{ id, name, task, class, status, price, serving, sampling }`. */
+export async function models(client) {
+	const api = client.getUnsafeApi()
+	const at = (await client.getFinalizedBlock()).hash
+	const entries = await api.query.ModelRegistry.Models.getEntries({ at })
+	return Promise.all(
+		entries.map(async ({ keyArgs: [id], value: { spec, status, price } }) => ({
+			id,
+			name: Binary.toText(spec.name),
+			task: spec.task.type,
+			class: spec.policy.class.type,
+			status: status.type,
+			price: { perRequest: price.per_request, perInputUnit: price.per_input_unit, perOutputUnit: price.per_output_unit },
+			serving: (await api.query.ModelRegistry.Serving.getValue(id, { at })).map(({ who }) => who),
+			sampling: advice(spec.sampling),
+		}))
+	)
+}
+
+/** A publisher's advice in the units of {@link chat}'s `how`; what it does not say is left out. */
+function advice({ top_k: topK, ...thousandths }) {
+	const names = { temperature: 'temperature', top_p: 'topP', min_p: 'minP', repetition_penalty: 'repetitionPenalty' }
+	const said = Object.entries(names).filter(([name]) => thousandths[name] !== undefined)
+	const shares = Object.fromEntries(said.map(([name, as]) => [as, thousandths[name] / 1000]))
+	return topK === undefined ? shares : { ...shares, topK }
+}
+
+/**
+ * Input of a text-generation model: one question, answered greedily if `how` does not say otherwise (temperature, topP, topK, minP,
+ * repetitionPenalty, presencePenalty, frequencyPenalty, logitBias, stop, as in the OpenAI API).
+ */
+export function chat(question, maxTokens = 48, how = {}) {
+	const { processing, stop, ...given } = sampling(maxTokens, how)
+	return Enum('TextGeneration', {
+		prompt: Enum('Chat', [{ role: Enum('User'), content: Binary.fromText(question) }]),
+		sampling: {
+			max_tokens: given.maxTokens,
+			temperature: given.temperature,
+			top_p: given.topP,
+			stop: stop.map(Binary.fromHex),
+			processing: processing
+				? {
+						top_k: processing.topK,
+						min_p: processing.minP,
+						repetition_penalty: processing.repetitionPenalty,
+						presence_penalty: processing.presencePenalty,
+						frequency_penalty: processing.frequencyPenalty,
+						logit_bias: processing.logitBias,
+					}
+				: undefined,
+		},
+	})
+}
+
+/** Input of an embedding model. */
+export function embedding(text) {
+	return Enum('Embedding', Binary.fromText(text))
+}
+
+/** What a request would cost at most, in the token's smallest unit, or throws the reason for which it would be refused. */
+export async function quote(client, model, input, verifiers = 2) {
+	const api = client.getUnsafeApi()
+	const answer = await api.apis.InferenceApi.quote(model, Enum('Inline', input), Enum('Committee', verifiers))
+	if (answer.success) return answer.value
+	const { type, value } = answer.value
+	throw new Error(`the request would be refused: ${value?.type ? `${type}: ${value.type}` : type}`)
+}
+
+/**
+ * Submits a request and resolves when it stands in a block of the best chain, with `{ id, block, fee }`; {@link settled} says what becomes
+ * of it. A refusal rejects with the name of the pallet's error.
+ */
+export async function request(client, signer, model, input, { verifiers = 2, feeLimit, tip = 0n } = {}) {
+	const limit = feeLimit ?? (await quote(client, model, input, verifiers)) + tip
+	const assurance = Enum('Committee', verifiers)
+	const call = client.getUnsafeApi().tx.Inference.request({ model, input, assurance, fee_limit: limit, tip })
+	return new Promise((resolve, reject) => {
+		const submitted = call.signSubmitAndWatch(signer).subscribe({
+			next(event) {
+				if (event.type !== 'txBestBlocksState' || !event.found) return
+				// A fork may put it into another block later: where it stands for good, `settled` finds by its number.
+				queueMicrotask(() => submitted.unsubscribe())
+				if (!event.ok) return reject(describe(event.dispatchError))
+				const find = (pallet, name) => event.events.find(({ type, value }) => type === pallet && value.type === name)?.value.value
+				resolve({
+					id: find('Inference', 'RequestSubmitted').request,
+					block: event.block.hash,
+					fee: find('TransactionPayment', 'TransactionFeePaid').actual_fee,
+				})
+			},
+			error: reject,
+		})
+	})
+}
+
+function describe({ type, value }) {
+	if (type !== 'Module') return new Error(type)
+	return Object.assign(new Error(`${value.type}.${value.value.type}`), { section: value.type, errorName: value.value.type })
+}
+
+/** Finalised blocks in which a request must have appeared: a fork may take it out of the best chain for a while. */
+const APPEARS_WITHIN = 20
+
+/**
+ * Follows a request through finalised blocks until it is settled there: what a best block says, a fork may still undo. `onState` sees
+ * each state once. Resolves with `{ block, request }`: the finalised block as `{ number, hash }`, and the request as stored.
+ */
+export async function settled(client, id, onState = () => {}) {
+	const { query } = client.getUnsafeApi()
+	let following
+	let last
+	let missing = 0
+	try {
+		return await new Promise((resolve, reject) => {
+			const look = async ({ hash, number }) => {
+				const stored = await query.Inference.Requests.getValue(id, { at: hash })
+				if (!stored) {
+					if (++missing > APPEARS_WITHIN) throw new Error(`there is no request ${id}`)
+					return
+				}
+				const state = stored.state.type
+				if (state !== last) onState((last = state))
+				if (SETTLED.includes(state)) resolve({ block: { number, hash }, request: stored })
+			}
+			// One after the other, so that states come in their order.
+			let before = Promise.resolve()
+			following = client.finalizedBlock$.subscribe({
+				next: (block) => (before = before.then(() => look(block)).catch(reject)),
+				error: reject,
+			})
+		})
+	} finally {
+		following?.unsubscribe()
+	}
+}
+
+/** The answer of a settled request: a text, or tensors `{ name, datatype, shape, data }`. Only a Final one is an answer. */
+export async function answer(client, id) {
+	const at = (await client.getFinalizedBlock()).hash
+	const { query } = client.getUnsafeApi()
+	const [stored, output] = await Promise.all([query.Inference.Requests.getValue(id, { at }), query.Inference.Outputs.getValue(id, { at })])
+	if (stored?.state.type !== 'Final') {
+		throw new Error(`request ${id} is ${stored?.state.type ?? 'unknown'}, not Final: there is no checked answer`)
+	}
+	if (output.type === 'Text') return Binary.toText(output.value.text)
+	return output.value.map(({ name, datatype, shape, data }) => ({
+		name: Binary.toText(name),
+		datatype: datatype.type.toUpperCase(),
+		shape,
+		data,
+	}))
+}

@@ -1,0 +1,2 @@
+/** For `ApiPromise.create({ rpc: definitions })`. */
+export declare const definitions: Record<'models' | 'inference' | 'sessions', Record<string, any>>
