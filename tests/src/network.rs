@@ -40,6 +40,8 @@ pub struct Options {
 	pub arguments: Vec<String>,
 	/// More of its environment.
 	pub variables: Vec<(String, String)>,
+	/// Whether it has no peers but those that [`Network::join`] gives it.
+	pub reserved: bool,
 }
 
 impl Default for Options {
@@ -48,6 +50,7 @@ impl Default for Options {
 			program: binary(),
 			arguments: Vec::new(),
 			variables: Vec::new(),
+			reserved: false,
 		}
 	}
 }
@@ -94,8 +97,16 @@ impl Node {
 	) -> Self {
 		let own = format!("--{name}");
 		let mut place = vec!["--chain", chain, &own];
+		if options.reserved {
+			place.push("--reserved-only");
+		}
 		if let Some(address) = bootnode {
-			place.extend(["--bootnodes", address]);
+			let kind = if options.reserved {
+				"--reserved-nodes"
+			} else {
+				"--bootnodes"
+			};
+			place.extend([kind, address]);
 		}
 		Self::start_at(name, base, &place, options).await
 	}
@@ -404,14 +415,47 @@ impl Network {
 			.map(|name| start(name, Some(bootnode.clone())));
 		let mut nodes = vec![first];
 		nodes.extend(join_all(others).await);
-		for node in &nodes {
-			node.client.await_finalized(1).await;
-		}
-		Self {
+		let network = Self {
 			nodes,
 			folder,
 			chain,
 			bootnode,
+		};
+		if options(names[0]).reserved {
+			let all: Vec<_> = (0..names.len()).collect();
+			network.join(&all).await;
+		}
+		for node in &network.nodes {
+			node.client.await_finalized(1).await;
+		}
+		network
+	}
+
+	/// Makes peers of all these, each with each; all were started with [`Options::reserved`].
+	pub async fn join(&self, these: &[usize]) {
+		for one in these {
+			for other in these.iter().filter(|other| *other != one) {
+				let address = self.nodes[*other].address().await;
+				let client = &self.nodes[*one].client;
+				let () = client
+					.call("system_addReservedPeer", rpc_params![address])
+					.await;
+			}
+		}
+	}
+
+	/// Parts these from those: neither hears of the other's blocks, votes and transactions.
+	pub async fn split(&self, these: &[usize], those: &[usize]) {
+		let pairs = these.iter().flat_map(|a| those.iter().map(move |b| (a, b)));
+		for (one, other) in pairs.flat_map(|(a, b)| [(a, b), (b, a)]) {
+			let peer: String = self.nodes[*other]
+				.client
+				.call("system_localPeerId", rpc_params![])
+				.await;
+			let client = &self.nodes[*one].client;
+			let () = client
+				.call("system_removeReservedPeer", rpc_params![peer])
+				.await;
 		}
 	}
 
