@@ -233,7 +233,7 @@ impl Payee {
 				prompt,
 				sampling: Sampling::default(),
 			},
-			anchor: anchor.clone(),
+			anchor,
 			salt: H256::from_low_u64_be(number.into()),
 		};
 		let request = ask.hash(&genesis);
@@ -412,7 +412,7 @@ impl Blocks {
 
 	/// Claims, and has the points drawn. Returns the claim's number, where they lie, and the last block in which they can be opened.
 	fn claimed(&mut self, slots: u64, claim: &SignedClaim) -> (u64, Vec<Balance>, BlockNumber) {
-		let events = self.next(slots, vec![settle(&[claim.clone()])]);
+		let events = self.next(slots, vec![settle(std::slice::from_ref(claim))]);
 		let claimed = events.iter().find_map(|event| match event {
 			RuntimeEvent::Sessions(Event::Claimed { claim, .. }) => Some(*claim),
 			_ => None,
@@ -570,7 +570,7 @@ fn a_claim_of_another_fork_is_made_again_with_the_same_root_and_paid_once() {
 		assert_eq!((again, offsets.len()), (number, others.len()));
 		assert_ne!(offsets, others);
 		assert_eq!(
-			refused(settle(&[claim.clone()])),
+			refused(settle(std::slice::from_ref(&claim))),
 			code(Error::ClaimedBefore)
 		);
 		let elsewhere = (0..)

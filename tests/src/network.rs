@@ -40,8 +40,6 @@ pub struct Options {
 	pub arguments: Vec<String>,
 	/// More of its environment.
 	pub variables: Vec<(String, String)>,
-	/// Whether it has no peers but those that [`Network::join`] gives it.
-	pub reserved: bool,
 }
 
 impl Default for Options {
@@ -50,7 +48,6 @@ impl Default for Options {
 			program: binary(),
 			arguments: Vec::new(),
 			variables: Vec::new(),
-			reserved: false,
 		}
 	}
 }
@@ -97,16 +94,8 @@ impl Node {
 	) -> Self {
 		let own = format!("--{name}");
 		let mut place = vec!["--chain", chain, &own];
-		if options.reserved {
-			place.push("--reserved-only");
-		}
 		if let Some(address) = bootnode {
-			let kind = if options.reserved {
-				"--reserved-nodes"
-			} else {
-				"--bootnodes"
-			};
-			place.extend([kind, address]);
+			place.extend(["--bootnodes", address]);
 		}
 		Self::start_at(name, base, &place, options).await
 	}
@@ -397,6 +386,17 @@ impl Network {
 		let _ = self.nodes[index].child.kill().await;
 	}
 
+	/// Halts nodes, or has them go on: while they are halted their connections stand and nothing comes of them.
+	pub async fn halt(&self, these: &[usize], halted: bool) {
+		let signal = if halted { "-STOP" } else { "-CONT" };
+		for index in these {
+			let pid = self.nodes[*index].child.id().expect("the node runs");
+			let mut kill = Command::new("kill");
+			let sent = kill.args([signal, &pid.to_string()]).status().await;
+			assert!(sent.expect("it is everywhere").success(), "{signal} {pid}");
+		}
+	}
+
 	async fn of(
 		folder: tempfile::TempDir,
 		chain: &str,
@@ -415,47 +415,14 @@ impl Network {
 			.map(|name| start(name, Some(bootnode.clone())));
 		let mut nodes = vec![first];
 		nodes.extend(join_all(others).await);
-		let network = Self {
+		for node in &nodes {
+			node.client.await_finalized(1).await;
+		}
+		Self {
 			nodes,
 			folder,
 			chain,
 			bootnode,
-		};
-		if options(names[0]).reserved {
-			let all: Vec<_> = (0..names.len()).collect();
-			network.join(&all).await;
-		}
-		for node in &network.nodes {
-			node.client.await_finalized(1).await;
-		}
-		network
-	}
-
-	/// Makes peers of all these, each with each; all were started with [`Options::reserved`].
-	pub async fn join(&self, these: &[usize]) {
-		for one in these {
-			for other in these.iter().filter(|other| *other != one) {
-				let address = self.nodes[*other].address().await;
-				let client = &self.nodes[*one].client;
-				let () = client
-					.call("system_addReservedPeer", rpc_params![address])
-					.await;
-			}
-		}
-	}
-
-	/// Parts these from those: neither hears of the other's blocks, votes and transactions.
-	pub async fn split(&self, these: &[usize], those: &[usize]) {
-		let pairs = these.iter().flat_map(|a| those.iter().map(move |b| (a, b)));
-		for (one, other) in pairs.flat_map(|(a, b)| [(a, b), (b, a)]) {
-			let peer: String = self.nodes[*other]
-				.client
-				.call("system_localPeerId", rpc_params![])
-				.await;
-			let client = &self.nodes[*one].client;
-			let () = client
-				.call("system_removeReservedPeer", rpc_params![peer])
-				.await;
 		}
 	}
 

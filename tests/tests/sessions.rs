@@ -62,6 +62,8 @@ async fn an_executor_is_killed_in_the_middle(
 	model: &str,
 	options: &BTreeMap<&str, Options>,
 ) {
+	// Whoever has just been started does not know its own yet.
+	let everybody = accounts(network).await;
 	let node = &network.nodes[0];
 	let wallet = network.folder.path().join("interrupted");
 	let wallet = wallet.to_str().expect("the path is text").to_owned();
@@ -108,7 +110,7 @@ async fn an_executor_is_killed_in_the_middle(
 	network
 		.restart(killed, &options[NAMES[killed]].clone())
 		.await;
-	a_checker_is_killed_while_it_checks(network, model, &wallet, options).await;
+	a_checker_is_killed_while_it_checks(network, model, &wallet, (options, &everybody)).await;
 	a_client_loses_its_node(network, model, &wallet).await;
 	let node_url = network.nodes[0].url.clone();
 	let close = [
@@ -129,9 +131,8 @@ async fn a_checker_is_killed_while_it_checks(
 	network: &mut Network,
 	model: &str,
 	wallet: &str,
-	options: &BTreeMap<&str, Options>,
+	(options, accounts): (&BTreeMap<&str, Options>, &[String]),
 ) {
-	let accounts = accounts(network).await;
 	let mut events = Events::of(&network.nodes[0], model, wallet);
 	// Two are asked at once, and one of them is not the node through which the others find each other.
 	let killed = loop {
