@@ -11,7 +11,10 @@ use consilience_primitives::{
 };
 use polkadot_sdk::sp_core::H256;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::{
+	sync::watch,
+	time::{sleep, Instant},
+};
 
 use crate::{
 	blocking,
@@ -25,6 +28,10 @@ use crate::{
 
 /// When what is not paid for is paid for: often enough that a stream never waits, and seldom enough that signatures cost nothing.
 const PAY_FROM: u32 = SLICE_TOKENS / 2;
+
+/// How long finality may be behind the executor's certificate, and how often it is looked for meanwhile.
+const CERTIFIED: Duration = Duration::from_secs(6);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How far an answer is, without its connection.
 pub(crate) struct Reading {
@@ -398,7 +405,16 @@ impl Asking<'_> {
 			return Err(Stop::Fault(Fault::ReceiptSession));
 		}
 		let payee = record.ask.payee.clone();
-		for key in self.chain.lane_keys(&payee, session).await? {
+		let until = Instant::now() + CERTIFIED;
+		let keys = loop {
+			let keys = self.chain.lane_keys(&payee, session).await?;
+			// Where a session has just begun, its key is certified in a block that is final in a moment.
+			if !keys.is_empty() || Instant::now() >= until {
+				break keys;
+			}
+			sleep(LOOK_AGAIN).await;
+		};
+		for key in keys {
 			record.facts.certify(&payee, session, key);
 		}
 		record
