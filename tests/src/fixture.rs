@@ -23,12 +23,9 @@ pub fn tiny_model(parent: &Path, name: &str) -> PathBuf {
 
 /// Gives the model in a folder short time limits, so that a test need not wait long for who does not come.
 pub fn quick(folder: PathBuf) -> PathBuf {
-	let path = folder.join("model.json");
-	let card = fs::read(&path).expect("a model's folder has a card");
-	let mut card: Value = serde_json::from_slice(&card).expect("a card is JSON");
-	card["time"] = json!({ "base_blocks": 6, "output_units_per_block": 16 });
-	fs::write(&path, card.to_string()).expect("the test's folder is writable");
-	folder
+	with_card(folder, |card| {
+		card["time"] = json!({ "base_blocks": 6, "output_units_per_block": 16 });
+	})
 }
 
 /// Adds a file of so many bytes, no two mebibytes of which are alike, to the model in a folder: it takes time to travel.
@@ -55,15 +52,12 @@ pub fn heavy(folder: PathBuf, bytes: usize) -> PathBuf {
 
 /// Gives the model in a folder a chat template that refuses conversations which its own side begins, as many publishers' do.
 pub fn picky(folder: PathBuf) -> PathBuf {
-	let path = folder.join("model.json");
-	let card = fs::read(&path).expect("a model's folder has a card");
-	let mut card: Value = serde_json::from_slice(&card).expect("a card is JSON");
-	card["details"]["chat_template"] = json!(
+	with_card(folder, |card| {
+		card["details"]["chat_template"] = json!(
 		"{% if messages[0]['role'] == 'assistant' %}{{ raise_exception('the user speaks first') }}{% endif %}\
 		 {% for message in messages %}{{ message['content'] }} {% endfor %}"
 	);
-	fs::write(&path, card.to_string()).expect("the test's folder is writable");
-	folder
+	})
 }
 
 /// The tiny language model with weights that are powers of two: what somebody could run in its place. It hardly ever says the same.
@@ -246,4 +240,21 @@ pub(crate) async fn seven_validators(folder: &Path) -> String {
 	let path = folder.join("seven.json");
 	fs::write(&path, spec.to_string()).expect("the test's folder is writable");
 	path.display().to_string()
+}
+
+/// Gives the model in a folder a price by the request, in thousandths of a coin.
+pub fn priced(folder: PathBuf, thousandths: u64) -> PathBuf {
+	with_card(folder, |card| {
+		card["price"]["per_request"] = json!(thousandths * 1_000_000_000);
+	})
+}
+
+/// Changes the card of the model in a folder.
+fn with_card(folder: PathBuf, change: impl FnOnce(&mut Value)) -> PathBuf {
+	let path = folder.join("model.json");
+	let card = fs::read(&path).expect("a model's folder has a card");
+	let mut card: Value = serde_json::from_slice(&card).expect("a card is JSON");
+	change(&mut card);
+	fs::write(&path, card.to_string()).expect("the test's folder is writable");
+	folder
 }

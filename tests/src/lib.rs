@@ -13,7 +13,7 @@ mod story;
 
 pub use client::{total_of, Client, Header, Included};
 pub use command::{cli, infer, Answer};
-pub use fixture::{cheap_model, heavy, picky, quick, tiny_model, with_another_reference};
+pub use fixture::{cheap_model, heavy, picky, priced, quick, tiny_model, with_another_reference};
 pub use network::{free_address, Network, Node, Options, NAMES, SEVEN};
 pub use place::{binary, liars_binary, model};
 pub use story::{RequestEvent, Story};

@@ -2,13 +2,15 @@
 
 use std::{
 	collections::{BTreeMap, BTreeSet},
-	path::{Path, PathBuf},
+	path::Path,
 };
 
 use codec::Decode;
 use consilience_primitives::session::{ClaimId, OpeningDue, Service};
 use consilience_runtime::{AccountId, Balance, BlockNumber, Runtime, RuntimeEvent, UNIT};
-use consilience_tests::{cli, liars_binary, quick, tiny_model, Network, Node, Options, SEVEN};
+use consilience_tests::{
+	cli, liars_binary, priced, quick, tiny_model, Network, Node, Options, SEVEN,
+};
 use futures::future::join_all;
 use jsonrpsee::rpc_params;
 use pallet_inference::features::offence::OffenceKind;
@@ -17,7 +19,7 @@ use polkadot_sdk::{
 	sp_core::Bytes,
 	sp_runtime::{DispatchError, ModuleError},
 };
-use serde_json::{json, Value};
+use serde_json::Value;
 
 /// Thousandths of a coin that an answer costs: one point is drawn in every coin that is claimed.
 const PRICE: u64 = 1_200;
@@ -49,7 +51,7 @@ async fn network(liars: &[(usize, &str)], serving: usize) -> (Network, String) {
 			.await;
 	}
 	let folder = network.folder.path().join("models");
-	let model = dear(quick(tiny_model(&folder, "tiny")));
+	let model = priced(quick(tiny_model(&folder, "tiny")), PRICE);
 	let at: Vec<_> = (0..serving).collect();
 	let model = network.bring_up(&model, &at).await;
 	let id = model.parse().expect("an id is a hash");
@@ -390,16 +392,6 @@ async fn openings_due(node: &Node, of: &AccountId) -> Vec<OpeningDue<BlockNumber
 	let call = rpc_params!["SessionsApi_openings_due", who];
 	let reply: Bytes = node.client.call("state_call", call).await;
 	Decode::decode(&mut &reply[..]).expect("the runtime is known")
-}
-
-/// Gives the model in a folder a price at which a few answers are drawn.
-fn dear(folder: PathBuf) -> PathBuf {
-	let path = folder.join("model.json");
-	let card = std::fs::read(&path).expect("a model's folder has a card");
-	let mut card: Value = serde_json::from_slice(&card).expect("a card is JSON");
-	card["price"]["per_request"] = json!(PRICE * 1_000_000_000);
-	std::fs::write(&path, card.to_string()).expect("the test's folder is writable");
-	folder
 }
 
 /// A channel of its own, whose owner this is.

@@ -1,11 +1,11 @@
 //! The session lane while half of a network cannot be reached.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use consilience_runtime::{BlockNumber, Hash, RuntimeEvent};
-use consilience_tests::{cli, quick, tiny_model, Client, Header, Network, Node, Options};
+use consilience_tests::{cli, priced, quick, tiny_model, Client, Header, Network, Node, Options};
 use jsonrpsee::rpc_params;
-use serde_json::{json, Value};
+use serde_json::Value;
 
 const REQUESTER: &str = "//Ferdie";
 /// Thousandths of a coin that an answer costs: more than what is too little to be claimed.
@@ -21,7 +21,7 @@ const BLOCKS: BlockNumber = 100;
 async fn what_is_answered_while_half_of_the_network_is_away_is_paid_once() {
 	let network = Network::of_four_with(|_| Options::listening()).await;
 	let folder = network.folder.path().join("models");
-	let model = priced(quick(tiny_model(&folder, "tiny")));
+	let model = priced(quick(tiny_model(&folder, "tiny")), PRICE);
 	let model = network.bring_up(&model, &[0, 1, 2, 3]).await;
 	let node = &network.nodes[0];
 	node.await_lanes(model.parse().expect("an id is a hash"), 4)
@@ -143,14 +143,4 @@ fn claimed(channel: &Value) -> BTreeMap<String, u128> {
 fn amount(value: &Value) -> u128 {
 	let text = value.as_str().and_then(|text| text.parse().ok());
 	text.expect("an amount")
-}
-
-/// Gives the model in a folder this price.
-fn priced(folder: PathBuf) -> PathBuf {
-	let path = folder.join("model.json");
-	let card = std::fs::read(&path).expect("a model's folder has a card");
-	let mut card: Value = serde_json::from_slice(&card).expect("a card is JSON");
-	card["price"]["per_request"] = json!(PRICE * 1_000_000_000);
-	std::fs::write(&path, card.to_string()).expect("the test's folder is writable");
-	folder
 }

@@ -40,7 +40,7 @@ const CHECKERS: u8 = 2;
 pub(crate) struct Upstream {
 	/// The chain.
 	pub(crate) network: Arc<dyn Network>,
-	/// What pays in the session lane.
+	/// Its channels in the session lane, which pay.
 	pub(crate) channels: Channels,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Inner {
 	/// The web page, where one is served.
 	pub(crate) page: Option<Page>,
 	network: Arc<dyn Network>,
-	/// What pays in the session lane.
+	/// Its channels in the session lane, which pay.
 	pub(crate) channels: Channels,
 	jobs: Jobs,
 	models: Mutex<Option<(Instant, Models)>>,

@@ -5,7 +5,7 @@ use std::sync::{
 	Arc,
 };
 
-use crate::lane::Lane;
+use crate::{lane::Lane, network::Refusal};
 
 /// All channels. In a channel each validator answers one question at a time, so that many at once need several.
 #[derive(Clone, Default)]
@@ -49,10 +49,7 @@ impl Channels {
 	}
 
 	/// Returns how many validators of a model some channel pays, and the channel's number; the error of the last where none can be read.
-	pub(crate) async fn serving(
-		&self,
-		model: &str,
-	) -> Result<Option<(u64, u32)>, crate::network::Refusal> {
+	pub(crate) async fn serving(&self, model: &str) -> Result<Option<(u64, u32)>, Refusal> {
 		let mut most = None;
 		let mut unread = None;
 		for Channel { lane, .. } in self.0.iter() {

@@ -35,6 +35,25 @@ where
 		.map_err(|e| RpcError::Runtime(e.to_string()))
 }
 
+/// Returns the best block and the last finalised one.
+pub(crate) fn heads_of<B, C>(client: &C) -> (Block, Block)
+where
+	B: BlockT<Hash = H256>,
+	B::Header: Header<Number = BlockNumber>,
+	C: HeaderBackend<B>,
+{
+	let info = client.info();
+	let best = Block {
+		number: info.best_number,
+		hash: info.best_hash,
+	};
+	let finalized = Block {
+		number: info.finalized_number,
+		hash: info.finalized_hash,
+	};
+	(best, finalized)
+}
+
 /// Sends an update whenever the request changes in the best chain, and again when the change is in a finalised block. The last one
 /// is that of a settled request in a finalised block; an error, if the finalised chain turns out not to have the request.
 pub(crate) async fn follow<B, C>(
@@ -51,15 +70,7 @@ where
 	// Before the first look, so that nothing falls between the two.
 	let mut heads = client.import_notification_stream();
 	let mut finality = client.finality_notification_stream();
-	let info = client.info();
-	let best = Block {
-		number: info.best_number,
-		hash: info.best_hash,
-	};
-	let finalized = Block {
-		number: info.finalized_number,
-		hash: info.finalized_hash,
-	};
+	let (best, finalized) = heads_of::<B, C>(&client);
 	let now = request_at::<B, C>(&client, best.hash, id)?;
 	if now.is_none() {
 		pending.reject(RpcError::UnknownRequest(id)).await;

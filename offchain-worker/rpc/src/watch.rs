@@ -16,7 +16,10 @@ use polkadot_sdk::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{life::request_at, Block, JsonRequest, RpcError};
+use crate::{
+	life::{heads_of, request_at},
+	Block, JsonRequest, RpcError,
+};
 
 /// Blocks before the best one in which steps are looked for at the start, and after a gap. A request that takes longer begins with how
 /// it stands at the first of them.
@@ -279,15 +282,7 @@ where
 	// Before the first look, so that nothing falls between the two.
 	let mut heads = client.import_notification_stream();
 	let mut finality = client.finality_notification_stream();
-	let info = client.info();
-	let best = Block {
-		number: info.best_number,
-		hash: info.best_hash,
-	};
-	let finalized = Block {
-		number: info.finalized_number,
-		hash: info.finalized_hash,
-	};
+	let (best, finalized) = heads_of::<B, C>(&client);
 	let begun = Walk::begin(&source, id, best).and_then(|begun| {
 		let (mut walk, mut steps) = begun.ok_or(RpcError::UnknownRequest(id))?;
 		let ended = walk.finalize(&source, finalized, &mut steps)?;

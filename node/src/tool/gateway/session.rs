@@ -206,13 +206,16 @@ impl NodeLane {
 	}
 
 	async fn read(&self, chain: &Chain, id: ModelId) -> ToolResult<Option<View>> {
-		let at = chain.finalized().await?.hash;
-		let Some(model) = chain.model(id, at).await? else {
+		let at = chain.recently_finalized().await?.hash;
+		let model: Option<Model> = chain
+			.runtime_finalized("InferenceApi_model", id, at)
+			.await?;
+		let Some(model) = model else {
 			return Ok(None);
 		};
 		let lanes = lanes(chain, id, at).await?;
 		let channel: Option<Channel> = chain
-			.runtime("SessionsApi_channel", self.0.channel, Some(at))
+			.runtime_finalized("SessionsApi_channel", self.0.channel, at)
 			.await?;
 		let channel = channel.filter(|channel| channel.closes_at.is_none());
 		let limit = |validator: &AccountId| {
@@ -316,7 +319,9 @@ async fn watch(network: NodeNetwork, mut witness: Witness) {
 
 /// Who answers for a model in the session lane at a block.
 async fn lanes(chain: &Chain, model: ModelId, at: H256) -> ToolResult<Vec<lane::Lane>> {
-	chain.runtime("SessionsApi_lanes", model, Some(at)).await
+	chain
+		.runtime_finalized("SessionsApi_lanes", model, at)
+		.await
 }
 
 /// Opens a channel that pays those who answer for text models now, as many as a channel pays.
