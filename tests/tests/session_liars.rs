@@ -291,10 +291,12 @@ async fn whoever_claims_what_it_did_not_earn_gains_nothing_though_the_model_is_d
 		assert!(!due.is_empty(), "{index}");
 	}
 	network.nodes[CLOSED].await_line("stays closed").await;
-	let refused = network.nodes[PADDED]
-		.await_line("a receipt is not opened")
-		.await;
-	assert!(refused.contains(&code(Error::WrongUnits)), "{refused}");
+	// The pool may be a block behind what the worker read, and say first that nothing is due: the worker tries again.
+	let refused = format!(
+		"a receipt is not opened: the report was refused: {}",
+		code(Error::WrongUnits)
+	);
+	network.nodes[PADDED].await_line(&refused).await;
 	// A voucher is worth what it says, once.
 	for (what, error) in forged {
 		let said = format!("A voucher is not used again {what}");
