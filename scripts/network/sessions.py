@@ -5,9 +5,11 @@ Prints figures for scripts/checks/figures.py. The network is one of its own, in 
 """
 
 import argparse
+import json
 import os
 import pathlib
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -69,20 +71,37 @@ class Alone:
 
 
 class Chat:
-    """A client with a channel, that asks one question after another."""
+    """A client with a channel, that asks one question after another: a process, which keeps its connections."""
 
-    def __init__(self, cli, model, validator, wallet):
-        self.cli, self.model, self.validator, self.wallet = cli, model, validator, wallet
-
-    def ask(self, question, tokens):
-        events: list[dict] = []
-        done = self.cli.run(
-            "chat", "--model", self.model, "--suri", CLIENT, "--url", self.validator.url, "--wallet", self.wallet,
-            "--max-tokens", str(tokens), "--temperature", "0", "--deposit", "20", question, show=events.append,
+    def __init__(self, cli, model, validator, wallet, tokens):
+        self.process = subprocess.Popen(
+            [
+                cli.binary, "chat", "--json", "--no-history", "--model", model, "--suri", CLIENT, "--url", validator.url,
+                "--wallet", wallet, "--max-tokens", str(tokens), "--temperature", "0", "--deposit", "20",
+            ],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        assert done["status"] == "checked" and done["right"] == 2, done
-        receipt = next(e for e in events if e["event"] == "receipt")
-        return done, receipt
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        if self.process.wait() != 0:
+            sys.exit(f"error: the client ended with {self.process.returncode}")
+
+    def ask(self, question):
+        """What came of it, and the receipt."""
+        print(question, file=self.process.stdin, flush=True)
+        receipt = None
+        for line in self.process.stdout:
+            event = json.loads(line)
+            if event["event"] == "receipt":
+                receipt = event
+            elif event["event"] == "done":
+                assert event["status"] == "checked" and event["right"] == 2, event
+                return event, receipt
+        sys.exit("error: the client has ended")
 
 
 def main():
@@ -93,8 +112,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--delay", type=int, default=0)
     arguments = parser.parse_args()
-    if arguments.rounds > len(SUBJECTS) - 4:
-        parser.error(f"--rounds: at most {len(SUBJECTS) - 4}")
+    if arguments.rounds > len(SUBJECTS) - 5:
+        parser.error(f"--rounds: at most {len(SUBJECTS) - 5}")
     with tempfile.TemporaryDirectory(prefix="sessions-") as folder:
         line = Line(arguments.delay / 2000) if arguments.delay else None
         network = Network(os.path.join(folder, "network"), line)
@@ -112,33 +131,42 @@ def measure(arguments, network, folder):
     first = network.validators[0]
     model = bring_up(cli, network, [source], OWNER, say)[source]
     await_lanes(first, model, len(network.validators))
-    chat = Chat(cli, model, first, str(folder / "wallet"))
     alone = Alone(cli, model, first)
-    say("the first question opens the channel, and loads the model at whoever answers and checks")
     questions = iter(QUESTION.format(subject) for subject in SUBJECTS)
+
+    def chat(tokens):
+        return Chat(cli, model, first, str(folder / "wallet"), tokens)
+
+    say("the first question opens the channel, and loads the model at whoever answers and checks")
+    fresh = []
     for _ in network.validators:
-        chat.ask(next(questions), 16)
+        with chat(16) as once:
+            fresh.append(once.ask(next(questions))[0]["first_token_milliseconds"])
     lane, engine, prefills = [], [], []
-    # In turns: what else the machine does concerns both.
-    for round_, question in zip(range(arguments.rounds), questions):
-        done, receipt = chat.ask(question, TOKENS)
-        alone_parameters, text = alone.run(question, TOKENS)
-        assert text == done["answer"], (text, done["answer"])
-        whole, _ = alone.run(f"{question} {text}", 1)
-        lane.append((done, receipt))
-        engine.append(alone_parameters)
-        prefills.append(whole["milliseconds"])
-        say(
-            f"round {round_ + 1}: first token {done['first_token_milliseconds']} ms, alone {alone_parameters['first_token_milliseconds']};"
-            f" checked {done['checked_after_milliseconds']} ms after the last, one prefill alone {whole['milliseconds']}"
-        )
+    with chat(TOKENS) as client:
+        client.ask(next(questions))
+        # In turns: what else the machine does concerns both.
+        for round_, question in zip(range(arguments.rounds), questions):
+            done, receipt = client.ask(question)
+            alone_parameters, text = alone.run(question, TOKENS)
+            assert text == done["answer"], (text, done["answer"])
+            whole, _ = alone.run(f"{question} {text}", 1)
+            lane.append((done, receipt))
+            engine.append(alone_parameters)
+            prefills.append(whole["milliseconds"])
+            say(
+                f"round {round_ + 1}: first token {done['first_token_milliseconds']} ms, alone {alone_parameters['first_token_milliseconds']};"
+                f" checked {done['checked_after_milliseconds']} ms after the last, one prefill alone {whole['milliseconds']}"
+            )
     one = median([done["first_token_milliseconds"] for done, _ in lane])
     other = median([e["first_token_milliseconds"] for e in engine])
     # Over a longer line: a round trip and a half besides.
     delay = arguments.delay
     over, more = (f"_at_{delay}_ms", 1.5 * delay) if delay else ("", 30)
-    words = f"from the question to the first token, a process and its connections of each; {arguments.rounds} rounds"
+    words = f"from the question to the first token, over the connections of the question before; {arguments.rounds} rounds"
     figure(f"first_token{over}_ms", one, "", words)
+    # The first opened a channel and loaded a model.
+    figure(f"first_token_of_a_process{over}_ms", min(fresh[1:]), "", f"the same, of a client that has just been started; least of {len(fresh) - 1}")
     figure(f"first_token_more{over}_ms", one - other, f"at most {more:g}", f"than the engine alone, which takes {other:.0f} ms")
     speed = median([
         (r["output_units"] - 1) * 1000 / max(1, r["milliseconds"] - d["first_token_milliseconds"]) for d, r in lane

@@ -7,9 +7,11 @@
 mod client;
 mod command;
 mod fixture;
+mod lines;
 mod network;
 mod place;
 mod story;
+mod wallet;
 
 pub use client::{total_of, Client, Header, Included};
 pub use command::{cli, infer, Answer};
@@ -17,6 +19,7 @@ pub use fixture::{cheap_model, heavy, picky, priced, quick, tiny_model, with_ano
 pub use network::{free_address, Network, Node, Options, NAMES, SEVEN};
 pub use place::{binary, liars_binary, model};
 pub use story::{RequestEvent, Story};
+pub use wallet::{amount, paid, receipt, Wallet};
 
 use std::{future::Future, time::Duration};
 

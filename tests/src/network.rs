@@ -22,6 +22,7 @@ use tokio::{
 use crate::{
 	binary, cli,
 	fixture::{raw, seven_validators},
+	lines::Lines,
 	within, Client,
 };
 
@@ -94,9 +95,7 @@ impl Node {
 	) -> Self {
 		let own = format!("--{name}");
 		let mut place = vec!["--chain", chain, &own];
-		if let Some(address) = bootnode {
-			place.extend(["--bootnodes", address]);
-		}
+		place.extend(bootnodes(bootnode));
 		Self::start_at(name, base, &place, options).await
 	}
 
@@ -303,6 +302,11 @@ impl Node {
 	}
 }
 
+/// Arguments that tell a node where to find the others.
+fn bootnodes(address: Option<&str>) -> impl Iterator<Item = &str> {
+	address.into_iter().flat_map(|a| ["--bootnodes", a])
+}
+
 async fn find_line<T>(
 	log: &Mutex<Vec<String>>,
 	lines: &mut watch::Receiver<usize>,
@@ -334,7 +338,9 @@ pub struct Network {
 	/// A folder for the test.
 	pub folder: tempfile::TempDir,
 	chain: String,
-	bootnode: String,
+	/// By which nodes find each other, where no lines lead from each to each.
+	bootnode: Option<String>,
+	lines: Option<Lines>,
 }
 
 impl Network {
@@ -351,13 +357,20 @@ impl Network {
 				..Default::default()
 			}
 		};
-		Self::of(folder, "local", &NAMES, options).await
+		Self::of(folder, "local", &NAMES, options, None).await
 	}
 
 	/// The same four, each node with these options.
 	pub async fn of_four_with(options: impl Fn(&str) -> Options) -> Self {
 		let folder = tempfile::tempdir().expect("a folder for temporary files");
-		Self::of(folder, "local", &NAMES, options).await
+		Self::of(folder, "local", &NAMES, options, None).await
+	}
+
+	/// The same, and the network can be [split](Self::split).
+	pub async fn of_four_on_lines(options: impl Fn(&str) -> Options) -> Self {
+		let folder = tempfile::tempdir().expect("a folder for temporary files");
+		let lines = Lines::between(NAMES.len(), folder.path()).await;
+		Self::of(folder, "local", &NAMES, options, Some(lines)).await
 	}
 
 	/// Starts seven validators of a chain made for them, and waits for finality.
@@ -369,12 +382,13 @@ impl Network {
 	pub async fn of_seven_with(options: impl Fn(&str) -> Options) -> Self {
 		let folder = tempfile::tempdir().expect("a folder for temporary files");
 		let chain = seven_validators(folder.path()).await;
-		Self::of(folder, &chain, &SEVEN, options).await
+		Self::of(folder, &chain, &SEVEN, options, None).await
 	}
 
 	/// Starts a node that does not validate.
 	pub async fn observer(&self) -> Node {
-		let place = ["--chain", &self.chain, "--bootnodes", &self.bootnode];
+		let mut place = vec!["--chain", &self.chain];
+		place.extend(bootnodes(self.bootnode.as_deref()));
 		let base = self.folder.path().join("observer");
 		Node::start_at("observer", base, &place, &Options::default()).await
 	}
@@ -386,15 +400,15 @@ impl Network {
 		let _ = self.nodes[index].child.kill().await;
 	}
 
-	/// Halts nodes, or has them go on: while they are halted their connections stand and nothing comes of them.
-	pub async fn halt(&self, these: &[usize], halted: bool) {
-		let signal = if halted { "-STOP" } else { "-CONT" };
-		for index in these {
-			let pid = self.nodes[*index].child.id().expect("the node runs");
-			let mut kill = Command::new("kill");
-			let sent = kill.args([signal, &pid.to_string()]).status().await;
-			assert!(sent.expect("it is everywhere").success(), "{signal} {pid}");
-		}
+	/// Splits the network: these nodes reach each other, the others reach each other. Connections between the two end.
+	pub fn split(&self, off: &[usize]) {
+		let lines = self.lines.as_ref().expect("its lines can be cut");
+		lines.cut(off);
+	}
+
+	/// All reach all again.
+	pub fn join(&self) {
+		self.split(&[]);
 	}
 
 	async fn of(
@@ -402,17 +416,22 @@ impl Network {
 		chain: &str,
 		names: &[&'static str],
 		options: impl Fn(&str) -> Options,
+		lines: Option<Lines>,
 	) -> Self {
 		let chain = raw(folder.path(), chain).await;
-		let start = |name: &'static str, bootnode: Option<String>| {
-			let (base, options, chain) = (folder.path().join(name), options(name), &chain);
+		let start = |index: usize, bootnode: Option<String>| {
+			let name = names[index];
+			let (base, mut options, chain) = (folder.path().join(name), options(name), &chain);
+			let lines = lines.iter().flat_map(|lines| lines.arguments(index));
+			options.arguments.extend(lines.cloned());
 			async move { Node::start(name, base, chain, bootnode.as_deref(), &options).await }
 		};
-		let first = start(names[0], None).await;
-		let bootnode = first.address().await;
-		let others = names[1..]
-			.iter()
-			.map(|name| start(name, Some(bootnode.clone())));
+		let first = start(0, None).await;
+		let bootnode = match &lines {
+			Some(_) => None,
+			None => Some(first.address().await),
+		};
+		let others = (1..names.len()).map(|index| start(index, bootnode.clone()));
 		let mut nodes = vec![first];
 		nodes.extend(join_all(others).await);
 		for node in &nodes {
@@ -423,6 +442,7 @@ impl Network {
 			folder,
 			chain,
 			bootnode,
+			lines,
 		}
 	}
 
@@ -434,7 +454,10 @@ impl Network {
 		let _ = old.child.kill().await;
 		let (name, base) = (old.name, old.base.clone());
 		drop(old);
-		let node = Node::start(name, base, &self.chain, Some(&self.bootnode), options).await;
+		let mut options = options.clone();
+		let lines = self.lines.iter().flat_map(|lines| lines.arguments(index));
+		options.arguments.extend(lines.cloned());
+		let node = Node::start(name, base, &self.chain, self.bootnode.as_deref(), &options).await;
 		self.nodes.insert(index, node);
 	}
 

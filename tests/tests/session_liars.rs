@@ -9,7 +9,7 @@ use codec::Decode;
 use consilience_primitives::session::{ClaimId, OpeningDue, Service};
 use consilience_runtime::{AccountId, Balance, BlockNumber, Runtime, RuntimeEvent, UNIT};
 use consilience_tests::{
-	cli, liars_binary, priced, quick, tiny_model, Network, Node, Options, SEVEN,
+	cli, liars_binary, paid, priced, quick, tiny_model, Network, Node, Options, Wallet, SEVEN,
 };
 use futures::future::join_all;
 use jsonrpsee::rpc_params;
@@ -86,10 +86,10 @@ async fn a_false_answer_that_checkers_vouch_for_costs_claim_and_stake() {
 	// Somebody honest is asked as well, by a client whose checkers are everybody else, the liars among them.
 	let [to_honest, to_liar] = [[&honest], [&liar]];
 	let (other, wallet) = tokio::join!(
-		Wallet::open(&network, &model, "other", "//Eve", 8, &to_honest),
-		Wallet::open(&network, &model, "deceived", "//Ferdie", 200, &to_liar),
+		Wallet::open(&network, node, &model, "//Eve", 8, &to_honest),
+		Wallet::open(&network, node, &model, "//Ferdie", 200, &to_liar),
 	);
-	let right = other.ask(node, &model, "t7 t8 t9", 5).await;
+	let right = ask(&other, node, &model, "t7 t8 t9", 5).await;
 	assert_eq!(right["status"], "checked", "{right}");
 	assert_eq!(right["right"], 5, "{right}");
 
@@ -99,7 +99,7 @@ async fn a_false_answer_that_checkers_vouch_for_costs_claim_and_stake() {
 	let mut vouched = BTreeMap::new();
 	for n in 0..QUESTIONS {
 		let question = format!("t{} t{} t{}", 2 + n % 40, 3 + n % 37, 5 + n % 31);
-		let done = wallet.ask(node, &model, &question, 1).await;
+		let done = ask(&wallet, node, &model, &question, 1).await;
 		match done["status"].as_str() {
 			Some("refuted") => refuted += 1,
 			Some("checked") => {
@@ -194,8 +194,8 @@ async fn whoever_claims_what_it_did_not_earn_gains_nothing_though_the_model_is_d
 	let account = |index: usize| &accounts[index];
 	let open = |suri, index: usize, more: &[usize], deposit| {
 		let executors: Vec<_> = [&[index], more].concat().into_iter().map(account).collect();
-		let (network, model, name) = (&network, &model, format!("{suri}'s").replace('/', ""));
-		async move { Wallet::open(network, model, &name, suri, deposit, &executors).await }
+		let (network, model) = (&network, &model);
+		async move { Wallet::open(network, node, model, suri, deposit, &executors).await }
 	};
 	let (honest, unserved, closed, padded, again, spare) = tokio::join!(
 		open("//Ferdie", HONEST, &[], 8),
@@ -208,19 +208,19 @@ async fn whoever_claims_what_it_did_not_earn_gains_nothing_though_the_model_is_d
 
 	let question = "t7 t8 t9";
 	for wallet in [&honest, &closed, &again] {
-		let done = wallet.ask(node, &model, question, 2).await;
+		let done = ask(wallet, node, &model, question, 2).await;
 		assert_eq!(done["status"], "checked", "{done}");
 		assert_eq!(done["right"], 2, "{done}");
 	}
 	// Whoever gets nothing is told so, and has promised what the question's beginning costs.
-	let said = unserved.fails(node, &model, question).await;
+	let said = fails(&unserved, node, &model, question).await;
 	assert!(said.contains("it failed"), "{said}");
 	let nothing = unserved.receipt(1).await;
 	assert!(nothing["receipt"].is_null(), "{nothing}");
 	let promised_for_nothing = paid(&nothing);
 	assert!(promised_for_nothing >= prompt(), "{nothing}");
 	// Whose receipt counts more than came is not paid for it, nor for the last slice.
-	let said = padded.fails(node, &model, question).await;
+	let said = fails(&padded, node, &model, question).await;
 	assert!(
 		said.contains("the receipt's output units is not that"),
 		"{said}"
@@ -323,12 +323,6 @@ const fn prompt() -> Balance {
 	PRICE as Balance * UNIT / 1_000
 }
 
-/// What was signed away for a request.
-fn paid(receipt: &Value) -> Balance {
-	let paid = receipt["paid"].as_str().and_then(|p| p.parse().ok());
-	paid.expect("an amount")
-}
-
 /// How the pool of a node names an error of the pallet.
 fn code(error: Error<Runtime>) -> String {
 	match error.into() {
@@ -396,96 +390,18 @@ async fn openings_due(node: &Node, of: &AccountId) -> Vec<OpeningDue<BlockNumber
 	Decode::decode(&mut &reply[..]).expect("the runtime is known")
 }
 
-/// A channel of its own, whose owner this is.
-struct Wallet {
-	folder: String,
-	channel: u64,
-	suri: &'static str,
+/// Asks, and returns what came of it, also where the command fails because the answer is refuted.
+async fn ask(wallet: &Wallet, node: &Node, model: &str, question: &str, checks: u32) -> Value {
+	match wallet.say(node, model, question, checks).await {
+		Ok(done) => done,
+		Err(output) => last_object(&output),
+	}
 }
 
-impl Wallet {
-	/// Opens a channel that pays these executors.
-	async fn open(
-		network: &Network,
-		model: &str,
-		name: &str,
-		suri: &'static str,
-		deposit: u32,
-		executors: &[&AccountId],
-	) -> Self {
-		let folder = network.folder.path().join(name).display().to_string();
-		let url = &network.nodes[0].url;
-		let deposit = deposit.to_string();
-		let place = ["--model", model, "--url", url, "--wallet", &folder];
-		let how = ["--suri", suri, "--deposit", &deposit];
-		let names: Vec<_> = executors.iter().map(ToString::to_string).collect();
-		let executors = names.iter().flat_map(|name| ["--executor", name]);
-		let open = ["channel", "open"].into_iter().chain(place).chain(how);
-		let opened = cli(open.chain(executors)).await;
-		let opened = opened.expect("a channel can be opened");
-		let channel = opened["channel"].as_u64().expect("a number");
-		Self {
-			folder,
-			channel,
-			suri,
-		}
-	}
-
-	/// Asks; what the command says where it fails.
-	async fn say(
-		&self,
-		node: &Node,
-		model: &str,
-		question: &str,
-		checks: u32,
-	) -> Result<Value, String> {
-		let checks = checks.to_string();
-		let place = [
-			"--model",
-			model,
-			"--url",
-			&node.url,
-			"--wallet",
-			&self.folder,
-		];
-		let how = [
-			"--max-tokens",
-			"16",
-			"--temperature",
-			"0",
-			"--checks",
-			&checks,
-		];
-		let chat = ["chat"].into_iter().chain(place).chain(how);
-		cli(chat.chain([question])).await
-	}
-
-	/// Asks, and returns what came of it, also where the command fails because the answer is refuted.
-	async fn ask(&self, node: &Node, model: &str, question: &str, checks: u32) -> Value {
-		match self.say(node, model, question, checks).await {
-			Ok(done) => done,
-			Err(output) => last_object(&output),
-		}
-	}
-
-	/// Asks, and returns why nobody answers.
-	async fn fails(&self, node: &Node, model: &str, question: &str) -> String {
-		let said = self.say(node, model, question, 2).await;
-		said.expect_err("nobody answers")
-	}
-
-	async fn close(&self, node: &Node) {
-		let channel = self.channel.to_string();
-		let close = ["channel", "close", &channel, "--url", &node.url];
-		let closed = cli(close.into_iter().chain(["--suri", self.suri])).await;
-		closed.expect("it is this account's channel");
-	}
-
-	async fn receipt(&self, number: u64) -> Value {
-		let number = number.to_string();
-		let receipt = cli(["channel", "receipt", &number, "--wallet", &self.folder]);
-		receipt.await.expect("the wallet holds it")
-	}
+/// Asks, and returns why nobody answers.
+async fn fails(wallet: &Wallet, node: &Node, model: &str, question: &str) -> String {
+	let said = wallet.say(node, model, question, 2).await;
+	said.expect_err("nobody answers")
 }
 
 /// `consilience verify` of a receipt, with the models of this node.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, process::Stdio};
 
 use consilience_runtime::{AccountId, RuntimeEvent};
-use consilience_tests::{cli, model, within, Network, Node, Options, NAMES};
+use consilience_tests::{cli, model, paid, receipt, within, Network, Node, Options, NAMES};
 use serde_json::Value;
 use tokio::{
 	io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
@@ -162,19 +162,19 @@ async fn a_client_loses_its_node(network: &mut Network, model: &str, wallet: &st
 	// Not an executor of the channel.
 	let own = 3;
 	let mut events = Events::of(&network.nodes[own], model, wallet);
-	let number = events.next("started").await["number"].to_string();
+	let number = number_of(&events.next("started").await);
 	events.until_a_slice_is_paid().await;
 	network.kill(own).await;
 	let said = events.fails().await;
 	assert!(said.contains("node"), "{said}");
-	let broken = receipt(wallet, &number).await;
+	let broken = receipt(wallet, number).await;
 	let promised = paid(&broken);
 	assert!(promised > 0, "{broken}");
 
 	let done = chat(&network.nodes[0], model, wallet, &[]).await;
 	assert_eq!(done["status"], "checked", "{done}");
 	assert!(done["number"].as_u64() > broken["number"].as_u64());
-	let kept = receipt(wallet, &number).await;
+	let kept = receipt(wallet, number).await;
 	let text = |receipt: &Value| receipt["answer"].as_str().unwrap_or_default().to_owned();
 	assert!(text(&kept).starts_with(&text(&broken)), "{kept}");
 }
@@ -186,6 +186,11 @@ async fn accounts(network: &Network) -> Vec<String> {
 		accounts.push(node.account().await.to_string());
 	}
 	accounts
+}
+
+/// A request's number.
+fn number_of(event: &Value) -> u64 {
+	event["number"].as_u64().expect("a number")
 }
 
 /// What a wallet has signed away to a payee for answers.
@@ -202,27 +207,14 @@ async fn signed(wallet: &str, payee: &AccountId) -> u128 {
 	own.map(|line| paid(&line)).sum()
 }
 
-/// What a wallet holds of a request.
-async fn receipt(wallet: &str, number: &str) -> Value {
-	let receipt = cli(["channel", "receipt", number, "--wallet", wallet]).await;
-	receipt.expect("the wallet holds it")
-}
-
-/// What was signed away for a request.
-fn paid(receipt: &Value) -> u128 {
-	let paid = receipt["paid"].as_str().and_then(|p| p.parse().ok());
-	paid.expect("an amount")
-}
-
 /// Whoever asks again with the same wallet goes on: what was shown is kept and paid for, its number is not used again. Returns a
 /// question that was just asked.
 async fn a_client_is_killed_in_the_middle(node: &Node, model: &str, wallet: &str) -> Events {
 	let mut events = Events::of(node, model, wallet);
-	let number = events.next("started").await["number"].clone();
+	let number = number_of(&events.next("started").await);
 	events.until_a_slice_is_paid().await;
 	events.talk.kill().await.expect("it runs");
-	let number = number.to_string();
-	let broken = receipt(wallet, &number).await;
+	let broken = receipt(wallet, number).await;
 	assert!(broken["receipt"].is_null(), "{broken}");
 	assert!(paid(&broken) > 0, "{broken}");
 
@@ -235,7 +227,7 @@ async fn a_client_is_killed_in_the_middle(node: &Node, model: &str, wallet: &str
 	again.until_a_slice_is_paid().await;
 	// A wallet is one program's at a time.
 	again.talk.kill().await.expect("it runs");
-	let kept = receipt(wallet, &number).await;
+	let kept = receipt(wallet, number).await;
 	assert!(paid(&kept) >= paid(&broken), "{kept}");
 	Events::of(node, model, wallet)
 }

@@ -15,6 +15,7 @@ use crate::{
 	connection::{unexpected, Connection},
 	error::{Error, Fault, WalletError},
 	executor::Stop,
+	kept::Kept,
 	locks::{Pot, Promise, Turns},
 	record::{verify_verdict, Check, Facts, Finding, Flaw, Outcome, Record},
 	wallet::{Due, Wallet},
@@ -27,6 +28,8 @@ pub(crate) struct Checking<'a> {
 	pub(crate) wallet: &'a Arc<Wallet>,
 	/// Whose turn it is with each checker.
 	pub(crate) turns: &'a Turns,
+	/// Connections to those who have checked before.
+	pub(crate) kept: &'a Kept,
 	/// What is not promised to other checks of the pot.
 	pub(crate) pot: &'a Pot,
 	/// What the pot admits.
@@ -36,6 +39,9 @@ pub(crate) struct Checking<'a> {
 	pub(crate) connect: Duration,
 	pub(crate) verdict: Duration,
 }
+
+/// A verdict, the key that it is signed with, and what it says.
+type Checked = (Box<SignedVerdict>, LaneKey, Finding);
 
 /// What all checks of one answer have in common.
 struct Subject {
@@ -176,26 +182,62 @@ impl Checking<'_> {
 		events.send(Event::Checking {
 			checker: checker.clone(),
 		});
-		let ask = &subject.request.ask;
-		let (mut connection, offer) =
-			Connection::open(lane, subject.facts.genesis, ask.channel, self.connect)
-				.await
-				.map_err(Stop::Fault)?;
-		let (wallet, payee) = (self.wallet.clone(), checker.clone());
-		let held = move || wallet.held(&payee, Service::Check, offer.held_check.as_ref());
-		let from = blocking(held).await?.ok_or(Stop::Fault(Fault::Held))?;
-		let checked = async {
-			let from = self.late(&mut connection, lane, ask.number, from).await?;
-			self.measure(&mut connection, lane, subject, from).await
+		let (verdict, key, finding) = match self.again(lane, subject).await {
+			Some(checked) => checked?,
+			None => self.anew(lane, subject).await?,
 		};
-		let checked = checked.await;
-		connection.close().await;
-		let (verdict, key, finding) = checked?;
 		events.send(Event::Verdict {
 			checker: checker.clone(),
 			finding,
 		});
 		Ok((verdict, key))
+	}
+
+	/// Asks over the connection that the checker's last check has left. `None` where there is none, or it is broken.
+	async fn again(&self, lane: &Lane, subject: &Subject) -> Option<Result<Checked, Stop>> {
+		let (connection, _) = self.kept.take(lane).await?;
+		let (wallet, payee) = (self.wallet.clone(), lane.validator.clone());
+		let last = blocking(move || wallet.last(&payee, Service::Check)).await;
+		let from = match last {
+			Ok(last) => last.map_or(0, |last| last.body.amount),
+			Err(e) => return Some(Err(e.into())),
+		};
+		match self.over(connection, lane, subject, from).await {
+			Err(Stop::Fault(Fault::Connection(_))) => None,
+			checked => Some(checked),
+		}
+	}
+
+	/// Asks over a new connection.
+	async fn anew(&self, lane: &Lane, subject: &Subject) -> Result<Checked, Stop> {
+		let (genesis, channel) = (subject.facts.genesis, subject.request.ask.channel);
+		let opened = Connection::open(lane, genesis, channel, self.connect).await;
+		let (connection, offer) = opened.map_err(Stop::Fault)?;
+		let (wallet, payee) = (self.wallet.clone(), lane.validator.clone());
+		let held = move || wallet.held(&payee, Service::Check, offer.held_check.as_ref());
+		let from = blocking(held).await?.ok_or(Stop::Fault(Fault::Held))?;
+		self.over(connection, lane, subject, from).await
+	}
+
+	/// Asks and pays; keeps the connection where all went well.
+	async fn over(
+		&self,
+		mut connection: Connection,
+		lane: &Lane,
+		subject: &Subject,
+		from: Balance,
+	) -> Result<Checked, Stop> {
+		let number = subject.request.ask.number;
+		let checked = async {
+			let from = self.late(&mut connection, lane, number, from).await?;
+			self.measure(&mut connection, lane, subject, from).await
+		};
+		let checked = checked.await;
+		match checked {
+			Ok(_) => self.kept.keep(lane, connection, None),
+			Err(_) => drop(connection.close().await),
+		}
+		checked
 	}
 
 	/// Fetches and pays what a checker found of a former answer when nobody waited for it any more: it checks nothing else before. Returns
@@ -254,14 +296,23 @@ impl Checking<'_> {
 		lane: &Lane,
 		subject: &Subject,
 		from: Balance,
-	) -> Result<(Box<SignedVerdict>, LaneKey, Finding), Stop> {
+	) -> Result<Checked, Stop> {
 		let checker = &lane.validator;
 		let ask = &subject.request.ask;
 		self.note(checker, Some(ask.number)).await?;
 		let message = ToValidator::Check(Box::new(subject.request.clone()));
 		connection.send(&message).await.map_err(Stop::Fault)?;
-		let message = connection.receive(self.verdict).await;
-		let verdict = match message.map_err(Stop::Fault)? {
+		let message = loop {
+			let message = connection.receive(self.verdict).await;
+			match message.map_err(Stop::Fault)? {
+				// What became of the check before is known.
+				ToClient::Refused {
+					number: Some(of), ..
+				} if of != ask.number => (),
+				message => break message,
+			}
+		};
+		let verdict = match message {
 			ToClient::Verdict(verdict) => verdict,
 			other => {
 				self.note(checker, None).await?;

@@ -8,9 +8,7 @@ use std::{
 	time::Duration,
 };
 
-use consilience_lane::message::{
-	AccountId, Balance, BlockNumber, OfferedModel, Payment, SignedReceipt,
-};
+use consilience_lane::message::{AccountId, Balance, BlockNumber, Payment, SignedReceipt};
 use consilience_primitives::{
 	request::{Input, InputError},
 	session::{Anchor, Service},
@@ -33,6 +31,7 @@ use crate::{
 	connection::Connection,
 	error::{Error, Fault, WalletError},
 	executor::{cancel, Asking, Stop},
+	kept::{Kept, Offer},
 	locks::{Pot, Turn, Turns},
 	record::{Facts, Finding, Record, Status},
 	wallet::{NewAsk, Wallet},
@@ -226,6 +225,9 @@ struct Inner {
 	genesis: H256,
 	executors: Turns,
 	checkers: Turns,
+	/// Connections to those who have answered, and to those who have checked.
+	answered: Kept,
+	checked: Kept,
 	pot: Pot,
 }
 
@@ -253,8 +255,10 @@ struct Offered {
 	able: Able,
 	turn: Turn,
 	connection: Connection,
-	offer: OfferedModel,
+	offer: Offer,
 	held: Option<Payment>,
+	/// Whether it has just said so, and not when it answered the question before.
+	asked: bool,
 }
 
 impl Client {
@@ -278,6 +282,8 @@ impl Client {
 			genesis,
 			executors: Turns::default(),
 			checkers: Turns::default(),
+			answered: Kept::default(),
+			checked: Kept::default(),
 			pot: Pot::default(),
 		};
 		inner.channel().await?;
@@ -299,6 +305,13 @@ impl Client {
 		Quote::of(&model.ok_or(Error::NoModel)?, input, checks)
 	}
 
+	/// Says goodbye to validators to which connections are kept, and waits for theirs: what was sent last has been read then. Has to be
+	/// called when no question is under way, before the process ends; who only drops the client leaves that to the Tokio runtime.
+	pub async fn close(&self) {
+		self.0.answered.close().await;
+		self.0.checked.close().await;
+	}
+
 	/// Asks. Has to be called within a Tokio runtime.
 	pub fn ask(&self, model: ModelId, input: Input, options: AskOptions) -> Answer {
 		let (sender, events) = unbounded_channel();
@@ -314,6 +327,7 @@ impl Client {
 				events: &events,
 				cancelled,
 				tried: Vec::new(),
+				at_once: true,
 			};
 			if let Err(e) = asked.run().await {
 				events.end(Err(e));
@@ -348,19 +362,30 @@ struct Asked<'a> {
 	cancelled: watch::Receiver<bool>,
 	/// Who failed, and why.
 	tried: Vec<(AccountId, Fault)>,
+	/// Whether whoever answered the question before may be asked without being asked what it offers now.
+	at_once: bool,
 }
 
 impl Asked<'_> {
 	async fn run(mut self) -> Result<(), Error> {
-		for _ in 0..self.client.settings.attempts.max(1) {
+		let mut attempts = self.client.settings.attempts.max(1);
+		while attempts > 0 {
 			let mut cancelled = self.cancelled.clone();
 			let chosen = tokio::select! {
 				chosen = self.choose() => chosen?,
 				() = cancel(&mut cancelled) => return Err(Error::Cancelled),
 			};
 			let Some((scene, chosen)) = chosen else { break };
+			let asked = chosen.asked;
 			if let Some(record) = self.attempt(&scene, chosen).await? {
 				return self.finish(&scene, record).await;
+			}
+			if asked {
+				attempts -= 1;
+			} else {
+				// Things may have changed since it offered: it is asked what it offers now.
+				self.at_once = false;
+				self.tried.clear();
 			}
 			if *self.cancelled.borrow() {
 				break;
@@ -409,15 +434,19 @@ impl Asked<'_> {
 			let ready = ready
 				.into_iter()
 				.filter_map(|(able, turn)| Some((able, turn?)));
-			let offers = self.offers(ready.collect()).await?;
+			let mut ready: Vec<_> = ready.collect();
+			if let Some(again) = self.again(&mut ready).await? {
+				return Ok(Some((scene, again)));
+			}
+			let offers = self.offers(ready).await?;
 			let best = offers.into_iter().min_by_key(|offered| {
-				let offer = &offered.offer;
+				let offer = &offered.offer.model;
 				let price = offer.price.per_output_unit;
 				(offer.free == 0, price, Reverse(offer.free))
 			});
 			match best {
 				// It would refuse, and hold a voucher for nothing.
-				Some(best) if best.offer.free == 0 && Instant::now() + pause < until => {
+				Some(best) if best.offer.model.free == 0 && Instant::now() + pause < until => {
 					drop(best);
 					sleep(pause).await;
 					pause = (pause * 2).min(LONGEST_PAUSE);
@@ -485,15 +514,49 @@ impl Asked<'_> {
 		}
 	}
 
+	/// Takes one that had places when it answered the question before, a moment ago: it is asked at once, over the same connection, and
+	/// may have kept what it has read.
+	async fn again(&self, ready: &mut Vec<(Able, Turn)>) -> Result<Option<Offered>, Error> {
+		if !self.at_once {
+			return Ok(None);
+		}
+		for place in 0..ready.len() {
+			let lane = &ready[place].0.lane;
+			let Some((connection, offer)) = self.client.answered.ready(lane, &self.model).await
+			else {
+				continue;
+			};
+			let (able, turn) = ready.swap_remove(place);
+			let (wallet, payee) = (self.client.wallet.clone(), able.lane.validator.clone());
+			let held = blocking(move || wallet.last(&payee, Service::Answer)).await?;
+			return Ok(Some(Offered {
+				able,
+				turn,
+				connection,
+				offer,
+				held,
+				asked: false,
+			}));
+		}
+		Ok(None)
+	}
+
 	/// Asks executors what they offer, all at once.
 	async fn offers(&mut self, ready: Vec<(Able, Turn)>) -> Result<Vec<Offered>, Error> {
 		let genesis = self.client.genesis;
 		let channel = self.client.wallet.bound()?.channel;
 		let patience = self.client.settings.connect;
+		let kept = &self.client.answered;
 		let mut opening: FuturesUnordered<_> = ready
 			.into_iter()
 			.map(|(able, turn)| async move {
-				let opened = Connection::open(&able.lane, genesis, channel, patience).await;
+				let lane = &able.lane;
+				if let Some((mut connection, _)) = kept.take(lane).await {
+					if let Ok(offer) = connection.hello(lane, genesis, channel).await {
+						return (able, turn, Ok((connection, offer)));
+					}
+				}
+				let opened = Connection::open(lane, genesis, channel, patience).await;
 				(able, turn, opened)
 			})
 			.collect();
@@ -517,16 +580,18 @@ impl Asked<'_> {
 			let held = offer.held_answer;
 			match offer.models.into_iter().find(|m| m.model == self.model) {
 				None => self.failed(able.lane.validator, None, Fault::NotOffered),
-				Some(offer) => {
-					if offer.free > 0 {
-						until = until.or(Some(Instant::now() + GRACE));
+				Some(model) => {
+					let at = Instant::now();
+					if model.free > 0 {
+						until = until.or(Some(at + GRACE));
 					}
 					offers.push(Offered {
 						able,
 						turn,
 						connection,
-						offer,
+						offer: Offer { model, at },
 						held,
+						asked: true,
 					});
 				}
 			}
@@ -540,6 +605,7 @@ impl Asked<'_> {
 			able,
 			turn,
 			mut connection,
+			offer,
 			held,
 			..
 		} = chosen;
@@ -613,8 +679,11 @@ impl Asked<'_> {
 		blocking(move || wallet.put(&written)).await?;
 		// It has its receipt, or is over.
 		drop(open);
-		// The next question's voucher must not overtake this one's last.
-		connection.close().await;
+		// The next question's voucher must not overtake this one's last: it goes the same way, or this is at its end.
+		match outcome {
+			Ok(()) => client.answered.keep(&lane, connection, Some(offer)),
+			Err(_) => drop(connection.close().await),
+		}
 		drop(turn);
 		match outcome {
 			Ok(()) => Ok(Some(record)),
@@ -672,6 +741,7 @@ impl Asked<'_> {
 			chain: &*client.chain,
 			wallet: &client.wallet,
 			turns: &client.checkers,
+			kept: &client.checked,
 			pot: &client.pot,
 			limit: scene.channel.pot.limit(),
 			expires: scene.session.expires,

@@ -16,7 +16,7 @@ use tokio_tungstenite::{
 
 use crate::{chain::Lane, error::Fault};
 
-/// An open connection, of which `Hello` and `Offer` are over.
+/// An open connection, of which the first `Hello` and `Offer` are over.
 pub(crate) struct Connection {
 	socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
 	patience: Duration,
@@ -30,27 +30,38 @@ impl Connection {
 		channel: ChannelId,
 		patience: Duration,
 	) -> Result<(Self, Offer), Fault> {
-		let (connection, offer) = within(patience, async {
+		within(patience, async {
 			let mut connection = Self::connect(&lane.endpoint, patience).await?;
-			let hello = ToValidator::Hello {
-				version: VERSION,
-				genesis,
-				channel,
-			};
-			connection.send(&hello).await?;
-			let offer = connection.receive(patience).await?;
+			let offer = connection.hello(lane, genesis, channel).await?;
 			Ok((connection, offer))
 		})
-		.await?;
-		match offer {
-			ToClient::Offer(offer) if offer.payee == lane.validator => Ok((connection, offer)),
+		.await
+	}
+
+	/// Hears what a validator offers: first, and again where a voucher has verified over the connection.
+	pub(crate) async fn hello(
+		&mut self,
+		lane: &Lane,
+		genesis: H256,
+		channel: ChannelId,
+	) -> Result<Offer, Fault> {
+		let hello = ToValidator::Hello {
+			version: VERSION,
+			genesis,
+			channel,
+		};
+		self.send(&hello).await?;
+		match self.receive(self.patience).await? {
+			ToClient::Offer(offer) if offer.payee == lane.validator => Ok(offer),
 			ToClient::Offer(_) => Err(Fault::OtherValidator),
 			ToClient::Refused { why, words, .. } => Err(Fault::Refused(why, words)),
-			other => {
-				connection.close().await;
-				Err(unexpected(&other))
-			}
+			other => Err(unexpected(&other)),
 		}
+	}
+
+	/// Answers pings, until something else comes or the connection ends.
+	pub(crate) async fn idle(&mut self) {
+		while let Some(Ok(Message::Ping(_) | Message::Pong(_))) = self.socket.next().await {}
 	}
 
 	async fn connect(endpoint: &[u8], patience: Duration) -> Result<Self, Fault> {

@@ -10,6 +10,7 @@
 //! | [`wallet`] | keys, numbers, vouchers and records on disk |
 //! | `client` | choosing executors, and going on to the next |
 //! | `connection` | WebSocket and messages |
+//! | `kept` | connections between two questions |
 //! | `executor` | a stream: what is verified, shown and paid |
 //! | `checks` | checkers in the order of the draw |
 //! | [`record`] | what there is to show for a request, and its verification |
@@ -26,6 +27,7 @@ mod checks;
 mod client;
 mod connection;
 mod executor;
+mod kept;
 mod locks;
 
 pub mod chain;

@@ -60,6 +60,8 @@ struct Connection {
 	/// Taken while an answer is said again.
 	replay: Arc<Semaphore>,
 	refusals: u32,
+	/// When something was last said, beside pings.
+	said: Instant,
 }
 
 /// Serves a client until it goes, or has to.
@@ -95,6 +97,7 @@ pub(crate) async fn serve(lane: Arc<Shared>, tcp: TcpStream) {
 		known: None,
 		replay: Arc::new(Semaphore::new(1)),
 		refusals: 0,
+		said: begun,
 	};
 	connection.run(begun, messages).await;
 }
@@ -104,6 +107,7 @@ impl Connection {
 		let hello = begun + self.lane.config.handshake;
 		let trusted = begun + self.lane.config.untrusted;
 		let (mut heard, mut pinged) = (Instant::now(), false);
+		let lane = self.lane.clone();
 		loop {
 			let idle = self.lane.config.idle;
 			let next = match (self.channel, pinged) {
@@ -121,6 +125,7 @@ impl Connection {
 				}
 				Some(message) = messages.recv() => self.send(&message).await,
 				() = sleep_until(trusted), if !self.trusted => Flow::End,
+				() = lane.crowded.notified(), if self.is_kept() => Flow::End,
 				() = sleep_until(next) => match self.channel {
 					Some(_) if !pinged => {
 						pinged = true;
@@ -142,6 +147,14 @@ impl Connection {
 		self.say(Message::Close(None::<CloseFrame>)).await;
 	}
 
+	/// Whether nothing goes on over it, and it is only kept for the next question.
+	fn is_kept(&self) -> bool {
+		let writes = |running: &Running| !running.commands.is_closed();
+		self.trusted
+			&& !self.running.as_ref().is_some_and(writes)
+			&& self.said.elapsed() >= self.lane.config.idle / 2
+	}
+
 	/// Sends; a peer that does not read is not waited for.
 	async fn say(&mut self, message: Message) -> Flow {
 		match timeout(self.lane.config.send, self.socket.send(message)).await {
@@ -151,6 +164,7 @@ impl Connection {
 	}
 
 	async fn send(&mut self, message: &ToClient) -> Flow {
+		self.said = Instant::now();
 		self.say(Message::Binary(Bytes::from(message.encode())))
 			.await
 	}
@@ -158,6 +172,7 @@ impl Connection {
 	async fn receive(&mut self, message: Message) -> Flow {
 		match message {
 			Message::Binary(bytes) => {
+				self.said = Instant::now();
 				self.budget.refill();
 				let most = if self.trusted {
 					MAX_MESSAGE
@@ -223,6 +238,14 @@ impl Connection {
 			};
 		};
 		let (of, number) = match &message {
+			// Whoever asks again asks first what is free now.
+			ToValidator::Hello {
+				version: VERSION,
+				genesis,
+				channel: again,
+			} if self.trusted && *genesis == self.lane.genesis && *again == channel => {
+				return self.hello(channel).await;
+			}
 			ToValidator::Hello { .. } => return self.malformed("hello was said").await,
 			ToValidator::Ask { ask, voucher: _ } => (ask.channel, ask.number),
 			ToValidator::Pay(voucher) => (voucher.body.channel, voucher.body.number),

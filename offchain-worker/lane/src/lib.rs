@@ -313,6 +313,8 @@ pub(crate) struct Shared {
 	/// What this validator serves, and the finalised block that this is asked for at.
 	served: tokio::sync::Mutex<Option<(H256, Served)>>,
 	slots: Mutex<HashMap<ChannelId, Arc<Slot>>>,
+	/// Told where all places for connections are taken: one that is only kept gives way.
+	pub(crate) crowded: Notify,
 }
 
 impl Shared {
@@ -456,6 +458,7 @@ async fn prepare(
 		)),
 		served: tokio::sync::Mutex::default(),
 		slots: Mutex::default(),
+		crowded: Notify::new(),
 		journal,
 		pair,
 		chain,
@@ -501,6 +504,9 @@ async fn accept(shared: &Arc<Shared>, listener: TcpListener) {
 	let all = Arc::new(Semaphore::new(shared.config.connections));
 	let addresses = Addresses::new(shared.config.connections_per_address);
 	loop {
+		if all.available_permits() == 0 {
+			shared.crowded.notify_one();
+		}
 		// Never closed. Those who come while all places are taken wait in the kernel's queue, and are dropped there.
 		let Ok(place) = all.clone().acquire_owned().await else {
 			return;

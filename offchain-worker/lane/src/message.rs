@@ -14,6 +14,8 @@
 //!   ◀───────────────────────────────────────── Verdict
 //!   Pay ───────────────────────────────────────────▶
 //! ```
+//!
+//! When all that is paid, the connection is good for the next question or check: at once, or after another `Hello`.
 
 use codec::{Compact, Decode, Encode};
 use consilience_primitives::{
@@ -51,7 +53,7 @@ pub type SignedVerdict = Signed<Verdict<AccountId>>;
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ToValidator {
-	/// The first message.
+	/// The first message; and again, over a connection over which a voucher has verified, by whoever wants to know what is offered now.
 	Hello {
 		/// [`VERSION`].
 		version: u8,

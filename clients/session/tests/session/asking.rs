@@ -245,6 +245,8 @@ async fn who_shows_a_forged_voucher_is_not_asked_and_who_forgets_is_not_paid_twi
 	assert!(all(ask(&client, 0)).await.1.is_none());
 	let lie = |lie| *world.validators[0].lie.lock().unwrap() = lie;
 	lie(Lie::ForgedVoucher);
+	// What it shows is what it says to a greeting.
+	client.close().await;
 	let (events, _) = all(ask(&client, 0)).await;
 	assert_eq!(failures(&events), [(false, Fault::Held)]);
 	lie(Lie::Forgetful);
@@ -431,4 +433,106 @@ async fn nothing_is_asked_that_cannot_be_paid_or_taken() {
 	assert!(matches!(wrong(ask(&client, 0)).await, Error::NoChannel(_)));
 	assert_eq!(client.wallet().next_number().unwrap(), 1);
 	assert_eq!(Arc::strong_count(client.wallet()), 1);
+}
+
+/// What a validator saw of connections and greetings.
+fn seen(world: &World, of: usize) -> (u32, u32) {
+	let seen = world.validators[of].seen.lock().unwrap();
+	(seen.connections, seen.greetings)
+}
+
+fn executors(events: &[Event]) -> Vec<usize> {
+	let started = events.iter().filter_map(|event| match event {
+		Event::Started { executor, .. } => Some(AsRef::<[u8]>::as_ref(executor)[0]),
+		_ => None,
+	});
+	started.map(|first| usize::from(first) - 1).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_again_does_so_over_the_same_connections() {
+	let world = World::new(&[Lie::None; 4], 2, PLENTY).await;
+	let client = world.client().await;
+	let rounds = 4;
+	for number in 1..=rounds {
+		let (events, error) = all(ask(&client, 3)).await;
+		assert!(error.is_none(), "{error:?}");
+		assert_eq!(executors(&events), [0]);
+		assert_eq!(text(&events), said(TOKENS));
+		let status = Status::Checked { right: 3, of: 3 };
+		assert_eq!(events.last(), Some(&Event::Done { number, status }));
+	}
+	// Only the first question was preceded by a greeting. The other executor was greeted then, and checks.
+	assert_eq!(seen(&world, 0), (1, 1));
+	assert_eq!(seen(&world, 1), (2, 2));
+	assert_eq!([2, 3].map(|checker| seen(&world, checker)), [(1, 1); 2]);
+	let answers = world.validators[0].paid(Service::Answer);
+	assert_eq!(answers.last(), Some(&(Balance::from(rounds) * whole())));
+	let checks = world.validators[3].paid(Service::Check);
+	assert_eq!(checks.last(), Some(&(Balance::from(rounds) * CHECK)));
+	world.assert_no_complaints();
+	// Whoever is done says goodbye to all.
+	client.close().await;
+	let goodbyes = world.validators.iter().map(|v| {
+		let seen = v.seen.lock().unwrap();
+		(seen.connections, seen.goodbyes)
+	});
+	for (connections, goodbyes) in goodbyes {
+		assert_eq!(connections, goodbyes);
+	}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_left_since_is_greeted_anew() {
+	let world = World::new(&[Lie::Leave; 3], 1, PLENTY).await;
+	let client = world.client().await;
+	for number in 1..=3 {
+		let (events, error) = all(ask(&client, 2)).await;
+		assert!(error.is_none(), "{error:?}");
+		assert_eq!(text(&events), said(TOKENS));
+		let status = Status::Checked { right: 2, of: 2 };
+		// That it has left may be seen when it is asked: that costs a number, and what was signed for it is not held.
+		let done = events.last();
+		let Some(Event::Done {
+			number: done,
+			status: found,
+		}) = done
+		else {
+			panic!("{done:?}");
+		};
+		assert!(*done >= number);
+		assert_eq!(*found, status);
+	}
+	let held = world.validators[0].paid(Service::Answer);
+	assert_eq!(held.last(), Some(&(3 * whole())));
+	world.assert_no_complaints();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_busy_when_it_is_asked_at_once_is_asked_what_it_offers() {
+	let world = World::new(&[Lie::None; 3], 2, PLENTY).await;
+	let client = world.client().await;
+	let (events, error) = all(ask(&client, 0)).await;
+	assert!(error.is_none(), "{error:?}");
+	assert_eq!(executors(&events), [0]);
+
+	// Others have come meanwhile.
+	*world.validators[0].lie.lock().unwrap() = Lie::Refuse(Refusal::Busy);
+	*world.validators[0].free.lock().unwrap() = 0;
+	let (events, error) = all(ask(&client, 0)).await;
+	assert!(error.is_none(), "{error:?}");
+	assert_eq!(executors(&events), [0, 1]);
+	let busy = Fault::Refused(Refusal::Busy, "no".into());
+	assert_eq!(failures(&events), [(true, busy)]);
+
+	// It has places again, and counts on from what it holds.
+	*world.validators[0].lie.lock().unwrap() = Lie::None;
+	*world.validators[0].free.lock().unwrap() = 200;
+	*world.validators[1].free.lock().unwrap() = 1;
+	for _ in 0..2 {
+		let (events, error) = all(ask(&client, 0)).await;
+		assert!(error.is_none(), "{error:?}");
+		assert_eq!(text(&events), said(TOKENS));
+	}
+	world.assert_no_complaints();
 }

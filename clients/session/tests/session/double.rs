@@ -59,6 +59,8 @@ pub(crate) enum Lie {
 	ForgedVoucher,
 	/// Shows no voucher, whatever it holds.
 	Forgetful,
+	/// Goes away when it has answered or checked.
+	Leave,
 	// To who asks.
 	Refuse(Refusal),
 	FrameKey,
@@ -128,6 +130,11 @@ pub(crate) struct Seen {
 	pub(crate) cancelled: Vec<u32>,
 	/// Numbers of questions that were asked again.
 	pub(crate) again: Vec<u32>,
+	/// Connections, and greetings over all of them.
+	pub(crate) connections: u32,
+	pub(crate) greetings: u32,
+	/// Connections that the client has said goodbye over.
+	pub(crate) goodbyes: u32,
 }
 
 pub(crate) struct Validator {
@@ -572,18 +579,38 @@ impl Validator {
 
 	async fn serve(&self, socket: TcpStream) -> Option<()> {
 		let mut socket = accept_async(socket).await.ok()?;
-		receive(&mut socket).await?;
-		send(&mut socket, &ToClient::Offer(self.offer())).await?;
+		self.seen.lock().unwrap().connections += 1;
+		let hello = receive(&mut socket).await?;
+		self.greet(&mut socket, hello).await?;
+		self.talk(&mut socket).await;
+		self.seen.lock().unwrap().goodbyes += 1;
+		Some(())
+	}
+
+	async fn greet(&self, socket: &mut Socket, hello: ToValidator) -> Option<()> {
+		if !matches!(hello, ToValidator::Hello { .. }) {
+			self.complain(format!("no greeting: {hello:?}"));
+		}
+		self.seen.lock().unwrap().greetings += 1;
+		send(socket, &ToClient::Offer(self.offer())).await?;
 		self.offered.notify_one();
+		Some(())
+	}
+
+	async fn talk(&self, socket: &mut Socket) -> Option<()> {
 		loop {
-			match receive(&mut socket).await? {
+			match receive(socket).await? {
+				hello @ ToValidator::Hello { .. } => self.greet(socket, hello).await?,
 				ToValidator::Ask { ask, voucher } => {
-					self.answer(&mut socket, ask, voucher).await?;
+					self.answer(socket, ask, voucher).await?;
 				}
-				ToValidator::Check(request) => self.check(&mut socket, *request).await?,
+				ToValidator::Check(request) => self.check(socket, *request).await?,
 				// Sent before the end had arrived.
 				ToValidator::Cancel { .. } => {}
 				other => self.complain(format!("out of place: {other:?}")),
+			}
+			if self.lies() == Lie::Leave {
+				return None;
 			}
 		}
 	}

@@ -79,7 +79,11 @@ impl Game {
 			checks: 0,
 			executor: None,
 		};
-		let asked = async { all(self.client.ask(MODEL, input(200), options)).await };
+		let asked = async {
+			// What it shows is what it says to a greeting.
+			self.client.close().await;
+			all(self.client.ask(MODEL, input(200), options)).await
+		};
 		let (events, error) = self.runtime.block_on(asked);
 
 		let vouchers = executor.seen.lock().unwrap().vouchers.clone();

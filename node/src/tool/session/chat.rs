@@ -58,6 +58,10 @@ pub(crate) struct ChatCommand {
 	#[arg(long, value_parser = parse_csl, default_value = "10")]
 	deposit: u128,
 
+	/// Each line of standard input is a question of its own: what was said before is not sent with it.
+	#[arg(long, conflicts_with = "message")]
+	no_history: bool,
+
 	/// Secret of the account that opens a channel, if there is none yet: a phrase, a seed in hexadecimal, or a development key such as
 	/// //Alice.
 	#[arg(long)]
@@ -94,6 +98,14 @@ impl ChatCommand {
 			));
 		}
 		let client = self.client(&network, &model).await?;
+		let said = self.converse(&client, &model).await;
+		// Whoever was paid last has that before the process ends.
+		client.close().await;
+		said
+	}
+
+	/// Says the message, or each line of standard input.
+	async fn converse(&self, client: &Client, model: &Model) -> Result<()> {
 		let mut conversation = Vec::new();
 		if let Some(system) = &self.system {
 			conversation.push(Message {
@@ -102,7 +114,7 @@ impl ChatCommand {
 			});
 		}
 		if let Some(message) = &self.message {
-			return self.turn(&client, &model, &mut conversation, message).await;
+			return self.turn(client, model, &mut conversation, message).await;
 		}
 		let people = std::io::stdin().is_terminal();
 		loop {
@@ -123,8 +135,11 @@ impl ChatCommand {
 			if line.trim().is_empty() {
 				continue;
 			}
+			if self.no_history {
+				conversation.truncate(usize::from(self.system.is_some()));
+			}
 			let said = self
-				.turn(&client, &model, &mut conversation, line.trim())
+				.turn(client, model, &mut conversation, line.trim())
 				.await;
 			match said {
 				// Whoever types may try something else.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
 	journal::{Account, Answer, Batch, Ending, Fragment, Journal},
-	message::{ToClient, ToValidator, VERSION},
+	message::{Refusal, ToClient, ToValidator, VERSION},
 	Config,
 };
 
@@ -87,6 +87,55 @@ async fn who_says_nothing_or_does_not_answer_leaves_its_place_to_others() {
 	}
 	assert!(begun.elapsed() > Duration::from_millis(600));
 	drop(deaf);
+}
+
+#[tokio::test]
+async fn who_only_keeps_a_connection_asks_again_over_it_and_leaves_its_place_to_others() {
+	let wallet = Wallet::new(1);
+	let world = World::new(&wallet);
+	let folder = tempfile::tempdir().unwrap();
+	let config = Config {
+		connections: 2,
+		idle: Duration::from_millis(200),
+		..config(folder.path())
+	};
+	let node = node(&world, config).await;
+	let (mut kept, _) = Peer::hello(&node, &wallet, CHANNEL).await;
+	// What nobody has paid for is not said twice.
+	kept.say(&hello()).await;
+	assert_eq!(kept.refused().await, (None, Refusal::Malformed));
+	let (mut kept, _) = Peer::hello(&node, &wallet, CHANNEL).await;
+	let mut base = 0;
+	for number in 1..=2 {
+		let ask = question(&world, number, "ends 5", 9);
+		let mut reading = kept.ask(ask, base).await;
+		kept.read(&world, &mut reading).await;
+		base = reading.amount();
+		kept.say(&hello()).await;
+		match kept.hear().await {
+			Some(ToClient::Offer(offer)) => {
+				let held = offer.held_answer.expect("it was paid");
+				assert_eq!(held.body.amount, base);
+			}
+			other => panic!("an offer, not {other:?}"),
+		}
+	}
+	// Nobody has to go while there is a place, however long nothing is said.
+	let pings = async |peer: &mut Peer, count| {
+		for _ in 0..count {
+			match peer.socket.next().await {
+				Some(Ok(Message::Ping(_))) => (),
+				other => panic!("a ping, not {other:?}"),
+			}
+		}
+	};
+	pings(&mut kept, 4).await;
+	let (mut other, _) = Peer::hello(&node, &wallet, CHANNEL).await;
+	// Both places are taken: the one that is only kept is free for whoever comes next.
+	assert_eq!(kept.hear().await, None);
+	let (_next, _) = Peer::hello(&node, &wallet, CHANNEL).await;
+	let mut reading = other.ask(question(&world, 3, "ends 5", 9), base).await;
+	other.read(&world, &mut reading).await;
 }
 
 #[tokio::test]
