@@ -12,10 +12,9 @@ use crate::{
 	fields::{empty, text_of, Fields},
 	network::{Finish, Input, Message, Task},
 	sse::{event, reply, Script},
+	tools::{self, Calls, Part, Tool, Tools, FORCED, STRICT},
 	watch::Said,
 };
-
-const NO_TOOLS: &str = "tool calls are not built yet";
 
 fn messages(fields: &mut Fields) -> Result<Vec<Message>, Error> {
 	let mut messages = Vec::new();
@@ -44,14 +43,91 @@ fn messages(fields: &mut Fields) -> Result<Vec<Message>, Error> {
 			return Err(Error::invalid(format!("{name}.role"), wrong));
 		}
 		let within = format!("{name}.content");
-		let content = text_of(message.need("content")?, &within, &["text"])?;
+		let content = message.need("content")?;
 		message.end()?;
-		if content.is_empty() {
-			return Err(Error::invalid(&within, format!("{within} is empty")));
-		}
-		messages.push(Message { role, content });
+		messages.extend(said(&role, content, &within)?);
 	}
 	Ok(messages)
+}
+
+/// Reads what a message says: text, and calls of tools or what came of them.
+fn said(role: &str, content: Value, within: &str) -> Result<Vec<Message>, Error> {
+	let blocks = match content {
+		Value::Array(blocks) => blocks,
+		other => vec![json!({ "type": "text", "text": text_of(other, within, &["text"])? })],
+	};
+	let (mut text, mut results) = (String::new(), Vec::new());
+	for (i, block) in blocks.into_iter().enumerate() {
+		let name = format!("{within}[{i}]");
+		match (block["type"].as_str(), role) {
+			(Some("tool_use"), "assistant") => {
+				let mut fields = Fields::within(block, &name)?;
+				fields.ignore(&["type", "id", "cache_control", "caller"]);
+				let called = tools::called(&fields.need::<String>("name")?, &fields.need("input")?);
+				fields.end()?;
+				if !text.is_empty() {
+					text += "\n";
+				}
+				text += &called;
+			}
+			(Some("tool_result"), "user") => {
+				let mut fields = Fields::within(block, &name)?;
+				fields.need::<String>("tool_use_id")?;
+				// What went wrong, the result says.
+				fields.ignore(&["type", "cache_control", "is_error"]);
+				let given = fields
+					.take::<Value>("content")?
+					.unwrap_or_else(|| "".into());
+				fields.end()?;
+				let content = text_of(given, &format!("{name}.content"), &["text"])?;
+				results.push(tools::result(&content));
+			}
+			_ => text += &text_of(json!([block]), within, &["text"])?,
+		}
+	}
+	if text.is_empty() && results.is_empty() {
+		return Err(Error::invalid(within, format!("{within} is empty")));
+	}
+	if !text.is_empty() {
+		results.push(Message {
+			role: role.into(),
+			content: text,
+		});
+	}
+	Ok(results)
+}
+
+/// Takes tools.
+fn take_tools(fields: &mut Fields) -> Result<Tools, Error> {
+	let given: Vec<Value> = fields.take("tools")?.unwrap_or_default();
+	let mut all = Vec::new();
+	for (i, tool) in given.into_iter().enumerate() {
+		let name = format!("tools.{i}");
+		let mut fields = Fields::within(tool, &name)?;
+		let custom = |kind: &Value| kind == "custom";
+		fields.refuse("type", custom, "nothing is run here beside the model")?;
+		all.push(Tool::read(&mut fields, "input_schema")?);
+		fields.refuse("strict", empty, STRICT)?;
+		fields.ignore(&["cache_control"]);
+		fields.end()?;
+	}
+	let mut one = false;
+	if let Some(choice) = fields.take::<Value>("tool_choice")? {
+		let mut choice = Fields::within(choice, "tool_choice")?;
+		one = choice.take("disable_parallel_tool_use")?.unwrap_or(false);
+		match choice.need::<String>("type")?.as_str() {
+			"auto" => (),
+			"none" => all.clear(),
+			_ => {
+				return Err(Error::Unsupported {
+					parameter: "tool_choice".into(),
+					why: FORCED.into(),
+				})
+			}
+		}
+		choice.end()?;
+	}
+	Tools::new(all, one, "tools")
 }
 
 /// Answers a chat.
@@ -60,7 +136,9 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	let mut fields = Fields::read(&call.body)?;
 	let own = fields.own(call.own()?)?;
 	let wanted: String = fields.need("model")?;
-	let messages = messages(&mut fields)?;
+	let mut messages = messages(&mut fields)?;
+	let tools = take_tools(&mut fields)?;
+	tools.tell(&mut messages);
 	crate::openai::bounds(&messages, "messages")?;
 	let mut sampling = fields.sampling()?;
 	sampling.max_tokens = Some(match fields.tokens("max_tokens")? {
@@ -69,11 +147,9 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	});
 	sampling.stop = fields.stop("stop_sequences")?;
 	let stops = sampling.stop.clone().unwrap_or_default();
+	tools.stop(&mut sampling);
 	let stream = fields.take("stream")?.unwrap_or(false);
 	fields.ignore(&["metadata"]);
-	fields.refuse("tools", empty, NO_TOOLS)?;
-	let none = |choice: &Value| choice["type"] == "none" || choice["type"] == "auto";
-	fields.refuse("tool_choice", none, NO_TOOLS)?;
 	let off = |thinking: &Value| thinking["type"] == "disabled";
 	fields.refuse("thinking", off, "models here have no such setting")?;
 	let tier = |tier: &Value| tier == "auto" || tier == "standard_only";
@@ -102,19 +178,43 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 		input_units: job.input_units,
 		stops,
 	};
+	let mut calls = tools.calls(job.id);
 	if stream {
-		return Ok(reply(&app, following, Events { head }));
+		let events = Events {
+			head,
+			calls,
+			block: 0,
+			open: true,
+		};
+		return Ok(reply(&app, following, events));
 	}
 	let said = following.reached().await?;
-	let mut body = head.message(json!([{ "type": "text", "text": said.text }]), said.tokens);
-	body["stop_reason"] = stop_reason(said.finish).into();
-	body["stop_sequence"] = head.stop_sequence(said.finish);
+	let parts = calls.whole(&said.text, said.finish);
+	let mut content: Vec<_> = parts.into_iter().map(block).collect();
+	if content.is_empty() {
+		content.push(block(Part::Text(String::new())));
+	}
+	let mut body = head.message(content.into(), said.tokens);
+	body["stop_reason"] = stop_reason(said.finish, calls.any()).into();
+	body["stop_sequence"] = head.stop_sequence(said.finish, calls.any());
 	body["consilience"] = said.consilience;
 	Ok(json(&body))
 }
 
-fn stop_reason(finish: Finish) -> &'static str {
+fn block(part: Part) -> Value {
+	match part {
+		Part::Text(text) => json!({ "type": "text", "text": text }),
+		Part::Call(call) => {
+			// It was read as an object.
+			let input: Value = serde_json::from_str(&call.arguments).unwrap_or_default();
+			json!({ "type": "tool_use", "id": call.id, "name": call.name, "input": input })
+		}
+	}
+}
+
+fn stop_reason(finish: Finish, called: bool) -> &'static str {
 	match finish {
+		Finish::EndOfText | Finish::StopString if called => "tool_use",
 		Finish::EndOfText => "end_turn",
 		Finish::StopString => "stop_sequence",
 		Finish::Length => "max_tokens",
@@ -143,9 +243,9 @@ impl Head {
 	}
 
 	/// Returns which string ended the answer: the chain says that one did, and not which.
-	fn stop_sequence(&self, finish: Finish) -> Value {
+	fn stop_sequence(&self, finish: Finish, called: bool) -> Value {
 		match (finish, &self.stops[..]) {
-			(Finish::StopString, [one]) => one.as_str().into(),
+			(Finish::StopString, [one]) if !called => one.as_str().into(),
 			_ => Value::Null,
 		}
 	}
@@ -153,41 +253,91 @@ impl Head {
 
 struct Events {
 	head: Head,
+	calls: Calls,
+	/// The block that is written or was last.
+	block: u32,
+	/// Whether that is one of text, which goes on.
+	open: bool,
+}
+
+impl Events {
+	fn of_block(&self, name: &str, mut body: Value) -> String {
+		body["type"] = name.into();
+		body["index"] = self.block.into();
+		event(name, &body)
+	}
+
+	fn begin_block(&mut self, block: &Value) -> String {
+		self.of_block("content_block_start", json!({ "content_block": block }))
+	}
+
+	/// Ends a block of text, if one goes on.
+	fn close(&mut self) -> String {
+		match std::mem::replace(&mut self.open, false) {
+			true => self.of_block("content_block_stop", json!({})),
+			false => String::new(),
+		}
+	}
+
+	fn parts(&mut self, parts: Vec<Part>, consilience: &Value) -> String {
+		let mut events = String::new();
+		for part in parts {
+			let delta = match &part {
+				Part::Text(text) => {
+					if !self.open {
+						self.open = true;
+						self.block += 1;
+						events += &self.begin_block(&json!({ "type": "text", "text": "" }));
+					}
+					json!({ "type": "text_delta", "text": text })
+				}
+				Part::Call(call) => {
+					events += &self.close();
+					self.block += 1;
+					let mut called = block(part.clone());
+					called["input"] = json!({});
+					events += &self.begin_block(&called);
+					json!({ "type": "input_json_delta", "partial_json": call.arguments })
+				}
+			};
+			let body = json!({ "delta": delta, "consilience": consilience });
+			events += &self.of_block("content_block_delta", body);
+			if let Part::Call(_) = part {
+				events += &self.of_block("content_block_stop", json!({}));
+			}
+		}
+		events
+	}
 }
 
 impl Script for Events {
 	fn begin(&mut self) -> String {
 		let message = self.head.message(json!([]), 0);
-		let block = json!({ "type": "text", "text": "" });
 		event(
 			"message_start",
 			&json!({ "type": "message_start", "message": message }),
-		) + &event(
-			"content_block_start",
-			&json!({ "type": "content_block_start", "index": 0, "content_block": block }),
-		)
+		) + &self.begin_block(&json!({ "type": "text", "text": "" }))
 	}
 
 	fn text(&mut self, text: &str, consilience: Value) -> String {
-		let delta = json!({ "type": "text_delta", "text": text });
-		event(
-			"content_block_delta",
-			&json!({ "type": "content_block_delta", "index": 0, "delta": delta, "consilience": consilience }),
-		)
+		let parts = self.calls.push(text);
+		self.parts(parts, &consilience)
 	}
 
 	fn reached(&mut self, said: Said) -> String {
+		let parts = self.calls.end(said.finish);
+		let events = self.parts(parts, &said.consilience) + &self.close();
+		let called = self.calls.any();
 		let delta = json!({
-			"stop_reason": stop_reason(said.finish), "stop_sequence": self.head.stop_sequence(said.finish),
+			"stop_reason": stop_reason(said.finish, called),
+			"stop_sequence": self.head.stop_sequence(said.finish, called),
 		});
 		let usage = json!({ "input_tokens": self.head.input_units, "output_tokens": said.tokens });
-		event(
-			"content_block_stop",
-			&json!({ "type": "content_block_stop", "index": 0 }),
-		) + &event(
-			"message_delta",
-			&json!({ "type": "message_delta", "delta": delta, "usage": usage, "consilience": said.consilience }),
-		) + &event("message_stop", &json!({ "type": "message_stop" }))
+		events
+			+ &event(
+				"message_delta",
+				&json!({ "type": "message_delta", "delta": delta, "usage": usage, "consilience": said.consilience }),
+			) + &event("message_stop", &json!({ "type": "message_stop" }))
 	}
 
 	fn failed(&mut self, error: &Error) -> String {

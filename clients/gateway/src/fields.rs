@@ -39,7 +39,8 @@ impl Fields {
 		}
 	}
 
-	fn name(&self, name: &str) -> String {
+	/// Returns a parameter's name, with what it stands within.
+	pub(crate) fn name(&self, name: &str) -> String {
 		format!("{}{name}", self.prefix)
 	}
 
@@ -52,6 +53,11 @@ impl Fields {
 				Error::invalid(&name, format!("{name}: {e}"))
 			}),
 		}
+	}
+
+	/// Returns what a parameter says, and leaves it.
+	pub(crate) fn get(&self, name: &str) -> Option<Value> {
+		self.map.get(name).filter(|value| !value.is_null()).cloned()
 	}
 
 	/// Takes a parameter that has to be there.

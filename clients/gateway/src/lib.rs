@@ -36,6 +36,7 @@ pub mod server;
 mod sse;
 pub mod status;
 mod talk;
+mod tools;
 mod watch;
 mod web;
 

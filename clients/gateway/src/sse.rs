@@ -24,7 +24,7 @@ use crate::{
 pub(crate) trait Script: Send + 'static {
 	/// When the request is on chain, or a validator was asked.
 	fn begin(&mut self) -> String;
-	/// When there is more of the answer: on chain all at once.
+	/// When there is more of the answer: on chain all at once. Nothing is sent of what may turn out to be something else than text.
 	fn text(&mut self, text: &str, consilience: Value) -> String;
 	/// When something else changes, where the call asks for that.
 	fn stepped(&mut self, _consilience: Value) -> String {
@@ -99,22 +99,26 @@ pub(crate) fn reply(app: &App, following: Following, script: impl Script) -> Res
 			let text = state.script.begin();
 			return Some((Ok::<_, Infallible>(Bytes::from(text)), state));
 		}
-		let text = tokio::select! {
-			news = state.following.next() => match news {
-				News::Text { text, consilience } => state.script.text(&text, consilience),
-				News::Stepped(consilience) => state.script.stepped(consilience),
-				News::Reached(said) => {
-					state.end("ok");
-					state.script.reached(*said)
-				}
-				News::Failed(error) => {
-					state.end(error.code());
-					state.script.failed(&error)
-				}
-			},
-			_ = state.ping.tick() => state.script.ping().into(),
-		};
-		Some((Ok(Bytes::from(text)), state))
+		loop {
+			let text = tokio::select! {
+				news = state.following.next() => match news {
+					News::Text { text, consilience } => state.script.text(&text, consilience),
+					News::Stepped(consilience) => state.script.stepped(consilience),
+					News::Reached(said) => {
+						state.end("ok");
+						state.script.reached(*said)
+					}
+					News::Failed(error) => {
+						state.end(error.code());
+						state.script.failed(&error)
+					}
+				},
+				_ = state.ping.tick() => state.script.ping().into(),
+			};
+			if !text.is_empty() {
+				return Some((Ok(Bytes::from(text)), state));
+			}
+		}
 	});
 	let mut response = Response::new(Body::from_stream(events));
 	let headers = response.headers_mut();

@@ -7,8 +7,8 @@ use axum::{
 use serde_json::{json, Value};
 
 use super::{
-	chat_bounded, failed, finish_reason, message, refuse_common, sampling, streaming, usage,
-	NO_LOGPROBS, NO_SCHEMA, NO_TOOLS,
+	failed, finish_reason, message, refuse_common, sampling, streaming, take_tools, usage,
+	NO_FUNCTIONS, NO_LOGPROBS, NO_SCHEMA,
 };
 use crate::{
 	app::{json, App},
@@ -16,6 +16,7 @@ use crate::{
 	fields::Fields,
 	network::{Input, Task},
 	sse::{data, reply, Script},
+	tools::{split, Call, Calls, Part},
 	watch::Said,
 };
 
@@ -26,13 +27,16 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	let own = fields.own_with_steps(call.own()?)?;
 	let wanted: String = fields.need("model")?;
 	let messages: Vec<Value> = fields.need("messages")?;
-	let messages = messages
+	let mut messages = messages
 		.into_iter()
 		.enumerate()
 		.map(|(i, m)| message(m, &format!("messages[{i}]"), &["text"]))
 		.collect::<Result<Vec<_>, _>>()?;
-	chat_bounded(&messages, "messages")?;
+	let tools = take_tools(&mut fields, Some("function"))?;
+	tools.tell(&mut messages);
+	super::bounds(&messages, "messages")?;
 	let mut sampling = sampling(&mut fields)?;
+	tools.stop(&mut sampling);
 	let (most, completion) = (
 		fields.tokens("max_tokens")?,
 		fields.tokens("max_completion_tokens")?,
@@ -54,8 +58,12 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	}
 	refuse_common(&mut fields)?;
 	fields.refuse("logprobs", |on| on == false, NO_LOGPROBS)?;
-	fields.refuse("functions", crate::fields::empty, NO_TOOLS)?;
-	fields.refuse("function_call", |c| c == "none" || c == "auto", NO_TOOLS)?;
+	fields.refuse("functions", crate::fields::empty, NO_FUNCTIONS)?;
+	fields.refuse(
+		"function_call",
+		|c| c == "none" || c == "auto",
+		NO_FUNCTIONS,
+	)?;
 	fields.refuse("response_format", |f| f["type"] == "text", NO_SCHEMA)?;
 	fields.refuse(
 		"modalities",
@@ -91,6 +99,7 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	let said = app.say(&call, model, vec![input], own, stream.on);
 	let mut following = said.await?.remove(0);
 	let job = following.job();
+	let mut calls = tools.calls(job.id);
 	let head = Head {
 		id: format!("chatcmpl-{:x}", job.id),
 		created: job.created,
@@ -104,10 +113,20 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 			Chunks {
 				head,
 				usage: stream.usage,
+				calls,
+				told: 0,
 			},
 		));
 	}
 	let said = following.reached().await?;
+	let (content, called) = split(calls.whole(&said.text, said.finish));
+	let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
+	if !called.is_empty() {
+		if content.is_empty() {
+			message["content"] = Value::Null;
+		}
+		message["tool_calls"] = called.into_iter().map(|call| function(&call)).collect();
+	}
 	Ok(json(&json!({
 		"id": head.id,
 		"object": "chat.completion",
@@ -115,13 +134,21 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 		"model": head.model,
 		"choices": [{
 			"index": 0,
-			"message": { "role": "assistant", "content": said.text, "refusal": null },
+			"message": message,
 			"logprobs": null,
-			"finish_reason": finish_reason(said.finish),
+			"finish_reason": finish_reason(said.finish, calls.any()),
 		}],
 		"usage": usage(head.input_units, said.tokens),
 		"consilience": said.consilience,
 	})))
+}
+
+fn function(call: &Call) -> Value {
+	json!({
+		"id": call.id,
+		"type": "function",
+		"function": { "name": call.name, "arguments": call.arguments },
+	})
 }
 
 struct Head {
@@ -136,6 +163,9 @@ struct Head {
 struct Chunks {
 	head: Head,
 	usage: bool,
+	calls: Calls,
+	/// Calls that were told.
+	told: usize,
 }
 
 impl Chunks {
@@ -160,15 +190,35 @@ impl Chunks {
 	}
 }
 
+impl Chunks {
+	fn parts(&mut self, parts: Vec<Part>, consilience: &Value) -> String {
+		let mut chunks = String::new();
+		for part in parts {
+			let delta = match part {
+				Part::Text(text) => json!({ "content": text }),
+				Part::Call(call) => {
+					let mut call = function(&call);
+					call["index"] = self.told.into();
+					self.told += 1;
+					json!({ "tool_calls": [call] })
+				}
+			};
+			let mut chunk = self.delta(delta, None);
+			chunk["consilience"] = consilience.clone();
+			chunks += &data(&chunk);
+		}
+		chunks
+	}
+}
+
 impl Script for Chunks {
 	fn begin(&mut self) -> String {
 		data(&self.delta(json!({ "role": "assistant", "content": "" }), None))
 	}
 
 	fn text(&mut self, text: &str, consilience: Value) -> String {
-		let mut chunk = self.delta(json!({ "content": text }), None);
-		chunk["consilience"] = consilience;
-		data(&chunk)
+		let parts = self.calls.push(text);
+		self.parts(parts, &consilience)
 	}
 
 	fn stepped(&mut self, consilience: Value) -> String {
@@ -178,9 +228,12 @@ impl Script for Chunks {
 	}
 
 	fn reached(&mut self, said: Said) -> String {
-		let mut chunk = self.delta(json!({}), Some(finish_reason(said.finish)));
+		let parts = self.calls.end(said.finish);
+		let mut end = self.parts(parts, &said.consilience);
+		let finish = finish_reason(said.finish, self.calls.any());
+		let mut chunk = self.delta(json!({}), Some(finish));
 		chunk["consilience"] = said.consilience;
-		let mut end = data(&chunk);
+		end += &data(&chunk);
 		if self.usage {
 			let mut chunk = self.chunk(json!([]));
 			chunk["usage"] = usage(self.head.input_units, said.tokens);

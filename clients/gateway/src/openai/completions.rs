@@ -97,7 +97,7 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	for (index, said) in all.iter().enumerate() {
 		tokens = tokens.saturating_add(said.tokens);
 		choices.push(json!({
-			"index": index, "text": said.text, "logprobs": null, "finish_reason": finish_reason(said.finish),
+			"index": index, "text": said.text, "logprobs": null, "finish_reason": finish_reason(said.finish, false),
 		}));
 	}
 	let mut body = head;
@@ -141,7 +141,11 @@ impl Script for Chunks {
 	}
 
 	fn reached(&mut self, said: Said) -> String {
-		let mut end = self.choice("", Some(finish_reason(said.finish)), said.consilience);
+		let mut end = self.choice(
+			"",
+			Some(finish_reason(said.finish, false)),
+			said.consilience,
+		);
 		if self.usage {
 			let mut chunk = self.chunk(json!([]));
 			chunk["usage"] = usage(self.input_units, said.tokens);

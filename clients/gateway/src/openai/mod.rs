@@ -13,6 +13,7 @@ use crate::{
 	fields::{empty, text_of, Fields},
 	network::{Answer, Finish, Message, Sampling, Step},
 	status::consilience,
+	tools::{self, Tool, Tools, FORCED, STRICT},
 	watch::Said,
 };
 
@@ -25,7 +26,7 @@ const NO_SEED: &str = "the chain draws the seed after the request is made, so th
 	 the reply says which it was, and temperature 0 needs none";
 const NO_LOGPROBS: &str =
 	"log probabilities are no part of the evidence on chain: nobody could check them";
-const NO_TOOLS: &str = "tool calls are not built yet";
+const NO_FUNCTIONS: &str = "functions have become tools: send them as those";
 const NO_SCHEMA: &str = "constrained answers are not built yet";
 const ONE_ANSWER: &str = "a request has one answer: make several requests";
 const NO_STORE: &str = "nothing is stored here: a conversation is sent whole each time";
@@ -43,13 +44,53 @@ fn refuse_common(fields: &mut Fields) -> Result<(), Error> {
 	fields.refuse("n", |n| n == 1, ONE_ANSWER)?;
 	fields.refuse("best_of", |n| n == 1, ONE_ANSWER)?;
 	fields.refuse("store", empty, NO_STORE)?;
-	fields.refuse("tools", empty, NO_TOOLS)?;
-	fields.refuse("tool_choice", |c| c == "none" || c == "auto", NO_TOOLS)?;
-	fields.refuse("parallel_tool_calls", Value::is_boolean, NO_TOOLS)?;
 	fields.refuse("top_logprobs", |n| n == 0, NO_LOGPROBS)?;
 	let tier = |tier: &Value| tier == "auto" || tier == "default";
 	fields.refuse("service_tier", tier, "there is one tier")?;
 	Ok(())
+}
+
+/// Takes tools: functions whose fields stand within `within`, if that is said.
+fn take_tools(fields: &mut Fields, within: Option<&str>) -> Result<Tools, Error> {
+	let given: Vec<Value> = fields.take("tools")?.unwrap_or_default();
+	let mut all = Vec::new();
+	for (i, tool) in given.into_iter().enumerate() {
+		let name = format!("tools[{i}]");
+		let mut fields = Fields::within(tool, &name)?;
+		let kind: String = fields.need("type")?;
+		if kind != "function" {
+			return Err(Error::Unsupported {
+				parameter: format!("{name}.type"),
+				why: format!(
+					"{kind:?} is not a function, and nothing is run here beside the model"
+				),
+			});
+		}
+		let function = match within {
+			Some(within) => Fields::within(fields.need(within)?, &format!("{name}.{within}")),
+			None => Ok(fields.clone()),
+		};
+		if within.is_some() {
+			fields.end()?;
+		}
+		let mut function = function?;
+		all.push(Tool::read(&mut function, "parameters")?);
+		function.refuse("strict", empty, STRICT)?;
+		function.end()?;
+	}
+	let one = fields.take("parallel_tool_calls")? == Some(false);
+	match fields.take::<Value>("tool_choice")? {
+		None => (),
+		Some(choice) if choice == "auto" => (),
+		Some(choice) if choice == "none" => all.clear(),
+		Some(_) => {
+			return Err(Error::Unsupported {
+				parameter: "tool_choice".into(),
+				why: FORCED.into(),
+			})
+		}
+	}
+	Tools::new(all, one, "tools")
 }
 
 /// Takes the sampling parameters, `max_tokens` left out.
@@ -90,23 +131,28 @@ fn streaming(fields: &mut Fields) -> Result<Streaming, Error> {
 fn message(value: Value, name: &str, kinds: &[&str]) -> Result<Message, Error> {
 	let mut fields = Fields::within(value, name)?;
 	let role: String = fields.need("role")?;
-	match role.as_str() {
-		"system" | "developer" | "user" | "assistant" => (),
-		"tool" | "function" => {
+	let calls = match role.as_str() {
+		"system" | "developer" | "user" => Vec::new(),
+		"assistant" => calls(&mut fields, name)?,
+		"tool" => {
+			fields.need::<String>("tool_call_id")?;
+			Vec::new()
+		}
+		"function" => {
 			return Err(Error::Unsupported {
 				parameter: format!("{name}.role"),
-				why: NO_TOOLS.into(),
+				why: NO_FUNCTIONS.into(),
 			})
 		}
 		_ => {
-			let message =
-				format!("{name}.role is {role:?}, and may be system, developer, user or assistant");
+			let message = format!(
+				"{name}.role is {role:?}, and may be system, developer, user, assistant or tool"
+			);
 			return Err(Error::invalid(format!("{name}.role"), message));
 		}
-	}
-	fields.refuse("tool_calls", empty, NO_TOOLS)?;
-	fields.refuse("function_call", empty, NO_TOOLS)?;
-	fields.refuse("tool_call_id", |_| false, NO_TOOLS)?;
+	};
+	fields.refuse("tool_calls", empty, "an assistant alone calls tools")?;
+	fields.refuse("function_call", empty, NO_FUNCTIONS)?;
 	fields.refuse("name", |_| false, "a chat template here knows roles alone")?;
 	// What a client sends back of an answer it was given.
 	fields.refuse(
@@ -118,10 +164,47 @@ fn message(value: Value, name: &str, kinds: &[&str]) -> Result<Message, Error> {
 	fields.refuse("audio", |_| false, "models here read text")?;
 	fields.ignore(&["id", "status", "type", "phase"]);
 	let name = format!("{name}.content");
-	let content = text_of(fields.need("content")?, &name, kinds)?;
+	let given = match calls.is_empty() {
+		true => Some(fields.need("content")?),
+		false => fields.take("content")?,
+	};
+	let content = given.map(|content| text_of(content, &name, kinds));
+	let mut content = content.transpose()?.unwrap_or_default();
 	fields.end()?;
+	if role == tools::RESULT {
+		let message = tools::result(&content);
+		bounded(&message.content, &name)?;
+		return Ok(message);
+	}
+	for call in calls {
+		if !content.is_empty() {
+			content += "\n";
+		}
+		content += &call;
+	}
 	bounded(&content, &name)?;
 	Ok(Message { role, content })
+}
+
+/// Reads what an assistant called, as it wrote it.
+fn calls(fields: &mut Fields, name: &str) -> Result<Vec<String>, Error> {
+	let given: Vec<Value> = fields.take("tool_calls")?.unwrap_or_default();
+	let read = |(i, call): (usize, Value)| {
+		let name = format!("{name}.tool_calls[{i}]");
+		let mut fields = Fields::within(call, &name)?;
+		fields.ignore(&["id", "index"]);
+		let kind = |kind: &Value| kind == "function";
+		fields.refuse("type", kind, "functions alone are called here")?;
+		let name = format!("{name}.function");
+		let mut function = Fields::within(fields.need("function")?, &name)?;
+		fields.end()?;
+		let written: String = function.need("arguments")?;
+		let arguments = tools::arguments(&written, &format!("{name}.arguments"))?;
+		let called = tools::called(&function.need::<String>("name")?, &arguments);
+		function.end()?;
+		Ok(called)
+	};
+	given.into_iter().enumerate().map(read).collect()
 }
 
 /// Refuses a text that the chain does not take.
@@ -172,8 +255,9 @@ pub(crate) fn said(step: &Step) -> Result<Said, Error> {
 	}
 }
 
-fn finish_reason(finish: Finish) -> &'static str {
+fn finish_reason(finish: Finish, called: bool) -> &'static str {
 	match finish {
+		Finish::EndOfText | Finish::StopString if called => "tool_calls",
 		Finish::EndOfText | Finish::StopString => "stop",
 		Finish::Length => "length",
 	}

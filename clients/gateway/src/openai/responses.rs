@@ -6,13 +6,14 @@ use axum::{
 };
 use serde_json::{json, Value};
 
-use super::{bounded, chat_bounded, message, refuse_common, NO_SCHEMA, NO_STORE, NO_TOOLS};
+use super::{bounded, message, refuse_common, take_tools, NO_SCHEMA, NO_STORE};
 use crate::{
 	app::{json, App},
 	error::Error,
 	fields::{empty, Fields},
 	network::{Finish, Input, Message, Task},
 	sse::{event, reply, Script},
+	tools::{self, Call, Calls, Part},
 	watch::Said,
 };
 
@@ -39,18 +40,18 @@ fn messages(input: Value, instructions: Option<&String>) -> Result<Vec<Message>,
 		Value::Array(items) => {
 			for (i, item) in items.into_iter().enumerate() {
 				let name = format!("input[{i}]");
-				let kind = item["type"].as_str().unwrap_or("message");
-				if kind != "message" {
-					return Err(Error::Unsupported {
-						parameter: format!("{name}.type"),
-						why: format!("{kind:?} is not a message, and {NO_TOOLS}"),
-					});
+				let kinds = ["input_text", "output_text", "text"];
+				match item["type"].as_str().unwrap_or("message") {
+					"message" => messages.push(message(item, &name, &kinds)?),
+					"function_call" => called(item, &name, &mut messages)?,
+					"function_call_output" => messages.push(output(item, &name, &kinds)?),
+					kind => {
+						return Err(Error::Unsupported {
+							parameter: format!("{name}.type"),
+							why: format!("{kind:?} is neither a message nor a function's call"),
+						})
+					}
 				}
-				messages.push(message(
-					item,
-					&name,
-					&["input_text", "output_text", "text"],
-				)?);
 			}
 		}
 		_ => {
@@ -60,8 +61,38 @@ fn messages(input: Value, instructions: Option<&String>) -> Result<Vec<Message>,
 			))
 		}
 	}
-	chat_bounded(&messages, "input")?;
 	Ok(messages)
+}
+
+/// Adds a call to what the assistant said before it.
+fn called(item: Value, name: &str, messages: &mut Vec<Message>) -> Result<(), Error> {
+	let mut fields = Fields::within(item, name)?;
+	fields.ignore(&["type", "id", "call_id", "status"]);
+	let written: String = fields.need("arguments")?;
+	let arguments = tools::arguments(&written, &format!("{name}.arguments"))?;
+	let content = tools::called(&fields.need::<String>("name")?, &arguments);
+	fields.end()?;
+	match messages.last_mut() {
+		Some(last) if last.role == "assistant" => {
+			last.content += "\n";
+			last.content += &content;
+		}
+		_ => messages.push(Message {
+			role: "assistant".into(),
+			content,
+		}),
+	}
+	Ok(())
+}
+
+/// Reads what came of a call.
+fn output(item: Value, name: &str, kinds: &[&str]) -> Result<Message, Error> {
+	let mut fields = Fields::within(item, name)?;
+	fields.ignore(&["type", "id", "call_id", "status"]);
+	let name = format!("{name}.output");
+	let content = crate::fields::text_of(fields.need("output")?, &name, kinds)?;
+	fields.end()?;
+	Ok(tools::result(&content))
 }
 
 /// Answers, and keeps nothing.
@@ -72,8 +103,13 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	let wanted: String = fields.need("model")?;
 	let instructions: Option<String> = fields.take("instructions")?;
 	let instructions = instructions.filter(|i| !i.is_empty());
-	let messages = messages(fields.need("input")?, instructions.as_ref())?;
+	let mut messages = messages(fields.need("input")?, instructions.as_ref())?;
+	let (shown, choice) = (fields.get("tools"), fields.get("tool_choice"));
+	let tools = take_tools(&mut fields, None)?;
+	tools.tell(&mut messages);
+	super::bounds(&messages, "input")?;
 	let mut sampling = fields.sampling()?;
+	tools.stop(&mut sampling);
 	sampling.max_tokens = fields.tokens("max_output_tokens")?;
 	let stream = fields.take("stream")?.unwrap_or(false);
 	fields.refuse("stream_options", |_| true, "")?;
@@ -84,7 +120,11 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	fields.refuse("prompt", |_| false, NO_STORE)?;
 	fields.refuse("include", empty, "there is nothing more to include")?;
 	fields.refuse("reasoning", empty, "models here have no such setting")?;
-	fields.refuse("max_tool_calls", |_| false, NO_TOOLS)?;
+	fields.refuse(
+		"max_tool_calls",
+		|_| false,
+		"nothing is run here beside the model",
+	)?;
 	let text = |t: &Value| empty(t) || (t["format"]["type"] == "text" && t["verbosity"].is_null());
 	fields.refuse("text", text, NO_SCHEMA)?;
 	let whole = |t: &Value| t == "disabled";
@@ -107,6 +147,9 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 		temperature: sampling.temperature,
 		top_p: sampling.top_p,
 		input_units: 0,
+		tools: shown.unwrap_or_else(|| json!([])),
+		tool_choice: choice.unwrap_or_else(|| "auto".into()),
+		parallel: !tools.is_one(),
 	};
 	let input = Input::Chat { messages, sampling };
 	let said = app.say(&call, model, vec![input], own, stream);
@@ -119,16 +162,30 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 		input_units: job.input_units,
 		..head
 	};
+	let mut calls = tools.calls(job.id);
 	if stream {
 		let events = Events {
 			head,
+			calls,
 			sequence: 0,
-			opened: false,
+			items: Vec::new(),
+			message: None,
+			text: String::new(),
 		};
 		return Ok(reply(&app, following, events));
 	}
 	let said = following.reached().await?;
-	Ok(json(&head.done(&said)))
+	let (text, called) = tools::split(calls.whole(&said.text, said.finish));
+	let mut items = Vec::new();
+	if !text.is_empty() || called.is_empty() {
+		items.push(head.item(status(said.finish), json!([part(&text)])));
+	}
+	items.extend(
+		called
+			.iter()
+			.map(|call| function(call, &call.arguments, "completed")),
+	);
+	Ok(json(&head.done(&said, items)))
 }
 
 struct Head {
@@ -141,6 +198,21 @@ struct Head {
 	temperature: Option<f64>,
 	top_p: Option<f64>,
 	input_units: u32,
+	tools: Value,
+	tool_choice: Value,
+	parallel: bool,
+}
+
+/// A call as an item.
+fn function(call: &Call, arguments: &str, status: &str) -> Value {
+	json!({
+		"id": format!("fc_{}", call.id),
+		"type": "function_call",
+		"call_id": call.id,
+		"name": call.name,
+		"arguments": arguments,
+		"status": status,
+	})
 }
 
 fn part(text: &str) -> Value {
@@ -160,13 +232,13 @@ impl Head {
 			"max_output_tokens": self.max_output_tokens,
 			"model": self.model,
 			"output": output,
-			"parallel_tool_calls": false,
+			"parallel_tool_calls": self.parallel,
 			"previous_response_id": null,
 			"store": false,
 			"temperature": self.temperature,
 			"text": { "format": { "type": "text" } },
-			"tool_choice": "none",
-			"tools": [],
+			"tool_choice": self.tool_choice,
+			"tools": self.tools,
 			"top_p": self.top_p,
 			"truncation": "disabled",
 			"usage": null,
@@ -180,10 +252,8 @@ impl Head {
 		})
 	}
 
-	fn done(&self, said: &Said) -> Value {
-		let status = status(said.finish);
-		let item = self.item(status, json!([part(&said.text)]));
-		let mut response = self.response(status, json!([item]));
+	fn done(&self, said: &Said, items: Vec<Value>) -> Value {
+		let mut response = self.response(status(said.finish), Value::Array(items));
 		if said.finish == Finish::Length {
 			response["incomplete_details"] = json!({ "reason": "max_output_tokens" });
 		}
@@ -209,9 +279,14 @@ fn status(finish: Finish) -> &'static str {
 
 struct Events {
 	head: Head,
+	calls: Calls,
 	sequence: u32,
-	/// Whether the message was begun.
-	opened: bool,
+	/// Items of the output, in their order: those that are done, and null for the message until it is.
+	items: Vec<Value>,
+	/// The message's place among them, once it was begun.
+	message: Option<usize>,
+	/// What it says.
+	text: String,
 }
 
 impl Events {
@@ -224,20 +299,76 @@ impl Events {
 
 	fn of_part(&mut self, name: &str, mut body: Value) -> String {
 		body["item_id"] = self.head.message.as_str().into();
-		body["output_index"] = 0.into();
+		body["output_index"] = self.message.unwrap_or_default().into();
 		body["content_index"] = 0.into();
 		self.event(name, body)
 	}
 
 	/// Begins the message, unless that is done.
 	fn open(&mut self) -> String {
-		if std::mem::replace(&mut self.opened, true) {
+		if self.message.is_some() {
 			return String::new();
 		}
+		let place = self.items.len();
+		self.message = Some(place);
+		self.items.push(Value::Null);
 		let item = self.head.item("in_progress", json!([]));
-		let added = json!({ "output_index": 0, "item": item });
+		let added = json!({ "output_index": place, "item": item });
 		let begun = self.event("response.output_item.added", added);
 		begun + &self.of_part("response.content_part.added", json!({ "part": part("") }))
+	}
+
+	fn parts(&mut self, parts: Vec<Part>, consilience: &Value) -> String {
+		let mut events = String::new();
+		for part in parts {
+			events += &match part {
+				Part::Text(text) => {
+					let begun = self.open();
+					self.text += &text;
+					let delta =
+						json!({ "delta": text, "logprobs": [], "consilience": consilience });
+					begun + &self.of_part("response.output_text.delta", delta)
+				}
+				Part::Call(call) => self.call(&call),
+			};
+		}
+		events
+	}
+
+	/// Tells of a call.
+	fn call(&mut self, call: &Call) -> String {
+		let place = self.items.len();
+		let done = function(call, &call.arguments, "completed");
+		let item_id = done["id"].clone();
+		self.items.push(done.clone());
+		let added = json!({ "output_index": place, "item": function(call, "", "in_progress") });
+		let of = json!({ "output_index": place, "item_id": item_id });
+		let (mut delta, mut whole) = (of.clone(), of);
+		delta["delta"] = call.arguments.as_str().into();
+		whole["arguments"] = call.arguments.as_str().into();
+		whole["name"] = call.name.as_str().into();
+		self.event("response.output_item.added", added)
+			+ &self.event("response.function_call_arguments.delta", delta)
+			+ &self.event("response.function_call_arguments.done", whole)
+			+ &self.event(
+				"response.output_item.done",
+				json!({ "output_index": place, "item": done }),
+			)
+	}
+
+	/// Ends the message.
+	fn close(&mut self, finish: Finish) -> String {
+		let mut events = self.open();
+		let (text, place) = (self.text.clone(), self.message.unwrap_or_default());
+		events += &self.of_part(
+			"response.output_text.done",
+			json!({ "text": text, "logprobs": [] }),
+		);
+		events += &self.of_part("response.content_part.done", json!({ "part": part(&text) }));
+		let item = self.head.item(status(finish), json!([part(&text)]));
+		self.items[place] = item.clone();
+		let done = json!({ "output_index": place, "item": item });
+		events + &self.event("response.output_item.done", done)
 	}
 }
 
@@ -249,29 +380,19 @@ impl Script for Events {
 	}
 
 	fn text(&mut self, text: &str, consilience: Value) -> String {
-		let begun = self.open();
-		begun
-			+ &self.of_part(
-				"response.output_text.delta",
-				json!({ "delta": text, "logprobs": [], "consilience": consilience }),
-			)
+		let parts = self.calls.push(text);
+		self.parts(parts, &consilience)
 	}
 
 	fn reached(&mut self, said: Said) -> String {
-		let response = self.head.done(&said);
-		let (text, finish) = (said.text.as_str(), said.finish);
-		let mut events = self.open();
-		events += &self.of_part(
-			"response.output_text.done",
-			json!({ "text": text, "logprobs": [] }),
-		);
-		events += &self.of_part("response.content_part.done", json!({ "part": part(text) }));
-		let item = self.head.item(status(finish), json!([part(text)]));
-		events += &self.event(
-			"response.output_item.done",
-			json!({ "output_index": 0, "item": item }),
-		);
-		let name = match finish {
+		let parts = self.calls.end(said.finish);
+		let mut events = self.parts(parts, &said.consilience);
+		if self.message.is_some() || !self.calls.any() {
+			events += &self.close(said.finish);
+		}
+		let items = std::mem::take(&mut self.items);
+		let response = self.head.done(&said, items);
+		let name = match said.finish {
 			Finish::Length => "response.incomplete",
 			Finish::EndOfText | Finish::StopString => "response.completed",
 		};

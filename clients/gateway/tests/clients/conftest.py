@@ -8,6 +8,8 @@ import subprocess
 import pytest
 
 KEY = "a key for tests"
+# The double says what it is told, and so calls a tool.
+CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Paris"}}</tool_call>'
 
 
 @contextlib.contextmanager

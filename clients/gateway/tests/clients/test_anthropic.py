@@ -2,7 +2,9 @@
 
 import anthropic
 import pytest
-from conftest import KEY
+from conftest import CALL, KEY
+
+TOOLS = [{"name": "weather", "description": "tells", "input_schema": {"type": "object"}}]
 
 
 def ask(text):
@@ -48,6 +50,22 @@ def test_stream(client, slow_gateway):
         assert said.stop_reason == "end_turn" and said.usage.output_tokens == 4
 
 
+def test_tools(client):
+    said = client.messages.create(**ask(CALL), tools=TOOLS)
+    assert said.stop_reason == "tool_use"
+    assert [block.input for block in said.content if block.type == "tool_use"] == [{"city": "Paris"}]
+    results = [{"type": "tool_result", "tool_use_id": said.content[-1].id, "content": "rain"}]
+    messages = [
+        {"role": "user", "content": "How is it?"},
+        {"role": "assistant", "content": said.content},
+        {"role": "user", "content": results},
+    ]
+    then = client.messages.create(model="chat", max_tokens=64, messages=messages, tools=TOOLS)
+    assert "rain" in then.content[0].text
+    with client.messages.stream(**ask(CALL), tools=TOOLS) as stream:
+        assert stream.get_final_message().content[-1].input == {"city": "Paris"}
+
+
 def test_what_fails(client):
     with pytest.raises(anthropic.APIStatusError) as failed:
         client.messages.create(**ask("expire"))
@@ -60,8 +78,8 @@ def test_what_fails(client):
 
 def test_what_is_refused(client, gateway, poor_gateway):
     with pytest.raises(anthropic.BadRequestError) as refused:
-        client.messages.create(**ask("a"), tools=[{"name": "f", "input_schema": {"type": "object"}}])
-    assert "tools is not supported" in refused.value.body["error"]["message"]
+        client.messages.create(**ask("a"), tools=TOOLS, tool_choice={"type": "any"})
+    assert "tool_choice is not supported" in refused.value.body["error"]["message"]
     with pytest.raises(anthropic.BadRequestError):
         client.messages.create(model="chat", max_tokens=64, messages=[])
     with pytest.raises(anthropic.NotFoundError):

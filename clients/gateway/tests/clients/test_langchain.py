@@ -1,8 +1,8 @@
 """LangChain's classes for OpenAI."""
 
 import pytest
-from conftest import KEY
-from langchain_core.messages import HumanMessage, SystemMessage
+from conftest import CALL, KEY
+from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 
@@ -32,6 +32,19 @@ def test_a_conversation_goes_on(model):
     first = model.invoke("Hello")
     said = model.invoke([HumanMessage("Hello"), first, HumanMessage("And then?")])
     assert said.text == "You said: And then?"
+
+
+def test_tools(model):
+    def weather(city: str) -> str:
+        """Tells what the weather is."""
+        return f"rain in {city}"
+
+    bound = model.bind_tools([weather])
+    said = bound.invoke(CALL)
+    (call,) = said.tool_calls
+    assert (call["name"], call["args"]) == ("weather", {"city": "Paris"})
+    result = ToolMessage(weather(**call["args"]), tool_call_id=call["id"])
+    assert "rain in Paris" in bound.invoke([HumanMessage("How is it?"), said, result]).text
 
 
 def test_embeddings(gateway):

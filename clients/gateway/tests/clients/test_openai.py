@@ -4,7 +4,7 @@ import asyncio
 
 import openai
 import pytest
-from conftest import KEY
+from conftest import CALL, KEY
 
 HELLO = [{"role": "user", "content": "Hello there"}]
 
@@ -72,6 +72,40 @@ def test_chat_stream_helper(client):
             pass
         said = stream.get_final_completion()
     assert said.choices[0].message.content == "You said: Hello there"
+
+
+def test_tools(client):
+    function = {"name": "weather", "description": "tells", "parameters": {"type": "object"}}
+    asked = {"model": "chat", "tools": [{"type": "function", "function": function}]}
+    messages = [{"role": "user", "content": CALL}]
+    said = client.chat.completions.create(messages=messages, **asked).choices[0]
+    assert said.finish_reason == "tool_calls"
+    (call,) = said.message.tool_calls
+    assert (call.function.name, call.function.arguments) == ("weather", '{"city":"Paris"}')
+    result = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
+    then = client.chat.completions.create(messages=[*HELLO, said.message, result], **asked)
+    assert "rain" in then.choices[0].message.content
+    with client.chat.completions.stream(messages=messages, **asked) as stream:
+        for _ in stream:
+            pass
+        streamed = stream.get_final_completion().choices[0]
+    assert streamed.message.tool_calls[0].function.arguments == '{"city":"Paris"}'
+    assert streamed.finish_reason == "tool_calls"
+
+
+def test_responses_tools(client):
+    tools = [{"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}]
+    said = client.responses.create(model="chat", input=CALL, tools=tools)
+    call = next(item for item in said.output if item.type == "function_call")
+    assert (call.name, call.arguments) == ("weather", '{"city":"Paris"}')
+    output = {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}
+    given = [{"role": "user", "content": "How is it?"}, *said.output, output]
+    assert "rain" in client.responses.create(model="chat", input=given, tools=tools).output_text
+    with client.responses.stream(model="chat", input=CALL, tools=tools) as stream:
+        for _ in stream:
+            pass
+        final = stream.get_final_response()
+    assert [item.type for item in final.output][-1] == "function_call"
 
 
 def test_pings_are_not_noticed(slow_gateway):
@@ -145,7 +179,7 @@ def test_embeddings(client):
 
 @pytest.mark.parametrize(
     ("parameter", "value"),
-    [("seed", 1), ("n", 2), ("logprobs", True), ("tools", [{"type": "function", "function": {"name": "f"}}])],
+    [("seed", 1), ("n", 2), ("logprobs", True), ("tool_choice", "required")],
 )
 def test_what_is_not_honoured(client, parameter, value):
     with pytest.raises(openai.BadRequestError) as refused:

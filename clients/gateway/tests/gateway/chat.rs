@@ -206,11 +206,6 @@ async fn what_is_not_honoured_is_refused_by_its_name() {
 		("n", json!(2), "unsupported_parameter"),
 		("logprobs", json!(true), "unsupported_parameter"),
 		("top_logprobs", json!(2), "unsupported_parameter"),
-		(
-			"tools",
-			json!([{ "type": "function" }]),
-			"unsupported_parameter",
-		),
 		("tool_choice", json!("required"), "unsupported_parameter"),
 		("functions", json!([{}]), "unsupported_parameter"),
 		(
@@ -275,7 +270,11 @@ async fn what_is_wrong_is_named() {
 		),
 		(
 			message(json!({ "role": "tool", "content": "a" })),
-			json!("messages[0].role"),
+			json!("messages[0].tool_call_id"),
+		),
+		(
+			message(json!({ "role": "user", "content": "a", "tool_calls": [{}] })),
+			json!("messages[0].tool_calls"),
 		),
 		(
 			message(json!({ "role": "user" })),
@@ -305,7 +304,7 @@ async fn what_is_wrong_is_named() {
 		),
 		(
 			message(json!({ "role": "assistant", "content": "a", "tool_calls": [{}] })),
-			json!("messages[0].tool_calls"),
+			json!("messages[0].tool_calls[0].function"),
 		),
 		(json!({ "max_tokens": 0 }), json!("max_tokens")),
 		(json!({ "max_tokens": -1 }), json!("max_tokens")),

@@ -18,6 +18,7 @@ mod limits;
 mod models;
 mod responses;
 mod session;
+mod tools;
 mod web;
 
 use serde_json::{json, Value};

@@ -141,7 +141,10 @@ async fn state_and_tools_are_refused() {
 		),
 		(json!({ "conversation": "conv_1" }), "conversation"),
 		(json!({ "background": true }), "background"),
-		(json!({ "tools": [{ "type": "web_search" }] }), "tools"),
+		(
+			json!({ "tools": [{ "type": "web_search" }] }),
+			"tools[0].type",
+		),
 		(
 			json!({ "text": { "format": { "type": "json_schema" } } }),
 			"text",
@@ -160,6 +163,10 @@ async fn state_and_tools_are_refused() {
 		(json!({ "input": 3 }), "input"),
 		(
 			json!({ "input": [{ "type": "function_call_output" }] }),
+			"input[0].output",
+		),
+		(
+			json!({ "input": [{ "type": "reasoning" }] }),
 			"input[0].type",
 		),
 		(json!({ "max_tokens": 3 }), "max_tokens"),
