@@ -3,9 +3,9 @@
 
 use std::{collections::BTreeMap, process::Stdio};
 
-use consilience_runtime::{AccountId, RuntimeEvent};
-use consilience_tests::{cli, model, paid, receipt, within, Network, Node, Options, NAMES};
-use serde_json::Value;
+use consilience_runtime::{AccountId, RuntimeEvent, UNIT};
+use consilience_tests::{amount, cli, model, paid, receipt, within, Network, Node, Options, NAMES};
+use serde_json::{json, Value};
 use tokio::{
 	io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
 	process::{Child, ChildStdout, Command},
@@ -40,10 +40,14 @@ async fn a_chat_is_streamed_checked_and_claimed_and_an_executor_may_be_killed() 
 	assert_eq!(all["right"], 3, "as many as there are: {all}");
 
 	// Whoever is owed something claims it before the channel is closed.
+	// What nobody has earned comes back at once, but for what is set apart for checkers.
 	let close = [
-		"channel", "close", "0", "--url", &node.url, "--suri", REQUESTER,
+		"channel", "close", "0", "--now", "--url", &node.url, "--suri", REQUESTER,
 	];
 	let closed = cli(close).await.expect("it is this account's channel");
+	assert_eq!(closed["left"], json!([]), "{closed}");
+	let returned = amount(&closed["returned"]);
+	assert!(returned > UNIT * 7 && returned < UNIT * 15 / 2, "{closed}");
 	let block = closed["block"].as_u64().expect("a number") as u32;
 	let (_, claimed) = await_claim(node, block, |_| true).await;
 	let show = ["channel", "show", "0", "--url", &node.url];

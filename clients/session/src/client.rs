@@ -376,7 +376,7 @@ impl Asked<'_> {
 				() = cancel(&mut cancelled) => return Err(Error::Cancelled),
 			};
 			let Some((scene, chosen)) = chosen else { break };
-			let asked = chosen.asked;
+			let (asked, who) = (chosen.asked, chosen.able.lane.validator.clone());
 			if let Some(record) = self.attempt(&scene, chosen).await? {
 				return self.finish(&scene, record).await;
 			}
@@ -385,7 +385,7 @@ impl Asked<'_> {
 			} else {
 				// Things may have changed since it offered: it is asked what it offers now.
 				self.at_once = false;
-				self.tried.clear();
+				self.tried.retain(|(other, _)| *other != who);
 			}
 			if *self.cancelled.borrow() {
 				break;
@@ -514,28 +514,47 @@ impl Asked<'_> {
 		}
 	}
 
-	/// Takes one that had places when it answered the question before, a moment ago: it is asked at once, over the same connection, and
-	/// may have kept what it has read.
+	/// Takes whoever answered before, if it has a place: over the same connection, and it may have kept what it has read. All executors have
+	/// the model's price. One that had places a moment ago is not asked whether it still has.
 	async fn again(&self, ready: &mut Vec<(Able, Turn)>) -> Result<Option<Offered>, Error> {
-		if !self.at_once {
-			return Ok(None);
-		}
+		let client = self.client;
+		let channel = client.wallet.bound()?.channel;
 		for place in 0..ready.len() {
 			let lane = &ready[place].0.lane;
-			let Some((connection, offer)) = self.client.answered.ready(lane, &self.model).await
-			else {
+			let Some((mut connection, offer)) = client.answered.take(lane).await else {
 				continue;
 			};
+			let stands = |offer: &Offer| self.at_once && offer.stands(&self.model);
+			let (offer, held, asked) = match offer.filter(stands) {
+				Some(offer) => {
+					let (wallet, payee) = (client.wallet.clone(), lane.validator.clone());
+					let last = blocking(move || wallet.last(&payee, Service::Answer)).await?;
+					(offer, last, false)
+				}
+				None => {
+					let said = connection.hello(lane, client.genesis, channel).await;
+					let Ok(said) = said else { continue };
+					let at = Instant::now();
+					match said.models.into_iter().find(|m| m.model == self.model) {
+						Some(model) if model.free > 0 => {
+							(Offer { model, at }, said.held_answer, true)
+						}
+						_ => {
+							client.answered.keep(lane, connection, None);
+							// The others are asked together.
+							return Ok(None);
+						}
+					}
+				}
+			};
 			let (able, turn) = ready.swap_remove(place);
-			let (wallet, payee) = (self.client.wallet.clone(), able.lane.validator.clone());
-			let held = blocking(move || wallet.last(&payee, Service::Answer)).await?;
 			return Ok(Some(Offered {
 				able,
 				turn,
 				connection,
 				offer,
 				held,
-				asked: false,
+				asked,
 			}));
 		}
 		Ok(None)

@@ -38,7 +38,7 @@ pub(crate) struct Offer {
 
 impl Offer {
 	/// Returns whether it may be asked for this model without being asked what it offers.
-	fn stands(&self, model: &ModelId) -> bool {
+	pub(crate) fn stands(&self, model: &ModelId) -> bool {
 		self.model.model == *model && self.model.free >= PLACES && self.at.elapsed() < RECENT
 	}
 }
@@ -75,16 +75,6 @@ impl Kept {
 		}
 		let connection = idle.task.await.ok()??;
 		Some((connection, idle.offer))
-	}
-
-	/// Returns the connection to an executor that may be asked at once, if there is one and it stands.
-	pub(crate) async fn ready(&self, lane: &Lane, model: &ModelId) -> Option<(Connection, Offer)> {
-		let stands = |idle: &Idle| idle.offer.as_ref().is_some_and(|offer| offer.stands(model));
-		if !self.lock().get(&lane.validator).is_some_and(stands) {
-			return None;
-		}
-		let (connection, offer) = self.take(lane).await?;
-		Some((connection, offer?))
 	}
 
 	/// Says goodbye over all of them, and waits for the other sides': what was sent has been read then.

@@ -11,6 +11,7 @@
 //! | `client` | choosing executors, and going on to the next |
 //! | `connection` | WebSocket and messages |
 //! | `kept` | connections between two questions |
+//! | [`release()`] | taking back what a payee of a closing channel has not earned |
 //! | `executor` | a stream: what is verified, shown and paid |
 //! | `checks` | checkers in the order of the draw |
 //! | [`record`] | what there is to show for a request, and its verification |
@@ -29,6 +30,7 @@ mod connection;
 mod executor;
 mod kept;
 mod locks;
+mod release;
 
 pub mod chain;
 pub mod error;
@@ -38,6 +40,7 @@ pub mod wallet;
 pub use client::{Answer, AskOptions, Client, Event, Quote, Settings};
 pub use error::{Error, Fault, WalletError};
 pub use record::{Finding, Record, Status};
+pub use release::release;
 pub use wallet::Wallet;
 
 use tokio::sync::mpsc::UnboundedSender;

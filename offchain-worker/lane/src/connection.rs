@@ -251,6 +251,7 @@ impl Connection {
 			ToValidator::Pay(voucher) => (voucher.body.channel, voucher.body.number),
 			ToValidator::Cancel { number } => (channel, *number),
 			ToValidator::Check(check) => (check.ask.channel, check.ask.number),
+			ToValidator::Release => return self.release(channel).await,
 		};
 		let done = if of == channel {
 			self.act(message).await
@@ -296,7 +297,7 @@ impl Connection {
 				checker::check(&self.lane, *check, &self.out).await?;
 				self.trust();
 			}
-			ToValidator::Hello { .. } => (),
+			ToValidator::Hello { .. } | ToValidator::Release => (),
 		}
 		Ok(())
 	}
@@ -337,6 +338,13 @@ impl Connection {
 				self.refuse(None, refused).await;
 				Flow::End
 			}
+		}
+	}
+
+	async fn release(&mut self, channel: ChannelId) -> Flow {
+		match executor::release(&self.lane, channel).await {
+			Ok(release) => self.send(&ToClient::Released(Box::new(release))).await,
+			Err(refused) => self.refuse(None, refused).await,
 		}
 	}
 

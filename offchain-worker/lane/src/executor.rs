@@ -7,7 +7,7 @@ use consilience_primitives::{
 	model::Task,
 	request::{Input, Output},
 	session::{
-		sampling_seed, Anchor, ChannelId, LaneKey, Receipt, Service, Signable, Transcript,
+		sampling_seed, Anchor, ChannelId, LaneKey, Receipt, Release, Service, Signable, Transcript,
 		MAX_ANCHOR_AGE, MAX_NUMBER, SLICE_TOKENS,
 	},
 };
@@ -23,7 +23,8 @@ use crate::{
 	journal::{amount, Account, Answer, Batch, ClaimState, Ending, Fragment},
 	lock,
 	message::{
-		AccountId, Balance, BlockNumber, End, Frame, Payment, Progress, Question, Refusal, ToClient,
+		AccountId, Balance, BlockNumber, End, Frame, Payment, Progress, Question, Refusal,
+		SignedRelease, ToClient,
 	},
 	voucher::{allotment, wrong, Terms},
 	Config, Refused, Shared, Slot, FORGIVEN, LOG_TARGET, MAX_DEBT,
@@ -65,6 +66,39 @@ pub(crate) fn held(lane: &Shared, channel: ChannelId) -> Result<Option<Payment>,
 		return Ok(last.before);
 	}
 	Ok(account.held)
+}
+
+/// Gives leave to take back what a channel sets apart for this validator beyond what it has claimed, where it will claim no more: the
+/// channel is closing, so that no question is taken any more, and all that can be claimed is.
+pub(crate) async fn release(lane: &Shared, id: ChannelId) -> Result<SignedRelease, Refused> {
+	let session = lane.chain.session().await?;
+	let (payee, session) = lane.signer(&session)?;
+	let (channel, _) = channel(lane, id).await?;
+	if channel.closes_at.is_none() {
+		let words = "the channel is not closing in finalised state";
+		return Err(Refused::new(Refusal::Channel, words));
+	}
+	let allocation = channel.allocations.iter().find(|a| a.payee == payee);
+	let allocation = allocation.ok_or_else(|| {
+		let words = "the channel sets nothing apart for this validator";
+		Refused::new(Refusal::Channel, words)
+	})?;
+	let claimed = allocation.allotment.claimed;
+	let slot = lane.slot(id);
+	let _turn = turn(&slot.answers, TURN).await?;
+	let owed = amount(&lane.journal.account(id)?.held).saturating_sub(claimed);
+	// Less than that is never claimed.
+	if owed >= lane.chain.claim_bounds().await?.least.max(1) {
+		let words = "what is owed is claimed first: ask again in some blocks";
+		return Err(Refused::new(Refusal::Busy, words));
+	}
+	Ok(lane.sign(Release {
+		channel: id,
+		payee,
+		session,
+		releases: allocation.releases,
+		amount: claimed,
+	}))
 }
 
 /// What a client says about an answer that is being written.

@@ -13,6 +13,10 @@
 //!   Check: receipt, question, answer, preimage ─────▶   to another validator
 //!   ◀───────────────────────────────────────── Verdict
 //!   Pay ───────────────────────────────────────────▶
+//!
+//! client                                          payee of a channel that closes
+//!   Release ───────────────────────────────────────▶
+//!   ◀──────────────────────────────────────── Released   once it has claimed what it is owed
 //! ```
 //!
 //! When all that is paid, the connection is good for the next question or check: at once, or after another `Hello`.
@@ -21,7 +25,7 @@ use codec::{Compact, Decode, Encode};
 use consilience_primitives::{
 	model::Price,
 	request::{FinishReason, Output},
-	session::{Ask, ChannelId, Receipt, Signable, Signed, Verdict, Voucher},
+	session::{Ask, ChannelId, Receipt, Release, Signable, Signed, Verdict, Voucher},
 	ModelId,
 };
 use polkadot_sdk::{sp_core::H256, sp_runtime::AccountId32};
@@ -47,6 +51,8 @@ pub type Payment = Signed<Voucher<AccountId, Balance>>;
 pub type SignedReceipt = Signed<Receipt<AccountId, BlockNumber, Balance>>;
 /// [`Verdict`] of this chain, signed by the checker's lane key.
 pub type SignedVerdict = Signed<Verdict<AccountId>>;
+/// [`Release`] of this chain, signed by the payee's lane key.
+pub type SignedRelease = Signed<Release<AccountId, Balance>>;
 
 /// From a client.
 // There is one of them at a time, for as long as it is read.
@@ -78,6 +84,8 @@ pub enum ToValidator {
 	},
 	/// Asks to check a receipt.
 	Check(Box<CheckRequest>),
+	/// Asks for leave to take back what a closing channel sets apart and the validator has not earned.
+	Release,
 }
 
 /// What a checker is given.
@@ -115,6 +123,8 @@ pub enum ToClient {
 		/// The same, for people.
 		words: String,
 	},
+	/// Leave to take back what is not earned.
+	Released(Box<SignedRelease>),
 }
 
 /// What a validator offers now.

@@ -1,13 +1,18 @@
 //! `consilience channel`.
 
-use std::path::{Path, PathBuf};
+use std::{
+	collections::{BTreeMap, BTreeSet},
+	path::{Path, PathBuf},
+	time::Duration,
+};
 
+use consilience_lane::message::Refusal;
 use consilience_primitives::{
 	session::{ChannelId, MAX_ALLOCATIONS},
 	List, ModelId,
 };
 use consilience_runtime::{AccountId, Balance, Runtime, RuntimeEvent};
-use consilience_session::{chain::Channel, Wallet};
+use consilience_session::{chain::Channel, release, Fault, Wallet};
 use pallet_sessions::Part;
 use polkadot_sdk::{
 	sc_cli,
@@ -24,6 +29,10 @@ use crate::tool::{
 
 /// Part of a deposit that pays checkers, in hundredths.
 const POT_PERCENT: u128 = 25;
+/// Final blocks in which executors of a channel that is closed have claimed what they are owed, as a rule.
+const RELEASE_BLOCKS: u32 = 30;
+/// How long an executor has to let go.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Channels of the session lane: deposits that pay validators directly.
 #[derive(Debug, clap::Subcommand)]
@@ -69,6 +78,10 @@ pub(crate) enum ChannelCommand {
 	Close {
 		/// Number of the channel.
 		channel: ChannelId,
+		/// Ask executors to let go of what they have not earned, once they have claimed what they have: that comes back within some blocks.
+		/// What is set apart for checkers comes back after the notice.
+		#[arg(long)]
+		now: bool,
 		#[command(flatten)]
 		signer: Signer,
 		#[command(flatten)]
@@ -181,12 +194,23 @@ impl ChannelCommand {
 			}
 			Self::Close {
 				channel,
+				now: false,
 				signer,
 				node,
 				format,
 			} => {
 				let call = pallet_sessions::Call::close { channel: *channel };
 				change(*channel, call, signer, node, *format).await
+			}
+			Self::Close {
+				channel,
+				now: true,
+				signer,
+				node,
+				format,
+			} => {
+				let network = Network::connect(&node.url).await?;
+				close_now(&network, *channel, &pair(&signer.suri)?, *format).await
 			}
 			Self::Withdraw {
 				channel,
@@ -261,6 +285,95 @@ async fn change(
 	let value = json!({ "channel": channel, "block": block.number });
 	format.print(&value, || {
 		format!("channel {channel}: done in block {}", block.number)
+	});
+	Ok(())
+}
+
+/// Closes a channel, unless it is closing, and takes back what executors let go of.
+async fn close_now(
+	network: &Network,
+	id: ChannelId,
+	pair: &sr25519::Pair,
+	format: Format,
+) -> Result<()> {
+	let view = network.best_view(id).await?;
+	let view = view.ok_or_else(|| format!("there is no channel {id}"))?;
+	let mut block = None;
+	if view.closes_at.is_none() {
+		let call = pallet_sessions::Call::close { channel: id };
+		let (closed, _) = network.0.submit(pair, call.into()).await?;
+		block = Some(closed.number);
+	}
+	let mut lanes = BTreeMap::new();
+	for model in network.0.models().await? {
+		for lane in network.lane_views(model.id).await? {
+			lanes.insert(lane.validator.clone(), lane);
+		}
+	}
+	let mut heads = network.0.heads(true).await?;
+	let mut returned: Balance = 0;
+	let (mut done, mut kept) = (BTreeSet::new(), BTreeMap::new());
+	for _ in 0..RELEASE_BLOCKS {
+		heads
+			.next()
+			.await
+			.ok_or("the node went away")?
+			.map_err(|e| e.to_string())?;
+		let Some(view) = network.view(id).await? else {
+			break;
+		};
+		if view.closes_at.is_none() {
+			continue;
+		}
+		kept.clear();
+		for allocation in &view.allocations {
+			let (payee, allotment) = (&allocation.payee, &allocation.allotment);
+			let left = allotment.amount.saturating_sub(allotment.claimed);
+			if left == 0 || done.contains(payee) {
+				continue;
+			}
+			let release = match lanes.get(payee) {
+				Some(lane) => release(network, lane, id, RELEASE_PATIENCE).await,
+				None => Err(Fault::NoLane),
+			};
+			match release {
+				Ok(release) => {
+					let call = pallet_sessions::Call::lower {
+						channel: id,
+						part: Part::Payee(payee.clone()),
+						by: 0,
+						release: Some(release),
+					};
+					network.0.submit(pair, call.into()).await?;
+					done.insert(payee.clone());
+					returned += left;
+				}
+				Err(why) => drop(kept.insert(payee.clone(), (left, why))),
+			}
+		}
+		// Those who have to claim first do so within some blocks; the others will not have changed their mind.
+		let soon = |why: &Fault| matches!(why, Fault::Refused(Refusal::Busy, _));
+		if !kept.values().any(|(_, why)| soon(why)) {
+			break;
+		}
+	}
+	let left: Vec<_> = kept
+		.iter()
+		.map(|(payee, (amount, why))| {
+			json!({ "payee": address(payee), "amount": amount.to_string(), "why": why.to_string() })
+		})
+		.collect();
+	let value =
+		json!({ "channel": id, "block": block, "returned": returned.to_string(), "left": left });
+	format.print(&value, || {
+		let mut lines = vec![format!("channel {id}: {} came back", csl(returned))];
+		for (payee, (amount, why)) in &kept {
+			lines.push(format!("  {} stays with {}: {why}", csl(*amount), address(payee)));
+		}
+		lines.push(format!(
+			"what is set apart for checkers, and what stays, comes back after the notice: consilience channel withdraw {id}"
+		));
+		lines.join("\n")
 	});
 	Ok(())
 }

@@ -4,10 +4,10 @@ use consilience_primitives::session::{Service, SLICE_TOKENS};
 
 use super::{
 	client::{question, Peer, Wallet},
-	double::{account, config, Double, Node, World, CHANNEL, PRICE},
+	double::{account, config, genesis, Double, Node, World, CHANNEL, PRICE},
 };
 use crate::{
-	message::{Balance, Refusal, ToClient},
+	message::{Balance, Refusal, ToClient, ToValidator},
 	Config, MAX_DEBT,
 };
 
@@ -147,6 +147,53 @@ async fn what_is_too_much_for_one_claim_is_claimed_in_parts() {
 	world.channel(|c| c.closes_at = Some(9_999));
 	world.until(|s| s.claims.len() == 2).await;
 	assert_eq!(claimed(&world), total);
+}
+
+#[tokio::test]
+async fn what_is_not_earned_is_let_go_of_once_the_channel_closes_and_all_is_claimed() {
+	let wallet = Wallet::new(1);
+	let world = World::new(&wallet);
+	let folder = tempfile::tempdir().unwrap();
+	let config = Config {
+		minimum: 30_000,
+		..config(folder.path())
+	};
+	let node = Node::with(&world, 1, config, Double::new()).await;
+	let total = earn(&node, &world, &wallet, &[400]).await;
+	let asks = async || {
+		let (mut peer, _) = Peer::hello(&node, &wallet, CHANNEL).await;
+		peer.say(&ToValidator::Release).await;
+		peer.hear().await
+	};
+	let refused = |said: Option<ToClient>| match said {
+		Some(ToClient::Refused {
+			number: None, why, ..
+		}) => why,
+		other => panic!("a refusal, not {other:?}"),
+	};
+	assert_eq!(refused(asks().await), Refusal::Channel);
+	// Its claim does not come through.
+	world.change(|s| s.loses = true);
+	world.channel(|c| c.closes_at = Some(9_999));
+	assert_eq!(refused(asks().await), Refusal::Busy);
+	world.change(|s| s.loses = false);
+	while claimed(&world) < total {
+		world.blocks(1);
+		tokio::task::yield_now().await;
+	}
+	let released = loop {
+		match asks().await {
+			Some(ToClient::Released(released)) => break released,
+			said => assert_eq!(refused(said), Refusal::Busy),
+		}
+	};
+	let body = &released.body;
+	assert_eq!(
+		(body.channel, body.releases, body.amount),
+		(CHANNEL, 0, total)
+	);
+	let key = world.read(|s| s.keys[&(body.payee.clone(), body.session)]);
+	assert!(released.verify(&genesis(), &key));
 }
 
 #[tokio::test]
