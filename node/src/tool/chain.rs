@@ -2,6 +2,7 @@
 
 use std::{
 	collections::HashMap,
+	sync::Arc,
 	time::{Duration, Instant},
 };
 
@@ -15,6 +16,7 @@ use consilience_primitives::{
 use consilience_runtime::{
 	AccountId, Balance, BlockNumber, Hash, Nonce, RuntimeCall, RuntimeEvent,
 };
+use futures::future::join_all;
 use jsonrpsee::{
 	core::{
 		client::{ClientT, Subscription, SubscriptionClientT},
@@ -49,16 +51,47 @@ pub(crate) struct Chain {
 	finalised: Mutex<Option<Finalised>>,
 }
 
-/// How long a block is taken for the last finalised one without asking again.
+/// How long a block is taken for the last finalised one without asking again, and how long where the node says of each.
 const FINALISED_AGE: Duration = Duration::from_millis(250);
+const FOLLOWED_AGE: Duration = Duration::from_secs(6);
+/// How long after they were wanted last calls are made again at every block, before anybody wants them, and most of them.
+const WANTED: Duration = Duration::from_secs(60);
+const MOST_AHEAD: usize = 64;
 /// Most calls whose results are remembered.
 const MOST_READ: usize = 1_024;
 
 /// The last finalised block, and what was read of its state: that does not change.
 struct Finalised {
 	looked: Instant,
+	/// Whether the node says when there is another.
+	followed: bool,
 	head: Head,
-	read: HashMap<Vec<u8>, Bytes>,
+	read: HashMap<RuntimeCallOf, Read>,
+}
+
+impl Finalised {
+	fn is_fresh(&self) -> bool {
+		let age = match self.followed {
+			true => FOLLOWED_AGE,
+			false => FINALISED_AGE,
+		};
+		self.looked.elapsed() < age
+	}
+}
+
+/// A call of a runtime's function.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct RuntimeCallOf {
+	function: String,
+	arguments: Vec<u8>,
+}
+
+/// What a call returned.
+#[derive(Clone)]
+struct Read {
+	reply: Bytes,
+	/// When somebody wanted it last.
+	wanted: Instant,
 }
 
 /// A block's number and hash.
@@ -206,10 +239,7 @@ impl Chain {
 	/// The last finalised block, or the one that was a moment ago.
 	pub(crate) async fn recently_finalized(&self) -> Result<Head> {
 		let mut finalised = self.finalised.lock().await;
-		if let Some(known) = finalised
-			.as_ref()
-			.filter(|known| known.looked.elapsed() < FINALISED_AGE)
-		{
+		if let Some(known) = finalised.as_ref().filter(|known| known.is_fresh()) {
 			return Ok(known.head);
 		}
 		let head = self.finalized().await?;
@@ -219,6 +249,7 @@ impl Chain {
 			other => {
 				*other = Some(Finalised {
 					looked,
+					followed: false,
 					head,
 					read: HashMap::new(),
 				});
@@ -235,28 +266,80 @@ impl Chain {
 		at: H256,
 	) -> Result<R> {
 		let unreadable = |e| format!("{function}: unreadable reply: {e}");
-		let arguments = arguments.encode();
-		let key = (function, &arguments).encode();
+		let call = RuntimeCallOf {
+			function: function.into(),
+			arguments: arguments.encode(),
+		};
 		let last = |known: &&mut Finalised| known.head.hash == at;
+		let wanted = Instant::now();
 		if let Some(known) = self.finalised.lock().await.as_mut().filter(last) {
-			if let Some(reply) = known.read.get(&key) {
-				return R::decode(&mut &reply[..]).map_err(unreadable);
+			if let Some(read) = known.read.get_mut(&call) {
+				read.wanted = wanted;
+				return R::decode(&mut &read.reply[..]).map_err(unreadable);
 			}
 		}
-		let reply: Bytes = self
-			.call(
-				"state_call",
-				rpc_params![function, Bytes(arguments), Some(at)],
-			)
-			.await?;
+		let reply = self.state_call(&call, at).await?;
 		let value = R::decode(&mut &reply[..]).map_err(unreadable)?;
 		if let Some(known) = self.finalised.lock().await.as_mut().filter(last) {
 			if known.read.len() >= MOST_READ {
 				known.read.clear();
 			}
-			known.read.insert(key, reply);
+			known.read.insert(call, Read { reply, wanted });
 		}
 		Ok(value)
+	}
+
+	async fn state_call(&self, call: &RuntimeCallOf, at: H256) -> Result<Bytes> {
+		let arguments = Bytes(call.arguments.clone());
+		let params = rpc_params![call.function.clone(), arguments, Some(at)];
+		self.call("state_call", params).await
+	}
+
+	/// Follows finalised blocks: what was read of one a moment ago is read of the next as it comes, so that whoever asks next need not
+	/// wait for it. Goes on until the connection ends or nobody has it any more.
+	pub(crate) fn read_ahead(self: &Arc<Self>) {
+		let chain = Arc::downgrade(self);
+		tokio::spawn(async move {
+			let heads = chain.upgrade()?.heads(true).await;
+			let mut heads = heads.ok()?;
+			while let Some(Ok(header)) = heads.next().await {
+				// One that cannot be read is read when somebody wants it.
+				let _ = chain.upgrade()?.read_at(&header).await;
+			}
+			Some(())
+		});
+	}
+
+	async fn read_at(&self, header: &Value) -> Result<()> {
+		let head = self.head(header).await?;
+		let wanted: Vec<_> = match &*self.finalised.lock().await {
+			Some(known) => {
+				let wanted = known.read.iter();
+				let wanted = wanted.filter(|(_, read)| read.wanted.elapsed() < WANTED);
+				let wanted = wanted.map(|(call, read)| (call.clone(), read.wanted));
+				wanted.take(MOST_AHEAD).collect()
+			}
+			None => Vec::new(),
+		};
+		let calls = wanted.into_iter().map(async |(call, wanted)| {
+			let reply = self.state_call(&call, head.hash).await.ok()?;
+			Some((call, Read { reply, wanted }))
+		});
+		let mut read: HashMap<_, _> = join_all(calls).await.into_iter().flatten().collect();
+		let mut finalised = self.finalised.lock().await;
+		match &mut *finalised {
+			Some(known) if known.head.number > head.number => return Ok(()),
+			// Somebody was quicker.
+			Some(known) if known.head.hash == head.hash => read.extend(known.read.drain()),
+			_ => (),
+		}
+		*finalised = Some(Finalised {
+			looked: Instant::now(),
+			followed: true,
+			head,
+			read,
+		});
+		Ok(())
 	}
 
 	/// The best block.

@@ -77,6 +77,7 @@ impl NodeNetwork {
 		}
 		let chain = Chain::connect(&self.0.url).await;
 		let chain = Arc::new(chain.map_err(Refusal::Unreachable)?);
+		chain.read_ahead();
 		*held = Some(chain.clone());
 		Ok(chain)
 	}

@@ -98,6 +98,9 @@ impl ChatCommand {
 			));
 		}
 		let client = self.client(&network, &model).await?;
+		if self.message.is_none() {
+			network.0.read_ahead();
+		}
 		let said = self.converse(&client, &model).await;
 		// Whoever was paid last has that before the process ends.
 		client.close().await;
