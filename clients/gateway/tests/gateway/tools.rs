@@ -65,7 +65,7 @@ async fn a_chat_calls_tools_and_is_told_what_came_of_them() {
 		result(&calls[0], json!("rain")), result(&calls[1], json!([{ "type": "text", "text": "noon" }])),
 	]);
 	let next = with(body.clone(), json!({ "messages": conversation }));
-	gateway.completed(2, gateway.post(CHAT_PATH, next)).await;
+	gateway.completed(1, gateway.post(CHAT_PATH, next)).await;
 	let (messages, _) = asked(&gateway, 2);
 	let roles: Vec<_> = messages.iter().map(|(role, _)| role.as_str()).collect();
 	assert_eq!(roles, ["system", "user", "assistant", "user"]);
@@ -84,7 +84,7 @@ async fn a_chat_calls_tools_and_is_told_what_came_of_them() {
 		let number = gateway.double.count() as u64 + 1;
 		let none = stop.is_none();
 		let reply = gateway
-			.completed(number, gateway.post(CHAT_PATH, with(body.clone(), choice)))
+			.completed(1, gateway.post(CHAT_PATH, with(body.clone(), choice)))
 			.await;
 		let choice = reply.json()["choices"][0].clone();
 		let (messages, asked) = asked(&gateway, number);
@@ -260,7 +260,7 @@ async fn responses_call_functions() {
 	);
 	let next = with(body.clone(), json!({ "input": input }));
 	gateway
-		.completed(2, gateway.post("/v1/responses", next))
+		.completed(1, gateway.post("/v1/responses", next))
 		.await;
 	let (messages, _) = asked(&gateway, 2);
 	let roles: Vec<_> = messages.iter().map(|(role, _)| role.as_str()).collect();
@@ -311,7 +311,7 @@ async fn messages_use_tools() {
 		json!({ "messages": conversation, "tool_choice": { "type": "auto", "disable_parallel_tool_use": true } }),
 	);
 	gateway
-		.completed(2, gateway.post("/v1/messages", next))
+		.completed(1, gateway.post("/v1/messages", next))
 		.await;
 	let (messages, stop) = asked(&gateway, 2);
 	let roles: Vec<_> = messages.iter().map(|(role, _)| role.as_str()).collect();
