@@ -49,9 +49,16 @@ impl SubstrateCli for Cli {
 	}
 }
 
+/// How long the pool does not look again at a transaction that it refused, if the command line does not say it. What validators send is
+/// right from one block to another: what came a block too early is to be let in when it comes again, and not be kept out for the SDK's half an
+/// hour.
+const TX_BAN_SECONDS: u64 = 6;
+
 /// Parses the command line and does what it says.
 pub(crate) fn run() -> sc_cli::Result<()> {
-	let cli = Cli::from_args();
+	let mut cli = Cli::from_args();
+	let pool = &mut cli.run.pool_config;
+	pool.tx_ban_seconds.get_or_insert(TX_BAN_SECONDS);
 
 	match &cli.subcommand {
 		None => {

@@ -1,6 +1,6 @@
 //! The chain as the worker sees it.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use consilience_primitives::{
@@ -181,13 +181,18 @@ pub(crate) fn sign_with(
 		.ok_or_else(|| ChainError::Keystore(format!("the key {key} is gone")))
 }
 
-/// Puts a transaction of this node's into its pool; one that is there already is.
+/// How long the pool has to be where the worker is.
+const POOL: Duration = Duration::from_secs(1);
+
+/// Puts a transaction of this node's into its pool; one that is there already is. What is due since this block would be refused, and not
+/// looked at again for a while, by a pool that does not have the block yet: it is waited for.
 pub(crate) async fn submit_local<Pool: TransactionPool>(
 	pool: &Pool,
 	at: PoolHash<Pool>,
 	transaction: PoolTransaction<Pool>,
 ) -> Result<(), ChainError> {
 	use polkadot_sdk::sc_transaction_pool_api::error::Error as PoolError;
+	drop(pool.ready_at_with_timeout(at, POOL).await);
 	let submitted = pool.submit_one(at, TransactionSource::Local, transaction);
 	match submitted.await {
 		Ok(_) => Ok(()),
