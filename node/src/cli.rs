@@ -10,7 +10,7 @@ use crate::{
 	lane::LaneParams,
 	tool::{
 		AppealCommand, ChannelCommand, ChatCommand, EngineCommand, GatewayCommand, InferCommand,
-		ModelCommand, RequestCommand, VerifyCommand,
+		ModelCommand, RequestCommand, ValidatorCommand, VerifyCommand,
 	},
 	worker::WorkerParams,
 };
@@ -81,6 +81,10 @@ pub(crate) enum Subcommand {
 	/// Follow requests.
 	#[command(subcommand)]
 	Request(RequestCommand),
+
+	/// Look after a validator.
+	#[command(subcommand)]
+	Validator(ValidatorCommand),
 
 	/// Check an answer on this machine.
 	Verify(VerifyCommand),

@@ -27,6 +27,8 @@ async fn a_question_is_answered_checked_and_paid_and_bad_ones_are_refused() {
 	let model = network
 		.bring_up(&model("smollm2-135m-instruct-int8"), &[0, 1, 2, 3])
 		.await;
+	let healthy = cli(["validator", "doctor", "--url", &network.nodes[2].url]).await;
+	healthy.expect("nothing keeps it from its work");
 	a_real_answer_is_final_and_paid_to_the_unit(&network, &model).await;
 	bad_requests_cost_their_fee_and_nothing_else(&network, &model).await;
 	a_picture_is_asked_about_and_verified(&network).await;

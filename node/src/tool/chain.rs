@@ -617,12 +617,24 @@ impl Chain {
 		&self,
 		hash: H256,
 	) -> Result<Vec<frame_system::EventRecord<RuntimeEvent, Hash>>> {
-		let mut key = sp_crypto_hashing::twox_128(b"System").to_vec();
-		key.extend(sp_crypto_hashing::twox_128(b"Events"));
+		let stored = self.stored("System", "Events", hash).await?;
+		stored.ok_or_else(|| "the block has no events".into())
+	}
+
+	/// What a block's state holds as a value of a pallet.
+	pub(crate) async fn stored<R: Decode>(
+		&self,
+		pallet: &str,
+		item: &str,
+		at: H256,
+	) -> Result<Option<R>> {
+		let mut key = sp_crypto_hashing::twox_128(pallet.as_bytes()).to_vec();
+		key.extend(sp_crypto_hashing::twox_128(item.as_bytes()));
 		let stored: Option<Bytes> = self
-			.call("state_getStorage", rpc_params![Bytes(key), hash])
+			.call("state_getStorage", rpc_params![Bytes(key), at])
 			.await?;
-		let stored = stored.ok_or("the block has no events")?;
-		Vec::decode(&mut &stored[..]).map_err(|e| format!("unreadable events: {e}"))
+		let read = |bytes: Bytes| R::decode(&mut &bytes[..]);
+		let read = stored.map(read).transpose();
+		read.map_err(|e| format!("{pallet}.{item} is unreadable: {e}"))
 	}
 }

@@ -20,6 +20,7 @@ mod model;
 mod registry;
 mod serve;
 mod session;
+mod validator;
 mod verify;
 mod watch;
 
@@ -35,6 +36,7 @@ pub(crate) use appeal::AppealCommand;
 pub(crate) use ask::InferCommand;
 pub(crate) use gateway::GatewayCommand;
 pub(crate) use session::{ChannelCommand, ChatCommand};
+pub(crate) use validator::ValidatorCommand;
 pub(crate) use verify::VerifyCommand;
 
 /// Result of a command; the message says what to do.
