@@ -86,12 +86,14 @@ class Chat:
         return self
 
     def __exit__(self, *_):
+        assert self.process.stdin is not None  # a pipe
         self.process.stdin.close()
         if self.process.wait() != 0:
             sys.exit(f"error: the client ended with {self.process.returncode}")
 
     def ask(self, question):
         """What came of it, and the receipt."""
+        assert self.process.stdout is not None  # a pipe
         print(question, file=self.process.stdin, flush=True)
         receipt = None
         for line in self.process.stdout:
@@ -155,7 +157,8 @@ def measure(arguments, network, folder):
             engine.append(alone_parameters)
             prefills.append(whole["milliseconds"])
             say(
-                f"round {round_ + 1}: first token {done['first_token_milliseconds']} ms, alone {alone_parameters['first_token_milliseconds']};"
+                f"round {round_ + 1}: first token {done['first_token_milliseconds']} ms,"
+                f" alone {alone_parameters['first_token_milliseconds']};"
                 f" checked {done['checked_after_milliseconds']} ms after the last, one prefill alone {whole['milliseconds']}"
             )
     one = median([done["first_token_milliseconds"] for done, _ in lane])
@@ -166,7 +169,8 @@ def measure(arguments, network, folder):
     words = f"from the question to the first token, over the connections of the question before; {arguments.rounds} rounds"
     figure(f"first_token{over}_ms", one, "", words)
     # The first opened a channel and loaded a model.
-    figure(f"first_token_of_a_process{over}_ms", min(fresh[1:]), "", f"the same, of a client that has just been started; least of {len(fresh) - 1}")
+    words = f"the same, of a client that has just been started; least of {len(fresh) - 1}"
+    figure(f"first_token_of_a_process{over}_ms", min(fresh[1:]), "", words)
     figure(f"first_token_more{over}_ms", one - other, f"at most {more:g}", f"than the engine alone, which takes {other:.0f} ms")
     speed = median([
         (r["output_units"] - 1) * 1000 / max(1, r["milliseconds"] - d["first_token_milliseconds"]) for d, r in lane

@@ -30,7 +30,7 @@ use crate::{
 const PAY_FROM: u32 = SLICE_TOKENS / 2;
 
 /// How long finality may be behind the executor's certificate, and how often it is looked for meanwhile.
-const CERTIFIED: Duration = Duration::from_secs(6);
+const CERTIFIED: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How far an answer is, without its connection.
