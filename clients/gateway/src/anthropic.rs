@@ -65,15 +65,12 @@ fn said(role: &str, content: Value, within: &str) -> Result<Vec<Message>, Error>
 				fields.ignore(&["type", "id", "cache_control", "caller"]);
 				let called = tools::called(&fields.need::<String>("name")?, &fields.need("input")?);
 				fields.end()?;
-				if !text.is_empty() {
-					text += "\n";
-				}
-				text += &called;
+				tools::add_line(&mut text, &called);
 			}
 			(Some("tool_result"), "user") => {
 				let mut fields = Fields::within(block, &name)?;
 				fields.need::<String>("tool_use_id")?;
-				// What went wrong, the result says.
+				// The result itself says what went wrong.
 				fields.ignore(&["type", "cache_control", "is_error"]);
 				let given = fields
 					.take::<Value>("content")?
@@ -254,9 +251,9 @@ impl Head {
 struct Events {
 	head: Head,
 	calls: Calls,
-	/// The block that is written or was last.
+	/// Index of the last block that was begun.
 	block: u32,
-	/// Whether that is one of text, which goes on.
+	/// Whether that block is text and not ended yet.
 	open: bool,
 }
 

@@ -16,7 +16,7 @@ use crate::{
 
 const OPEN: &str = "<tool_call>";
 const CLOSE: &str = "</tool_call>";
-/// Who speaks where a tool has been called, until [`Tools::tell`].
+/// Role of a tool's result, until [`Tools::tell`] makes it a message of the user.
 pub(crate) const RESULT: &str = "tool";
 /// Longest name of a tool, as OpenAI has it.
 const NAME: usize = 64;
@@ -79,16 +79,16 @@ impl Tool {
 	}
 }
 
-/// What a call has of tools.
+/// Tools that a request offers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tools {
 	tools: Vec<Tool>,
-	/// Whether one call is enough.
+	/// Whether the answer ends with the first call.
 	one: bool,
 }
 
 impl Tools {
-	/// Takes tools; `one` is for a call that wants one of them called at most.
+	/// Checks that no two tools have one name. With `one` the answer ends with the first call.
 	pub(crate) fn new(tools: Vec<Tool>, one: bool, parameter: &str) -> Result<Self, Error> {
 		let mut names = BTreeSet::new();
 		if let Some(twice) = tools.iter().find(|tool| !names.insert(&tool.name)) {
@@ -107,8 +107,7 @@ impl Tools {
 			match told.last_mut() {
 				// All results of one turn are one message.
 				Some(last) if is_result && results => {
-					last.content += "\n";
-					last.content += &message.content;
+					add_line(&mut last.content, &message.content);
 				}
 				_ if is_result => told.push(Message {
 					role: "user".into(),
@@ -154,14 +153,14 @@ impl Tools {
 		       <tool_call>\n{\"name\": NAME, \"arguments\": ARGUMENTS}\n</tool_call>"
 	}
 
-	/// Has an answer end with its first call, where one is enough.
+	/// Adds the stop string that ends an answer with its first call, if that is asked for.
 	pub(crate) fn stop(&self, sampling: &mut Sampling) {
 		if self.one && !self.tools.is_empty() {
 			sampling.stop.get_or_insert_default().push(CLOSE.into());
 		}
 	}
 
-	/// Returns whether one call is enough.
+	/// Returns whether the answer ends with the first call.
 	pub(crate) fn is_one(&self) -> bool {
 		self.one
 	}
@@ -179,13 +178,21 @@ impl Tools {
 	}
 }
 
-/// What a model wrote when it called a tool.
+/// Returns a call in the form in which a model writes it.
 pub(crate) fn called(name: &str, arguments: &Value) -> String {
 	let call = json!({ "name": name, "arguments": arguments });
 	format!("{OPEN}\n{call}\n{CLOSE}")
 }
 
-/// What a tool gave.
+/// Adds a line to a text.
+pub(crate) fn add_line(text: &mut String, line: &str) {
+	if !text.is_empty() {
+		text.push('\n');
+	}
+	text.push_str(line);
+}
+
+/// Returns a tool's result as a message.
 pub(crate) fn result(content: &str) -> Message {
 	Message {
 		role: RESULT.into(),
@@ -193,7 +200,7 @@ pub(crate) fn result(content: &str) -> Message {
 	}
 }
 
-/// Reads arguments that a client sends back: a JSON object as text.
+/// Parses arguments that a client sends back: a JSON object as text.
 pub(crate) fn arguments(text: &str, name: &str) -> Result<Value, Error> {
 	match serde_json::from_str(text) {
 		Ok(arguments @ Value::Object(_)) => Ok(arguments),

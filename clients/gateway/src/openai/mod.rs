@@ -177,10 +177,7 @@ fn message(value: Value, name: &str, kinds: &[&str]) -> Result<Message, Error> {
 		return Ok(message);
 	}
 	for call in calls {
-		if !content.is_empty() {
-			content += "\n";
-		}
-		content += &call;
+		tools::add_line(&mut content, &call);
 	}
 	bounded(&content, &name)?;
 	Ok(Message { role, content })

@@ -74,8 +74,7 @@ fn called(item: Value, name: &str, messages: &mut Vec<Message>) -> Result<(), Er
 	fields.end()?;
 	match messages.last_mut() {
 		Some(last) if last.role == "assistant" => {
-			last.content += "\n";
-			last.content += &content;
+			tools::add_line(&mut last.content, &content);
 		}
 		_ => messages.push(Message {
 			role: "assistant".into(),
@@ -285,7 +284,7 @@ struct Events {
 	items: Vec<Value>,
 	/// The message's place among them, once it was begun.
 	message: Option<usize>,
-	/// What it says.
+	/// Text of the message so far.
 	text: String,
 }
 

@@ -1,6 +1,9 @@
 //! Claims: together, again, in parts, in time; and what is forgotten.
 
+use std::sync::Arc;
+
 use consilience_primitives::session::{Service, SLICE_TOKENS};
+use tempfile::TempDir;
 
 use super::{
 	client::{question, Peer, Wallet},
@@ -26,6 +29,19 @@ async fn earn(node: &Node, world: &World, wallet: &Wallet, lengths: &[u32]) -> B
 	}
 	peer.goodbye().await;
 	base
+}
+
+/// A validator that claims no less than this, unless it would be lost.
+async fn claims_from(minimum: Balance) -> (Wallet, Arc<World>, Node, TempDir) {
+	let wallet = Wallet::new(1);
+	let world = World::new(&wallet);
+	let folder = tempfile::tempdir().unwrap();
+	let config = Config {
+		minimum,
+		..config(folder.path())
+	};
+	let node = Node::with(&world, 1, config, Double::new()).await;
+	(wallet, world, node, folder)
 }
 
 fn claimed(world: &World) -> Balance {
@@ -127,14 +143,7 @@ async fn a_claim_that_ran_out_is_part_of_the_next() {
 
 #[tokio::test]
 async fn what_is_too_much_for_one_claim_is_claimed_in_parts() {
-	let wallet = Wallet::new(1);
-	let world = World::new(&wallet);
-	let folder = tempfile::tempdir().unwrap();
-	let config = Config {
-		minimum: 30_000,
-		..config(folder.path())
-	};
-	let node = Node::with(&world, 1, config, Double::new()).await;
+	let (wallet, world, node, _folder) = claims_from(30_000).await;
 	// 20,000 are claimed at once at most; an answer of 1,000 tokens is 5,000 and its prompt.
 	let total = earn(&node, &world, &wallet, &[1_000; 5]).await;
 	world.until(|s| s.claims.len() == 1).await;
@@ -151,14 +160,7 @@ async fn what_is_too_much_for_one_claim_is_claimed_in_parts() {
 
 #[tokio::test]
 async fn what_is_not_earned_is_let_go_of_once_the_channel_closes_and_all_is_claimed() {
-	let wallet = Wallet::new(1);
-	let world = World::new(&wallet);
-	let folder = tempfile::tempdir().unwrap();
-	let config = Config {
-		minimum: 30_000,
-		..config(folder.path())
-	};
-	let node = Node::with(&world, 1, config, Double::new()).await;
+	let (wallet, world, node, _folder) = claims_from(30_000).await;
 	let total = earn(&node, &world, &wallet, &[400]).await;
 	let asks = async || {
 		let (mut peer, _) = Peer::hello(&node, &wallet, CHANNEL).await;
@@ -255,14 +257,7 @@ async fn an_answer_that_no_claim_could_hold_is_cut_before() {
 
 #[tokio::test]
 async fn little_is_claimed_only_when_it_would_be_lost() {
-	let wallet = Wallet::new(1);
-	let world = World::new(&wallet);
-	let folder = tempfile::tempdir().unwrap();
-	let config = Config {
-		minimum: 10_000,
-		..config(folder.path())
-	};
-	let node = Node::with(&world, 1, config, Double::new()).await;
+	let (wallet, world, node, _folder) = claims_from(10_000).await;
 	let total = earn(&node, &world, &wallet, &[10]).await;
 	for session in 6..=7 {
 		world.change(|s| s.session = session);
