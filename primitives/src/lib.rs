@@ -5,6 +5,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`contribution`] | what validators contribute to the randomness that draws verifiers |
 //! | [`crypto`] | the session key `infr` with which a validator signs its reports |
 //! | [`model`] | what stands on chain about a model |
 //! | [`manifest`] | everything that makes two validators compute the same thing; content-addressed |
@@ -29,6 +30,7 @@ extern crate alloc;
 
 pub mod challenge;
 pub mod comparison;
+pub mod contribution;
 pub mod crypto;
 pub mod evidence;
 pub mod fixed;

@@ -165,6 +165,15 @@ pub struct Duties<AccountId, BlockNumber> {
 	pub accused: Vec<(RequestId, BlockNumber)>,
 }
 
+/// A contribution that is asked of a validator ([`crate::contribution`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct ContributionDue<BlockNumber> {
+	/// The block to whose randomness it contributes.
+	pub block: BlockNumber,
+	/// Hash of the block before; `None` where that is the block at which this is asked.
+	pub parent: Option<H256>,
+}
+
 /// What the engine needs to do a duty.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
 pub struct Work {

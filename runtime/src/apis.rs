@@ -4,9 +4,10 @@ use crate::*;
 use alloc::boxed::Box;
 use codec::Encode;
 use consilience_primitives::{
+	contribution::Contribution,
 	crypto::{InferenceId, InferenceSignature},
 	model::Price,
-	report::{Duties, Report, Work},
+	report::{ContributionDue, Duties, Report, Work},
 	request::{Assurance, StoredInput},
 	session::{
 		Certificate, CertificateDue, ChannelId, ChannelView, Claim, ClaimId, LaneKey, LaneView,
@@ -242,6 +243,16 @@ impl_runtime_apis! {
 
 		fn work(request: RequestId) -> Option<Work> {
 			Inference::work(request)
+		}
+
+		fn contributions_due(key: InferenceId) -> Vec<ContributionDue<BlockNumber>> {
+			Inference::contributions_due(&key)
+		}
+
+		fn contribute_transaction(
+			contribution: Contribution<BlockNumber>,
+		) -> <Block as BlockT>::Extrinsic {
+			authorised(pallet_inference::Call::contribute { contribution })
 		}
 
 		fn report_transaction(

@@ -64,6 +64,7 @@ pub mod weights;
 use alloc::vec::Vec;
 use consilience_primitives::{
 	comparison::{AnswerJudgement, Judgement},
+	contribution::Contribution,
 	crypto::{InferenceId, InferenceSignature},
 	evidence::Evidence,
 	report::Report,
@@ -180,6 +181,15 @@ pub mod pallet {
 		/// In one of how many answers a third of the slots may own all blocks that draw its verifiers ([`features::draw`]).
 		#[pallet::constant]
 		type DrawOdds: Get<u32>;
+
+		/// Validators that toss together for the verifiers of a block's answers ([`features::toss`]), at most [`MAX_CONTRIBUTORS`]; with
+		/// none, verifiers are drawn by the randomness of several blocks alone.
+		#[pallet::constant]
+		type Contributors: Get<u32>;
+
+		/// Blocks in which a contribution to a toss is taken.
+		#[pallet::constant]
+		type ContributionBlocks: Get<BlockNumberFor<Self>>;
 
 		/// Most members of a jury.
 		#[pallet::constant]
@@ -386,6 +396,17 @@ pub mod pallet {
 		BoundedVec<(BlockNumberFor<T>, T::Hash), ConstU32<MAX_DRAW_BLOCKS>>,
 		ValueQuery,
 	>;
+
+	/// Tosses for verifiers, by their blocks, for a while.
+	#[pallet::storage]
+	pub type Tosses<T: Config> =
+		StorageMap<_, Twox64Concat, BlockNumberFor<T>, Toss<T::AccountId>>;
+
+	/// Validators that were silent in a toss and have not contributed since. A list, because it is nearly always empty and looked into at
+	/// every toss.
+	#[pallet::storage]
+	pub type Quiet<T: Config> =
+		StorageValue<_, WeakBoundedVec<T::AccountId, T::MaxValidators>, ValueQuery>;
 
 	/// Requests to look at in a block. What has another [`Request::deadline`] by then is passed over.
 	#[pallet::storage]
@@ -658,6 +679,11 @@ pub mod pallet {
 			validator: T::AccountId,
 			until: SessionIndex,
 		},
+		/// Some did not contribute to the toss of a block in time. Its answers' verifiers are drawn by the randomness of several blocks.
+		TossFailed {
+			block: BlockNumberFor<T>,
+			silent: Vec<T::AccountId>,
+		},
 		/// A validator may serve again.
 		SuspensionEnded { validator: T::AccountId },
 		/// Governance changed the parameters.
@@ -831,6 +857,7 @@ pub mod pallet {
 				.saturating_add(<T as Config>::WeightInfo::prune().saturating_mul(pruned.into()))
 				.saturating_add(T::DbWeight::get().reads(passed.into()))
 				.saturating_add(Self::weigh_draws(now))
+				.saturating_add(Self::weigh_tosses(now))
 				.saturating_add(offence.saturating_mul(offences.into()))
 				.saturating_add(
 					<T as Config>::WeightInfo::ruling()
@@ -872,6 +899,11 @@ pub mod pallet {
 			assert!(
 				T::ContestBlocks::get() < T::Retention::get(),
 				"a ruling might be forgotten before staking hears of it"
+			);
+			assert!(
+				T::Contributors::get() <= MAX_CONTRIBUTORS
+					&& T::ContributionBlocks::get() > 0u32.into(),
+				"a toss cannot hold its contributors, or takes none"
 			);
 			assert!(
 				T::MaxOpen::get() > 0
@@ -1019,6 +1051,23 @@ pub mod pallet {
 			T::AdminOrigin::ensure_origin(origin)?;
 			ensure!(Self::end_suspension(&validator), Error::<T>::NotSuspended);
 			Ok(())
+		}
+
+		/// A validator's contribution to the randomness that draws verifiers.
+		///
+		/// - **Origin**: authorised: the proof is right, by the `infr` key of a validator that was drawn for the toss of this block and has not
+		///   contributed, or was silent in an earlier one and is back. It is free.
+		/// - **Errors**: `NotDue`, where it is not asked for any more.
+		#[pallet::call_index(11)]
+		#[pallet::weight(<T as Config>::WeightInfo::contribute())]
+		#[pallet::weight_of_authorize(<T as Config>::WeightInfo::authorize_contribution())]
+		#[pallet::authorize(Pallet::<T>::authorize_contribution)]
+		pub fn contribute(
+			origin: OriginFor<T>,
+			contribution: Contribution<BlockNumberFor<T>>,
+		) -> DispatchResult {
+			ensure_authorized(origin)?;
+			Self::do_contribute(contribution)
 		}
 	}
 

@@ -5,10 +5,11 @@ use std::cell::{Cell, RefCell};
 
 use codec::Encode;
 use consilience_primitives::{
+	contribution::Contribution,
 	crypto::{InferenceId, InferencePair},
 	evidence::{output_commitment, Evidence, Fingerprint, Salt, Verdict},
 	model::{Bounds, Limits, ModelSpec, NumericClass, Price, Task, TimeLimit, VerificationPolicy},
-	report::{DutyKind, Report, Statement},
+	report::{ContributionDue, DutyKind, Report, Statement},
 	request::{
 		Assurance, FinishReason, Input, Message, Output, Prompt, Role, Sampling, StoredInput,
 		Unanswerable,
@@ -28,7 +29,7 @@ use polkadot_sdk::{
 		},
 	},
 	frame_system, pallet_balances,
-	sp_core::{Pair, H256},
+	sp_core::{crypto::VrfSecret, sr25519, Pair, H256},
 	sp_crypto_hashing::blake2_256,
 	sp_io,
 	sp_keystore::{testing::MemoryKeystore, KeystoreExt},
@@ -107,6 +108,9 @@ parameter_types! {
 	pub static ContestBlocks: u64 = 12;
 	/// One block draws.
 	pub static DrawOdds: u32 = 0;
+	/// Nobody tosses.
+	pub static Contributors: u32 = 0;
+	pub const ContributionBlocks: u64 = 3;
 	pub static AuditDelay: u64 = 6;
 	pub static MaxJurors: u32 = 8;
 	pub const MaxNominators: u32 = 16;
@@ -348,6 +352,8 @@ impl crate::Config for Test {
 	type MaxJuries = MaxJuries;
 	type ContestBlocks = ContestBlocks;
 	type DrawOdds = DrawOdds;
+	type Contributors = Contributors;
+	type ContributionBlocks = ContributionBlocks;
 	type AuditDelay = AuditDelay;
 	type MaxJurors = MaxJurors;
 	type MaxNominators = MaxNominators;
@@ -392,6 +398,14 @@ impl crate::WeightInfo for Units {
 	}
 
 	fn authorize_report(_bytes: u32) -> Weight {
+		UNIT
+	}
+
+	fn authorize_contribution() -> Weight {
+		UNIT
+	}
+
+	fn contribute() -> Weight {
 		UNIT
 	}
 
@@ -1094,6 +1108,37 @@ pub(crate) fn statements(validator: u64, habit: Habit) -> Vec<Statement> {
 	statements
 }
 
+/// What a validator contributes to the toss of a block that follows this one.
+pub(crate) fn contribution(validator: u64, block: u64, parent: H256) -> Contribution<u64> {
+	let key = pair(validator);
+	let input = consilience_primitives::contribution::input(&System::block_hash(0), &parent);
+	let signed = sr25519::Pair::from(key.clone()).vrf_sign(&input);
+	Contribution::new(block, key.public(), &signed)
+}
+
+/// Lets a contribution in as a block author would, and executes it.
+pub(crate) fn contribute(contribution: Contribution<u64>) -> Result<(), TransactionValidityError> {
+	Inference::authorize_contribution(TransactionSource::External, &contribution)?;
+	assert_ok!(Inference::contribute(
+		frame_system::RawOrigin::Authorized.into(),
+		contribution
+	));
+	Ok(())
+}
+
+/// Contributes whatever is asked of a validator.
+pub(crate) fn toss(validator: u64) {
+	let now = System::block_number();
+	// It is asked at the end of the block before, of which this block is the next.
+	System::set_block_number(now - 1);
+	let due = Inference::contributions_due(&pair(validator).public());
+	System::set_block_number(now);
+	for ContributionDue { block, parent } in due {
+		let parent = parent.unwrap_or_else(|| System::block_hash(now - 1));
+		contribute(contribution(validator, block, parent)).unwrap();
+	}
+}
+
 /// Everybody works honestly for a block, but those named.
 pub(crate) fn work_block(odd: &[(u64, Habit)]) {
 	for v in VALIDATORS {
@@ -1101,6 +1146,9 @@ pub(crate) fn work_block(odd: &[(u64, Habit)]) {
 			.iter()
 			.find(|(o, _)| *o == v)
 			.map_or(Habit::Honest, |(_, h)| *h);
+		if habit != Habit::Silent {
+			toss(v);
+		}
 		work(v, habit);
 	}
 	next_block();

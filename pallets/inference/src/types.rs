@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use consilience_primitives::{
-	comparison::AnswerJudgement, evidence::Evidence, request::Assurance, view::RequestState, List,
-	ModelId,
+	comparison::AnswerJudgement, crypto::InferenceId, evidence::Evidence, request::Assurance,
+	view::RequestState, List, ModelId, RequestId,
 };
 use polkadot_sdk::{
 	frame_support::WeakBoundedVec,
@@ -28,6 +28,9 @@ pub const MAX_MEMBERS: u32 = 32;
 
 /// Most blocks whose randomness one draw mixes.
 pub const MAX_DRAW_BLOCKS: u32 = 12;
+
+/// Most validators that contribute to one toss.
+pub const MAX_CONTRIBUTORS: u32 = 16;
 
 /// Most validators that one request turns away because they were late: beyond that it expires.
 pub const MAX_EXCLUDED: u32 = 16;
@@ -143,6 +146,8 @@ pub struct Course {
 	pub short: bool,
 	/// A verifier whose digest nobody shared was replaced, or all whose digest the executor did not share. It happens once.
 	pub replaced: bool,
+	/// Somebody withheld its contribution from the toss for its verifiers: it is measured again for sure.
+	pub disturbed: bool,
 }
 
 /// Blocks whose randomness draws the verifiers of an answer, fixed before the executor knows it is one. An answer that is
@@ -164,6 +169,51 @@ pub struct Windows<BlockNumber> {
 	pub first: BlockNumber,
 	/// Blocks of each.
 	pub blocks: u8,
+	/// Validators toss in the block after the answer; the windows serve if the toss fails.
+	pub toss: bool,
+}
+
+/// Randomness that validators make together, for the answers of the block before.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Toss<AccountId> {
+	/// The first request that waits for it.
+	pub request: RequestId,
+	/// Those who contribute; nobody yet at the end of the block before.
+	pub contributors: List<Contributor<AccountId>, MAX_CONTRIBUTORS>,
+	/// Somebody has not contributed in time.
+	pub failed: bool,
+}
+
+impl<AccountId> Default for Toss<AccountId> {
+	fn default() -> Self {
+		Self {
+			request: 0,
+			contributors: List::new(),
+			failed: false,
+		}
+	}
+}
+
+impl<AccountId> Toss<AccountId> {
+	/// Whether everybody has contributed.
+	pub fn is_complete(&self) -> bool {
+		!self.contributors.is_empty() && self.contributors.iter().all(|c| c.output.is_some())
+	}
+}
+
+/// A validator that contributes to a toss.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Contributor<AccountId> {
+	/// Who.
+	pub who: AccountId,
+	/// Its session key when it was drawn.
+	pub key: InferenceId,
+	/// What it has contributed.
+	pub output: Option<[u8; 32]>,
 }
 
 /// A draw that a request waits for.
@@ -184,7 +234,7 @@ pub struct Draw<BlockNumber> {
 	pub at: BlockNumber,
 	/// Only randomness of this block and later ones serves.
 	pub from: BlockNumber,
-	/// Blocks whose randomness is mixed.
+	/// Blocks whose randomness is mixed; none where the toss of block `from` decides.
 	pub blocks: u8,
 }
 

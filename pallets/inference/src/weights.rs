@@ -24,6 +24,10 @@ pub trait WeightInfo {
 	fn report(b: u32, ) -> Weight;
 	/// What the benchmark `authorize_report` measures.
 	fn authorize_report(b: u32, ) -> Weight;
+	/// What the benchmark `authorize_contribution` measures.
+	fn authorize_contribution() -> Weight;
+	/// What the benchmark `contribute` measures.
+	fn contribute() -> Weight;
 	/// What the benchmark `check` measures.
 	fn check() -> Weight;
 	/// What the benchmark `serve` measures.
@@ -203,6 +207,21 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 			// Standard error: 194
 			.saturating_add(Weight::from_parts(18_705, 0).saturating_mul(b.into()))
 			.saturating_add(T::DbWeight::get().reads(9_u64))
+	}
+	/// Storage: `System::BlockHash` (r:2 w:0), `Inference::Tosses` (r:1 w:0), `Inference::Quiet` (r:1 w:0), `Inference::Keys` (r:1 w:0)
+	///
+	/// Counted by hand: a proof is verified in WebAssembly, with the curve's arithmetic in 32 bits.
+	fn authorize_contribution() -> Weight {
+		Weight::from_parts(2_500_000_000, 19_697)
+			.saturating_add(T::DbWeight::get().reads(5_u64))
+	}
+	/// Storage: `Inference::Tosses` (r:1 w:1), `Inference::Quiet` (r:1 w:1), `Inference::Keys` (r:1 w:0)
+	///
+	/// Counted by hand.
+	fn contribute() -> Weight {
+		Weight::from_parts(60_000_000, 19_697)
+			.saturating_add(T::DbWeight::get().reads(3_u64))
+			.saturating_add(T::DbWeight::get().writes(2_u64))
 	}
 	/// Storage: `Inference::Requests` (r:1 w:0)
 	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)

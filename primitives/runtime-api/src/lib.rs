@@ -10,9 +10,10 @@ extern crate alloc;
 use alloc::vec::Vec;
 use codec::Codec;
 use consilience_primitives::{
+	contribution::Contribution,
 	crypto::{InferenceId, InferenceSignature},
 	model::Price,
-	report::{Duties, Report, Work},
+	report::{ContributionDue, Duties, Report, Work},
 	request::{Assurance, StoredInput},
 	session::{
 		Certificate, CertificateDue, ChannelId, ChannelView, Claim, ClaimId, LaneKey, LaneView,
@@ -48,6 +49,14 @@ sp_api::decl_runtime_apis! {
 
 		/// What the engine needs for the duties of a request; `None` if it is not open.
 		fn work(request: RequestId) -> Option<Work>;
+
+		/// Contributions to the randomness of the next blocks that are asked of the validator with this session key.
+		fn contributions_due(key: InferenceId) -> Vec<ContributionDue<BlockNumber>>;
+
+		/// A contribution as a transaction.
+		fn contribute_transaction(
+			contribution: Contribution<BlockNumber>,
+		) -> <Block as sp_runtime::traits::Block>::Extrinsic;
 
 		/// A report as a transaction.
 		fn report_transaction(

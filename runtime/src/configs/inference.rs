@@ -93,6 +93,10 @@ impl pallet_inference::Config for Runtime {
 	type ContestBlocks = ConstU32<CONTEST_BLOCKS>;
 	// A third of the slots owns all blocks that draw in one of a thousand answers.
 	type DrawOdds = ConstU32<1_000>;
+	// As many keep those odds where an answer takes up to 176 blocks: 177 × 3⁻¹¹ < 1 ÷ 1,000.
+	type Contributors = ConstU32<11>;
+	// A third of the authors keeps a contribution out of all of them in one of 81 tosses.
+	type ContributionBlocks = ConstU32<4>;
 	type MaxJurors = ConstU32<32>;
 	type MaxNominators = MaxNominators;
 	// Two liars could win a smaller one.

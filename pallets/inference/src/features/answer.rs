@@ -100,16 +100,19 @@ impl<T: Config> Pallet<T> {
 		Ok(())
 	}
 
-	/// The answer is in this block; verifiers are drawn in the first window that begins after it.
+	/// The answer is in this block; validators toss for its verifiers in the next, or they are drawn in the first window that begins after
+	/// it.
 	fn provisional(id: RequestId, mut request: RequestOf<T>) {
 		let now = frame_system::Pallet::<T>::block_number();
 		request.state = RequestState::Provisional;
 		request.provisional_at = Some(now);
-		let (from, blocks) = Self::window(&request, now);
-		let last = from.saturating_add(u32::from(blocks).into());
-		let patience = T::DrawPatience::get().saturating_add(last.saturating_sub(now));
-		Self::schedule(now, patience, id, &mut request);
-		Self::queue_draw(id, &mut request, from, blocks);
+		if request.windows.is_some_and(|windows| windows.toss) {
+			let patience = T::DrawPatience::get().saturating_add(T::ContributionBlocks::get());
+			Self::schedule(now, patience, id, &mut request);
+			Self::queue_toss(id, &mut request, now);
+		} else {
+			Self::wait_for_window(now, id, &mut request);
+		}
 		Requests::<T>::insert(id, request);
 	}
 

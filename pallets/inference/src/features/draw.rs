@@ -13,6 +13,9 @@
 //! answers ([`draw_blocks`]). Nothing that an author can vary enters a draw of members. The parent hash enters the challenge: a
 //! fork that parts before the draw asks another question.
 //!
+//! Seven blocks are long. Where an answer cannot take many, validators *toss* for its verifiers in the block after it instead
+//! ([`super::toss`]), and the windows serve where somebody withholds its part of that.
+//!
 //! A block without VRF output does not count: a draw waits until enough have one.
 
 use alloc::vec::Vec;
@@ -246,6 +249,7 @@ impl<T: Config> Pallet<T> {
 	/// Draws for the requests whose block it is.
 	pub(crate) fn process_draws(now: BlockNumberFor<T>) {
 		Self::remember_randomness(now);
+		Self::process_tosses(now);
 		let due = Draws::<T>::take(now);
 		if due.is_empty() {
 			return;
@@ -261,8 +265,19 @@ impl<T: Config> Pallet<T> {
 				continue;
 			};
 			request.draw = None;
-			let drawn = Self::seed(id, &draw)
-				.is_some_and(|seed| Self::draw(now, id, &mut request, seed, &roster));
+			let seed = if draw.blocks > 0 {
+				Self::seed(id, &draw)
+			} else {
+				match Self::tossed(id, draw.from) {
+					Some(seed) => seed,
+					None => {
+						Self::draw_by_window(now, id, request);
+						continue;
+					}
+				}
+			};
+			let drawn =
+				seed.is_some_and(|seed| Self::draw(now, id, &mut request, seed, &roster));
 			if !drawn {
 				failed.push((id, draw));
 			}
@@ -382,6 +397,7 @@ impl<T: Config> Pallet<T> {
 				.saturating_add(2u32.into())
 				.saturating_add((load.saturating_add(own).saturating_add(500) / 1_000).into()),
 			blocks: window,
+			toss: request.verifiers > 0 && Self::can_toss(blocks),
 		});
 		Self::unreserve(request, own);
 		Self::assign(&executor, id, Role::Executor, own);
@@ -392,6 +408,23 @@ impl<T: Config> Pallet<T> {
 			deadline: request.deadline,
 		});
 		true
+	}
+
+	/// The toss for an answer's verifiers has failed: they are drawn in a window of several blocks. Who withheld a contribution because it
+	/// did not like the verifiers has another throw, so the answer is measured again later for sure.
+	fn draw_by_window(now: BlockNumberFor<T>, id: RequestId, mut request: RequestOf<T>) {
+		request.course.disturbed = true;
+		Self::wait_for_window(now, id, &mut request);
+		Requests::<T>::insert(id, request);
+	}
+
+	/// Has an answer's verifiers drawn in the next window, for as long as that takes.
+	pub(crate) fn wait_for_window(now: BlockNumberFor<T>, id: RequestId, request: &mut RequestOf<T>) {
+		let (from, blocks) = Self::window(request, now);
+		let last = from.saturating_add(u32::from(blocks).into());
+		let patience = T::DrawPatience::get().saturating_add(last.saturating_sub(now));
+		Self::schedule(now, patience, id, request);
+		Self::queue_draw(id, request, from, blocks);
 	}
 
 	/// The window in which an answer of this block is drawn for: its first block, and its length.

@@ -201,7 +201,9 @@ impl<T: Config> Pallet<T> {
 				let others = Self::outsiders(request, roster, outside);
 				draw_distinct(&seed, b"auditor", others, request.verifiers.into())
 			}
-			(Some(_), None) if roll % Perbill::one().deconstruct() < share => {
+			(Some(_), None)
+				if request.course.disturbed || roll % Perbill::one().deconstruct() < share =>
+			{
 				let parties = Self::parties(id, request);
 				let others = Self::serving_before(request, roster)
 					.into_iter()

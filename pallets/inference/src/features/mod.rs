@@ -19,4 +19,5 @@ pub mod round;
 pub mod session;
 pub mod settle;
 pub mod testimony;
+pub mod toss;
 pub mod view;

@@ -446,6 +446,18 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
+	/// Notes that a validator has not contributed to the toss for a request. Beyond the third absence in a short time it costs stake.
+	pub(crate) fn strike_for_silence(request: RequestId, validator: &T::AccountId) {
+		let strikes = Strikes::<T>::mutate(validator, |n| {
+			n.saturating_accrue(1);
+			*n
+		});
+		if strikes > FREE_STRIKES {
+			let session = T::ValidatorSet::session_index();
+			Self::offend_at(request, validator, OffenceKind::Absence, session);
+		}
+	}
+
 	/// Has a validator drawn no more for a model.
 	pub(crate) fn stop_serving(validator: &T::AccountId, model: consilience_primitives::ModelId) {
 		if pallet_model_registry::Pallet::<T>::is_serving(validator, model) {

@@ -70,6 +70,7 @@ impl<T: Config> OneSessionHandler<T::AccountId> for Pallet<T> {
 			Strikes::<T>::remove(validator);
 		}
 		Self::set_keys(next);
+		Self::forget_quiet();
 		Session::<T>::mutate(|n| *n = n.wrapping_add(1));
 	}
 

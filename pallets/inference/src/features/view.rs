@@ -182,6 +182,7 @@ impl<T: Config> Pallet<T> {
 		Self::try_state_of_offences()?;
 		Self::try_state_of_claims()?;
 		Self::try_state_of_rulings()?;
+		Self::try_state_of_tosses()?;
 		Self::try_state_of_elsewhere()?;
 		Self::try_state_of_testimonies()?;
 		let mut held = BTreeMap::<T::AccountId, (BalanceOf<T>, OpenOfAccount)>::new();

@@ -21,5 +21,6 @@ mod simulation;
 mod solo;
 mod testimony;
 mod throughput;
+mod toss;
 mod unanswerable;
 mod view;

@@ -110,6 +110,12 @@ enum Action {
 	Randomness(bool),
 	/// Blocks that a draw mixes, by the odds.
 	Odds(u32),
+	/// Validators that toss for verifiers.
+	Contributors(u32),
+	/// One contributes to what it is asked for.
+	Toss {
+		validator: usize,
+	},
 	Deaf(bool),
 	Idle(bool),
 	/// Register a model that was removed, and have everybody serve it.
@@ -210,6 +216,8 @@ fn action() -> impl Strategy<Value = Action> {
 		1 => prop::option::of(0usize..7).prop_map(|without| Action::Session { without }),
 		1 => prop::bool::weighted(0.8).prop_map(Action::Randomness),
 		1 => prop_oneof![4 => Just(0u32), 1 => 1u32..1_000].prop_map(Action::Odds),
+		1 => prop_oneof![1 => Just(0u32), 2 => 1u32..=11].prop_map(Action::Contributors),
+		3 => (0usize..7).prop_map(|validator| Action::Toss { validator }),
 		1 => any::<bool>().prop_map(Action::Deaf),
 		1 => any::<bool>().prop_map(Action::Idle),
 		3 => Just(Action::Block),
@@ -348,9 +356,13 @@ fn act(action: Action) {
 		Action::Everybody => {
 			let (party, habit) = PARTY.get();
 			for (place, v) in VALIDATORS.into_iter().enumerate() {
+				let is_party = party & (1 << place) != 0;
+				// Some of a party withhold what decides who checks them.
+				if !is_party || habit != Habit::Withholding {
+					toss(v);
+				}
 				let done = crate::LastReport::<Test>::get(v) == Some(System::block_number() - 1);
 				if !done {
-					let is_party = party & (1 << place) != 0;
 					work(v, if is_party { habit } else { Habit::Honest });
 				}
 			}
@@ -438,6 +450,8 @@ fn act(action: Action) {
 		}
 		Action::Randomness(on) => set_vrf(on),
 		Action::Odds(odds) => DrawOdds::set(odds),
+		Action::Contributors(most) => Contributors::set(most),
+		Action::Toss { validator } => toss(VALIDATORS[validator]),
 		Action::Deaf(deaf) => set_deaf(deaf),
 		Action::Idle(idle) => set_idle(if idle { Weight::MAX } else { Weight::zero() }),
 		Action::Register { model } => {
@@ -535,6 +549,7 @@ fn invariants_hold_after_every_action() {
 		"audited",
 		"testified",
 		"offences",
+		"tossed in vain",
 	] {
 		assert!(reached.contains_key(end), "nothing was {end}: {reached:?}");
 	}
@@ -553,6 +568,7 @@ fn count(reached: &mut BTreeMap<&'static str, u32>) {
 			Event::Testified { .. } => "testified",
 			Event::AnswerOverturned { .. } => "overturned",
 			Event::OffenceReported { .. } => "offences",
+			Event::TossFailed { .. } => "tossed in vain",
 			Event::Contested { .. } => "contested",
 			Event::ContestEnded {
 				end: ContestEnd::Upheld,
@@ -581,6 +597,7 @@ fn check_sequence(actions: Vec<Action>, reached: &mut BTreeMap<&'static str, u32
 		set_vrf(true);
 		set_idle(Weight::MAX);
 		DrawOdds::set(0);
+		Contributors::set(0);
 		blocks(200);
 		check();
 		for who in [ALICE, BOB] {

@@ -121,6 +121,9 @@ parameter_types! {
 	pub const ContestBlocks: u64 = 12;
 	/// One block draws.
 	pub const DrawOdds: u32 = 0;
+	/// Nobody tosses.
+	pub const Contributors: u32 = 0;
+	pub const ContributionBlocks: u64 = 3;
 	pub const AuditDelay: u64 = 6;
 	pub const MaxJurors: u32 = 8;
 	pub const MaxNominators: u32 = 16;
@@ -170,6 +173,8 @@ impl pallet_inference::Config for Runtime {
 	type MaxJuries = MaxJuries;
 	type ContestBlocks = ContestBlocks;
 	type DrawOdds = DrawOdds;
+	type Contributors = Contributors;
+	type ContributionBlocks = ContributionBlocks;
 	type AuditDelay = AuditDelay;
 	type MaxJurors = MaxJurors;
 	type MaxNominators = MaxNominators;
