@@ -406,6 +406,20 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 	#[cfg(feature = "liars")]
 	let liar = worker::liar(&config, &options.worker, client.clone())?;
 
+	if role.is_authority() {
+		let chain = RuntimeChain::new(
+			client.clone(),
+			transaction_pool.clone(),
+			keystore.clone(),
+			sync_service.clone(),
+		);
+		// The block has come to the others by then, and there is time for the next author to hear of it.
+		let pause = Duration::from_millis(consilience_runtime::MILLISECS_PER_BLOCK / 6);
+		let task = consilience_worker::contribute::run(Arc::new(chain), pause);
+		let spawner = task_manager.spawn_handle();
+		spawner.spawn("inference-contributions", Some("inference"), task);
+	}
+
 	// Whoever validates has duties. The worker's end, whatever its cause, stops neither authoring nor finality.
 	let worker = role
 		.is_authority()

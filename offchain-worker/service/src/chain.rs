@@ -121,9 +121,9 @@ type PoolTransaction<Pool> = <<Pool as TransactionPool>::Block as BlockT>::Extri
 
 /// A chain behind a client, a keystore, a transaction pool and the network's state.
 pub struct RuntimeChain<Block, Client, Pool> {
-	client: Arc<Client>,
-	pool: Arc<Pool>,
-	keystore: KeystorePtr,
+	pub(crate) client: Arc<Client>,
+	pub(crate) pool: Arc<Pool>,
+	pub(crate) keystore: KeystorePtr,
 	sync: Arc<dyn SyncOracle + Send + Sync>,
 	_block: PhantomData<fn() -> Block>,
 }

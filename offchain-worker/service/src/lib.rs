@@ -31,6 +31,7 @@
 
 mod blame;
 pub mod chain;
+pub mod contribute;
 mod duty;
 mod engine_log;
 mod follow;

@@ -1129,11 +1129,8 @@ pub(crate) fn contribute(contribution: Contribution<u64>) -> Result<(), Transact
 /// Contributes whatever is asked of a validator.
 pub(crate) fn toss(validator: u64) {
 	let now = System::block_number();
-	// It is asked at the end of the block before, of which this block is the next.
-	System::set_block_number(now - 1);
-	let due = Inference::contributions_due(&pair(validator).public());
-	System::set_block_number(now);
-	for ContributionDue { block, parent } in due {
+	let key = pair(validator).public();
+	for ContributionDue { block, parent } in Inference::contributions_due_in(now, &key) {
 		let parent = parent.unwrap_or_else(|| System::block_hash(now - 1));
 		contribute(contribution(validator, block, parent)).unwrap();
 	}

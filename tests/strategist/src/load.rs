@@ -183,6 +183,7 @@ fn block(chain: &mut Chain, ask: &mut dyn FnMut(&Chain)) {
 	chain.block(|chain| {
 		ask(chain);
 		for validator in 0..chain.validators.len() {
+			chain.contribute(validator);
 			if let Some(duties) = chain.duties(validator) {
 				let said = honest::work(chain, &duties, &[Model::Text, Model::Tensor]);
 				chain.report(validator, &duties, said);

@@ -19,7 +19,7 @@ use polkadot_sdk::sp_core::H256;
 use crate::{
 	honest,
 	policy::{
-		Answer, Appeal, Author, Flood, Leave, Member, OwnModel, Point, Policy, Return, Reveal,
+		Answer, Appeal, Author, Contribute, Flood, Leave, Member, OwnModel, Point, Policy, Return, Reveal,
 		Serve, Timing,
 	},
 	world::{self, Chain, Due, Model, COST_OF_ANSWER, COST_OF_MEASURING},
@@ -145,6 +145,22 @@ impl Party {
 			.filter(|id| self.lies.contains(id))
 			.filter_map(|id| chain.view(*id))
 			.any(|view| view.verifiers.iter().any(|v| !chain.is_party(v)))
+	}
+
+	/// What the members contribute to tosses, when they have seen what the others do.
+	pub fn contribute(&self, chain: &Chain) {
+		let asked = (0..chain.party).any(|member| chain.is_asked(member));
+		if !asked {
+			return;
+		}
+		let contributes = match self.policy.contribute(self.consult(Point::Toss)) {
+			Contribute::Always => true,
+			Contribute::Likes => !chain.would_draw_strangers(chain.party, &self.lies),
+			Contribute::Never => false,
+		};
+		if contributes {
+			(0..chain.party).for_each(|member| chain.contribute(member));
+		}
 	}
 
 	/// Transactions of the party's accounts. What is refused is refused.

@@ -191,6 +191,7 @@ impl Play {
 			if !clock.over && clock.block.is_multiple_of(EVERY) {
 				self.stranger_asks(chain);
 			}
+			self.toss(chain);
 			self.party.transact(chain, clock);
 			if self.busy || self.quiet < QUIET || chain.number() % QUIET == 0 {
 				self.work(chain, clock);
@@ -201,6 +202,17 @@ impl Play {
 		} else {
 			self.quiet + 1
 		};
+	}
+
+	/// Contributions to tosses: the others' first, so that the party sees them.
+	fn toss(&self, chain: &Chain) {
+		let friendly = chain.author < chain.party;
+		for validator in chain.party..chain.validators.len() {
+			if !friendly || !self.party.censors(chain, validator) {
+				chain.contribute(validator);
+			}
+		}
+		self.party.contribute(chain);
 	}
 
 	fn stranger_asks(&mut self, chain: &Chain) {

@@ -128,6 +128,15 @@ choices! {
 	}
 }
 
+choices! {
+	/// What a member does that is to contribute to a toss for verifiers.
+	Contribute {
+		Always = "contributes",
+		Likes = "contributes, unless strangers would be drawn to check a lie",
+		Never = "does not contribute",
+	}
+}
+
 /// A decision that a member has to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -168,6 +177,7 @@ pub enum Point {
 	OwnModel,
 	Flood,
 	Author,
+	Toss,
 }
 
 use Point::*;
@@ -269,6 +279,7 @@ const POINTS: &[(Point, &str, &[Choice])] = &[
 	(OwnModel, "of models, it", OwnModel::CHOICES),
 	(Flood, "of the models of others it asks", Flood::CHOICES),
 	(Author, "with its own slots it", Author::CHOICES),
+	(Toss, "to the toss for verifiers it", Contribute::CHOICES),
 ];
 
 /// Number of decisions.
@@ -362,6 +373,7 @@ impl Policy {
 		own_model -> OwnModel,
 		flood -> Flood,
 		author -> Author,
+		contribute -> Contribute,
 	}
 
 	/// The choice at a decision.

@@ -14,6 +14,7 @@ use std::{
 
 use codec::Encode;
 use consilience_primitives::{
+	contribution::{self, Contribution},
 	crypto::InferencePair,
 	evidence::{Evidence, Fingerprint, Verdict},
 	model::{
@@ -737,6 +738,41 @@ impl Chain {
 	/// What is due for a validator; nothing where it is not in the session.
 	pub fn duties(&self, validator: usize) -> Option<Due> {
 		Inference::duties(&self.validators[validator].inference.public())
+	}
+
+	/// Has a validator contribute to the tosses that ask for it.
+	pub fn contribute(&self, validator: usize) {
+		let pair = &self.validators[validator].inference;
+		let key = pair.public();
+		for due in Inference::contributions_due_in(self.number, &key) {
+			let parent = due.parent.unwrap_or_else(System::parent_hash);
+			let data = contribution::input(&System::block_hash(0), &parent);
+			let signed = sr25519::Pair::from(pair.clone()).vrf_sign(&data);
+			let contribution = Contribution::new(due.block, key.clone(), &signed);
+			self.say(pallet_inference::Call::contribute { contribution }.into());
+		}
+	}
+
+	/// Whether a validator was drawn for a toss in this block and has not contributed.
+	pub fn is_asked(&self, validator: usize) -> bool {
+		let key = self.validators[validator].inference.public();
+		!Inference::contributions_due_in(self.number, &key).is_empty()
+	}
+
+	/// Whether strangers would be drawn to check one of these answers if these validators contributed and the block ended.
+	pub fn would_draw_strangers(&self, validators: usize, answers: &BTreeSet<RequestId>) -> bool {
+		let watched = |id: &RequestId| {
+			let view = self.view(*id);
+			view.is_some_and(|view| view.verifiers.iter().any(|who| !self.is_party(who)))
+		};
+		let before: Vec<_> = answers.iter().filter(|id| !watched(id)).collect();
+		with_transaction_unchecked(|| {
+			let meter = self.meter.get();
+			(0..validators).for_each(|validator| self.contribute(validator));
+			Inference::on_finalize(self.number);
+			self.meter.set(meter);
+			TransactionOutcome::Rollback(before.into_iter().any(watched))
+		})
 	}
 
 	/// What the engine needs for a request.

@@ -209,6 +209,14 @@ impl<T: Config> Pallet<T> {
 	/// Contributions that are asked of a key, where the chain's best block is the present one.
 	pub fn contributions_due(key: &InferenceId) -> Vec<ContributionDue<BlockNumberFor<T>>> {
 		let next = frame_system::Pallet::<T>::block_number().saturating_add(One::one());
+		Self::contributions_due_in(next, key)
+	}
+
+	/// Contributions of a key that this block, which is the next or is being built, can take.
+	pub fn contributions_due_in(
+		next: BlockNumberFor<T>,
+		key: &InferenceId,
+	) -> Vec<ContributionDue<BlockNumberFor<T>>> {
 		let span: u32 = T::ContributionBlocks::get().unique_saturated_into();
 		(0..span)
 			.filter_map(|before| next.checked_sub(&before.into()))
@@ -263,7 +271,8 @@ impl<T: Config> Pallet<T> {
 		}
 		let longevity = Self::last(block).saturating_sub(now).saturating_add(One::one());
 		ValidTransaction::with_tag_prefix("InferenceContribution")
-			.priority(T::ReportPriority::get())
+			// One that was signed again replaces the one before, and is told to all once more.
+			.priority(T::ReportPriority::get().saturating_add(now.saturating_sub(block).unique_saturated_into()))
 			// On another fork it is another.
 			.and_provides((block, &contribution.key, parent).encode())
 			.longevity(longevity.unique_saturated_into())
