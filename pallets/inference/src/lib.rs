@@ -187,7 +187,7 @@ pub mod pallet {
 		#[pallet::constant]
 		type Contributors: Get<u32>;
 
-		/// Blocks in which a contribution to a toss is taken.
+		/// Blocks in which a contribution decides a toss. It is taken for [`Config::RevealBlocks`], to tell who is there.
 		#[pallet::constant]
 		type ContributionBlocks: Get<BlockNumberFor<Self>>;
 
@@ -399,14 +399,12 @@ pub mod pallet {
 
 	/// Tosses for verifiers, by their blocks, for a while.
 	#[pallet::storage]
-	pub type Tosses<T: Config> =
-		StorageMap<_, Twox64Concat, BlockNumberFor<T>, Toss<T::AccountId>>;
+	pub type Tosses<T: Config> = StorageMap<_, Twox64Concat, BlockNumberFor<T>, Toss<T::AccountId>>;
 
-	/// Validators that were silent in a toss and have not contributed since. A list, because it is nearly always empty and looked into at
-	/// every toss.
+	/// Validators that were late with their part of a toss. A list, because it is nearly always empty and looked into at every toss.
 	#[pallet::storage]
 	pub type Quiet<T: Config> =
-		StorageValue<_, WeakBoundedVec<T::AccountId, T::MaxValidators>, ValueQuery>;
+		StorageValue<_, WeakBoundedVec<Late<T::AccountId>, T::MaxValidators>, ValueQuery>;
 
 	/// Requests to look at in a block. What has another [`Request::deadline`] by then is passed over.
 	#[pallet::storage]

@@ -110,7 +110,7 @@ parameter_types! {
 	pub static DrawOdds: u32 = 0;
 	/// Nobody tosses.
 	pub static Contributors: u32 = 0;
-	pub const ContributionBlocks: u64 = 3;
+	pub const ContributionBlocks: u64 = 2;
 	pub static AuditDelay: u64 = 6;
 	pub static MaxJurors: u32 = 8;
 	pub const MaxNominators: u32 = 16;

@@ -203,6 +203,19 @@ impl<AccountId> Toss<AccountId> {
 	}
 }
 
+/// A validator that has not contributed to a toss in time.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Late<AccountId> {
+	/// Who.
+	pub who: AccountId,
+	/// How often, of late.
+	pub times: u32,
+	/// It has contributed since.
+	pub is_back: bool,
+}
+
 /// A validator that contributes to a toss.
 #[derive(
 	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,

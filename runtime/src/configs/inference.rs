@@ -95,7 +95,7 @@ impl pallet_inference::Config for Runtime {
 	type DrawOdds = ConstU32<1_000>;
 	// As many keep those odds where an answer takes up to 176 blocks: 177 × 3⁻¹¹ < 1 ÷ 1,000.
 	type Contributors = ConstU32<11>;
-	// A third of the authors keeps a contribution out of all of them in one of 81 tosses.
+	// A third of the authors keeps a contribution out of all of them in one of 81 tosses, and nobody is blamed for that.
 	type ContributionBlocks = ConstU32<4>;
 	type MaxJurors = ConstU32<32>;
 	type MaxNominators = MaxNominators;

@@ -19,8 +19,8 @@ use polkadot_sdk::sp_core::H256;
 use crate::{
 	honest,
 	policy::{
-		Answer, Appeal, Author, Contribute, Flood, Leave, Member, OwnModel, Point, Policy, Return, Reveal,
-		Serve, Timing,
+		Answer, Appeal, Author, Contribute, Flood, Leave, Member, OwnModel, Point, Policy, Return,
+		Reveal, Serve, Timing,
 	},
 	world::{self, Chain, Due, Model, COST_OF_ANSWER, COST_OF_MEASURING},
 };

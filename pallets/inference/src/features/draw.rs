@@ -276,8 +276,7 @@ impl<T: Config> Pallet<T> {
 					}
 				}
 			};
-			let drawn =
-				seed.is_some_and(|seed| Self::draw(now, id, &mut request, seed, &roster));
+			let drawn = seed.is_some_and(|seed| Self::draw(now, id, &mut request, seed, &roster));
 			if !drawn {
 				failed.push((id, draw));
 			}
@@ -419,7 +418,11 @@ impl<T: Config> Pallet<T> {
 	}
 
 	/// Has an answer's verifiers drawn in the next window, for as long as that takes.
-	pub(crate) fn wait_for_window(now: BlockNumberFor<T>, id: RequestId, request: &mut RequestOf<T>) {
+	pub(crate) fn wait_for_window(
+		now: BlockNumberFor<T>,
+		id: RequestId,
+		request: &mut RequestOf<T>,
+	) {
 		let (from, blocks) = Self::window(request, now);
 		let last = from.saturating_add(u32::from(blocks).into());
 		let patience = T::DrawPatience::get().saturating_add(last.saturating_sub(now));

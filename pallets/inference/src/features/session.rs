@@ -53,6 +53,7 @@ impl<T: Config> OneSessionHandler<T::AccountId> for Pallet<T> {
 		I: Iterator<Item = (&'a T::AccountId, InferenceId)> + 'a,
 	{
 		Self::forgive_strikes();
+		Self::forgive_lateness();
 		Self::forget_bars();
 		Self::forgive_lies();
 		Self::forget_claims();

@@ -12,8 +12,9 @@
 //!   what comes of it. A toss waits [`Config::ContributionBlocks`] blocks, so that one author cannot keep a contribution out. Then the
 //!   answers are drawn for with the randomness of several blocks, and measured again later for sure ([`super::jury`]): a second throw
 //!   is of little use.
-//! - **Silence**: those who were silent are asked no more until they have contributed again, and it counts as an absence, unless a third
-//!   were: then it is the network. A validator that is away holds up one toss.
+//! - **Silence**: those who were silent are asked no more until they have contributed again, so that a validator that is away holds up one
+//!   toss; after [`MOST_LATE`] times in a short time not before a later session, so that being late on purpose holds up few. Whoever has not contributed after [`Config::RevealBlocks`] either, in which a third of the authors cannot keep a
+//!   contribution out, is noted as absent, unless more than a third were: then it is the network.
 
 use alloc::vec::Vec;
 use codec::Encode;
@@ -35,8 +36,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	features::draw::draw_distinct, types::change, Beacon, Config, Contributor, Error, Event, Keys,
-	Indices, Pallet, Quiet, RequestOf, Toss, Tosses, MAX_CONTRIBUTORS,
+	features::draw::draw_distinct, types::change, Beacon, Config, Contributor, Error, Event,
+	Indices, Keys, Late, Pallet, Quiet, RequestOf, Toss, Tosses, MAX_CONTRIBUTORS,
 };
 
 /// Nobody is asked for this contribution, or no longer.
@@ -44,6 +45,10 @@ pub const NOT_ASKED: u8 = 4;
 
 /// Blocks for which the outcome of a toss is kept: draws wait where many come together.
 const KEPT: u32 = 64;
+
+/// Times that a validator may be late with its part of a toss and be asked again, before it is not for a while. They are halved in every
+/// session.
+pub const MOST_LATE: u32 = 3;
 
 /// Name of [`Quiet`] in a log that says it is too long.
 const QUIET: &str = "validators that were silent";
@@ -82,10 +87,10 @@ impl<T: Config> Pallet<T> {
 		Self::queue_draw(id, request, block, 0);
 	}
 
-	/// Last block in which contributions to the toss of a block are taken.
+	/// Last block in which a contribution to the toss of a block is taken, if only to show that its author is there.
 	fn last(block: BlockNumberFor<T>) -> BlockNumberFor<T> {
-		let more = T::ContributionBlocks::get().saturating_sub(One::one());
-		block.saturating_add(more)
+		let span = T::RevealBlocks::get().max(T::ContributionBlocks::get());
+		block.saturating_add(span.saturating_sub(One::one()))
 	}
 
 	/// What comes of the toss of a block for a request: `None` if it has failed or is forgotten, `Some(None)` while contributions are
@@ -94,7 +99,10 @@ impl<T: Config> Pallet<T> {
 		let toss = Tosses::<T>::get(block).filter(|toss| !toss.failed)?;
 		let outputs: Option<Vec<_>> = toss.contributors.iter().map(|c| c.output).collect();
 		let outputs = outputs.filter(|outputs| !outputs.is_empty());
-		Some(outputs.map(|all| H256((b"consilience/toss", id, block, all).using_encoded(blake2_256))))
+		Some(
+			outputs
+				.map(|all| H256((b"consilience/toss", id, block, all).using_encoded(blake2_256))),
+		)
 	}
 
 	/// At the end of a block whose own randomness is known: draws who tosses in the next, ends a toss whose time is over, and forgets an
@@ -107,6 +115,10 @@ impl<T: Config> Pallet<T> {
 		let ending = next.saturating_sub(T::ContributionBlocks::get());
 		if let Some(toss) = Tosses::<T>::get(ending).filter(|t| !t.failed && !t.is_complete()) {
 			Self::end_toss(ending, toss);
+		}
+		let blamed = Self::over(now);
+		if let Some(toss) = Tosses::<T>::get(blamed).filter(|t| t.failed && !t.is_complete()) {
+			Self::blame(toss);
 		}
 		Tosses::<T>::remove(now.saturating_sub(KEPT.into()));
 	}
@@ -127,16 +139,24 @@ impl<T: Config> Pallet<T> {
 				let most = T::Contributors::get().min(MAX_CONTRIBUTORS);
 				// A party of a third never owns more than a third of the session.
 				let least = most.min(all.len() as u32 / 3 + 1);
-				let mut able: Vec<_> = all
-					.iter()
-					.filter(|(who, _)| !quiet.contains(who))
-					.cloned()
-					.collect();
-				if (able.len() as u32) < least {
-					Quiet::<T>::kill();
-					able = all.into_inner();
+				let able = |asks: fn(&Late<T::AccountId>) -> bool| -> Vec<_> {
+					let not_asked = |who: &T::AccountId| {
+						quiet.iter().any(|late| late.who == *who && !asks(late))
+					};
+					all.iter()
+						.filter(|(who, _)| !not_asked(who))
+						.cloned()
+						.collect()
+				};
+				let mut asked = able(|late| late.is_back);
+				if (asked.len() as u32) < least {
+					// All who are not late all the time: some may be there again.
+					asked = able(|late| late.times <= MOST_LATE);
 				}
-				let drawn = draw_distinct(&seed, b"contributor", able, most);
+				if (asked.len() as u32) < least {
+					asked.clear();
+				}
+				let drawn = draw_distinct(&seed, b"contributor", asked, most);
 				let contributors = drawn.into_iter().map(|(who, key)| Contributor {
 					who,
 					key,
@@ -156,25 +176,20 @@ impl<T: Config> Pallet<T> {
 
 	/// Contributions are missing, and no more are taken.
 	fn end_toss(block: BlockNumberFor<T>, mut toss: Toss<T::AccountId>) {
-		let silent: Vec<_> = toss
-			.contributors
-			.iter()
-			.filter(|c| c.output.is_none())
-			.map(|c| c.who.clone())
-			// Who has left the session since is asked no more anyway.
-			.filter(|who| Indices::<T>::contains_key(who))
-			.collect();
-		let is_network = silent.len() * 3 > toss.contributors.len();
-		if !is_network {
-			for who in &silent {
-				Self::strike_for_silence(toss.request, who);
-			}
-		}
+		let silent = Self::silent(&toss);
 		Quiet::<T>::mutate(|quiet| {
 			change(quiet, QUIET, |quiet| {
 				for who in &silent {
-					if !quiet.contains(who) {
-						quiet.push(who.clone());
+					match quiet.iter_mut().find(|late| late.who == *who) {
+						Some(late) => {
+							late.times.saturating_inc();
+							late.is_back = false;
+						}
+						None => quiet.push(Late {
+							who: who.clone(),
+							times: 1,
+							is_back: false,
+						}),
 					}
 				}
 			});
@@ -184,26 +199,62 @@ impl<T: Config> Pallet<T> {
 		Self::deposit_event(Event::TossFailed { block, silent });
 	}
 
-	/// Forgets who was silent and is no validator any more.
+	/// The block whose toss takes no contribution after this block, whatever it is for.
+	fn over(now: BlockNumberFor<T>) -> BlockNumberFor<T> {
+		let span = Self::last(Zero::zero()).saturating_add(One::one());
+		now.saturating_add(One::one()).saturating_sub(span)
+	}
+
+	/// Validators that have not contributed. Who has left the session is asked no more.
+	fn silent(toss: &Toss<T::AccountId>) -> Vec<T::AccountId> {
+		toss.contributors
+			.iter()
+			.filter(|c| c.output.is_none() && Indices::<T>::contains_key(&c.who))
+			.map(|c| c.who.clone())
+			.collect()
+	}
+
+	/// Notes who has not contributed although it had time.
+	fn blame(toss: Toss<T::AccountId>) {
+		let silent = Self::silent(&toss);
+		if silent.len() * 3 <= toss.contributors.len() {
+			for who in &silent {
+				Self::strike_for_silence(toss.request, who);
+			}
+		}
+	}
+
+	/// Halves what is remembered of those who were late.
+	pub(crate) fn forgive_lateness() {
+		Quiet::<T>::mutate(|quiet| {
+			change(quiet, QUIET, |quiet| {
+				for late in quiet.iter_mut() {
+					late.times /= 2;
+				}
+				quiet.retain(|late| late.times > 0 || !late.is_back);
+			});
+		});
+	}
+
+	/// Forgets who was late and is no validator any more.
 	pub(crate) fn forget_quiet() {
 		let keys = Keys::<T>::get();
 		Quiet::<T>::mutate(|quiet| {
 			change(quiet, QUIET, |quiet| {
-				quiet.retain(|who| keys.iter().any(|(validator, _)| validator == who));
+				quiet.retain(|late| keys.iter().any(|(validator, _)| *validator == late.who));
 			});
 		});
 	}
 
 	/// What [`Self::process_tosses`] weighs at the end of this block.
 	pub(crate) fn weigh_tosses(now: BlockNumberFor<T>) -> Weight {
-		let next = now.saturating_add(One::one());
-		let ending = Tosses::<T>::get(next.saturating_sub(T::ContributionBlocks::get()));
-		let silent = ending
-			.filter(|toss| !toss.failed)
-			.map_or(0, |toss| toss.contributors.iter().filter(|c| c.output.is_none()).count());
-		// Each silent one is struck and may be reported.
-		let silent = T::DbWeight::get().reads_writes(5, 4).saturating_mul(silent as u64);
-		T::DbWeight::get().reads_writes(7, 4).saturating_add(silent)
+		let over = Tosses::<T>::get(Self::over(now)).filter(|toss| toss.failed);
+		let silent = over.map_or(0, |toss| Self::silent(&toss).len());
+		// Each is noted as absent and may be reported.
+		let silent = T::DbWeight::get()
+			.reads_writes(6, 4)
+			.saturating_mul(silent as u64);
+		T::DbWeight::get().reads_writes(9, 4).saturating_add(silent)
 	}
 
 	/// Contributions that are asked of a key, where the chain's best block is the present one.
@@ -217,7 +268,7 @@ impl<T: Config> Pallet<T> {
 		next: BlockNumberFor<T>,
 		key: &InferenceId,
 	) -> Vec<ContributionDue<BlockNumberFor<T>>> {
-		let span: u32 = T::ContributionBlocks::get().unique_saturated_into();
+		let span: u32 = Self::last(One::one()).unique_saturated_into();
 		(0..span)
 			.filter_map(|before| next.checked_sub(&before.into()))
 			.filter(|block| Self::asked(*block, key).is_some())
@@ -232,18 +283,21 @@ impl<T: Config> Pallet<T> {
 	/// Whether a toss asks for a key's contribution: as one of those who were drawn for it, at their place, or of whoever was silent and
 	/// is back.
 	fn asked(block: BlockNumberFor<T>, key: &InferenceId) -> Option<Asked<T::AccountId>> {
-		let toss = Tosses::<T>::get(block).filter(|toss| !toss.failed)?;
+		let toss = Tosses::<T>::get(block)?;
 		if let Some(place) = toss.contributors.iter().position(|c| c.key == *key) {
 			let open = toss.contributors[place].output.is_none();
 			return open.then_some(Asked::Contributor(place));
 		}
 		let quiet = Quiet::<T>::get();
-		if quiet.is_empty() {
+		if quiet.is_empty() || toss.contributors.is_empty() {
 			return None;
 		}
 		let keys = Keys::<T>::get();
 		let (who, _) = keys.iter().find(|(_, k)| k == key)?;
-		quiet.contains(who).then(|| Asked::Quiet(who.clone()))
+		quiet
+			.iter()
+			.any(|late| late.who == *who && late.may_come_back())
+			.then(|| Asked::Quiet(who.clone()))
 	}
 
 	fn parent_of(block: BlockNumberFor<T>) -> H256 {
@@ -264,15 +318,21 @@ impl<T: Config> Pallet<T> {
 		if Self::asked(block, &contribution.key).is_none() {
 			return Err(InvalidTransaction::Custom(NOT_ASKED).into());
 		}
-		let genesis = H256(frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero()).into());
+		let genesis =
+			H256(frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero()).into());
 		let parent = Self::parent_of(block);
 		if !contribution.is_right(&genesis, &parent) {
 			return Err(InvalidTransaction::BadProof.into());
 		}
-		let longevity = Self::last(block).saturating_sub(now).saturating_add(One::one());
+		let longevity = Self::last(block)
+			.saturating_sub(now)
+			.saturating_add(One::one());
 		ValidTransaction::with_tag_prefix("InferenceContribution")
 			// One that was signed again replaces the one before, and is told to all once more.
-			.priority(T::ReportPriority::get().saturating_add(now.saturating_sub(block).unique_saturated_into()))
+			.priority(
+				T::ReportPriority::get()
+					.saturating_add(now.saturating_sub(block).unique_saturated_into()),
+			)
 			// On another fork it is another.
 			.and_provides((block, &contribution.key, parent).encode())
 			.longevity(longevity.unique_saturated_into())
@@ -282,24 +342,36 @@ impl<T: Config> Pallet<T> {
 	}
 
 	/// Takes a contribution that was let in.
-	pub(crate) fn do_contribute(
-		contribution: Contribution<BlockNumberFor<T>>,
-	) -> DispatchResult {
+	pub(crate) fn do_contribute(contribution: Contribution<BlockNumberFor<T>>) -> DispatchResult {
 		let Contribution {
 			block, key, output, ..
 		} = contribution;
 		match Self::asked(block, &key).ok_or(Error::<T>::NotDue)? {
 			Asked::Contributor(place) => Tosses::<T>::mutate(block, |toss| {
-				let contributor = toss.as_mut().and_then(|t| t.contributors.get_mut(place));
-				if let Some(contributor) = contributor {
+				let Some(toss) = toss else { return };
+				if let Some(contributor) = toss.contributors.get_mut(place) {
 					contributor.output = Some(output);
+					Self::is_back(&contributor.who);
 				}
 			}),
-			Asked::Quiet(who) => Quiet::<T>::mutate(|quiet| {
-				change(quiet, QUIET, |quiet| quiet.retain(|other| *other != who));
-			}),
+			Asked::Quiet(who) => Self::is_back(&who),
 		}
 		Ok(())
+	}
+
+	/// A validator that was silent is asked again, if it was not too often.
+	fn is_back(who: &T::AccountId) {
+		if Quiet::<T>::decode_len().unwrap_or_default() == 0 {
+			return;
+		}
+		Quiet::<T>::mutate(|quiet| {
+			change(quiet, QUIET, |quiet| {
+				let late = quiet.iter_mut().find(|late| late.who == *who);
+				if let Some(late) = late.filter(|late| late.may_come_back()) {
+					late.is_back = true;
+				}
+			});
+		});
 	}
 
 	/// What stands of tosses is consistent.
@@ -311,18 +383,27 @@ impl<T: Config> Pallet<T> {
 				"a toss that is forgotten, or not due yet"
 			);
 			ensure!(
-				toss.failed || toss.is_complete() || now <= Self::last(block),
+				toss.failed
+					|| toss.is_complete()
+					|| now < block.saturating_add(T::ContributionBlocks::get()),
 				"a toss whose time is over neither failed nor has all contributions"
 			);
 		}
 		let quiet = Quiet::<T>::get();
 		ensure!(
-			quiet
+			quiet.iter().all(|late| Keys::<T>::get()
 				.iter()
-				.all(|who| Keys::<T>::get().iter().any(|(validator, _)| validator == who)),
-			"somebody was silent who is no validator"
+				.any(|(validator, _)| *validator == late.who)),
+			"somebody was late who is no validator"
 		);
 		Ok(())
+	}
+}
+
+impl<AccountId> Late<AccountId> {
+	/// Whether it is asked again when it contributes.
+	fn may_come_back(&self) -> bool {
+		!self.is_back && self.times <= MOST_LATE
 	}
 }
 
@@ -344,7 +425,10 @@ mod tests {
 			let count = contributors(time, 1_000);
 			let wanted = (u64::from(time) + 1) * 1_000;
 			assert!(wanted <= 3u64.pow(count), "{time}: {count}");
-			assert!(wanted > 3u64.pow(count - 1), "{time}: {count} are more than needed");
+			assert!(
+				wanted > 3u64.pow(count - 1),
+				"{time}: {count} are more than needed"
+			);
 		}
 		assert_eq!((contributors(0, 1_000), contributors(18, 1_000)), (7, 9));
 		assert_eq!(contributors(0, 0), 0);

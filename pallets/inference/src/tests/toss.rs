@@ -2,7 +2,9 @@ use std::collections::BTreeSet;
 
 use consilience_primitives::{contribution::Contribution, view::RequestState, RequestId};
 use polkadot_sdk::sp_core::Pair as _;
-use polkadot_sdk::sp_runtime::transaction_validity::{InvalidTransaction, TransactionValidityError};
+use polkadot_sdk::sp_runtime::transaction_validity::{
+	InvalidTransaction, TransactionValidityError,
+};
 
 use crate::{
 	features::toss::NOT_ASKED, mock::*, Event, OffenceKind, Quiet, Requests, Strikes, Tosses,
@@ -34,8 +36,12 @@ fn all_but(silent: &[u64]) -> impl Iterator<Item = u64> + '_ {
 	VALIDATORS.into_iter().filter(|v| !silent.contains(v))
 }
 
+/// Who is not asked.
 fn quiet() -> Vec<u64> {
-	Quiet::<Test>::get().into_inner()
+	let late = Quiet::<Test>::get().into_iter();
+	late.filter(|late| !late.is_back)
+		.map(|late| late.who)
+		.collect()
 }
 
 fn refused<T: std::fmt::Debug>(result: Result<T, TransactionValidityError>) -> InvalidTransaction {
@@ -48,7 +54,7 @@ fn refused<T: std::fmt::Debug>(result: Result<T, TransactionValidityError>) -> I
 /// Has a toss fail because of these.
 fn fail(silent: &[u64]) -> RequestId {
 	let request = answered();
-	for _ in 0..3 {
+	for _ in 0..2 {
 		all_but(silent).for_each(toss);
 		next_block();
 	}
@@ -103,7 +109,6 @@ fn nothing_is_drawn_while_one_contribution_is_missing() {
 		all_but(&[late]).for_each(toss);
 		next_block();
 		assert!(verifiers(request).is_empty());
-		next_block();
 		// In the last block in which it is taken.
 		toss(late);
 		next_block();
@@ -192,7 +197,7 @@ fn whoever_withholds_has_the_answer_measured_again_for_sure() {
 		let silent = VALIDATORS[6];
 		let request = fail(&[silent]);
 		assert!(events().contains(&Event::TossFailed {
-			block: System::block_number() - 3,
+			block: System::block_number() - 2,
 			silent: vec![silent],
 		}));
 		assert!(verifiers(request).is_empty());
@@ -214,6 +219,7 @@ fn a_validator_that_is_away_holds_up_one_toss() {
 		let away = VALIDATORS[2];
 		fail(&[away]);
 		assert_eq!(quiet(), [away]);
+		next_block();
 		assert_eq!(Strikes::<Test>::get(away), 1);
 		// The next goes without it.
 		let request = answered();
@@ -234,11 +240,28 @@ fn a_validator_that_is_away_holds_up_one_toss() {
 }
 
 #[test]
+fn whoever_is_kept_out_of_the_toss_is_blamed_for_nothing() {
+	tossing(|| {
+		let kept_out = VALIDATORS[2];
+		let request = fail(&[kept_out]);
+		assert_eq!(quiet(), [kept_out]);
+		// The toss has failed, and it is asked all the same, while a third of the authors could have kept it out.
+		toss(kept_out);
+		assert!(quiet().is_empty());
+		next_block();
+		assert_eq!(Strikes::<Test>::get(kept_out), 0);
+		assert!(Requests::<Test>::get(request).unwrap().course.disturbed);
+		assert!(Tosses::<Test>::iter().all(|(_, toss)| toss.failed));
+	});
+}
+
+#[test]
 fn silence_again_and_again_costs_stake() {
 	tossing(|| {
 		let silent = VALIDATORS[4];
 		for strikes in 1..=4 {
 			let request = fail(&[silent]);
+			next_block();
 			assert_eq!(Strikes::<Test>::get(silent), strikes);
 			settle_within(request, 30, &[]);
 			let absences = reported();
@@ -259,11 +282,45 @@ fn silence_again_and_again_costs_stake() {
 }
 
 #[test]
+fn whoever_is_late_on_purpose_holds_up_few_tosses() {
+	tossing(|| {
+		let late = VALIDATORS[4];
+		for times in 1..=4 {
+			let request = fail(&[late]);
+			toss(late);
+			next_block();
+			assert_eq!(
+				Strikes::<Test>::get(late),
+				0,
+				"it was there in time for that"
+			);
+			assert_eq!(quiet().is_empty(), times <= 3, "{times}");
+			settle_within(request, 30, &[]);
+		}
+		// It is asked no more, whatever it says.
+		let request = answered();
+		let key = pair(late).public();
+		assert!(Inference::contributions_due_in(System::block_number(), &key).is_empty());
+		all_but(&[late]).for_each(toss);
+		next_block();
+		assert_eq!(verifiers(request).len(), 2);
+		settle_within(request, 30, &[]);
+		// In a later session it may come back.
+		set_session(&VALIDATORS);
+		assert_eq!(quiet(), [late]);
+		answered();
+		VALIDATORS.into_iter().for_each(toss);
+		assert!(quiet().is_empty());
+	});
+}
+
+#[test]
 fn where_more_than_a_third_are_silent_it_is_the_network() {
 	tossing(|| {
 		let away = &VALIDATORS[..3];
 		let request = fail(away);
 		assert_eq!(quiet().len(), 3);
+		next_block();
 		assert!(away.iter().all(|v| Strikes::<Test>::get(v) == 0));
 		// Four are left, more than a third: they toss for the next.
 		let next = answered();
@@ -284,6 +341,7 @@ fn a_third_alone_does_not_toss() {
 		answered();
 		let toss = Tosses::<Test>::get(System::block_number()).unwrap();
 		assert_eq!(toss.contributors.len(), 7);
+		VALIDATORS.into_iter().for_each(crate::mock::toss);
 		assert!(quiet().is_empty());
 	});
 }
@@ -295,7 +353,10 @@ fn a_session_that_ends_meanwhile_leaves_the_toss_as_it_is() {
 		blocks(2);
 		work(executor(request), Habit::Honest);
 		next_block();
-		let left = *VALIDATORS.iter().find(|v| **v != executor(request)).unwrap();
+		let left = *VALIDATORS
+			.iter()
+			.find(|v| **v != executor(request))
+			.unwrap();
 		let rest: Vec<_> = all_but(&[left]).collect();
 		let key = pair(left).public();
 		set_session(&rest);
