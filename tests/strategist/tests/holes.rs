@@ -5,7 +5,7 @@
 use consilience_strategist::{
 	policy::{
 		Answer::{Unanswerable, Wrong},
-		Author, Flood, Leave,
+		Author, Contribute, Flood, Leave,
 		Member::{Invent, Silent, Vouch},
 		OwnModel, Point,
 		Point::*,
@@ -70,6 +70,21 @@ hole!(
 	10,
 	LIES,
 	[(ExecutorWatched, Silent as u8)]
+);
+
+hole!(
+	/// (c) Whoever has seen the others' parts of a toss withholds its own where strangers would look, and has another throw.
+	who_does_not_like_the_verifiers_has_others_drawn,
+	10,
+	LIES,
+	[(Toss, Contribute::Likes as u8)]
+);
+
+hole!(
+	/// (c) A party that tosses for nothing holds the others up, and has somebody else blamed for it.
+	who_never_tosses_gains_by_it,
+	10,
+	[(Toss, Contribute::Never as u8)]
 );
 
 hole!(

@@ -1,5 +1,6 @@
 //! The worker against a chain, an engine and a store that tests control.
 
+mod contribute;
 mod duties;
 mod engine;
 mod rounds;
