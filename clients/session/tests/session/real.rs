@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use codec::Compact;
 use consilience_lane::{
 	message::{AccountId, Balance, BlockNumber},
-	Answering, ClaimBounds, Config, Engine, EngineError, Handle, Heads, Lane, Piece, SignedClaim,
+	Answering, ClaimBounds, Config, Engine, EngineError, Handle, Heads, Lane, Piece, Place,
+	SignedClaim,
 };
 use consilience_primitives::{
 	evidence::Evidence,
@@ -366,6 +367,10 @@ impl Answering for Writing {
 impl Engine for Node {
 	fn free(&self, _: &ModelId) -> u32 {
 		1
+	}
+
+	fn place(&self, _: &ModelId) -> Option<Place> {
+		Some(Box::new(()))
 	}
 
 	async fn stream(

@@ -538,7 +538,8 @@ impl Asking {
 					Event::Answered(outcome)
 				}
 			}
-			library::Event::Checking { .. } => return Ok(None),
+			// The reply says that it waits by its pings.
+			library::Event::Waiting { .. } | library::Event::Checking { .. } => return Ok(None),
 			library::Event::Verdict { checker, finding } => Event::Checked(Check::Verdict {
 				account: address(&checker),
 				verdict: finding.word().into(),

@@ -75,6 +75,9 @@ pub(crate) struct ChatCommand {
 	format: Format,
 }
 
+/// What is said of an answer that is none, after it.
+const REFUTED: &str = "a checker found that the model does not say this: do not rely on it";
+
 fn text<const N: u32>(text: &str) -> Result<Bytes<N>> {
 	text.as_bytes()
 		.to_vec()
@@ -120,6 +123,7 @@ impl ChatCommand {
 			return self.turn(client, model, &mut conversation, message).await;
 		}
 		let people = std::io::stdin().is_terminal();
+		let (mut asked, mut failed) = (0_u32, 0_u32);
 		loop {
 			if people {
 				eprint!("> ");
@@ -133,7 +137,12 @@ impl ChatCommand {
 			});
 			let line = line.await.map_err(|e| e.to_string())?;
 			let Some(line) = line.map_err(|e| format!("standard input: {e}"))? else {
-				return Ok(());
+				return match failed {
+					0 => Ok(()),
+					_ => Err(format!(
+						"{failed} of {asked} questions have no answer to rely on"
+					)),
+				};
 			};
 			if line.trim().is_empty() {
 				continue;
@@ -141,13 +150,18 @@ impl ChatCommand {
 			if self.no_history {
 				conversation.truncate(usize::from(self.system.is_some()));
 			}
+			asked += 1;
 			let said = self
 				.turn(client, model, &mut conversation, line.trim())
 				.await;
-			match said {
-				// Whoever types may try something else.
-				Err(error) if people => eprintln!("{error}"),
-				other => other?,
+			// What fails is one question: there may be a place for the next, or a person who asks something else.
+			if let Err(error) = said {
+				failed += u32::from(!people);
+				self.note(&error);
+				// Of one that is refuted, the last event says so.
+				if error != REFUTED {
+					self.event(json!({ "event": "error", "why": error }));
+				}
 			}
 		}
 	}
@@ -261,6 +275,12 @@ impl ChatCommand {
 		let (mut answer, mut first, mut whole) = (String::new(), None, None);
 		while let Some(event) = events.next().await {
 			match event.map_err(|e| e.to_string())? {
+				Event::Waiting { ahead } => {
+					self.event(json!({ "event": "waiting", "ahead": ahead }));
+					self.note(&format!(
+						"everybody is busy: waiting for a place, {ahead} before this; nothing is paid for that"
+					));
+				}
 				Event::Started { executor, number } => {
 					answer.clear();
 					self.event(
@@ -338,10 +358,7 @@ impl ChatCommand {
 						));
 					}
 					if status == Status::Refuted {
-						return Err(
-							"a checker found that the model does not say this: do not rely on it"
-								.into(),
-						);
+						return Err(REFUTED.into());
 					}
 				}
 			}
