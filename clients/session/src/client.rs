@@ -10,14 +10,18 @@ use std::{
 };
 
 use consilience_lane::message::{
-	AccountId, Balance, BlockNumber, Payment, Refusal, SignedReceipt, ToClient, ToValidator,
+	self, AccountId, Balance, BlockNumber, Payment, SignedReceipt, ToClient, ToValidator,
 };
 use consilience_primitives::{
 	request::{Input, InputError},
 	session::{Anchor, Service},
 	ModelId,
 };
-use futures::{future::select_all, stream::FuturesUnordered, try_join, Stream, StreamExt};
+use futures::{
+	future::{select_all, BoxFuture},
+	stream::FuturesUnordered,
+	try_join, FutureExt, Stream, StreamExt,
+};
 use polkadot_sdk::sp_core::H256;
 use tokio::{
 	sync::{
@@ -41,11 +45,8 @@ use crate::{
 	Events, LOG_TARGET,
 };
 
-/// How long others have to offer something better, once one has offered to begin at once.
+/// How long others have to offer something better, once one has said what it offers.
 const GRACE: Duration = Duration::from_millis(250);
-
-/// How long others have to say what they offer, once one has said that it has no place.
-const LATE: Duration = Duration::from_secs(1);
 
 /// How long whoever keeps a line may say nothing. It says every ten seconds how long the line is.
 const QUIET: Duration = Duration::from_secs(60);
@@ -263,6 +264,11 @@ struct Able {
 	claimed: Balance,
 }
 
+/// Who is asked what it offers, whose turn it is with it, and what it says.
+type Opened = (Able, Turn, Result<(Connection, message::Offer), Fault>);
+/// Connections that are being opened.
+type Opening<'a> = FuturesUnordered<BoxFuture<'a, Opened>>;
+
 /// Who offers to answer, and whose turn it is.
 struct Offered {
 	able: Able,
@@ -419,7 +425,7 @@ struct Asked<'a> {
 	waits: bool,
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
 	async fn run(mut self) -> Result<(), Error> {
 		let mut attempts = self.client.settings.attempts.max(1);
 		while attempts > 0 {
@@ -459,9 +465,7 @@ impl Asked<'_> {
 
 	/// Whoever was asked may have been busy: others were quicker. A place is waited for then, also with it; but not twice.
 	fn was_busy(&mut self, who: &AccountId, asked: bool) {
-		let busy = |(other, why): &mut (AccountId, Fault)| {
-			other == who && matches!(why, Fault::Refused(Refusal::Busy, _))
-		};
+		let busy = |(other, why): &mut (AccountId, Fault)| other == who && why.is_busy();
 		let before = self.busy.iter().any(|(other, _)| other == who);
 		let Some(busy) = self.tried.pop_if(busy) else {
 			return;
@@ -518,7 +522,8 @@ impl Asked<'_> {
 					return Ok(Some((scene, again)));
 				}
 			}
-			let mut offers = self.offers(ready).await?;
+			let mut opening = self.opening(ready)?;
+			let mut offers = self.offers(&mut opening).await;
 			let best = offers.iter().enumerate().min_by_key(|(_, offered)| {
 				let offer = &offered.offer.model;
 				let price = offer.price.per_output_unit;
@@ -530,7 +535,7 @@ impl Asked<'_> {
 				}
 				// It would be refused, and a voucher would be held for nothing.
 				Some(_) => {
-					if let Some(chosen) = self.line(scene, offers).await? {
+					if let Some(chosen) = self.line(scene, offers, opening).await? {
 						return Ok(Some(chosen));
 					}
 				}
@@ -539,12 +544,13 @@ impl Asked<'_> {
 		}
 	}
 
-	/// Waits in the lines of all of them, and takes the first place. Dropping the other connections leaves the other lines. `None` where there
-	/// was no place in time: they count as tried then.
+	/// Waits in the lines of all of them, and of those whose connections are still being opened, and takes the first place. Dropping the other
+	/// connections leaves the other lines. `None` where there was no place in time: they count as tried then.
 	async fn line(
 		&mut self,
 		scene: Scene,
 		offers: Vec<Offered>,
+		mut opening: Opening<'_>,
 	) -> Result<Option<(Scene, Offered)>, Error> {
 		let began = Instant::now();
 		let patience = self.client.settings.place;
@@ -560,20 +566,31 @@ impl Asked<'_> {
 			.map(|offered| self.stand(offered, &ahead))
 			.collect();
 		let invited = loop {
-			let next = tokio::select! {
-				next = waiting.next() => next,
-				() = sleep_until(began + patience) => None,
-			};
-			let Some((offered, stood)) = next else {
+			if waiting.is_empty() && opening.is_empty() {
 				break None;
-			};
-			let Err(why) = stood else {
-				break Some(offered);
-			};
-			let validator = who(&offered);
-			ahead.leave(&validator);
-			left.retain(|other| *other != validator);
-			failed.push((validator, why));
+			}
+			tokio::select! {
+				Some((offered, stood)) = waiting.next() => {
+					let Err(why) = stood else {
+						break Some(offered);
+					};
+					let validator = who(&offered);
+					ahead.leave(&validator);
+					left.retain(|other| *other != validator);
+					failed.push((validator, why));
+				}
+				Some(opened) = opening.next() => match self.offered(opened) {
+					Ok(offered) if offered.offer.model.free > 0 && !self.waits => {
+						break Some(offered);
+					}
+					Ok(offered) => {
+						left.push(who(&offered));
+						waiting.push(self.stand(offered, &ahead));
+					}
+					Err(fault) => failed.push(fault),
+				},
+				() = sleep_until(began + patience) => break None,
+			}
 		};
 		drop(waiting);
 		let Some(mut invited) = invited else {
@@ -741,25 +758,29 @@ impl Asked<'_> {
 		Ok(None)
 	}
 
-	/// Asks executors what they offer, all at once.
-	async fn offers(&mut self, ready: Vec<(Able, Turn)>) -> Result<Vec<Offered>, Error> {
-		let genesis = self.client.genesis;
-		let channel = self.client.wallet.bound()?.channel;
-		let patience = self.client.settings.connect;
-		let kept = &self.client.answered;
-		let mut opening: FuturesUnordered<_> = ready
-			.into_iter()
-			.map(|(able, turn)| async move {
+	/// Opens connections to executors, all at once, and asks what they offer.
+	fn opening(&self, ready: Vec<(Able, Turn)>) -> Result<Opening<'a>, Error> {
+		let client = self.client;
+		let channel = client.wallet.bound()?.channel;
+		let open = |(able, turn): (Able, Turn)| {
+			let opening = async move {
 				let lane = &able.lane;
-				if let Some((mut connection, _)) = kept.take(lane).await {
-					if let Ok(offer) = connection.hello(lane, genesis, channel).await {
+				if let Some((mut connection, _)) = client.answered.take(lane).await {
+					if let Ok(offer) = connection.hello(lane, client.genesis, channel).await {
 						return (able, turn, Ok((connection, offer)));
 					}
 				}
-				let opened = Connection::open(lane, genesis, channel, patience).await;
+				let patience = client.settings.connect;
+				let opened = Connection::open(lane, client.genesis, channel, patience).await;
 				(able, turn, opened)
-			})
-			.collect();
+			};
+			opening.boxed()
+		};
+		Ok(ready.into_iter().map(open).collect())
+	}
+
+	/// Hears what they offer, until one has and others had a moment more.
+	async fn offers(&mut self, opening: &mut Opening<'_>) -> Vec<Offered> {
 		let mut offers = Vec::new();
 		let mut until = None;
 		loop {
@@ -767,37 +788,40 @@ impl Asked<'_> {
 				None => opening.next().await,
 				Some(until) => timeout_at(until, opening.next()).await.unwrap_or(None),
 			};
-			let Some((able, turn, opened)) = next else {
-				return Ok(offers);
+			let Some(opened) = next else {
+				return offers;
 			};
-			let (connection, offer) = match opened {
-				Ok(opened) => opened,
-				Err(why) => {
-					self.failed(able.lane.validator, None, why);
-					continue;
+			match self.offered(opened) {
+				Ok(offered) => {
+					until = until.or(Some(offered.offer.at + GRACE));
+					offers.push(offered);
 				}
-			};
-			let held = offer.held_answer;
-			match offer.models.into_iter().find(|m| m.model == self.model) {
-				None => self.failed(able.lane.validator, None, Fault::NotOffered),
-				Some(model) => {
-					let at = Instant::now();
-					let grace = match model.free {
-						1.. if !self.waits => GRACE,
-						_ => LATE,
-					};
-					until = Some(until.map_or(at + grace, |until: Instant| until.min(at + grace)));
-					offers.push(Offered {
-						able,
-						turn,
-						connection,
-						offer: Offer { model, at },
-						held,
-						asked: true,
-					});
-				}
+				Err((who, why)) => self.failed(who, None, why),
 			}
 		}
+	}
+
+	/// Looks for the model in what an executor offers.
+	fn offered(&self, (able, turn, opened): Opened) -> Result<Offered, (AccountId, Fault)> {
+		let who = able.lane.validator.clone();
+		let (connection, offer) = match opened {
+			Ok(opened) => opened,
+			Err(why) => return Err((who, why)),
+		};
+		let held = offer.held_answer;
+		let mut models = offer.models.into_iter();
+		let Some(model) = models.find(|m| m.model == self.model) else {
+			return Err((who, Fault::NotOffered));
+		};
+		let at = Instant::now();
+		Ok(Offered {
+			able,
+			turn,
+			connection,
+			offer: Offer { model, at },
+			held,
+			asked: true,
+		})
 	}
 
 	/// Sends the question to one executor; returns the record where that answered.

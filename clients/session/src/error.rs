@@ -205,6 +205,13 @@ pub enum Fault {
 	NoPlace(u64),
 }
 
+impl Fault {
+	/// Returns whether it had no place, as far as it says: there may be one later.
+	pub const fn is_busy(&self) -> bool {
+		matches!(self, Self::NoPlace(_) | Self::Refused(Refusal::Busy, _))
+	}
+}
+
 impl fmt::Display for Fault {
 	fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 		match self {

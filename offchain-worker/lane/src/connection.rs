@@ -344,10 +344,20 @@ impl Connection {
 					let words = "an answer is being written for this connection";
 					return Err(Refused::new(Refusal::Busy, words));
 				}
-				let invitation = self.invitation(&ask.model);
+				let (mut invitation, until) = self.invitation(&ask.model).unzip();
+				let model = ask.model;
 				let (out, replay) = (&self.out, &self.replay);
-				let running =
-					executor::ask(&self.lane, ask, voucher, invitation, out, replay).await?;
+				let kept = &mut invitation;
+				let running = executor::ask(&self.lane, ask, voucher, kept, out, replay).await;
+				// What was asked again, or wrongly, leaves it the time that it has.
+				if let Some((invitation, until)) = invitation.zip(until) {
+					self.turn = Turn::Invited {
+						model,
+						invitation,
+						until,
+					};
+				}
+				let running = running?;
 				if running.is_some() {
 					self.running = running;
 				}
@@ -408,14 +418,14 @@ impl Connection {
 		}
 	}
 
-	/// Takes the invitation to a place for a model, if there is one.
-	fn invitation(&mut self, model: &ModelId) -> Option<Invitation> {
+	/// Takes the invitation to a place for a model, if there is one, and until when it holds.
+	fn invitation(&mut self, model: &ModelId) -> Option<(Invitation, Instant)> {
 		match std::mem::replace(&mut self.turn, Turn::None) {
 			Turn::Invited {
 				model: of,
 				invitation,
-				..
-			} if of == *model => Some(invitation),
+				until,
+			} if of == *model => Some((invitation, until)),
 			other => {
 				self.turn = other;
 				None

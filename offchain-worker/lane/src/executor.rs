@@ -163,20 +163,24 @@ const fn max_tokens(input: &Input) -> u32 {
 }
 
 /// The place of whoever was invited, or one that nobody waits for.
-fn place(lane: &Shared, ask: &Question, invitation: Option<Invitation>) -> Result<Place, Refused> {
-	let place = match invitation {
+fn place(
+	lane: &Shared,
+	ask: &Question,
+	invitation: &mut Option<Invitation>,
+) -> Result<Place, Refused> {
+	let place = match invitation.take() {
 		Some(invitation) => Some(invitation.take()),
 		None => lane.line.place(&ask.model),
 	};
 	place.ok_or_else(|| Refused::new(Refusal::Busy, "no place is free: wait for one"))
 }
 
-/// Takes a question: begins its answer, or says again what was said.
+/// Takes a question: begins its answer, or says again what was said. An invitation is used up only where an answer begins.
 pub(crate) async fn ask(
 	lane: &Arc<Shared>,
 	ask: Question,
 	voucher: Payment,
-	invitation: Option<Invitation>,
+	invitation: &mut Option<Invitation>,
 	out: &Out,
 	replay: &Arc<Semaphore>,
 ) -> Result<Option<Running>, Refused> {
@@ -288,7 +292,7 @@ async fn take(
 	voucher: &Payment,
 	model: Model,
 	head: BlockNumber,
-	invitation: Option<Invitation>,
+	invitation: &mut Option<Invitation>,
 ) -> Result<Taken, Refused> {
 	// Other questions, or blocks, may have come meanwhile.
 	let (channel, seed, paying) = open(lane, &ask).await?;
@@ -549,7 +553,7 @@ async fn again(
 	slot: Arc<Slot>,
 	ask: Question,
 	request: H256,
-	invitation: Option<Invitation>,
+	invitation: &mut Option<Invitation>,
 	out: &Out,
 	replay: &Arc<Semaphore>,
 ) -> Result<Option<Running>, Refused> {

@@ -663,6 +663,11 @@ fn refusal(error: library::Error) -> Refusal {
 			Refusal::TooLong(why)
 		}
 		Error::Input(_) => Refusal::Input(why),
+		Error::NoAnswer(faults)
+			if !faults.is_empty() && faults.iter().all(|(_, why)| why.is_busy()) =>
+		{
+			Refusal::Busy { retry_after: None }
+		}
 		Error::NoChannel(_)
 		| Error::NoSeed(_)
 		| Error::Closing(_)

@@ -104,14 +104,14 @@ impl ChatCommand {
 		if self.message.is_none() {
 			network.0.read_ahead();
 		}
-		let said = self.converse(&client, &model).await;
+		let said = self.converse(&network, &client, &model).await;
 		// Whoever was paid last has that before the process ends.
 		client.close().await;
 		said
 	}
 
 	/// Says the message, or each line of standard input.
-	async fn converse(&self, client: &Client, model: &Model) -> Result<()> {
+	async fn converse(&self, network: &Network, client: &Client, model: &Model) -> Result<()> {
 		let mut conversation = Vec::new();
 		if let Some(system) = &self.system {
 			conversation.push(Message {
@@ -120,7 +120,9 @@ impl ChatCommand {
 			});
 		}
 		if let Some(message) = &self.message {
-			return self.turn(client, model, &mut conversation, message).await;
+			return self
+				.turn(network, client, model, &mut conversation, message)
+				.await;
 		}
 		let people = std::io::stdin().is_terminal();
 		let (mut asked, mut failed) = (0_u32, 0_u32);
@@ -152,7 +154,7 @@ impl ChatCommand {
 			}
 			asked += 1;
 			let said = self
-				.turn(client, model, &mut conversation, line.trim())
+				.turn(network, client, model, &mut conversation, line.trim())
 				.await;
 			// What fails is one question: there may be a place for the next, or a person who asks something else.
 			if let Err(error) = said {
@@ -229,6 +231,7 @@ impl ChatCommand {
 	/// Says one thing, and shows the answer as it comes and what checkers find.
 	async fn turn(
 		&self,
+		network: &Network,
 		client: &Client,
 		model: &Model,
 		conversation: &mut Vec<Message>,
@@ -244,7 +247,7 @@ impl ChatCommand {
 			conversation.drain(keep..keep + 2);
 		}
 		let said = match self.input(model, conversation) {
-			Ok(input) => self.answer(client, input, model).await,
+			Ok(input) => self.answer(network, client, input, model).await,
 			Err(error) => Err(error),
 		};
 		let content = said.and_then(|answer| text(&answer));
@@ -263,7 +266,13 @@ impl ChatCommand {
 		Ok(())
 	}
 
-	async fn answer(&self, client: &Client, input: Input, model: &Model) -> Result<String> {
+	async fn answer(
+		&self,
+		network: &Network,
+		client: &Client,
+		input: Input,
+		model: &Model,
+	) -> Result<String> {
 		let options = AskOptions {
 			checks: self.checks,
 			..AskOptions::default()
@@ -276,10 +285,14 @@ impl ChatCommand {
 		while let Some(event) = events.next().await {
 			match event.map_err(|e| e.to_string())? {
 				Event::Waiting { ahead } => {
+					// A crowd that waits asks its nodes nothing.
+					network.0.rest().await;
 					self.event(json!({ "event": "waiting", "ahead": ahead }));
-					self.note(&format!(
-						"everybody is busy: waiting for a place, {ahead} before this; nothing is paid for that"
-					));
+					if !self.format.json {
+						self.note(&format!(
+							"everybody is busy: waiting for a place, {ahead} before this; nothing is paid for that"
+						));
+					}
 				}
 				Event::Started { executor, number } => {
 					answer.clear();

@@ -363,7 +363,7 @@ async fn a_place_goes_to_the_next_when_an_answer_fails() {
 	second.ask(scene.ask(101, "unanswerable").ask, 0).await;
 	assert_eq!(second.refused().await, (Some(1), Refusal::Unanswerable));
 	third.invited().await;
-	// A question that is not taken leaves the place that was kept for it.
+	// A question that is not taken leaves it what is left of its time.
 	let wrong = scene.ask(102, "ends 5");
 	let mut voucher = wrong.voucher();
 	voucher.amount += 1;
@@ -371,6 +371,21 @@ async fn a_place_goes_to_the_next_when_an_answer_fails() {
 	let ask = wrong.ask.clone();
 	third.say(&ToValidator::Ask { ask, voucher }).await;
 	assert_eq!(third.refused().await, (Some(1), Refusal::Voucher));
-	let mut fourth = Peer::hello(&scene.node, &scene.wallet, 102).await.0;
-	fourth.answered(&scene, 102).await;
+	let fourth = scene.waits(103, 0).await;
+	third.answered(&scene, 102).await;
+	third.goodbye().await;
+	drop(fourth);
+	// What was answered before is said again without a place, and leaves the one that is kept.
+	let mut third = Peer::hello(&scene.node, &scene.wallet, 102).await.0;
+	third.wait(&scene.wallet, 102).await;
+	third.invited().await;
+	let again = scene.ask(102, "ends 5");
+	let base = again.amount() + 5 * 5;
+	let mut again = third.ask(again.ask, 0).await;
+	third.read(&scene.world, &mut again).await;
+	let _late = scene.waits(104, 0).await;
+	let mut next = question(&scene.world, 2, "ends 5", 60);
+	next.channel = 102;
+	let mut next = third.ask(next, base).await;
+	third.read(&scene.world, &mut next).await;
 }
