@@ -87,6 +87,10 @@ pub(crate) enum Lie {
 	ReceiptTranscript,
 	ReceiptText,
 	// To who has something checked.
+	/// Says that it waits, with fewer before it each time, and then measures.
+	Queues,
+	/// Says that it waits, and nothing else.
+	Stalls,
 	CheckKey,
 	CheckOther,
 	CheckClass,
@@ -336,12 +340,14 @@ impl World {
 
 	/// A client that soon gives up whoever is silent.
 	pub(crate) async fn client(self: &Arc<Self>) -> Client {
-		self.client_with(Duration::from_secs(2)).await
+		self.client_with(Duration::from_secs(2), Duration::from_secs(60))
+			.await
 	}
 
 	/// A client that waits for nothing.
 	pub(crate) async fn hasty_client(self: &Arc<Self>) -> Client {
-		self.client_with(Duration::from_millis(300)).await
+		let moment = Duration::from_millis(300);
+		self.client_with(moment, moment).await
 	}
 
 	pub(crate) fn looks(&self) -> u32 {
@@ -350,10 +356,11 @@ impl World {
 
 	/// A client that waits for whoever is held up on purpose, however busy the machine is.
 	pub(crate) async fn patient_client(self: &Arc<Self>) -> Client {
-		self.client_with(Duration::from_secs(60)).await
+		let long = Duration::from_secs(60);
+		self.client_with(long, long).await
 	}
 
-	async fn client_with(self: &Arc<Self>, patience: Duration) -> Client {
+	async fn client_with(self: &Arc<Self>, patience: Duration, place: Duration) -> Client {
 		// A client that is dropped has its wallet for a moment more, where a question of its has just ended.
 		let opened = async {
 			loop {
@@ -370,7 +377,7 @@ impl World {
 			first: patience,
 			next: patience,
 			verdict: patience,
-			place: patience,
+			place,
 			attempts: 3,
 		};
 		Client::open(self.clone(), wallet, settings).await.unwrap()
@@ -972,6 +979,18 @@ impl Validator {
 		if lie == Lie::Silent {
 			while receive(socket).await.is_some() {}
 			return None;
+		}
+		if matches!(lie, Lie::Queues | Lie::Stalls) {
+			let mut ahead = 3;
+			while ahead > 0 {
+				send(socket, &ToClient::Waiting { ahead }).await?;
+				ahead -= u32::from(lie == Lie::Queues);
+				// Shorter than the client's patience, and longer all together.
+				let next = tokio::time::timeout(Duration::from_millis(750), receive(socket));
+				if next.await.is_ok() {
+					return None;
+				}
+			}
 		}
 		let Output::Text {
 			tokens,
