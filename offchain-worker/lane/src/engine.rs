@@ -61,8 +61,8 @@ pub trait Engine: Send + Sync + 'static {
 	/// Answers of this model that may begin now without waiting.
 	fn free(&self, model: &ModelId) -> u32;
 
-	/// Takes a place for an answer of this model; `None` where all are taken. Models may share places. Returns at once: it is called while
-	/// nothing else of the line can go on.
+	/// Takes a place for an answer of this model; `None` where all are taken. Models may share places. One that is taken becomes free only by
+	/// being dropped: nobody looks for it before. Returns at once: it is called while nothing else of the line can go on.
 	fn place(&self, model: &ModelId) -> Option<Place>;
 
 	/// Begins an answer, of which at first no token may be written: see [`Answering::allow`]. Whoever calls it holds a [`Place`] for as long

@@ -457,6 +457,22 @@ mod tests {
 	}
 
 	#[test]
+	fn no_newcomer_has_what_somebody_waits_for() {
+		let count = Arc::new(AtomicU32::new(0));
+		let engine = Arc::new(Places(count.clone()));
+		let line = Line::new(engine, 9, Duration::from_secs(2), Metrics::default());
+		let mut waits = line.join(1, MODEL).unwrap();
+		// Wherever it comes from.
+		count.store(2, Ordering::SeqCst);
+		assert!(line.place(&MODEL).is_none());
+		assert_eq!(line.free(&MODEL), 0);
+		assert_eq!(line.free(&OTHER), 2);
+		drop(line.place(&OTHER).unwrap());
+		assert!(now(&mut waits).is_some());
+		assert_eq!(line.free(&MODEL), 2);
+	}
+
+	#[test]
 	fn who_goes_is_passed_over_and_a_model_without_places_holds_up_no_other() {
 		let line = line(1);
 		let place = line.place(&MODEL).unwrap();

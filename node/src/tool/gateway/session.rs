@@ -682,9 +682,28 @@ fn refusal(error: library::Error) -> Refusal {
 #[cfg(test)]
 mod tests {
 	use super::*;
+	use consilience_session::Fault;
 
 	fn validators(of: impl IntoIterator<Item = u8>) -> Vec<AccountId> {
 		of.into_iter().map(|n| [n; 32].into()).collect()
+	}
+
+	#[test]
+	fn where_everybody_was_busy_it_may_be_asked_again() {
+		let busy = || Fault::NoPlace(1);
+		let refused = |faults: Vec<Fault>| {
+			let who = validators(0..9);
+			refusal(library::Error::NoAnswer(
+				who.into_iter().zip(faults).collect(),
+			))
+		};
+		assert!(matches!(
+			refused(vec![busy(), busy()]),
+			Refusal::Busy { .. }
+		));
+		for other in [vec![], vec![busy(), Fault::NoLane]] {
+			assert!(matches!(refused(other), Refusal::NoExecutor(_)));
+		}
 	}
 
 	#[test]
