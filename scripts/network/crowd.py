@@ -2,8 +2,8 @@
 """Many clients of the session lane at once: nothing lost, nothing paid twice, and the books of clients and chain equal to the unit.
 
 Four nodes of a development network on this machine, and as many clients, each a process with an account, a channel and a wallet of its
-own, that talk for some minutes. Where nobody has a place they wait in the validators' lines; whoever is refused asks something else. In the end all channels are closed, and what each
-validator claims of each is held against what its client has signed.
+own, that talk for some minutes. Where nobody has a place they wait in the validators' lines; whoever is refused asks something else. In the
+end all channels are closed, and what each validator claims of each is held against what its client has signed.
 
 Prints figures for scripts/checks/figures.py. The network is one of its own, in a temporary folder, and ends with the script.
 """
@@ -44,8 +44,8 @@ QUESTIONS = [
 TOKENS = 16
 DEPOSIT, ENDOWMENT = 20, 1_000
 UNIT = 10**12
-# A question waits for a place for five minutes, for its answer and for two checks, on a machine that does all of it for everybody. This is for
-# one thing that happens after another.
+# A question waits for a place for five minutes, for its answer and for two checks, on a machine that does all of it for everybody. This is
+# for one thing that happens after another.
 PATIENCE = 600
 # After the close a payee has hours; it claims within a few blocks.
 CLAIM_SECONDS = 300
@@ -136,7 +136,7 @@ class Crowd:
                 event = json.loads(line)
                 if event["event"] in ("done", "error"):
                     break
-        except (BrokenPipeError, ConnectionResetError, asyncio.TimeoutError):
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
             return False
         if event["event"] == "error":
             self.refused[reason(event["why"])] += 1

@@ -226,7 +226,7 @@ async fn who_goes_or_does_not_take_its_place_holds_nobody_up_for_long() {
 }
 
 #[tokio::test]
-async fn nobody_waits_in_anothers_name_or_without_money_or_twice() {
+async fn nobody_waits_in_the_name_of_others_or_without_money_or_twice() {
 	let (scene, _first, _reading) = scene(|config| config).await;
 	let stranger = Wallet::new(2);
 	let mut peer = scene.client(101).await;
