@@ -70,7 +70,6 @@ enum Turn {
 	Invited {
 		model: ModelId,
 		invitation: Invitation,
-		until: Instant,
 	},
 }
 
@@ -80,7 +79,7 @@ impl Turn {
 		match self {
 			Self::None => None,
 			Self::Waits { tell, until, .. } => Some(*tell.min(until)),
-			Self::Invited { until, .. } => Some(*until),
+			Self::Invited { invitation, .. } => Some(invitation.until),
 		}
 	}
 
@@ -344,18 +343,14 @@ impl Connection {
 					let words = "an answer is being written for this connection";
 					return Err(Refused::new(Refusal::Busy, words));
 				}
-				let (mut invitation, until) = self.invitation(&ask.model).unzip();
+				let mut invitation = self.invitation(&ask.model);
 				let model = ask.model;
 				let (out, replay) = (&self.out, &self.replay);
 				let kept = &mut invitation;
 				let running = executor::ask(&self.lane, ask, voucher, kept, out, replay).await;
 				// What was asked again, or wrongly, leaves it the time that it has.
-				if let Some((invitation, until)) = invitation.zip(until) {
-					self.turn = Turn::Invited {
-						model,
-						invitation,
-						until,
-					};
+				if let Some(invitation) = invitation {
+					self.turn = Turn::Invited { model, invitation };
 				}
 				let running = running?;
 				if running.is_some() {
@@ -418,14 +413,13 @@ impl Connection {
 		}
 	}
 
-	/// Takes the invitation to a place for a model, if there is one, and until when it holds.
-	fn invitation(&mut self, model: &ModelId) -> Option<(Invitation, Instant)> {
+	/// Takes the invitation to a place for a model, if there is one.
+	fn invitation(&mut self, model: &ModelId) -> Option<Invitation> {
 		match std::mem::replace(&mut self.turn, Turn::None) {
 			Turn::Invited {
 				model: of,
 				invitation,
-				until,
-			} if of == *model => Some((invitation, until)),
+			} if of == *model => Some(invitation),
 			other => {
 				self.turn = other;
 				None
@@ -517,11 +511,7 @@ impl Connection {
 			offered.free = offered.free.max(1);
 		}
 		let sent = self.send(&ToClient::Offer(offer)).await;
-		self.turn = Turn::Invited {
-			model,
-			invitation,
-			until: Instant::now() + self.lane.config.invitation,
-		};
+		self.turn = Turn::Invited { model, invitation };
 		sent
 	}
 

@@ -168,10 +168,8 @@ fn place(
 	ask: &Question,
 	invitation: &mut Option<Invitation>,
 ) -> Result<Place, Refused> {
-	let place = match invitation.take() {
-		Some(invitation) => Some(invitation.take()),
-		None => lane.line.place(&ask.model),
-	};
+	let place = invitation.take().and_then(Invitation::take);
+	let place = place.or_else(|| lane.line.place(&ask.model));
 	place.ok_or_else(|| Refused::new(Refusal::Busy, "no place is free: wait for one"))
 }
 

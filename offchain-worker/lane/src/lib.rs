@@ -567,6 +567,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 async fn run(shared: Arc<Shared>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
 	let _ends = Ends(shared.tasks.clone());
 	shared.tasks.spawn(certify::run(shared.clone()));
+	shared.tasks.spawn(shared.line.clone().run());
 	shared.tasks.spawn(settle::run(shared.clone()));
 	tokio::select! {
 		() = accept(&shared, listener) => (),

@@ -7,8 +7,8 @@
 //! What a party gains by waiting is bounded:
 //! - a channel has one place in the line, or one invitation, however many connections wait in its name; a connection that comes back stands where
 //!   the channel stood, or, if it was gone, at the end;
-//! - an invitation that is not taken keeps a place empty for [`Config::invitation`](crate::Config::invitation) at most. A channel that lets a second one
-//!   lapse in a row is kept out of the line, each time for longer;
+//! - an invitation that is not taken keeps a place empty for [`Config::invitation`](crate::Config::invitation) at most: the line itself takes it back,
+//!   whatever the client's connection is about. A channel that lets a second one lapse in a row is kept out of the line, each time for longer;
 //! - whoever waits has money set apart for this validator in finalised state, and has signed that it waits.
 
 use std::{
@@ -18,10 +18,14 @@ use std::{
 };
 
 use consilience_primitives::{session::ChannelId, ModelId};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+	sync::{oneshot, Notify},
+	time::Instant,
+};
 
 use crate::{
 	engine::{self, Engine},
+	executor::wait,
 	lock,
 	message::Refusal,
 	metrics::Metrics,
@@ -41,19 +45,30 @@ pub(crate) struct Line {
 	/// Most who wait.
 	most: usize,
 	/// How long a place is kept for an invitation.
-	pub(crate) invitation: Duration,
+	invitation: Duration,
 	metrics: Metrics,
 	state: Mutex<State>,
+	/// Told when somebody is invited.
+	news: Notify,
 }
 
 #[derive(Default)]
 struct State {
-	/// Counts all who ever came.
+	/// Counts all who ever came, and all who were invited.
 	count: u64,
 	/// By their numbers: in the order in which they came.
 	queue: BTreeMap<u64, Waiting>,
+	/// Places that are kept, in the order of the invitations to them.
+	kept: BTreeMap<u64, Kept>,
 	channels: HashMap<ChannelId, Standing>,
 	late: HashMap<ChannelId, Late>,
+}
+
+/// A place that is kept for whoever is invited to it.
+struct Kept {
+	channel: ChannelId,
+	since: Instant,
+	place: engine::Place,
 }
 
 /// Where a channel stands.
@@ -95,7 +110,49 @@ impl Line {
 			invitation,
 			metrics,
 			state: Mutex::default(),
+			news: Notify::new(),
 		})
+	}
+
+	/// Takes back what is kept for too long.
+	pub(crate) async fn run(self: Arc<Self>) {
+		loop {
+			let first = lock(&self.state).kept.values().next().map(|k| k.since);
+			tokio::select! {
+				() = wait(first.map(|since| since + self.invitation)) => self.revoke(),
+				() = self.news.notified() => (),
+			}
+		}
+	}
+
+	/// Takes back what is kept for too long by now.
+	fn revoke(self: &Arc<Self>) {
+		let now = Instant::now();
+		let mut all = Vec::new();
+		let mut state = lock(&self.state);
+		while let Some(first) = state.kept.first_entry() {
+			if now < first.get().since + self.invitation {
+				break;
+			}
+			let kept = first.remove();
+			self.left(&mut state, kept, now);
+			all.extend(self.next(&mut state));
+		}
+		drop(state);
+		for (invite, invitation) in all {
+			drop(invite.send(invitation));
+		}
+	}
+
+	/// A place that was kept is left. To be followed by giving it to the next.
+	fn left(&self, state: &mut State, kept: Kept, now: Instant) {
+		state.channels.remove(&kept.channel);
+		// Whoever says at once that it has a place elsewhere has held nobody up.
+		if kept.since + self.invitation / 2 < now {
+			state.lapsed(kept.channel, now);
+		}
+		self.metrics.invited("left");
+		drop(kept.place);
 	}
 
 	/// Answers that may begin now without waiting.
@@ -112,15 +169,16 @@ impl Line {
 		if state.waits_for(model) {
 			return None;
 		}
-		self.take(model)
+		let taken = self.engine.place(model)?;
+		drop(state);
+		Some(self.taken(taken))
 	}
 
-	fn take(self: &Arc<Self>, model: &ModelId) -> Option<Place> {
-		let taken = self.engine.place(model)?;
-		Some(Place {
-			taken: Some(taken),
+	fn taken(self: &Arc<Self>, place: engine::Place) -> Place {
+		Place {
+			taken: Some(place),
 			line: self.clone(),
-		})
+		}
 	}
 
 	/// Stands at the end of the line, or where the channel stands already.
@@ -190,7 +248,7 @@ impl Line {
 			if full.contains(&waiting.model) {
 				continue;
 			}
-			match self.take(&waiting.model) {
+			match self.engine.place(&waiting.model) {
 				Some(place) => {
 					found = Some((*number, place));
 					break;
@@ -202,10 +260,19 @@ impl Line {
 		let waiting = state.queue.remove(&number)?;
 		state.channels.insert(waiting.channel, Standing::Invited);
 		self.metrics.waiting(state.queue.len());
-		let invitation = Invitation {
-			place: Some(place),
+		state.count += 1;
+		let (number, since) = (state.count, Instant::now());
+		let kept = Kept {
 			channel: waiting.channel,
-			since: Instant::now(),
+			since,
+			place,
+		};
+		state.kept.insert(number, kept);
+		self.news.notify_one();
+		let invitation = Invitation {
+			line: self.clone(),
+			number,
+			until: since + self.invitation,
 		};
 		Some((waiting.invite, invitation))
 	}
@@ -230,8 +297,7 @@ impl State {
 	}
 
 	/// Notes that an invitation lapsed. Each took its time, so that there are few of them.
-	fn lapsed(&mut self, channel: ChannelId) {
-		let now = Instant::now();
+	fn lapsed(&mut self, channel: ChannelId, now: Instant) {
 		self.late.retain(|_, late| now < late.last + MEMORY);
 		let late = self.late.entry(channel).or_insert(Late {
 			times: 0,
@@ -258,40 +324,40 @@ impl Drop for Place {
 	}
 }
 
-/// A place that is kept for whoever has waited. Dropped, it is left to others.
+/// Leave to take a place that is kept for a moment. Dropped, the place is left to others.
 pub(crate) struct Invitation {
-	place: Option<Place>,
-	channel: ChannelId,
-	since: Instant,
+	line: Arc<Line>,
+	number: u64,
+	/// When the place is taken back.
+	pub(crate) until: Instant,
 }
 
 impl Invitation {
-	/// Takes the place.
-	pub(crate) fn take(mut self) -> Place {
-		// It is there until this or the end.
-		let place = self.place.take().expect("nothing else takes it; qed");
-		let mut state = lock(&place.line.state);
-		state.channels.remove(&self.channel);
-		state.late.remove(&self.channel);
+	/// Takes the place; `None` where it was taken back.
+	pub(crate) fn take(self) -> Option<Place> {
+		let mut state = lock(&self.line.state);
+		let kept = state.kept.remove(&self.number)?;
+		state.channels.remove(&kept.channel);
+		state.late.remove(&kept.channel);
 		drop(state);
-		place.line.metrics.invited("taken");
-		place
+		self.line.metrics.invited("taken");
+		Some(self.line.taken(kept.place))
 	}
 }
 
 impl Drop for Invitation {
 	fn drop(&mut self) {
-		let Some(place) = self.place.take() else {
-			return;
+		let next = {
+			let mut state = lock(&self.line.state);
+			let Some(kept) = state.kept.remove(&self.number) else {
+				return;
+			};
+			self.line.left(&mut state, kept, Instant::now());
+			self.line.next(&mut state)
 		};
-		let mut state = lock(&place.line.state);
-		state.channels.remove(&self.channel);
-		// Whoever says at once that it has a place elsewhere has held nobody up.
-		if self.since.elapsed() > place.line.invitation / 2 {
-			state.lapsed(self.channel);
+		if let Some((invite, invitation)) = next {
+			drop(invite.send(invitation));
 		}
-		drop(state);
-		place.line.metrics.invited("left");
 	}
 }
 
@@ -439,16 +505,16 @@ mod tests {
 		assert!(line.place(&MODEL).is_none());
 		assert!(tickets[1..].iter_mut().all(|ticket| now(ticket).is_none()));
 		assert_eq!(tickets[3].ahead(), Some(2));
-		let place = invited.take();
+		let place = invited.take().unwrap();
 		drop(second);
 		let left = now(&mut tickets[1]).unwrap();
 		// Whoever does not take it leaves it to the next.
 		drop(left);
-		let mut next = now(&mut tickets[2]).unwrap();
+		let next = now(&mut tickets[2]).unwrap();
 		drop(place);
 		let last = now(&mut tickets[3]).unwrap();
 		// Nobody waits: newcomers are as good as any.
-		drop(next.place.take());
+		drop(next.take().unwrap());
 		assert_eq!(line.free(&MODEL), 1);
 		let newcomer = line.place(&MODEL).unwrap();
 		assert_eq!(line.free(&MODEL), 0);
@@ -518,9 +584,32 @@ mod tests {
 		drop(place);
 		let invited = now(&mut again).unwrap();
 		assert!(words(line.join(1, MODEL)).contains("is kept"));
-		drop(invited.take());
+		drop(invited.take().unwrap());
 		// Once it has taken that, it may wait for another.
 		assert!(line.join(1, MODEL).is_ok());
+	}
+
+	#[test]
+	fn a_place_that_is_not_taken_in_time_is_the_nexts() {
+		let line = line_with(2, 9, Duration::ZERO);
+		let places = [MODEL, MODEL].map(|model| line.place(&model).unwrap());
+		let mut tickets = [1, 2, 3].map(|channel| line.join(channel, MODEL).unwrap());
+		drop(places);
+		let late = tickets[0].invited.try_recv().unwrap();
+		// The second has not even looked.
+		assert!(now(&mut tickets[2]).is_none());
+		line.revoke();
+		let third = now(&mut tickets[2]).unwrap();
+		assert!(late.take().is_none());
+		assert_eq!(line.free(&MODEL), 1);
+		let place = third.take().unwrap();
+		let deaf = now(&mut tickets[1]).unwrap();
+		assert!(deaf.take().is_none());
+		drop(place);
+		assert_eq!(line.free(&MODEL), 2);
+		let state = lock(&line.state);
+		assert!(state.kept.is_empty() && state.channels.is_empty());
+		assert_eq!(state.late.len(), 2);
 	}
 
 	#[test]
@@ -548,7 +637,7 @@ mod tests {
 		for (times, seconds) in [(2, 60), (9, 270), (10, 300), (99, 300)] {
 			let mut state = lock(&line.state);
 			state.late.get_mut(&1).unwrap().times = times;
-			state.lapsed(1);
+			state.lapsed(1, Instant::now());
 			drop(state);
 			assert_eq!(out(&line), Some(seconds));
 		}
@@ -556,7 +645,7 @@ mod tests {
 		assert!(line.join(2, MODEL).is_ok());
 		lock(&line.state).late.get_mut(&1).unwrap().until = Instant::now();
 		let mut ticket = line.join(1, MODEL).unwrap();
-		drop(now(&mut ticket).unwrap().take());
+		drop(now(&mut ticket).unwrap().take().unwrap());
 		assert!(!lock(&line.state).late.contains_key(&1));
 	}
 }
