@@ -33,6 +33,12 @@ pub(crate) struct LaneParams {
 	/// Answers of the session lane that are written at a time. What the chain asks for goes first.
 	#[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1_024))]
 	session_jobs: u16,
+
+	/// Connections of the session lane from one address whose clients have not shown yet that a channel is theirs: by paying, or by waiting
+	/// for a place. Eight times as many may be open of those that have [default: 64; any number where --session-listen is an address of
+	/// this machine alone, because a server in front is expected there].
+	#[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+	session_connections_per_address: Option<u16>,
 }
 
 /// What the lane uses of the node.
@@ -88,14 +94,16 @@ pub(crate) fn start(
 		return Ok(());
 	};
 	let config = Config::new(listen, folder.join("sessions"), endpoint);
+	let connections_per_address = match params.session_connections_per_address {
+		Some(count) => count.into(),
+		// All who come through a server in front have its address.
+		None if listen.ip().is_loopback() => config.connections,
+		None => config.connections_per_address,
+	};
 	let config = Config {
 		minimum: WORTH_CLAIMING,
-		// All who come through a server in front have its address.
-		connections_per_address: if listen.ip().is_loopback() {
-			config.connections
-		} else {
-			config.connections_per_address
-		},
+		connections_per_address,
+		known_per_address: connections_per_address * 8,
 		..config
 	};
 	let Parts {

@@ -2,8 +2,8 @@
 """Many clients of the session lane at once: nothing lost, nothing paid twice, and the books of clients and chain equal to the unit.
 
 Four nodes of a development network on this machine, and as many clients, each a process with an account, a channel and a wallet of its
-own, that talk for some minutes. Whoever is refused waits a moment and asks again. In the end all channels are closed, and what each
-validator claims of each is held against what its client has signed.
+own, that talk for some minutes. Where nobody has a place they wait in the validators' lines; whoever is refused asks something else. In the
+end all channels are closed, and what each validator claims of each is held against what its client has signed.
 
 Prints figures for scripts/checks/figures.py. The network is one of its own, in a temporary folder, and ends with the script.
 """
@@ -44,8 +44,9 @@ QUESTIONS = [
 TOKENS = 16
 DEPOSIT, ENDOWMENT = 20, 1_000
 UNIT = 10**12
-# A question waits for a place, for its answer and for two checks, on a machine that does all of it for everybody.
-PATIENCE = 300
+# A question waits for a place for five minutes, for its answer and for two checks, on a machine that does all of it for everybody. This is
+# for one thing that happens after another.
+PATIENCE = 600
 # After the close a payee has hours; it claims within a few blocks.
 CLAIM_SECONDS = 300
 # Below this, nothing is claimed (SessionsApi_claim_bounds).
@@ -79,7 +80,9 @@ class Crowd:
         self.binary, self.network, self.model, self.folder = binary, network, model, folder
         self.end = time.monotonic() + seconds
         self.answers = 0
+        # Questions that got an error, and questions that got neither that nor an answer.
         self.refused: collections.Counter[str] = collections.Counter()
+        self.lost: collections.Counter[str] = collections.Counter()
         self.wrong: list[dict] = []
         self.waits: list[float] = []
         self.checks: list[float] = []
@@ -101,22 +104,27 @@ class Crowd:
                 "--wallet", self.wallet(client), "--max-tokens", str(TOKENS), "--temperature", "0", "--deposit", str(DEPOSIT),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, limit=1 << 20,
             )  # fmt: skip
-            assert process.stdin is not None  # a pipe
+            assert process.stdin is not None and process.stderr is not None  # pipes
+            complaints = asyncio.create_task(process.stderr.read())
+            ended = False
             try:
-                while time.monotonic() < self.end and await self.ask(process, QUESTIONS[asked % len(QUESTIONS)]):
+                while time.monotonic() < self.end and not ended:
+                    ended = not await self.ask(process, QUESTIONS[asked % len(QUESTIONS)])
                     asked += 1
                     await asyncio.sleep(chance.random() * 2)
             finally:
                 with contextlib.suppress(ProcessLookupError, BrokenPipeError, ConnectionResetError):
                     process.stdin.close()
-                _, said = await process.communicate()
-                if process.returncode:
-                    why = said.decode(errors="replace").strip().splitlines()
-                    self.refused[reason(why[-1] if why else f"ended with {process.returncode}")] += 1
+                    if ended:
+                        process.kill()
+                await process.wait()
+                said = (await complaints).decode(errors="replace").strip().splitlines()
+                if ended:
+                    self.lost[reason(said[-1] if said else f"ended with {process.returncode}")] += 1
             await asyncio.sleep(1 + chance.random() * 4)
 
     async def ask(self, process, question):
-        """Whether it was answered; otherwise the process has said why, or ends."""
+        """Whether there was an answer or an error; otherwise the process has ended, or says nothing any more."""
         began = time.monotonic()
         try:
             process.stdin.write(question.encode() + b"\n")
@@ -126,10 +134,13 @@ class Crowd:
                 if not line:
                     return False
                 event = json.loads(line)
-                if event["event"] == "done":
+                if event["event"] in ("done", "error"):
                     break
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
             return False
+        if event["event"] == "error":
+            self.refused[reason(event["why"])] += 1
+            return True
         if event["status"] != "checked" or event["right"] != 2:
             self.wrong.append(event)
         self.answers += 1
@@ -160,7 +171,8 @@ async def watch(crowd, network, seen):
             final = int(node.call("chain_getHeader", node.call("chain_getFinalizedHead"))["number"], 16)
             seen.append((best - final, memory(network)))
             say(
-                f"block {best}, {best - final} not final; {crowd.answers} answers, {sum(crowd.refused.values())} refused;"
+                f"block {best}, {best - final} not final; {crowd.answers} answers, {sum(crowd.refused.values())} refused,"
+                f" {sum(crowd.lost.values())} lost;"
                 f" nodes and engines {' '.join(f'{size:.0f}' for size in seen[-1][1])} MiB"
             )
             await asyncio.sleep(15)
@@ -249,8 +261,9 @@ def measure(arguments, network, folder):
         await asyncio.gather(watch(crowd, network, seen), *clients)
 
     asyncio.run(all_at_once())
-    for why, count in crowd.refused.most_common():
-        say(f"{count} times: {why}")
+    for what, counts in ("refused", crowd.refused), ("lost", crowd.lost):
+        for why, count in counts.most_common():
+            say(f"{what} {count} times: {why}")
     for event in crowd.wrong[:5]:
         say(f"not checked: {event}")
     signed, claimed, differences = books(crowd, cli, arguments.clients)
@@ -260,7 +273,8 @@ def measure(arguments, network, folder):
     words = f"{arguments.clients} clients, {minutes:g} minutes, {TOKENS} tokens each, all checked by two"
     figure("crowd_answers_a_second", crowd.answers / minutes / 60, "", words)
     figure("crowd_not_checked", len(crowd.wrong), "at most 0", f"of {crowd.answers} answers")
-    figure("crowd_refused", sum(crowd.refused.values()), "", "times a client waited half a minute and nobody was free, and asked again")
+    figure("crowd_lost", sum(crowd.lost.values()), "at most 0", "questions that got neither an answer nor an error")
+    figure("crowd_refused", sum(crowd.refused.values()), "", "questions that nobody had a place for in five minutes, or that failed")
     figure("crowd_wait_s", statistics.median(crowd.waits or [0]), "", "from a question that is taken to its checks, median")
     figure("crowd_checked_s", statistics.median(crowd.checks or [0]), "", "from the last token to two verdicts, median")
     words = f"of channels and payees; {signed / UNIT:.6f} CSL signed, {claimed / UNIT:.6f} claimed, less than {LEAST / UNIT:g} is not"

@@ -103,6 +103,8 @@ class Chat:
             elif event["event"] == "done":
                 assert event["status"] == "checked" and event["right"] == 2, event
                 return event, receipt
+            elif event["event"] == "error":
+                sys.exit(f"error: {event['why']}")
         sys.exit("error: the client has ended")
 
 

@@ -8,6 +8,7 @@ use consilience_lane::message::{
 use consilience_primitives::session::{LaneKey, Service, Signable};
 use futures::{stream::FuturesUnordered, StreamExt};
 use polkadot_sdk::sp_core::H256;
+use tokio::time::Instant;
 
 use crate::{
 	blocking,
@@ -37,7 +38,10 @@ pub(crate) struct Checking<'a> {
 	/// Last session in which vouchers can be claimed.
 	pub(crate) expires: u32,
 	pub(crate) connect: Duration,
+	/// For a verdict, and for each one less before it that waits to be measured.
 	pub(crate) verdict: Duration,
+	/// For all of that.
+	pub(crate) place: Duration,
 }
 
 /// A verdict, the key that it is signed with, and what it says.
@@ -302,9 +306,23 @@ impl Checking<'_> {
 		self.note(checker, Some(ask.number)).await?;
 		let message = ToValidator::Check(Box::new(subject.request.clone()));
 		connection.send(&message).await.map_err(Stop::Fault)?;
+		let end = Instant::now() + self.place.max(self.verdict);
+		let mut until = Instant::now() + self.verdict;
+		let mut least = u32::MAX;
 		let message = loop {
-			let message = connection.receive(self.verdict).await;
+			let left = until.saturating_duration_since(Instant::now());
+			let message = connection.receive(left).await.map_err(|why| match why {
+				Fault::Silent(_) => Fault::Silent(self.verdict.as_millis() as u64),
+				why => why,
+			});
 			match message.map_err(Stop::Fault)? {
+				// It goes on; who only says so is not waited for.
+				ToClient::Waiting { ahead } => {
+					if ahead < least {
+						least = ahead;
+						until = end.min(Instant::now() + self.verdict);
+					}
+				}
 				// What became of the check before is known.
 				ToClient::Refused {
 					number: Some(of), ..

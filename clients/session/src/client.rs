@@ -2,33 +2,40 @@
 
 use std::{
 	cmp::Reverse,
+	collections::HashMap,
 	pin::Pin,
-	sync::Arc,
+	sync::{Arc, Mutex, PoisonError},
 	task::{Context, Poll},
 	time::Duration,
 };
 
-use consilience_lane::message::{AccountId, Balance, BlockNumber, Payment, SignedReceipt};
+use consilience_lane::message::{
+	self, AccountId, Balance, BlockNumber, Payment, SignedReceipt, ToClient, ToValidator,
+};
 use consilience_primitives::{
 	request::{Input, InputError},
 	session::{Anchor, Service},
 	ModelId,
 };
-use futures::{future::select_all, stream::FuturesUnordered, try_join, Stream, StreamExt};
+use futures::{
+	future::{select_all, BoxFuture},
+	stream::FuturesUnordered,
+	try_join, FutureExt, Stream, StreamExt,
+};
 use polkadot_sdk::sp_core::H256;
 use tokio::{
 	sync::{
 		mpsc::{unbounded_channel, UnboundedReceiver},
 		watch,
 	},
-	time::{sleep, timeout_at, Instant},
+	time::{sleep_until, timeout_at, Instant},
 };
 
 use crate::{
 	blocking,
 	chain::{Chain, Channel, Lane, Model, Session},
 	checks::Checking,
-	connection::Connection,
+	connection::{unexpected, Connection},
 	error::{Error, Fault, WalletError},
 	executor::{cancel, Asking, Stop},
 	kept::{Kept, Offer},
@@ -38,8 +45,14 @@ use crate::{
 	Events, LOG_TARGET,
 };
 
-/// How long others have to offer something better, once one has offered to begin at once.
+/// How long others have to offer something better, once one has said what it offers.
 const GRACE: Duration = Duration::from_millis(250);
+
+/// How long whoever keeps a line may say nothing. It says every ten seconds how long the line is.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// What was read of the chain before so long is read again before a question is sent.
+const STALE: Duration = Duration::from_secs(60);
 
 /// How long validators have, and how many are tried.
 #[derive(Clone, Debug)]
@@ -50,17 +63,13 @@ pub struct Settings {
 	pub first: Duration,
 	/// For every one after it.
 	pub next: Duration,
-	/// For a verdict.
+	/// For a verdict; anew whenever one less is before it that waits to be measured.
 	pub verdict: Duration,
-	/// For a place, where every executor says that it has none.
+	/// For a place, in the lines of all executors, where none has one; and for a verdict in all.
 	pub place: Duration,
 	/// Most executors that a question is sent to, one after the other.
 	pub attempts: usize,
 }
-
-/// Pauses between looking for a place, doubled each time.
-const PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 impl Default for Settings {
 	fn default() -> Self {
@@ -69,7 +78,7 @@ impl Default for Settings {
 			first: Duration::from_secs(60),
 			next: Duration::from_secs(30),
 			verdict: Duration::from_secs(60),
-			place: Duration::from_secs(30),
+			place: Duration::from_secs(300),
 			attempts: 3,
 		}
 	}
@@ -134,6 +143,11 @@ impl Quote {
 /// What happens to a question.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+	/// Nobody has a place: it waits, and pays nothing for that. Said again when the number changes.
+	Waiting {
+		/// How many are served before it, where the line is shortest.
+		ahead: u32,
+	},
 	/// An executor was sent the question under this number of the channel. If there was one before, the answer begins anew.
 	Started {
 		/// Who.
@@ -213,7 +227,7 @@ impl Drop for Answer {
 /// A channel's client. Clones are the same one.
 ///
 /// Any number of questions may be under way. An executor, and a checker, is sent one at a time: its vouchers rise from one to the next.
-/// Questions therefore go to executors that are free, and wait only where all are at work for this channel; a client that wants more at once
+/// Questions therefore go to executors that are free, and wait where all are at work for this channel, or for others; a client that wants more at once
 /// pays more executors, or more channels.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
@@ -249,6 +263,11 @@ struct Able {
 	/// What it has claimed of that.
 	claimed: Balance,
 }
+
+/// Who is asked what it offers, whose turn it is with it, and what it says.
+type Opened = (Able, Turn, Result<(Connection, message::Offer), Fault>);
+/// Connections that are being opened.
+type Opening<'a> = FuturesUnordered<BoxFuture<'a, Opened>>;
 
 /// Who offers to answer, and whose turn it is.
 struct Offered {
@@ -327,7 +346,9 @@ impl Client {
 				events: &events,
 				cancelled,
 				tried: Vec::new(),
+				busy: Vec::new(),
 				at_once: true,
+				waits: false,
 			};
 			if let Err(e) = asked.run().await {
 				events.end(Err(e));
@@ -352,6 +373,40 @@ impl Inner {
 	}
 }
 
+/// How many are before a question, in each line.
+struct Ahead<'a> {
+	events: &'a Events,
+	lines: Mutex<(HashMap<AccountId, u32>, Option<u32>)>,
+}
+
+impl Ahead<'_> {
+	/// Notes how long a line is, and says so where the shortest is another.
+	fn tell(&self, who: &AccountId, count: u32) {
+		self.change(|lines| {
+			lines.insert(who.clone(), count);
+		});
+	}
+
+	/// A line was left.
+	fn leave(&self, who: &AccountId) {
+		self.change(|lines| {
+			lines.remove(who);
+		});
+	}
+
+	fn change(&self, change: impl FnOnce(&mut HashMap<AccountId, u32>)) {
+		let mut state = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+		let (lines, told) = &mut *state;
+		change(lines);
+		let least = lines.values().min().copied();
+		if least.is_some() && least != *told {
+			*told = least;
+			let ahead = least.unwrap_or_default();
+			self.events.send(Event::Waiting { ahead });
+		}
+	}
+}
+
 /// A question under way.
 struct Asked<'a> {
 	client: &'a Inner,
@@ -362,11 +417,15 @@ struct Asked<'a> {
 	cancelled: watch::Receiver<bool>,
 	/// Who failed, and why.
 	tried: Vec<(AccountId, Fault)>,
+	/// Who was busy when it was asked, for the first time.
+	busy: Vec<(AccountId, Fault)>,
 	/// Whether whoever answered the question before may be asked without being asked what it offers now.
 	at_once: bool,
+	/// Whether a place has to be kept for it before it is sent: somebody who offered one was busy.
+	waits: bool,
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
 	async fn run(mut self) -> Result<(), Error> {
 		let mut attempts = self.client.settings.attempts.max(1);
 		while attempts > 0 {
@@ -380,6 +439,7 @@ impl Asked<'_> {
 			if let Some(record) = self.attempt(&scene, chosen).await? {
 				return self.finish(&scene, record).await;
 			}
+			self.was_busy(&who, asked);
 			if asked {
 				attempts -= 1;
 			} else {
@@ -391,14 +451,36 @@ impl Asked<'_> {
 				break;
 			}
 		}
+		let others =
+			|(who, _): &(AccountId, Fault)| self.tried.iter().all(|(other, _)| other != who);
+		let busy: Vec<_> = self
+			.busy
+			.iter()
+			.filter(|busy| others(busy))
+			.cloned()
+			.collect();
+		self.tried.extend(busy);
 		Err(Error::NoAnswer(self.tried))
+	}
+
+	/// Whoever was asked may have been busy: others were quicker. A place is waited for then, also with it; but not twice.
+	fn was_busy(&mut self, who: &AccountId, asked: bool) {
+		let busy = |(other, why): &mut (AccountId, Fault)| other == who && why.is_busy();
+		let before = self.busy.iter().any(|(other, _)| other == who);
+		let Some(busy) = self.tried.pop_if(busy) else {
+			return;
+		};
+		self.waits = true;
+		if before {
+			self.tried.push(busy);
+		} else if asked {
+			self.busy.push(busy);
+		}
 	}
 
 	/// Finds who is to answer among those who were not tried, and waits for its turn; `None` where nobody is left.
 	async fn choose(&mut self) -> Result<Option<(Scene, Offered)>, Error> {
 		let turns = &self.client.executors;
-		let until = Instant::now() + self.client.settings.place;
-		let mut pause = PAUSE;
 		let mut won: Option<(AccountId, Turn)> = None;
 		loop {
 			let scene = self.scene().await?;
@@ -435,25 +517,141 @@ impl Asked<'_> {
 				.into_iter()
 				.filter_map(|(able, turn)| Some((able, turn?)));
 			let mut ready: Vec<_> = ready.collect();
-			if let Some(again) = self.again(&mut ready).await? {
-				return Ok(Some((scene, again)));
+			if !self.waits {
+				if let Some(again) = self.again(&mut ready).await? {
+					return Ok(Some((scene, again)));
+				}
 			}
-			let offers = self.offers(ready).await?;
-			let best = offers.into_iter().min_by_key(|offered| {
+			let mut opening = self.opening(ready)?;
+			let mut offers = self.offers(&mut opening).await;
+			let best = offers.iter().enumerate().min_by_key(|(_, offered)| {
 				let offer = &offered.offer.model;
 				let price = offer.price.per_output_unit;
 				(offer.free == 0, price, Reverse(offer.free))
 			});
 			match best {
-				// It would refuse, and hold a voucher for nothing.
-				Some(best) if best.offer.model.free == 0 && Instant::now() + pause < until => {
-					drop(best);
-					sleep(pause).await;
-					pause = (pause * 2).min(LONGEST_PAUSE);
+				Some((best, offered)) if offered.offer.model.free > 0 && !self.waits => {
+					return Ok(Some((scene, offers.swap_remove(best))));
 				}
-				Some(best) => return Ok(Some((scene, best))),
+				// It would be refused, and a voucher would be held for nothing.
+				Some(_) => {
+					if let Some(chosen) = self.line(scene, offers, opening).await? {
+						return Ok(Some(chosen));
+					}
+				}
 				None => {}
 			}
+		}
+	}
+
+	/// Waits in the lines of all of them, and of those whose connections are still being opened, and takes the first place. Dropping the other
+	/// connections leaves the other lines. `None` where there was no place in time: they count as tried then.
+	async fn line(
+		&mut self,
+		scene: Scene,
+		offers: Vec<Offered>,
+		mut opening: Opening<'_>,
+	) -> Result<Option<(Scene, Offered)>, Error> {
+		let began = Instant::now();
+		let patience = self.client.settings.place;
+		let ahead = Ahead {
+			events: self.events,
+			lines: Mutex::default(),
+		};
+		let who = |offered: &Offered| offered.able.lane.validator.clone();
+		let mut left: Vec<_> = offers.iter().map(who).collect();
+		let mut failed = Vec::new();
+		let mut waiting: FuturesUnordered<_> = offers
+			.into_iter()
+			.map(|offered| self.stand(offered, &ahead))
+			.collect();
+		let invited = loop {
+			if waiting.is_empty() && opening.is_empty() {
+				break None;
+			}
+			tokio::select! {
+				Some((offered, stood)) = waiting.next() => {
+					let Err(why) = stood else {
+						break Some(offered);
+					};
+					let validator = who(&offered);
+					ahead.leave(&validator);
+					left.retain(|other| *other != validator);
+					failed.push((validator, why));
+				}
+				Some(opened) = opening.next() => match self.offered(opened) {
+					Ok(offered) if offered.offer.model.free > 0 && !self.waits => {
+						break Some(offered);
+					}
+					Ok(offered) => {
+						left.push(who(&offered));
+						waiting.push(self.stand(offered, &ahead));
+					}
+					Err(fault) => failed.push(fault),
+				},
+				() = sleep_until(began + patience) => break None,
+			}
+		};
+		drop(waiting);
+		let Some(mut invited) = invited else {
+			let late = Fault::NoPlace(patience.as_millis() as u64);
+			failed.extend(left.into_iter().map(|who| (who, late.clone())));
+			for (who, why) in failed {
+				self.failed(who, None, why);
+			}
+			return Ok(None);
+		};
+		if began.elapsed() < STALE {
+			return Ok(Some((scene, invited)));
+		}
+		let scene = self.scene().await?;
+		let validator = who(&invited);
+		let mut able = self.able(&scene).await?.into_iter();
+		match able.find(|able| able.lane.validator == validator) {
+			Some(able) => invited.able = able,
+			None => {
+				self.failed(validator, None, Fault::NotOffered);
+				return Ok(None);
+			}
+		}
+		Ok(Some((scene, invited)))
+	}
+
+	/// Waits in an executor's line until it keeps a place.
+	async fn stand(&self, mut offered: Offered, ahead: &Ahead<'_>) -> (Offered, Result<(), Fault>) {
+		let stood = async {
+			let Offered {
+				able, connection, ..
+			} = &mut offered;
+			let payee = &able.lane.validator;
+			let waiter = self.client.wallet.waiter(payee, self.model);
+			let waiter = waiter.map_err(|e| Fault::Connection(e.to_string()))?;
+			connection.send(&ToValidator::Wait(waiter)).await?;
+			loop {
+				match connection.receive(QUIET).await? {
+					ToClient::Waiting { ahead: count } => ahead.tell(payee, count),
+					ToClient::Offer(said) if said.payee == *payee => {
+						let mut models = said.models.into_iter();
+						let model = models.find(|m| m.model == self.model && m.free > 0);
+						let model = model.ok_or(Fault::NotOffered)?;
+						let at = Instant::now();
+						return Ok((Offer { model, at }, said.held_answer));
+					}
+					ToClient::Refused { why, words, .. } => {
+						return Err(Fault::Refused(why, words));
+					}
+					other => return Err(unexpected(&other)),
+				}
+			}
+		};
+		match stood.await {
+			Ok((offer, held)) => {
+				offered.offer = offer;
+				offered.held = held;
+				offered.asked = true;
+				(offered, Ok(()))
+			}
+			Err(why) => (offered, Err(why)),
 		}
 	}
 
@@ -560,25 +758,29 @@ impl Asked<'_> {
 		Ok(None)
 	}
 
-	/// Asks executors what they offer, all at once.
-	async fn offers(&mut self, ready: Vec<(Able, Turn)>) -> Result<Vec<Offered>, Error> {
-		let genesis = self.client.genesis;
-		let channel = self.client.wallet.bound()?.channel;
-		let patience = self.client.settings.connect;
-		let kept = &self.client.answered;
-		let mut opening: FuturesUnordered<_> = ready
-			.into_iter()
-			.map(|(able, turn)| async move {
+	/// Opens connections to executors, all at once, and asks what they offer.
+	fn opening(&self, ready: Vec<(Able, Turn)>) -> Result<Opening<'a>, Error> {
+		let client = self.client;
+		let channel = client.wallet.bound()?.channel;
+		let open = |(able, turn): (Able, Turn)| {
+			let opening = async move {
 				let lane = &able.lane;
-				if let Some((mut connection, _)) = kept.take(lane).await {
-					if let Ok(offer) = connection.hello(lane, genesis, channel).await {
+				if let Some((mut connection, _)) = client.answered.take(lane).await {
+					if let Ok(offer) = connection.hello(lane, client.genesis, channel).await {
 						return (able, turn, Ok((connection, offer)));
 					}
 				}
-				let opened = Connection::open(lane, genesis, channel, patience).await;
+				let patience = client.settings.connect;
+				let opened = Connection::open(lane, client.genesis, channel, patience).await;
 				(able, turn, opened)
-			})
-			.collect();
+			};
+			opening.boxed()
+		};
+		Ok(ready.into_iter().map(open).collect())
+	}
+
+	/// Hears what they offer, until one has and others had a moment more.
+	async fn offers(&mut self, opening: &mut Opening<'_>) -> Vec<Offered> {
 		let mut offers = Vec::new();
 		let mut until = None;
 		loop {
@@ -586,35 +788,40 @@ impl Asked<'_> {
 				None => opening.next().await,
 				Some(until) => timeout_at(until, opening.next()).await.unwrap_or(None),
 			};
-			let Some((able, turn, opened)) = next else {
-				return Ok(offers);
+			let Some(opened) = next else {
+				return offers;
 			};
-			let (connection, offer) = match opened {
-				Ok(opened) => opened,
-				Err(why) => {
-					self.failed(able.lane.validator, None, why);
-					continue;
+			match self.offered(opened) {
+				Ok(offered) => {
+					until = until.or(Some(offered.offer.at + GRACE));
+					offers.push(offered);
 				}
-			};
-			let held = offer.held_answer;
-			match offer.models.into_iter().find(|m| m.model == self.model) {
-				None => self.failed(able.lane.validator, None, Fault::NotOffered),
-				Some(model) => {
-					let at = Instant::now();
-					if model.free > 0 {
-						until = until.or(Some(at + GRACE));
-					}
-					offers.push(Offered {
-						able,
-						turn,
-						connection,
-						offer: Offer { model, at },
-						held,
-						asked: true,
-					});
-				}
+				Err((who, why)) => self.failed(who, None, why),
 			}
 		}
+	}
+
+	/// Looks for the model in what an executor offers.
+	fn offered(&self, (able, turn, opened): Opened) -> Result<Offered, (AccountId, Fault)> {
+		let who = able.lane.validator.clone();
+		let (connection, offer) = match opened {
+			Ok(opened) => opened,
+			Err(why) => return Err((who, why)),
+		};
+		let held = offer.held_answer;
+		let mut models = offer.models.into_iter();
+		let Some(model) = models.find(|m| m.model == self.model) else {
+			return Err((who, Fault::NotOffered));
+		};
+		let at = Instant::now();
+		Ok(Offered {
+			able,
+			turn,
+			connection,
+			offer: Offer { model, at },
+			held,
+			asked: true,
+		})
 	}
 
 	/// Sends the question to one executor; returns the record where that answered.
@@ -766,6 +973,7 @@ impl Asked<'_> {
 			expires: scene.session.expires,
 			connect: client.settings.connect,
 			verdict: client.settings.verdict,
+			place: client.settings.place,
 		};
 		// Where nobody is left who wants to know what checkers find, nobody pays them.
 		if !self.events.is_closed() {

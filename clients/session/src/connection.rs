@@ -147,6 +147,7 @@ pub(crate) fn unexpected(message: &ToClient) -> Fault {
 		ToClient::End(_) => "the end of an answer",
 		ToClient::Verdict(_) => "a verdict",
 		ToClient::Refused { .. } => "a refusal of something else",
+		ToClient::Waiting { .. } => "word that something waits",
 		ToClient::Released(_) => "leave to take money back",
 	};
 	Fault::Malformed(name.into())

@@ -201,6 +201,15 @@ pub enum Fault {
 	Verdict,
 	/// The channel has nothing left to pay it with.
 	Funds,
+	/// It had no place in so many milliseconds.
+	NoPlace(u64),
+}
+
+impl Fault {
+	/// Returns whether it had no place, as far as it says: there may be one later.
+	pub const fn is_busy(&self) -> bool {
+		matches!(self, Self::NoPlace(_) | Self::Refused(Refusal::Busy, _))
+	}
 }
 
 impl fmt::Display for Fault {
@@ -242,6 +251,11 @@ impl fmt::Display for Fault {
 			Self::VerdictSignature => f.write_str("its verdict is not signed by its key on chain"),
 			Self::Verdict => f.write_str("its verdict is not one about this answer"),
 			Self::Funds => f.write_str("nothing is left in the channel to pay it with"),
+			Self::NoPlace(millis) => write!(
+				f,
+				"others came before, and it had no place within {:?}: try again later",
+				Duration::from_millis(*millis)
+			),
 		}
 	}
 }

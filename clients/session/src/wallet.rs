@@ -11,7 +11,9 @@ use std::{
 };
 
 use codec::{Decode, DecodeAll, Encode};
-use consilience_lane::message::{AccountId, Balance, BlockNumber, Payment, Question};
+use consilience_lane::message::{
+	AccountId, Balance, BlockNumber, Payment, Question, SignedWaiter, Waiter,
+};
 use consilience_primitives::{
 	request::Input,
 	session::{
@@ -424,6 +426,20 @@ impl Wallet {
 		let bound = self.bound()?;
 		self.used(due.number)?;
 		self.write(|transaction| self.sign(transaction, &bound, due))?
+	}
+
+	/// Signs that the channel waits for a payee's place for a model. Nothing is promised by that.
+	pub(crate) fn waiter(&self, payee: &AccountId, model: ModelId) -> Result<SignedWaiter> {
+		let bound = self.bound()?;
+		let body = Waiter {
+			channel: bound.channel,
+			payee: payee.clone(),
+			model,
+		};
+		Ok(Signed {
+			signature: self.pair.sign(&body.payload(&bound.genesis)),
+			body,
+		})
 	}
 
 	/// Signs within a transaction, which is undone where this fails.

@@ -295,6 +295,13 @@ impl Chain {
 		self.call("state_call", params).await
 	}
 
+	/// What was read is not read ahead any more, until it is wanted again: nobody wants it for a while.
+	pub(crate) async fn rest(&self) {
+		if let Some(known) = &mut *self.finalised.lock().await {
+			known.read.clear();
+		}
+	}
+
 	/// Follows finalised blocks: what was read of one a moment ago is read of the next as it comes, so that whoever asks next need not
 	/// wait for it. Goes on until the connection ends or nobody has it any more.
 	pub(crate) fn read_ahead(self: &Arc<Self>) {

@@ -1,6 +1,9 @@
 //! Checks. The rules are at the top of the crate.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+	sync::{atomic::Ordering, Arc},
+	time::Duration,
+};
 
 use consilience_primitives::{
 	evidence::Evidence,
@@ -14,8 +17,8 @@ use consilience_primitives::{
 };
 use polkadot_sdk::sp_core::H256;
 use tokio::{
-	sync::{OwnedMutexGuard, OwnedSemaphorePermit},
-	time::timeout,
+	sync::{OwnedMutexGuard, OwnedSemaphorePermit, SemaphorePermit},
+	time::{sleep, sleep_until, Instant},
 };
 
 use crate::{
@@ -265,6 +268,29 @@ fn link(
 	}
 }
 
+/// Waits to be measured: whoever came first is first. Tells the client now and then how many are before it.
+async fn place<'a>(lane: &'a Shared, out: &Out) -> Option<SemaphorePermit<'a>> {
+	let number = lane.checks_asked.fetch_add(1, Ordering::Relaxed);
+	let mut place = std::pin::pin!(lane.measuring.acquire());
+	let until = Instant::now() + lane.config.check_wait;
+	let place = loop {
+		tokio::select! {
+			biased;
+			// A semaphore of this crate's is never closed.
+			place = &mut place => break place.ok(),
+			() = sleep_until(until) => break None,
+			() = sleep(lane.config.tell) => {
+				let before = number.saturating_sub(lane.checks_begun.load(Ordering::Relaxed));
+				let ahead = u32::try_from(before).unwrap_or(u32::MAX);
+				// It may be gone, or read nothing.
+				let _ = out.try_send(ToClient::Waiting { ahead });
+			}
+		}
+	};
+	lane.checks_begun.fetch_add(1, Ordering::Relaxed);
+	place
+}
+
 /// Measures and signs. Goes on where the client goes away: it may come for the verdict, and owes its price.
 async fn measure(
 	lane: Arc<Shared>,
@@ -280,10 +306,8 @@ async fn measure(
 		}
 		return;
 	}
-	let place = timeout(lane.config.check_wait, lane.measuring.acquire());
-	// A semaphore of this crate's is never closed.
-	let measured = match place.await {
-		Ok(Ok(_place)) => {
+	let measured = match place(&lane, &out).await {
+		Some(_place) => {
 			let measured = lane.engine.measure(
 				&work.model,
 				&work.input,
@@ -293,7 +317,7 @@ async fn measure(
 			);
 			measured.await
 		}
-		_ => Err(EngineError::Busy),
+		None => Err(EngineError::Busy),
 	};
 	let evidence = match measured {
 		Ok(evidence) => Ok(evidence),

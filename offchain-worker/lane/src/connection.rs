@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use codec::{DecodeAll, Encode};
-use consilience_primitives::session::{ChannelId, Service};
+use consilience_primitives::{
+	session::{ChannelId, Service},
+	ModelId,
+};
 use futures::{SinkExt, StreamExt};
 use tokio::{
 	net::TcpStream,
@@ -21,12 +24,16 @@ use tokio_tungstenite::{
 
 use crate::{
 	checker,
-	executor::{self, Command, Known, Out, Running},
-	limits::{Budget, Limited},
+	executor::{self, wait, Command, Known, Out, Running},
+	journal::amount,
+	limits::{Budget, Counted, Limited},
+	line::{Invitation, Ticket},
+	lock,
 	message::{
-		Offer, OfferedModel, Payment, Refusal, ToClient, ToValidator, MAX_MESSAGE, MAX_UNPAID,
-		VERSION,
+		Offer, OfferedModel, Payment, Refusal, SignedWaiter, ToClient, ToValidator, MAX_MESSAGE,
+		MAX_UNPAID, VERSION,
 	},
+	voucher::allotment,
 	Refused, Shared,
 };
 
@@ -46,6 +53,45 @@ enum Flow {
 	End,
 }
 
+/// Where a client stands that waits for a place.
+enum Turn {
+	/// It does not wait.
+	None,
+	/// It waits.
+	Waits {
+		model: ModelId,
+		ticket: Ticket,
+		/// When it is told next how many are before it.
+		tell: Instant,
+		/// When it has waited long enough.
+		until: Instant,
+	},
+	/// A place is kept for it.
+	Invited {
+		model: ModelId,
+		invitation: Invitation,
+	},
+}
+
+impl Turn {
+	/// When something is to be done.
+	fn due(&self) -> Option<Instant> {
+		match self {
+			Self::None => None,
+			Self::Waits { tell, until, .. } => Some(*tell.min(until)),
+			Self::Invited { invitation, .. } => Some(invitation.until),
+		}
+	}
+
+	/// Waits for the invitation; `None` where another connection waits in this one's place.
+	async fn invited(&mut self) -> Option<Invitation> {
+		match self {
+			Self::Waits { ticket, .. } => ticket.invited().await,
+			_ => std::future::pending().await,
+		}
+	}
+}
+
 struct Connection {
 	lane: Arc<Shared>,
 	socket: WebSocketStream<Limited<TcpStream>>,
@@ -55,6 +101,8 @@ struct Connection {
 	channel: Option<ChannelId>,
 	/// A voucher has verified.
 	trusted: bool,
+	counted: Counted,
+	turn: Turn,
 	running: Option<Running>,
 	known: Known,
 	/// Taken while an answer is said again.
@@ -65,7 +113,7 @@ struct Connection {
 }
 
 /// Serves a client until it goes, or has to.
-pub(crate) async fn serve(lane: Arc<Shared>, tcp: TcpStream) {
+pub(crate) async fn serve(lane: Arc<Shared>, tcp: TcpStream, counted: Counted) {
 	let begun = Instant::now();
 	let config = WebSocketConfig::default()
 		.read_buffer_size(READ)
@@ -93,6 +141,8 @@ pub(crate) async fn serve(lane: Arc<Shared>, tcp: TcpStream) {
 		out,
 		channel: None,
 		trusted: false,
+		counted,
+		turn: Turn::None,
 		running: None,
 		known: None,
 		replay: Arc::new(Semaphore::new(1)),
@@ -115,6 +165,7 @@ impl Connection {
 				(Some(_), false) => heard + idle / 2,
 				(Some(_), true) => heard + idle,
 			};
+			let due = self.turn.due();
 			let flow = tokio::select! {
 				message = self.socket.next() => {
 					(heard, pinged) = (Instant::now(), false);
@@ -124,7 +175,9 @@ impl Connection {
 					}
 				}
 				Some(message) = messages.recv() => self.send(&message).await,
-				() = sleep_until(trusted), if !self.trusted => Flow::End,
+				() = sleep_until(trusted), if !self.trusted && !self.waits() => Flow::End,
+				invitation = self.turn.invited() => self.invite(invitation).await,
+				() = wait(due) => self.turn_is_due().await,
 				() = lane.crowded.notified(), if self.is_kept() => Flow::End,
 				() = sleep_until(next) => match self.channel {
 					Some(_) if !pinged => {
@@ -138,6 +191,8 @@ impl Connection {
 				break;
 			}
 		}
+		// Whoever waits behind does not wait for the rest.
+		self.turn = Turn::None;
 		// A goodbye says that what came before it is done: the next voucher counts on from it.
 		drop(messages);
 		if let (Some(_), Some(channel)) = (self.running.take(), self.channel) {
@@ -151,8 +206,14 @@ impl Connection {
 	fn is_kept(&self) -> bool {
 		let writes = |running: &Running| !running.commands.is_closed();
 		self.trusted
+			&& !self.waits()
 			&& !self.running.as_ref().is_some_and(writes)
 			&& self.said.elapsed() >= self.lane.config.idle / 2
+	}
+
+	/// Whether it waits for a place, or one is kept for it.
+	const fn waits(&self) -> bool {
+		!matches!(self.turn, Turn::None)
 	}
 
 	/// Sends; a peer that does not read is not waited for.
@@ -214,6 +275,7 @@ impl Connection {
 		self.refusals = 0;
 		if !self.trusted {
 			self.trusted = true;
+			self.counted.know();
 			self.budget.raise(MAX_MESSAGE);
 		}
 	}
@@ -244,6 +306,7 @@ impl Connection {
 				genesis,
 				channel: again,
 			} if self.trusted && *genesis == self.lane.genesis && *again == channel => {
+				self.turn = Turn::None;
 				return self.hello(channel).await;
 			}
 			ToValidator::Hello { .. } => return self.malformed("hello was said").await,
@@ -252,6 +315,7 @@ impl Connection {
 			ToValidator::Cancel { number } => (channel, *number),
 			ToValidator::Check(check) => (check.ask.channel, check.ask.number),
 			ToValidator::Release => return self.release(channel).await,
+			ToValidator::Wait(waiter) => return self.wait(channel, waiter).await,
 		};
 		let done = if of == channel {
 			self.act(message).await
@@ -279,8 +343,16 @@ impl Connection {
 					let words = "an answer is being written for this connection";
 					return Err(Refused::new(Refusal::Busy, words));
 				}
+				let mut invitation = self.invitation(&ask.model);
+				let model = ask.model;
 				let (out, replay) = (&self.out, &self.replay);
-				let running = executor::ask(&self.lane, ask, voucher, out, replay).await?;
+				let kept = &mut invitation;
+				let running = executor::ask(&self.lane, ask, voucher, kept, out, replay).await;
+				// What was asked again, or wrongly, leaves it the time that it has.
+				if let Some(invitation) = invitation {
+					self.turn = Turn::Invited { model, invitation };
+				}
+				let running = running?;
 				if running.is_some() {
 					self.running = running;
 				}
@@ -297,7 +369,7 @@ impl Connection {
 				checker::check(&self.lane, *check, &self.out).await?;
 				self.trust();
 			}
-			ToValidator::Hello { .. } | ToValidator::Release => (),
+			ToValidator::Hello { .. } | ToValidator::Release | ToValidator::Wait(_) => (),
 		}
 		Ok(())
 	}
@@ -341,6 +413,137 @@ impl Connection {
 		}
 	}
 
+	/// Takes the invitation to a place for a model, if there is one.
+	fn invitation(&mut self, model: &ModelId) -> Option<Invitation> {
+		match std::mem::replace(&mut self.turn, Turn::None) {
+			Turn::Invited {
+				model: of,
+				invitation,
+			} if of == *model => Some(invitation),
+			other => {
+				self.turn = other;
+				None
+			}
+		}
+	}
+
+	/// Stands in the line.
+	async fn wait(&mut self, channel: ChannelId, waiter: &SignedWaiter) -> Flow {
+		if self.waits() {
+			return self.malformed("it waits already").await;
+		}
+		let model = waiter.body.model;
+		let ticket = match self.join(channel, waiter).await {
+			Ok(ticket) => ticket,
+			Err(refused) => return self.refuse(None, refused).await,
+		};
+		self.refusals = 0;
+		self.counted.know();
+		let ahead = ticket.ahead();
+		let now = Instant::now();
+		self.turn = Turn::Waits {
+			model,
+			ticket,
+			tell: now + self.lane.config.tell,
+			until: now + self.lane.config.wait,
+		};
+		match ahead {
+			Some(ahead) => self.send(&ToClient::Waiting { ahead }).await,
+			// It is invited at once.
+			None => Flow::On,
+		}
+	}
+
+	/// Whether the channel's client may stand in the line, and its place there.
+	async fn join(&self, channel: ChannelId, waiter: &SignedWaiter) -> Result<Ticket, Refused> {
+		let refused = |words: &str| Err(Refused::new(Refusal::Channel, words));
+		let lane = &self.lane;
+		let session = lane.recent_session().await?;
+		let (me, _) = lane.signer(&session)?;
+		let (found, _) = executor::channel(lane, channel).await?;
+		let body = &waiter.body;
+		if body.channel != channel || body.payee != me {
+			return refused("hello named another channel, or this is another validator");
+		}
+		if found.closes_at.is_some() {
+			return refused("the channel is closing");
+		}
+		let Some(own) = allotment(&found, &me) else {
+			return refused("the channel sets nothing apart for this validator");
+		};
+		let served = lane.served().await?;
+		let Some((_, price)) = served.iter().find(|(model, _)| *model == body.model) else {
+			let words = "the model is not served here";
+			return Err(Refused::new(Refusal::Model, words));
+		};
+		let account = lane.journal.account(channel)?;
+		let left = own
+			.limit()
+			.saturating_sub(amount(&account.held).max(own.claimed));
+		if price.of(1, 1).is_none_or(|least| left < least) {
+			return refused("the channel has nothing left for this validator: raise the allotment");
+		}
+		if !waiter.verify(&lane.genesis, &found.key) {
+			return refused("it is not the channel's key that waits");
+		}
+		if lock(&lane.slot(channel).running).is_some() {
+			let words = "an answer is being written for this channel";
+			return Err(Refused::new(Refusal::Busy, words));
+		}
+		lane.line.join(channel, body.model)
+	}
+
+	/// A place is kept for the client, and it is told; or another connection waits in its place.
+	async fn invite(&mut self, invitation: Option<Invitation>) -> Flow {
+		let turn = std::mem::replace(&mut self.turn, Turn::None);
+		let (Turn::Waits { model, .. }, Some(invitation)) = (turn, invitation) else {
+			let words = "the channel waits over another connection";
+			return self.refuse(None, Refused::new(Refusal::Busy, words)).await;
+		};
+		let Some(channel) = self.channel else {
+			return Flow::End;
+		};
+		let mut offer = match self.offer(channel).await {
+			Ok(offer) => offer,
+			Err(refused) => return self.refuse(None, refused).await,
+		};
+		for offered in offer.models.iter_mut().filter(|m| m.model == model) {
+			offered.free = offered.free.max(1);
+		}
+		let sent = self.send(&ToClient::Offer(offer)).await;
+		self.turn = Turn::Invited { model, invitation };
+		sent
+	}
+
+	/// The client is told how many are before it, or has waited long enough, or has not taken its place.
+	async fn turn_is_due(&mut self) -> Flow {
+		let now = Instant::now();
+		match &mut self.turn {
+			Turn::None => Flow::On,
+			Turn::Waits {
+				ticket,
+				tell,
+				until,
+				..
+			} if now < *until => {
+				*tell = now + self.lane.config.tell;
+				match ticket.ahead() {
+					Some(ahead) => self.send(&ToClient::Waiting { ahead }).await,
+					None => Flow::On,
+				}
+			}
+			Turn::Waits { .. } => {
+				self.turn = Turn::None;
+				let words = "no place became free in time";
+				self.refuse(None, Refused::new(Refusal::Busy, words)).await
+			}
+			Turn::Invited { .. } => {
+				self.turn = Turn::None;
+				Flow::On
+			}
+		}
+	}
+
 	async fn release(&mut self, channel: ChannelId) -> Flow {
 		match executor::release(&self.lane, channel).await {
 			Ok(release) => self.send(&ToClient::Released(Box::new(release))).await,
@@ -349,12 +552,12 @@ impl Connection {
 	}
 
 	async fn offer(&self, channel: ChannelId) -> Result<Offer, Refused> {
-		let session = self.lane.chain.session().await?;
+		let session = self.lane.recent_session().await?;
 		let (payee, _) = self.lane.signer(&session)?;
 		executor::channel(&self.lane, channel).await?;
 		let served = self.lane.served().await?;
 		let models = served.iter().map(|(model, price)| OfferedModel {
-			free: self.lane.engine.free(model),
+			free: self.lane.line.free(model),
 			model: *model,
 			price: *price,
 		});

@@ -1,5 +1,7 @@
 //! What the lane asks of the engine.
 
+use std::any::Any;
+
 use async_trait::async_trait;
 use consilience_primitives::{
 	evidence::Evidence,
@@ -50,13 +52,21 @@ pub trait Answering: Send {
 	async fn next(&mut self) -> Result<Piece, EngineError>;
 }
 
+/// A place for an answer. Dropped, it is free again.
+pub type Place = Box<dyn Any + Send + Sync>;
+
 /// The engine.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
 	/// Answers of this model that may begin now without waiting.
 	fn free(&self, model: &ModelId) -> u32;
 
-	/// Begins an answer, of which at first no token may be written: see [`Answering::allow`].
+	/// Takes a place for an answer of this model; `None` where all are taken. Models may share places. One that is taken becomes free only by
+	/// being dropped: nobody looks for it before. Returns at once: it is called while nothing else of the line can go on.
+	fn place(&self, model: &ModelId) -> Option<Place>;
+
+	/// Begins an answer, of which at first no token may be written: see [`Answering::allow`]. Whoever calls it holds a [`Place`] for as long
+	/// as the answer is written.
 	///
 	/// # Errors
 	/// If it cannot begin.

@@ -21,6 +21,7 @@ use crate::{
 	chain::{Channel, Model, Session},
 	engine::{Answering, EngineError, Piece},
 	journal::{amount, Account, Answer, Batch, ClaimState, Ending, Fragment},
+	line::{Invitation, Place},
 	lock,
 	message::{
 		AccountId, Balance, BlockNumber, End, Frame, Payment, Progress, Question, Refusal,
@@ -118,7 +119,7 @@ pub(crate) struct Running {
 /// What a channel says, for one that is open to this validator.
 pub(crate) async fn channel(lane: &Shared, id: ChannelId) -> Result<(Channel, H256), Refused> {
 	let refused = |words: &str| Refused::new(Refusal::Channel, words);
-	let channel = lane.chain.channel(id).await?;
+	let channel = lane.view(id).await?;
 	let channel = channel.ok_or_else(|| refused("there is no such channel in finalised state"))?;
 	let seed = channel
 		.seed
@@ -161,11 +162,23 @@ const fn max_tokens(input: &Input) -> u32 {
 	}
 }
 
-/// Takes a question: begins its answer, or says again what was said.
+/// The place of whoever was invited, or one that nobody waits for.
+fn place(
+	lane: &Shared,
+	ask: &Question,
+	invitation: &mut Option<Invitation>,
+) -> Result<Place, Refused> {
+	let place = invitation.take().and_then(Invitation::take);
+	let place = place.or_else(|| lane.line.place(&ask.model));
+	place.ok_or_else(|| Refused::new(Refusal::Busy, "no place is free: wait for one"))
+}
+
+/// Takes a question: begins its answer, or says again what was said. An invitation is used up only where an answer begins.
 pub(crate) async fn ask(
 	lane: &Arc<Shared>,
 	ask: Question,
 	voucher: Payment,
+	invitation: &mut Option<Invitation>,
 	out: &Out,
 	replay: &Arc<Semaphore>,
 ) -> Result<Option<Running>, Refused> {
@@ -181,7 +194,7 @@ pub(crate) async fn ask(
 			if !signed {
 				return Err(wrong("the voucher is not signed by the channel's key"));
 			}
-			return again(lane, slot, ask, request, out, replay).await;
+			return again(lane, slot, ask, request, invitation, out, replay).await;
 		}
 		return Err(Refused::new(Refusal::Number, "the number was used"));
 	}
@@ -189,7 +202,7 @@ pub(crate) async fn ask(
 	admit(lane, &ask, &request, &voucher).await?;
 	let (model, head) = model(lane, &ask).await?;
 	let turn = turn(&slot.answers, TURN).await?;
-	let mut taken = take(lane, ask, request, &voucher, model, head).await?;
+	let mut taken = take(lane, ask, request, &voucher, model, head, invitation).await?;
 	taken.account.last = number;
 	taken.account.held = Some(voucher);
 	let batch = Batch::default()
@@ -208,6 +221,7 @@ struct Taken {
 	answer: Answer,
 	account: Account,
 	paying: Paying,
+	place: Place,
 }
 
 /// What vouchers for an answer are checked by while it is written.
@@ -276,6 +290,7 @@ async fn take(
 	voucher: &Payment,
 	model: Model,
 	head: BlockNumber,
+	invitation: &mut Option<Invitation>,
 ) -> Result<Taken, Refused> {
 	// Other questions, or blocks, may have come meanwhile.
 	let (channel, seed, paying) = open(lane, &ask).await?;
@@ -328,9 +343,7 @@ async fn take(
 		));
 	}
 	let payable = payable.min(tokens(staked));
-	if lane.engine.free(&ask.model) == 0 {
-		return Err(Refused::new(Refusal::Busy, "no place is free"));
-	}
+	let place = place(lane, &ask, invitation)?;
 	let answer = Answer {
 		request,
 		price: model.price,
@@ -348,6 +361,7 @@ async fn take(
 		answer,
 		account,
 		paying,
+		place,
 	})
 }
 
@@ -537,11 +551,12 @@ async fn again(
 	slot: Arc<Slot>,
 	ask: Question,
 	request: H256,
+	invitation: &mut Option<Invitation>,
 	out: &Out,
 	replay: &Arc<Semaphore>,
 ) -> Result<Option<Running>, Refused> {
-	let place = replay.clone().try_acquire_owned();
-	let place = place.map_err(|_| Refused::new(Refusal::Busy, "it is being said again"))?;
+	let saying = replay.clone().try_acquire_owned();
+	let saying = saying.map_err(|_| Refused::new(Refusal::Busy, "it is being said again"))?;
 	if *lock(&slot.running) == Some(request) {
 		slot.cut.notify_one();
 	}
@@ -559,6 +574,7 @@ async fn again(
 			let (channel, seed) = channel(lane, id).await?;
 			let paying = paying(&channel, me, session)?;
 			let taken = Taken {
+				place: place(lane, &ask, invitation)?,
 				ask,
 				seed,
 				answer,
@@ -581,7 +597,7 @@ async fn again(
 	// As a task: the connection that is to send all this is the one that waits here.
 	let (lane, out) = (lane.clone(), out.clone());
 	lane.clone().tasks.spawn(async move {
-		let _place = place;
+		let _saying = saying;
 		let mut transcript = Transcript::begin(&request);
 		for fragment in fragments {
 			fragment.tokens.iter().for_each(|t| transcript.push(t.0));
@@ -760,6 +776,7 @@ fn begin(
 		answer: taken.answer,
 		account: taken.account,
 		paying: taken.paying,
+		place: Some(taken.place),
 		out: out.clone(),
 		commands: received,
 		hashes: vec![transcript.hash],
@@ -782,6 +799,8 @@ struct Writing {
 	answer: Answer,
 	account: Account,
 	paying: Paying,
+	/// At the engine, until nothing more is written.
+	place: Option<Place>,
 	out: Out,
 	commands: mpsc::Receiver<Command>,
 	transcript: Transcript,
@@ -877,6 +896,8 @@ impl Writing {
 			return self.keep(&output).await;
 		}
 		let engine = self.lane.engine.clone();
+		// Dropped after the stream, on every way out.
+		let place = self.place.take();
 		let over = match engine
 			.stream(&self.ask.model, &self.ask.input, self.seed)
 			.await
@@ -884,6 +905,7 @@ impl Writing {
 			Ok(mut stream) => self.follow(&mut *stream).await?,
 			Err(e) => Over::Failed(e),
 		};
+		drop(place);
 		let (output, how) = match over {
 			Over::Ended(Output::Unanswerable(code)) if self.count() == 0 => {
 				return self.nothing(Refusal::Unanswerable, code.reason()).await;
@@ -1090,7 +1112,7 @@ impl Patience {
 	}
 }
 
-async fn wait(due: Option<Instant>) {
+pub(crate) async fn wait(due: Option<Instant>) {
 	match due {
 		Some(at) => sleep_until(at).await,
 		None => std::future::pending().await,

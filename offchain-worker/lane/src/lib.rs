@@ -24,12 +24,16 @@
 //! - A question with the same number and hash as one that was taken is the same: what was sent is sent again, and its end, without engine
 //!   time. If it is still being written for a connection that is gone, it ends there.
 //! - A question that no machine can answer, or that failed before its first token, has a number and no receipt: nothing is owed.
+//! - Where all places are taken, clients wait in a line and are invited in the order in which they came (the module `line`). Nothing is paid
+//!   for waiting, and a question without an invitation takes no place for which somebody waits.
 //!
 //! # Checks
 //!
 //! A validator checks what it did not answer, of models that it served at the anchor, and signs what it measured. One check of a channel
 //! at a time, and none before the last is paid: the same one again gets the same verdict. A voucher for a check has the hash of the
 //! verdict and is over all that was paid for checks before, and the price of this one.
+//!
+//! Checks are measured in the order in which they came. One that waits longer than [`Config::check_wait`] is refused.
 //!
 //! An answer that ended with [`FinishReason::Length`] is measured as that to a question for so many tokens: see [`measured_input`].
 //!
@@ -49,7 +53,8 @@
 //! verdict or root, and no receipt of a session, is signed in two ways, and no voucher is lost that was acted on.
 //!
 //! **Architecture invariant:** before a voucher on a finalised allotment verifies, a peer costs no engine time, at most 64 KiB and [`Config::untrusted`]
-//! of a place.
+//! of a connection; in the line, where it waits in a channel's name that sets something apart for this validator, [`Config::wait`], and
+//! [`Config::invitation`] of a place.
 //! **Architecture invariant:** sent ≤ paid + slice, of every answer at every time.
 //!
 //! [`FinishReason::Length`]: consilience_primitives::request::FinishReason::Length
@@ -66,6 +71,7 @@ mod key;
 #[cfg(feature = "liars")]
 mod lies;
 mod limits;
+mod line;
 pub mod message;
 mod metrics;
 mod settle;
@@ -78,7 +84,7 @@ use std::{
 	future::Future,
 	net::SocketAddr,
 	path::PathBuf,
-	sync::{Arc, Mutex, MutexGuard},
+	sync::{atomic::AtomicU64, Arc, Mutex, MutexGuard},
 	time::Duration,
 };
 
@@ -97,7 +103,7 @@ use tokio::{
 };
 
 pub use chain::{Chain, ChainError, Channel, ClaimBounds, Heads, Model, Session, SignedClaim};
-pub use engine::{Answering, Engine, EngineError, Piece};
+pub use engine::{Answering, Engine, EngineError, Piece, Place};
 pub use journal::JournalError;
 pub use key::KeyError;
 #[cfg(feature = "liars")]
@@ -105,6 +111,7 @@ pub use lies::{Drawn, Lies};
 
 use journal::Journal;
 use limits::Addresses;
+use line::Line;
 use message::{AccountId, Balance, Refusal};
 use metrics::Metrics;
 
@@ -119,6 +126,9 @@ pub const FORGIVEN: u64 = 32;
 
 /// Channels of which something is going on that are remembered before those of which nothing is are forgotten.
 const SLOTS: usize = 1_024;
+
+/// Channels whose state in a finalised block is remembered.
+const VIEWS: usize = 4_096;
 
 /// What waits in the kernel for a peer that does not read, in bytes.
 const SEND_BUFFER: u32 = 128 << 10;
@@ -137,8 +147,18 @@ pub struct Config {
 	pub endpoint: Bytes<MAX_ENDPOINT>,
 	/// Most connections.
 	pub connections: usize,
-	/// Most connections of one IPv4 address, or of one /64 of IPv6.
+	/// Most connections of one IPv4 address, or of one /64 of IPv6, whose peers have not shown yet that a channel is theirs.
 	pub connections_per_address: usize,
+	/// Most of those that have: over which a voucher has verified, or a place in the line. Those beyond count as strangers.
+	pub known_per_address: usize,
+	/// Most clients that wait for a place.
+	pub waiting: usize,
+	/// How long a client waits for a place.
+	pub wait: Duration,
+	/// How long a place is kept for whoever is invited to it.
+	pub invitation: Duration,
+	/// How often those who wait are told how many are before them.
+	pub tell: Duration,
 	/// Checks that are measured at a time.
 	pub checks: usize,
 	/// Checks that wait for one of these to end. Those beyond are refused.
@@ -155,7 +175,7 @@ pub struct Config {
 	pub pay: Duration,
 	/// How long an answer waits for vouchers in all.
 	pub pay_total: Duration,
-	/// How long a connection lasts over which no voucher has verified.
+	/// How long a connection lasts over which no voucher has verified, unless it waits for a place.
 	pub untrusted: Duration,
 	/// How long a question waits for its anchor to be finalised here too.
 	pub anchor: Duration,
@@ -177,9 +197,14 @@ impl Config {
 			endpoint,
 			connections: 1_024,
 			connections_per_address: 64,
+			known_per_address: 512,
+			waiting: 512,
+			wait: Duration::from_secs(600),
+			invitation: Duration::from_secs(2),
+			tell: Duration::from_secs(10),
 			checks: 4,
-			checks_waiting: 64,
-			check_wait: Duration::from_secs(20),
+			checks_waiting: 256,
+			check_wait: Duration::from_secs(240),
 			handshake: Duration::from_secs(10),
 			idle: Duration::from_secs(60),
 			send: Duration::from_secs(20),
@@ -293,6 +318,13 @@ pub(crate) struct Identity {
 	pub(crate) session: Option<u32>,
 }
 
+/// Channels as they stand in a finalised block.
+#[derive(Default)]
+struct Views {
+	at: H256,
+	channels: HashMap<ChannelId, Option<Channel>>,
+}
+
 /// Models, and their prices.
 type Served = Arc<[(ModelId, Price<Balance>)]>;
 
@@ -310,6 +342,14 @@ pub(crate) struct Shared {
 	pub(crate) measuring: Semaphore,
 	/// Places for checks that are measured or wait for that.
 	pub(crate) checking: Arc<Semaphore>,
+	/// Places for answers, and who waits for them.
+	pub(crate) line: Arc<Line>,
+	/// Counts checks that came to be measured, and those whose wait for that is over.
+	pub(crate) checks_asked: AtomicU64,
+	pub(crate) checks_begun: AtomicU64,
+	views: tokio::sync::Mutex<Views>,
+	/// The session, and where the chain was then.
+	session: tokio::sync::Mutex<Option<(Heads, Session)>>,
 	/// What this validator serves, and the finalised block that this is asked for at.
 	served: tokio::sync::Mutex<Option<(H256, Served)>>,
 	slots: Mutex<HashMap<ChannelId, Arc<Slot>>>,
@@ -337,6 +377,37 @@ impl Shared {
 		let served: Served = self.chain.serves().await?.into();
 		*known = Some((at, served.clone()));
 		Ok(served)
+	}
+
+	/// A channel as it stands in the last finalised block. The chain is asked once for each channel and block, and for one at a time.
+	pub(crate) async fn view(&self, id: ChannelId) -> Result<Option<Channel>, ChainError> {
+		let at = self.chain.heads().borrow().finalised.hash;
+		let mut views = self.views.lock().await;
+		if views.at != at {
+			views.at = at;
+			views.channels.clear();
+		}
+		if let Some(channel) = views.channels.get(&id) {
+			return Ok(channel.clone());
+		}
+		let channel = self.chain.channel(id).await?;
+		// Strangers may name any.
+		if views.channels.len() < VIEWS {
+			views.channels.insert(id, channel.clone());
+		}
+		Ok(channel)
+	}
+
+	/// The session, for whoever only wants to know what is offered. The chain is asked once for each block.
+	pub(crate) async fn recent_session(&self) -> Result<Session, ChainError> {
+		let heads = *self.chain.heads().borrow();
+		let mut known = self.session.lock().await;
+		if let Some((_, session)) = known.as_ref().filter(|(at, _)| *at == heads) {
+			return Ok(*session);
+		}
+		let session = self.chain.session().await?;
+		*known = Some((heads, session));
+		Ok(session)
 	}
 
 	/// How this validator lies.
@@ -447,9 +518,21 @@ async fn prepare(
 		key: pair.public(),
 		..known
 	});
+	let metrics = Metrics::register(registry)?;
+	let line = Line::new(
+		engine.clone(),
+		config.waiting,
+		config.invitation,
+		metrics.clone(),
+	);
 	let shared = Arc::new(Shared {
 		genesis: chain.genesis(),
-		metrics: Metrics::register(registry)?,
+		metrics,
+		line,
+		checks_asked: AtomicU64::default(),
+		checks_begun: AtomicU64::default(),
+		views: tokio::sync::Mutex::default(),
+		session: tokio::sync::Mutex::default(),
 		identity: watch::Sender::new(identity),
 		tasks: Tasks::default(),
 		measuring: Semaphore::new(config.checks),
@@ -484,6 +567,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 async fn run(shared: Arc<Shared>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
 	let _ends = Ends(shared.tasks.clone());
 	shared.tasks.spawn(certify::run(shared.clone()));
+	shared.tasks.spawn(shared.line.clone().run());
 	shared.tasks.spawn(settle::run(shared.clone()));
 	tokio::select! {
 		() = accept(&shared, listener) => (),
@@ -502,7 +586,8 @@ async fn run(shared: Arc<Shared>, listener: TcpListener, mut stopped: watch::Rec
 
 async fn accept(shared: &Arc<Shared>, listener: TcpListener) {
 	let all = Arc::new(Semaphore::new(shared.config.connections));
-	let addresses = Addresses::new(shared.config.connections_per_address);
+	let config = &shared.config;
+	let addresses = Addresses::new(config.connections_per_address, config.known_per_address);
 	loop {
 		if all.available_permits() == 0 {
 			shared.crowded.notify_one();
@@ -519,8 +604,8 @@ async fn accept(shared: &Arc<Shared>, listener: TcpListener) {
 				let lane = shared.clone();
 				shared.tasks.spawn(async move {
 					let _open = lane.metrics.connection();
-					connection::serve(lane.clone(), tcp).await;
-					drop((place, counted));
+					connection::serve(lane.clone(), tcp, counted).await;
+					drop(place);
 				});
 			}
 			Err(error) => {

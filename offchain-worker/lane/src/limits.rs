@@ -19,29 +19,41 @@ use crate::lock;
 /// Connections by where they come from.
 #[derive(Clone)]
 pub(crate) struct Addresses {
+	/// Most strangers of an address.
 	most: usize,
-	counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+	/// Most others.
+	most_known: usize,
+	counts: Arc<Mutex<HashMap<IpAddr, Count>>>,
+}
+
+/// Connections of an address.
+#[derive(Default)]
+struct Count {
+	strangers: usize,
+	known: usize,
 }
 
 impl Addresses {
-	pub(crate) fn new(most: usize) -> Self {
+	pub(crate) fn new(most: usize, most_known: usize) -> Self {
 		Self {
 			most,
+			most_known,
 			counts: Arc::default(),
 		}
 	}
 
-	/// Counts a connection; `None` where there are too many of this address.
+	/// Counts a connection of a stranger; `None` where there are too many of this address.
 	pub(crate) fn count(&self, address: IpAddr) -> Option<Counted> {
 		let network = network(address);
 		let mut counts = lock(&self.counts);
 		let count = counts.entry(network).or_default();
-		if *count >= self.most {
+		if count.strangers >= self.most {
 			return None;
 		}
-		*count += 1;
+		count.strangers += 1;
 		Some(Counted {
 			network,
+			known: false,
 			addresses: self.clone(),
 		})
 	}
@@ -61,15 +73,34 @@ fn network(address: IpAddr) -> IpAddr {
 /// A connection that counts.
 pub(crate) struct Counted {
 	network: IpAddr,
+	known: bool,
 	addresses: Addresses,
+}
+
+impl Counted {
+	/// Its peer is no stranger any more: others of its address have its place among those.
+	pub(crate) fn know(&mut self) {
+		let mut counts = lock(&self.addresses.counts);
+		if let Some(count) = counts.get_mut(&self.network) {
+			if !self.known && count.known < self.addresses.most_known {
+				self.known = true;
+				count.strangers -= 1;
+				count.known += 1;
+			}
+		}
+	}
 }
 
 impl Drop for Counted {
 	fn drop(&mut self) {
 		let mut counts = lock(&self.addresses.counts);
 		if let Some(count) = counts.get_mut(&self.network) {
-			*count -= 1;
-			if *count == 0 {
+			if self.known {
+				count.known -= 1;
+			} else {
+				count.strangers -= 1;
+			}
+			if count.strangers + count.known == 0 {
 				counts.remove(&self.network);
 			}
 		}

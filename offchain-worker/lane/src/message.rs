@@ -14,10 +14,20 @@
 //!   ◀───────────────────────────────────────── Verdict
 //!   Pay ───────────────────────────────────────────▶
 //!
+//! client                                          validator all of whose places are taken
+//!   Hello ─────────────────────────────────────────▶
+//!   ◀────────────────────────────────────────── Offer   with no free place
+//!   Wait ──────────────────────────────────────────▶
+//!   ◀─────────────────────────────── Waiting, Waiting, …   now and then
+//!   ◀────────────────────────────────────────── Offer   its turn: a place is kept for it, for a moment
+//!   Ask ───────────────────────────────────────────▶
+//!
 //! client                                          payee of a channel that closes
 //!   Release ───────────────────────────────────────▶
 //!   ◀──────────────────────────────────────── Released   once it has claimed what it is owed
 //! ```
+//!
+//! Whoever waits leaves the line by ending the connection. While a check waits to be measured, the checker says `Waiting` too.
 //!
 //! When all that is paid, the connection is good for the next question or check: at once, or after another `Hello`.
 
@@ -51,6 +61,8 @@ pub type Payment = Signed<Voucher<AccountId, Balance>>;
 pub type SignedReceipt = Signed<Receipt<AccountId, BlockNumber, Balance>>;
 /// [`Verdict`] of this chain, signed by the checker's lane key.
 pub type SignedVerdict = Signed<Verdict<AccountId>>;
+/// A [`Waiter`], signed by its channel's key.
+pub type SignedWaiter = Signed<Waiter>;
 /// [`Release`] of this chain, signed by the payee's lane key.
 pub type SignedRelease = Signed<Release<AccountId, Balance>>;
 
@@ -86,6 +98,24 @@ pub enum ToValidator {
 	Check(Box<CheckRequest>),
 	/// Asks for leave to take back what a closing channel sets apart and the validator has not earned.
 	Release,
+	/// Waits for a place, where there is none. Each channel has one place in a validator's line: over a second connection it goes on waiting
+	/// where it was, and the first one is refused.
+	Wait(SignedWaiter),
+}
+
+/// Who waits for a place, and for what. Signed, because whose channel is which stands on chain: nobody waits in another's name.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Waiter {
+	/// The channel that will pay.
+	pub channel: ChannelId,
+	/// Whose line it is.
+	pub payee: AccountId,
+	/// The model.
+	pub model: ModelId,
+}
+
+impl Signable for Waiter {
+	const TYPE: &'static str = "consilience/session/waiter";
 }
 
 /// What a checker is given.
@@ -106,7 +136,7 @@ pub struct CheckRequest {
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ToClient {
-	/// In reply to `Hello`.
+	/// In reply to `Hello`; and to whoever waits, when its turn has come: a place is kept for it, for a moment.
 	Offer(Offer),
 	/// Part of an answer.
 	Frame(Frame),
@@ -125,6 +155,11 @@ pub enum ToClient {
 	},
 	/// Leave to take back what is not earned.
 	Released(Box<SignedRelease>),
+	/// Its turn has not come yet.
+	Waiting {
+		/// How many are served before it.
+		ahead: u32,
+	},
 }
 
 /// What a validator offers now.
@@ -148,7 +183,7 @@ pub struct OfferedModel {
 	pub model: ModelId,
 	/// Its price on chain at the last finalised block.
 	pub price: Price<Balance>,
-	/// Answers that may begin now without waiting.
+	/// Answers that may begin now without waiting; none where others wait for the model.
 	pub free: u32,
 }
 

@@ -10,6 +10,8 @@ use crate::message::Refusal;
 #[derive(Clone)]
 struct Figures {
 	connections: IntGauge,
+	waiting: IntGauge,
+	invitations: IntCounterVec,
 	answers: IntCounterVec,
 	tokens: IntCounter,
 	paid: IntCounter,
@@ -43,6 +45,17 @@ impl Metrics {
 			connections: register_int_gauge_with_registry!(
 				"consilience_lane_connections",
 				"Clients of the session lane that are connected",
+				registry
+			)?,
+			waiting: register_int_gauge_with_registry!(
+				"consilience_lane_waiting",
+				"Clients of the session lane that wait for a place",
+				registry
+			)?,
+			invitations: register_int_counter_vec_with_registry!(
+				"consilience_lane_invitations_total",
+				"Places that were kept for clients who waited: taken, and left",
+				&["what"],
 				registry
 			)?,
 			answers: register_int_counter_vec_with_registry!(
@@ -91,6 +104,15 @@ impl Metrics {
 		let gauge = self.0.as_ref().map(|f| f.connections.clone());
 		gauge.iter().for_each(IntGauge::inc);
 		Open(gauge)
+	}
+
+	/// So many wait.
+	pub(crate) fn waiting(&self, count: usize) {
+		self.with(|f| f.waiting.set(i64::try_from(count).unwrap_or(i64::MAX)));
+	}
+
+	pub(crate) fn invited(&self, what: &str) {
+		self.with(|f| f.invitations.with_label_values(&[what]).inc());
 	}
 
 	pub(crate) fn answered(&self, end: &str) {
@@ -156,6 +178,8 @@ mod tests {
 		let registry = Registry::new();
 		let metrics = Metrics::register(Some(&registry)).unwrap();
 		let open = metrics.connection();
+		metrics.waiting(5);
+		metrics.invited("taken");
 		metrics.answered("ended");
 		metrics.sent(3);
 		metrics.paid(2);
@@ -170,9 +194,9 @@ mod tests {
 				.map(|m| m.get_counter().get_value() + m.get_gauge().get_value())
 				.sum()
 		};
-		assert_eq!(sum(&registry), 1.0 + 1.0 + 3.0 + 2.0 + 4.0);
+		assert_eq!(sum(&registry), 1.0 + 5.0 + 1.0 + 1.0 + 3.0 + 2.0 + 4.0);
 		drop(open);
-		assert_eq!(sum(&registry), 10.0);
+		assert_eq!(sum(&registry), 16.0);
 		assert!(Metrics::register(Some(&registry)).is_err());
 	}
 }

@@ -342,26 +342,86 @@ async fn two_questions_at_once_go_to_two_executors_or_wait_for_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nobody_has_a_place_it_waits_and_promises_nothing() {
 	let world = World::new(&[Lie::None, Lie::None], 2, PLENTY).await;
-	let free = |places: u32| {
-		for validator in &world.validators {
-			*validator.free.lock().unwrap() = places;
-		}
-	};
-	free(0);
-	let client = world.patient_client().await;
-	let asked = tokio::spawn(all(ask(&client, 0)));
-	// It has seen what they offer, and comes again.
 	for validator in &world.validators {
-		validator.offered.notified().await;
-		validator.offered.notified().await;
+		validator.free.send_replace(0);
+	}
+	let client = world.patient_client().await;
+	let looks = world.looks();
+	let asked = tokio::spawn(all(ask(&client, 0)));
+	// It waits in both lines.
+	let lines = || world.validators.iter().map(|v| v.line.subscribe());
+	for mut line in lines() {
+		line.wait_for(|waiting| *waiting == 1).await.unwrap();
 	}
 	assert_eq!(client.wallet().spent(Service::Answer).unwrap(), 0);
-	free(1);
+	// The second has a place. The first line is left.
+	world.validators[1].free.send_replace(1);
+	for mut line in lines() {
+		line.wait_for(|waiting| *waiting == 0).await.unwrap();
+	}
 	let (events, error) = asked.await.unwrap();
 	assert!(error.is_none(), "{error:?}");
 	assert!(!events.iter().any(|e| matches!(e, Event::Failed { .. })));
+	assert_eq!(executors(&events), [1]);
+	let waited = |ahead| Event::Waiting { ahead };
+	assert_eq!(events[..2], [waited(2), waited(1)]);
 	assert_eq!(text(&events), said(TOKENS));
+	// Both were greeted once, and the chain was read once: nothing is asked again and again.
+	assert_eq!([0, 1].map(|of| seen(&world, of)), [(1, 1); 2]);
+	assert_eq!(world.looks() - looks, 1);
 	assert_eq!(client.wallet().spent(Service::Answer).unwrap(), whole());
+	world.assert_no_complaints();
+}
+
+/// Whoever is told of a place and is too late waits for one that is kept, and does not run after those that others take.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_busy_is_waited_for_and_not_called_a_failure_for_good() {
+	let world = World::new(&[Lie::BusyOnce, Lie::None], 1, PLENTY).await;
+	let executor = &world.validators[0];
+	let client = world.patient_client().await;
+	let mut line = executor.line.subscribe();
+	let (events, error) = tokio::join!(all(ask(&client, 0)), async {
+		line.wait_for(|waiting| *waiting == 1).await.unwrap();
+		executor.free.send_replace(1);
+	})
+	.0;
+	assert!(error.is_none(), "{error:?}");
+	let busy = Fault::Refused(Refusal::Busy, "no".into());
+	assert_eq!(failures(&events), [(true, busy)]);
+	let status = Status::Answered;
+	assert_eq!(events.last(), Some(&Event::Done { number: 2, status }));
+	assert_eq!(executor.paid(Service::Answer).last(), Some(&whole()));
+	world.assert_no_complaints();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_waited_long_enough_says_so_and_has_paid_nothing() {
+	let world = World::new(&[Lie::None, Lie::None], 2, PLENTY).await;
+	for validator in &world.validators {
+		validator.free.send_replace(0);
+	}
+	let client = world.hasty_client().await;
+	let (events, error) = all(ask(&client, 0)).await;
+	let Some(Error::NoAnswer(faults)) = error else {
+		panic!("{error:?}")
+	};
+	let late = |of| (world.account(of), Fault::NoPlace(300));
+	assert_eq!(faults.len(), 2);
+	assert!((0..2).all(|of| faults.contains(&late(of))));
+	assert!(events.contains(&Event::Waiting { ahead: 1 }));
+	assert!(!events.iter().any(|e| matches!(e, Event::Started { .. })));
+	drop(client);
+	// Whoever is cancelled leaves the lines at once.
+	let client = world.patient_client().await;
+	let answer = ask(&client, 0);
+	let mut line = world.validators[0].line.subscribe();
+	line.wait_for(|waiting| *waiting == 1).await.unwrap();
+	answer.cancel();
+	let (_, error) = all(answer).await;
+	assert!(matches!(error, Some(Error::Cancelled)), "{error:?}");
+	line.wait_for(|waiting| *waiting == 0).await.unwrap();
+	assert_eq!(client.wallet().spent(Service::Answer).unwrap(), 0);
+	assert_eq!(client.wallet().next_number().unwrap(), 1);
 	world.assert_no_complaints();
 }
 
@@ -518,7 +578,7 @@ async fn who_is_busy_when_it_is_asked_at_once_is_asked_what_it_offers() {
 
 	// Others have come meanwhile.
 	*world.validators[0].lie.lock().unwrap() = Lie::Refuse(Refusal::Busy);
-	*world.validators[0].free.lock().unwrap() = 0;
+	world.validators[0].free.send_replace(0);
 	let (events, error) = all(ask(&client, 0)).await;
 	assert!(error.is_none(), "{error:?}");
 	assert_eq!(executors(&events), [0, 1]);
@@ -527,8 +587,8 @@ async fn who_is_busy_when_it_is_asked_at_once_is_asked_what_it_offers() {
 
 	// It has places again, and counts on from what it holds.
 	*world.validators[0].lie.lock().unwrap() = Lie::None;
-	*world.validators[0].free.lock().unwrap() = 200;
-	*world.validators[1].free.lock().unwrap() = 1;
+	world.validators[0].free.send_replace(200);
+	world.validators[1].free.send_replace(1);
 	for _ in 0..2 {
 		let (events, error) = all(ask(&client, 0)).await;
 		assert!(error.is_none(), "{error:?}");

@@ -88,6 +88,13 @@ async fn who_does_not_check_is_shown_and_the_next_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_waits_its_turn_is_waited_for_and_one_that_only_says_so_is_not() {
+	let (_, _, record, status) = checked(&[Lie::Stalls, Lie::Queues], 1).await;
+	assert_eq!(outcomes(&record), [Some(Fault::Silent(2_000)), None]);
+	assert_eq!(status, Status::Checked { right: 1, of: 1 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_who_says_wrong_is_not_outvoted() {
 	for (lies, status) in [
 		(vec![Lie::Wrong], Status::Refuted),

@@ -2,7 +2,10 @@
 
 use std::{
 	collections::HashMap,
-	sync::{Arc, Mutex},
+	sync::{
+		atomic::{AtomicU32, Ordering},
+		Arc, Mutex,
+	},
 	time::Duration,
 };
 
@@ -10,7 +13,7 @@ use async_trait::async_trait;
 use codec::{Compact, DecodeAll, Encode};
 use consilience_lane::message::{
 	AccountId, Balance, BlockNumber, CheckRequest, End, Frame, Offer, OfferedModel, Payment,
-	Progress, Question, Refusal, ToClient, ToValidator,
+	Progress, Question, Refusal, SignedWaiter, ToClient, ToValidator,
 };
 use consilience_primitives::{
 	evidence::{self, Evidence, Fingerprint},
@@ -30,7 +33,7 @@ use futures::{SinkExt, StreamExt};
 use polkadot_sdk::sp_core::{sr25519, Pair, H256};
 use tokio::{
 	net::{TcpListener, TcpStream},
-	sync::Notify,
+	sync::{watch, Notify},
 };
 use tokio_tungstenite::{accept_async, tungstenite::Message, WebSocketStream};
 
@@ -63,6 +66,8 @@ pub(crate) enum Lie {
 	Leave,
 	// To who asks.
 	Refuse(Refusal),
+	/// Others were before: it has no place, and is honest from then on.
+	BusyOnce,
 	FrameKey,
 	Transcript,
 	NotText,
@@ -82,6 +87,10 @@ pub(crate) enum Lie {
 	ReceiptTranscript,
 	ReceiptText,
 	// To who has something checked.
+	/// Says that it waits, with fewer before it each time, and then measures.
+	Queues,
+	/// Says that it waits, and nothing else.
+	Stalls,
 	CheckKey,
 	CheckOther,
 	CheckClass,
@@ -141,7 +150,9 @@ pub(crate) struct Validator {
 	pub(crate) account: AccountId,
 	pair: sr25519::Pair,
 	pub(crate) lie: Mutex<Lie>,
-	pub(crate) free: Mutex<u32>,
+	pub(crate) free: watch::Sender<u32>,
+	/// Who waits for a place.
+	pub(crate) line: watch::Sender<u32>,
 	/// It has said what it offers.
 	pub(crate) offered: Notify,
 	pub(crate) seen: Mutex<Seen>,
@@ -172,6 +183,8 @@ pub(crate) struct World {
 	pub(crate) checkers: Arc<Checkers>,
 	pub(crate) channel: Mutex<Option<Channel>>,
 	pub(crate) session: Mutex<u32>,
+	/// How often it was asked who answers.
+	looks: AtomicU32,
 	pub(crate) folder: tempfile::TempDir,
 }
 
@@ -270,7 +283,8 @@ impl World {
 				pair: sr25519::Pair::from_seed(&[i as u8 + 1; 32]),
 				lie: Mutex::new(*lie),
 				// The first one is asked first.
-				free: Mutex::new(100 - i as u32),
+				free: watch::Sender::new(100 - i as u32),
+				line: watch::Sender::new(0),
 				offered: Notify::new(),
 				seen: Mutex::default(),
 				held: Mutex::default(),
@@ -319,21 +333,34 @@ impl World {
 			checkers,
 			channel: Mutex::new(Some(channel)),
 			session: Mutex::new(SESSION),
+			looks: AtomicU32::default(),
 			folder,
 		})
 	}
 
 	/// A client that soon gives up whoever is silent.
 	pub(crate) async fn client(self: &Arc<Self>) -> Client {
-		self.client_with(Duration::from_secs(2)).await
+		self.client_with(Duration::from_secs(2), Duration::from_secs(60))
+			.await
+	}
+
+	/// A client that waits for nothing.
+	pub(crate) async fn hasty_client(self: &Arc<Self>) -> Client {
+		let moment = Duration::from_millis(300);
+		self.client_with(moment, moment).await
+	}
+
+	pub(crate) fn looks(&self) -> u32 {
+		self.looks.load(Ordering::SeqCst)
 	}
 
 	/// A client that waits for whoever is held up on purpose, however busy the machine is.
 	pub(crate) async fn patient_client(self: &Arc<Self>) -> Client {
-		self.client_with(Duration::from_secs(60)).await
+		let long = Duration::from_secs(60);
+		self.client_with(long, long).await
 	}
 
-	async fn client_with(self: &Arc<Self>, patience: Duration) -> Client {
+	async fn client_with(self: &Arc<Self>, patience: Duration, place: Duration) -> Client {
 		// A client that is dropped has its wallet for a moment more, where a question of its has just ended.
 		let opened = async {
 			loop {
@@ -350,7 +377,7 @@ impl World {
 			first: patience,
 			next: patience,
 			verdict: patience,
-			place: patience,
+			place,
 			attempts: 3,
 		};
 		Client::open(self.clone(), wallet, settings).await.unwrap()
@@ -466,6 +493,7 @@ impl Chain for World {
 	}
 
 	async fn lanes(&self, _: &ModelId) -> Result<Vec<Lane>, ChainError> {
+		self.looks.fetch_add(1, Ordering::SeqCst);
 		let session = *self.session.lock().unwrap();
 		Ok(self
 			.validators
@@ -570,7 +598,7 @@ impl Validator {
 					MODEL
 				},
 				price: PRICE,
-				free: *self.free.lock().unwrap(),
+				free: *self.free.borrow(),
 			}],
 			held_answer,
 			held_check: held.get(&(Service::Check as u8)).cloned(),
@@ -604,6 +632,7 @@ impl Validator {
 				ToValidator::Ask { ask, voucher } => {
 					self.answer(socket, ask, voucher).await?;
 				}
+				ToValidator::Wait(waiter) => self.line(socket, &waiter).await?,
 				ToValidator::Check(request) => self.check(socket, *request).await?,
 				// Sent before the end had arrived.
 				ToValidator::Cancel { .. } => {}
@@ -613,6 +642,34 @@ impl Validator {
 				return None;
 			}
 		}
+	}
+
+	/// Keeps a place for whoever waits, once there is one.
+	async fn line(&self, socket: &mut Socket, waiter: &SignedWaiter) -> Option<()> {
+		let body = &waiter.body;
+		if (body.channel, &body.payee, body.model) != (CHANNEL, &self.account, MODEL) {
+			self.complain(format!("who waits? {body:?}"));
+		}
+		if let Lie::Refuse(why) = self.lies() {
+			let words = "no".into();
+			let number = None;
+			return send(socket, &ToClient::Refused { number, why, words }).await;
+		}
+		let mut free = self.free.subscribe();
+		if *free.borrow() == 0 {
+			send(socket, &ToClient::Waiting { ahead: 2 }).await?;
+			send(socket, &ToClient::Waiting { ahead: 1 }).await?;
+			self.line.send_modify(|count| *count += 1);
+			let invited = tokio::select! {
+				free = free.wait_for(|free| *free > 0) => free.is_ok(),
+				_ = receive(socket) => false,
+			};
+			self.line.send_modify(|count| *count -= 1);
+			if !invited {
+				return None;
+			}
+		}
+		send(socket, &ToClient::Offer(self.offer())).await
 	}
 
 	async fn refuse(&self, socket: &mut Socket, number: u32, why: Refusal) -> Option<()> {
@@ -761,7 +818,16 @@ impl Validator {
 			}
 			seen.questions.push(ask.clone());
 		}
-		if let Lie::Refuse(why) = lie {
+		if lie == Lie::BusyOnce {
+			*self.lie.lock().unwrap() = Lie::None;
+			self.free.send_replace(0);
+		}
+		let refused = match lie {
+			Lie::Refuse(why) => Some(why),
+			Lie::BusyOnce => Some(Refusal::Busy),
+			_ => None,
+		};
+		if let Some(why) = refused {
 			self.seen.lock().unwrap().vouchers.push(voucher);
 			return self.refuse(socket, ask.number, why).await;
 		}
@@ -913,6 +979,18 @@ impl Validator {
 		if lie == Lie::Silent {
 			while receive(socket).await.is_some() {}
 			return None;
+		}
+		if matches!(lie, Lie::Queues | Lie::Stalls) {
+			let mut ahead = 3;
+			while ahead > 0 {
+				send(socket, &ToClient::Waiting { ahead }).await?;
+				ahead -= u32::from(lie == Lie::Queues);
+				// Shorter than the client's patience, and longer all together.
+				let next = tokio::time::timeout(Duration::from_millis(750), receive(socket));
+				if next.await.is_ok() {
+					return None;
+				}
+			}
 		}
 		let Output::Text {
 			tokens,

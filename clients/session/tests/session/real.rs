@@ -2,15 +2,20 @@
 
 use std::{
 	collections::HashMap,
-	sync::{Arc, Mutex},
+	path::Path,
+	sync::{
+		atomic::{AtomicU32, Ordering},
+		Arc, Mutex,
+	},
 	time::Duration,
 };
 
 use async_trait::async_trait;
-use codec::Compact;
+use codec::{Compact, DecodeAll, Encode};
 use consilience_lane::{
-	message::{AccountId, Balance, BlockNumber},
-	Answering, ClaimBounds, Config, Engine, EngineError, Handle, Heads, Lane, Piece, SignedClaim,
+	message::{AccountId, Balance, BlockNumber, ToClient, ToValidator, VERSION},
+	Answering, ClaimBounds, Config, Engine, EngineError, Handle, Heads, Lane, Piece, Place,
+	SignedClaim,
 };
 use consilience_primitives::{
 	evidence::Evidence,
@@ -26,14 +31,19 @@ use consilience_session::{
 	chain::{self, ChainError, Channel},
 	error::Fault,
 	record::Outcome,
-	Client, Event, Settings, Status, Wallet,
+	AskOptions, Client, Event, Settings, Status, Wallet,
 };
-use futures::StreamExt;
+use futures::{SinkExt, StreamExt};
 use polkadot_sdk::sp_core::H256;
-use tokio::{runtime::Runtime, sync::watch};
+use tokio::{
+	runtime::Runtime,
+	sync::{watch, Semaphore},
+};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::double::{
-	all, ask, evidence, spec, text, CHANNEL, CHECK, GENESIS, MODEL, PRICE, SEED, SESSION, TOKENS,
+	all, ask, evidence, input, spec, text, CHANNEL, CHECK, GENESIS, MODEL, PRICE, SEED, SESSION,
+	TOKENS,
 };
 
 const PLENTY: Balance = 1_000_000;
@@ -46,11 +56,18 @@ const HEAD: Anchor<BlockNumber> = Anchor {
 struct World {
 	accounts: Vec<AccountId>,
 	heads: watch::Sender<Heads>,
-	channel: Mutex<Option<Channel>>,
+	channels: Mutex<HashMap<ChannelId, Channel>>,
+	/// How often a client asked who answers.
+	looks: AtomicU32,
 	keys: Mutex<HashMap<AccountId, LaneKey>>,
 	handles: Mutex<Vec<Handle>>,
 	/// Measurements wait until this is so.
 	quick: watch::Sender<bool>,
+	/// Answers wait until this is so.
+	writes: watch::Sender<bool>,
+	/// Of each validator, and the most tokens of all answers in the order in which they were begun.
+	places: Vec<Arc<Semaphore>>,
+	begun: Mutex<Vec<u32>>,
 	folder: tempfile::TempDir,
 	/// Where the validators live.
 	runtime: Runtime,
@@ -58,45 +75,36 @@ struct World {
 
 impl World {
 	fn new(validators: usize) -> Arc<Self> {
+		Self::with_places(validators, 9)
+	}
+
+	/// Each validator has so many places for answers.
+	fn with_places(validators: usize, places: usize) -> Arc<Self> {
 		let folder = tempfile::tempdir().unwrap();
-		let wallet = Wallet::create(folder.path()).unwrap();
-		wallet.bind(GENESIS, CHANNEL).unwrap();
 		let accounts: Vec<_> = (1..=validators as u8)
 			.map(|n| AccountId::new([n; 32]))
 			.collect();
-		let allotment = Allotment {
-			amount: PLENTY,
-			claimed: 0,
-			lowering: None,
-		};
-		let channel = Channel {
-			id: CHANNEL,
-			owner: AccountId::new([200; 32]),
-			key: wallet.key(),
-			chain: wallet.tip(),
-			seed: Some(SEED),
-			closes_at: None,
-			pot: allotment,
-			allocations: vec![Allocation {
-				payee: accounts[0].clone(),
-				allotment,
-				releases: 0,
-			}],
-			pending: 0,
-		};
 		let world = Arc::new(Self {
 			accounts: accounts.clone(),
 			heads: watch::Sender::new(Heads {
 				best: 52,
 				finalised: HEAD,
 			}),
-			channel: Mutex::new(Some(channel)),
+			channels: Mutex::default(),
+			looks: AtomicU32::default(),
 			keys: Mutex::default(),
 			handles: Mutex::default(),
 			quick: watch::Sender::new(true),
+			writes: watch::Sender::new(true),
+			places: accounts
+				.iter()
+				.map(|_| Arc::new(Semaphore::new(places)))
+				.collect(),
+			begun: Mutex::default(),
 			folder,
 			runtime: Runtime::new().unwrap(),
 		});
+		world.open(world.folder.path(), CHANNEL);
 		for (i, me) in accounts.iter().enumerate() {
 			let config = Config::new(
 				"127.0.0.1:0".parse().unwrap(),
@@ -106,6 +114,7 @@ impl World {
 			let node = Arc::new(Node {
 				world: world.clone(),
 				me: me.clone(),
+				places: world.places[i].clone(),
 			});
 			let lane = Lane::start(config, node.clone(), node, None);
 			let (handle, lane) = world.runtime.block_on(lane).unwrap();
@@ -121,7 +130,46 @@ impl World {
 		});
 		// And they know.
 		world.heads.send_modify(|heads| heads.best += 1);
+		for handle in &*world.handles.lock().unwrap() {
+			while !world.runtime.block_on(offers(handle)) {}
+		}
 		world
+	}
+
+	/// Makes a channel's wallet, and the channel, which pays the first validator.
+	fn open(&self, folder: &Path, id: ChannelId) {
+		let wallet = Wallet::create(folder).unwrap();
+		wallet.bind(GENESIS, id).unwrap();
+		let allotment = Allotment {
+			amount: PLENTY,
+			claimed: 0,
+			lowering: None,
+		};
+		let channel = Channel {
+			id,
+			owner: AccountId::new([200; 32]),
+			key: wallet.key(),
+			chain: wallet.tip(),
+			seed: Some(SEED),
+			closes_at: None,
+			pot: allotment,
+			allocations: vec![Allocation {
+				payee: self.accounts[0].clone(),
+				allotment,
+				releases: 0,
+			}],
+			pending: 0,
+		};
+		self.channels.lock().unwrap().insert(id, channel);
+	}
+
+	/// A client with a channel of its own.
+	async fn another(self: &Arc<Self>, id: ChannelId) -> Client {
+		let folder = self.folder.path().join(format!("client-{id}"));
+		self.open(&folder, id);
+		let wallet = Arc::new(Wallet::open(&folder).unwrap());
+		let client = Client::open(self.clone(), wallet, Settings::default());
+		client.await.unwrap()
 	}
 
 	/// A client in a life of its own, which can end at any time.
@@ -136,6 +184,24 @@ impl World {
 		let client = runtime.block_on(client).unwrap();
 		(runtime, client)
 	}
+}
+
+/// Whether a validator knows by now that its key is certified.
+async fn offers(handle: &Handle) -> bool {
+	let address = format!("ws://{}", handle.address());
+	let (mut socket, _) = tokio_tungstenite::connect_async(address).await.unwrap();
+	let hello = ToValidator::Hello {
+		version: VERSION,
+		genesis: GENESIS,
+		channel: CHANNEL,
+	};
+	let hello = Message::Binary(hello.encode().into());
+	socket.send(hello).await.unwrap();
+	let Some(Ok(Message::Binary(said))) = socket.next().await else {
+		return false;
+	};
+	let said = ToClient::decode_all(&mut &said[..]).unwrap();
+	matches!(said, ToClient::Offer(_))
 }
 
 fn model() -> (Price<Balance>, Price<Balance>) {
@@ -163,8 +229,8 @@ impl chain::Chain for World {
 		})
 	}
 
-	async fn channel(&self, _: ChannelId) -> Result<Option<Channel>, ChainError> {
-		Ok(self.channel.lock().unwrap().clone())
+	async fn channel(&self, id: ChannelId) -> Result<Option<Channel>, ChainError> {
+		Ok(self.channels.lock().unwrap().get(&id).cloned())
 	}
 
 	async fn model(
@@ -182,6 +248,7 @@ impl chain::Chain for World {
 	}
 
 	async fn lanes(&self, _: &ModelId) -> Result<Vec<chain::Lane>, ChainError> {
+		self.looks.fetch_add(1, Ordering::SeqCst);
 		let keys = self.keys.lock().unwrap();
 		let handles = self.handles.lock().unwrap();
 		let lanes = self.accounts.iter().zip(&*handles);
@@ -212,6 +279,7 @@ impl chain::Chain for World {
 struct Node {
 	world: Arc<World>,
 	me: AccountId,
+	places: Arc<Semaphore>,
 }
 
 type Read<T> = Result<T, consilience_lane::ChainError>;
@@ -237,8 +305,8 @@ impl consilience_lane::Chain for Node {
 		Ok(SESSION)
 	}
 
-	async fn channel(&self, _: ChannelId) -> Read<Option<Channel>> {
-		Ok(self.world.channel.lock().unwrap().clone())
+	async fn channel(&self, id: ChannelId) -> Read<Option<Channel>> {
+		Ok(self.world.channels.lock().unwrap().get(&id).cloned())
 	}
 
 	async fn claimed(&self, _: ChannelId, _: &AccountId, _: Service) -> Read<Balance> {
@@ -334,6 +402,7 @@ fn output(tokens: u32) -> Output {
 }
 
 struct Writing {
+	writes: watch::Receiver<bool>,
 	allowed: u32,
 	written: u32,
 	max: u32,
@@ -355,6 +424,7 @@ impl Answering for Writing {
 			return std::future::pending().await;
 		}
 		tokio::task::yield_now().await;
+		self.writes.wait_for(|writes| *writes).await.unwrap();
 		let tokens = (self.written..self.written + count).collect();
 		self.written += count;
 		let text = vec![b'a'; count as usize];
@@ -365,7 +435,12 @@ impl Answering for Writing {
 #[async_trait]
 impl Engine for Node {
 	fn free(&self, _: &ModelId) -> u32 {
-		1
+		self.places.available_permits() as u32
+	}
+
+	fn place(&self, _: &ModelId) -> Option<Place> {
+		let place = self.places.clone().try_acquire_owned();
+		Some(Box::new(place.ok()?))
 	}
 
 	async fn stream(
@@ -377,7 +452,9 @@ impl Engine for Node {
 		let Input::TextGeneration { sampling, .. } = input else {
 			return Err(EngineError::Failed("no text".into()));
 		};
+		self.world.begun.lock().unwrap().push(sampling.max_tokens);
 		Ok(Box::new(Writing {
+			writes: self.world.writes.subscribe(),
 			allowed: 0,
 			written: 0,
 			max: sampling.max_tokens,
@@ -494,4 +571,55 @@ fn a_late_verdict_is_fetched_and_paid() {
 	let record = client.wallet().record(1).unwrap().unwrap();
 	assert_eq!(record.status(), Ok(checked));
 	assert_eq!(client.wallet().spent(Service::Check).unwrap(), 2 * CHECK);
+}
+
+/// Clients of many channels and one place: each waits once, and is served when its turn comes.
+#[test]
+fn a_crowd_waits_in_line_and_is_served_in_order() {
+	let world = World::with_places(1, 1);
+	world.writes.send_replace(false);
+	let (runtime, _) = world.client();
+	let crowd = 1..=20;
+	runtime.block_on(async {
+		let mut all = Vec::new();
+		for n in crowd.clone() {
+			let client = world.another(100 + ChannelId::from(n)).await;
+			let options = AskOptions {
+				checks: 0,
+				executor: None,
+			};
+			let mut answer = client.ask(MODEL, input(n), options);
+			let event = answer.next().await.unwrap().unwrap();
+			// The first has the place.
+			match n {
+				1 => assert!(matches!(event, Event::Started { number: 1, .. })),
+				_ => assert_eq!(event, Event::Waiting { ahead: n - 2 }),
+			}
+			all.push((client, answer));
+		}
+		world.writes.send_replace(true);
+		for (n, (client, mut answer)) in crowd.clone().zip(all) {
+			let (mut said, mut done) = (String::new(), false);
+			while let Some(event) = answer.next().await {
+				match event.unwrap() {
+					Event::Text(text) => said += &text,
+					Event::Done { status, .. } => done = status == Status::Answered,
+					Event::Failed { why, .. } => panic!("{why}"),
+					_ => {}
+				}
+			}
+			assert!(done);
+			assert_eq!(said, "a".repeat(n as usize));
+			let wallet = client.wallet();
+			assert_eq!(wallet.spent(Service::Answer).unwrap(), price(n));
+		}
+	});
+	assert!(world
+		.begun
+		.lock()
+		.unwrap()
+		.iter()
+		.copied()
+		.eq(crowd.clone()));
+	assert_eq!(world.looks.load(Ordering::SeqCst), crowd.count() as u32);
 }

@@ -538,7 +538,8 @@ impl Asking {
 					Event::Answered(outcome)
 				}
 			}
-			library::Event::Checking { .. } => return Ok(None),
+			// The reply says that it waits by its pings.
+			library::Event::Waiting { .. } | library::Event::Checking { .. } => return Ok(None),
 			library::Event::Verdict { checker, finding } => Event::Checked(Check::Verdict {
 				account: address(&checker),
 				verdict: finding.word().into(),
@@ -662,6 +663,11 @@ fn refusal(error: library::Error) -> Refusal {
 			Refusal::TooLong(why)
 		}
 		Error::Input(_) => Refusal::Input(why),
+		Error::NoAnswer(faults)
+			if !faults.is_empty() && faults.iter().all(|(_, why)| why.is_busy()) =>
+		{
+			Refusal::Busy { retry_after: None }
+		}
 		Error::NoChannel(_)
 		| Error::NoSeed(_)
 		| Error::Closing(_)
@@ -676,9 +682,28 @@ fn refusal(error: library::Error) -> Refusal {
 #[cfg(test)]
 mod tests {
 	use super::*;
+	use consilience_session::Fault;
 
 	fn validators(of: impl IntoIterator<Item = u8>) -> Vec<AccountId> {
 		of.into_iter().map(|n| [n; 32].into()).collect()
+	}
+
+	#[test]
+	fn where_everybody_was_busy_it_may_be_asked_again() {
+		let busy = || Fault::NoPlace(1);
+		let refused = |faults: Vec<Fault>| {
+			let who = validators(0..9);
+			refusal(library::Error::NoAnswer(
+				who.into_iter().zip(faults).collect(),
+			))
+		};
+		assert!(matches!(
+			refused(vec![busy(), busy()]),
+			Refusal::Busy { .. }
+		));
+		for other in [vec![], vec![busy(), Fault::NoLane]] {
+			assert!(matches!(refused(other), Refusal::NoExecutor(_)));
+		}
 	}
 
 	#[test]

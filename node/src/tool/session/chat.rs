@@ -75,6 +75,9 @@ pub(crate) struct ChatCommand {
 	format: Format,
 }
 
+/// What is said of an answer that is none, after it.
+const REFUTED: &str = "a checker found that the model does not say this: do not rely on it";
+
 fn text<const N: u32>(text: &str) -> Result<Bytes<N>> {
 	text.as_bytes()
 		.to_vec()
@@ -101,14 +104,14 @@ impl ChatCommand {
 		if self.message.is_none() {
 			network.0.read_ahead();
 		}
-		let said = self.converse(&client, &model).await;
+		let said = self.converse(&network, &client, &model).await;
 		// Whoever was paid last has that before the process ends.
 		client.close().await;
 		said
 	}
 
 	/// Says the message, or each line of standard input.
-	async fn converse(&self, client: &Client, model: &Model) -> Result<()> {
+	async fn converse(&self, network: &Network, client: &Client, model: &Model) -> Result<()> {
 		let mut conversation = Vec::new();
 		if let Some(system) = &self.system {
 			conversation.push(Message {
@@ -117,9 +120,12 @@ impl ChatCommand {
 			});
 		}
 		if let Some(message) = &self.message {
-			return self.turn(client, model, &mut conversation, message).await;
+			return self
+				.turn(network, client, model, &mut conversation, message)
+				.await;
 		}
 		let people = std::io::stdin().is_terminal();
+		let (mut asked, mut failed) = (0_u32, 0_u32);
 		loop {
 			if people {
 				eprint!("> ");
@@ -133,7 +139,12 @@ impl ChatCommand {
 			});
 			let line = line.await.map_err(|e| e.to_string())?;
 			let Some(line) = line.map_err(|e| format!("standard input: {e}"))? else {
-				return Ok(());
+				return match failed {
+					0 => Ok(()),
+					_ => Err(format!(
+						"{failed} of {asked} questions have no answer to rely on"
+					)),
+				};
 			};
 			if line.trim().is_empty() {
 				continue;
@@ -141,13 +152,18 @@ impl ChatCommand {
 			if self.no_history {
 				conversation.truncate(usize::from(self.system.is_some()));
 			}
+			asked += 1;
 			let said = self
-				.turn(client, model, &mut conversation, line.trim())
+				.turn(network, client, model, &mut conversation, line.trim())
 				.await;
-			match said {
-				// Whoever types may try something else.
-				Err(error) if people => eprintln!("{error}"),
-				other => other?,
+			// What fails is one question: there may be a place for the next, or a person who asks something else.
+			if let Err(error) = said {
+				failed += u32::from(!people);
+				self.note(&error);
+				// Of one that is refuted, the last event says so.
+				if error != REFUTED {
+					self.event(json!({ "event": "error", "why": error }));
+				}
 			}
 		}
 	}
@@ -215,6 +231,7 @@ impl ChatCommand {
 	/// Says one thing, and shows the answer as it comes and what checkers find.
 	async fn turn(
 		&self,
+		network: &Network,
 		client: &Client,
 		model: &Model,
 		conversation: &mut Vec<Message>,
@@ -230,7 +247,7 @@ impl ChatCommand {
 			conversation.drain(keep..keep + 2);
 		}
 		let said = match self.input(model, conversation) {
-			Ok(input) => self.answer(client, input, model).await,
+			Ok(input) => self.answer(network, client, input, model).await,
 			Err(error) => Err(error),
 		};
 		let content = said.and_then(|answer| text(&answer));
@@ -249,7 +266,13 @@ impl ChatCommand {
 		Ok(())
 	}
 
-	async fn answer(&self, client: &Client, input: Input, model: &Model) -> Result<String> {
+	async fn answer(
+		&self,
+		network: &Network,
+		client: &Client,
+		input: Input,
+		model: &Model,
+	) -> Result<String> {
 		let options = AskOptions {
 			checks: self.checks,
 			..AskOptions::default()
@@ -261,6 +284,16 @@ impl ChatCommand {
 		let (mut answer, mut first, mut whole) = (String::new(), None, None);
 		while let Some(event) = events.next().await {
 			match event.map_err(|e| e.to_string())? {
+				Event::Waiting { ahead } => {
+					// A crowd that waits asks its nodes nothing.
+					network.0.rest().await;
+					self.event(json!({ "event": "waiting", "ahead": ahead }));
+					if !self.format.json {
+						self.note(&format!(
+							"everybody is busy: waiting for a place, {ahead} before this; nothing is paid for that"
+						));
+					}
+				}
 				Event::Started { executor, number } => {
 					answer.clear();
 					self.event(
@@ -338,10 +371,7 @@ impl ChatCommand {
 						));
 					}
 					if status == Status::Refuted {
-						return Err(
-							"a checker found that the model does not say this: do not rely on it"
-								.into(),
-						);
+						return Err(REFUTED.into());
 					}
 				}
 			}

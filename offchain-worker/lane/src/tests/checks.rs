@@ -310,6 +310,47 @@ async fn a_check_waits_for_its_place_and_not_for_ever() {
 }
 
 #[tokio::test]
+async fn whoever_waits_for_a_verdict_is_told_how_many_are_before_it() {
+	let scene = scene_with(|config| Config {
+		checks: 1,
+		tell: Duration::from_millis(20),
+		..config
+	})
+	.await;
+	let gate = Arc::new(Notify::new());
+	*scene.checker.engine.0.gate.lock().unwrap() = Some(gate.clone());
+	let mut first = scene.peer().await;
+	let check = Box::new(scene.check(1));
+	first.say(&ToValidator::Check(check)).await;
+	while scene.checker.engine.used().1 == 0 {
+		tokio::task::yield_now().await;
+	}
+	let mut others = Vec::new();
+	for channel in [2, 3] {
+		let (mut peer, check) = another(&scene, channel).await;
+		peer.say(&ToValidator::Check(Box::new(check))).await;
+		let ahead = channel as u32 - 2;
+		for _ in 0..2 {
+			assert_eq!(peer.hear().await, Some(ToClient::Waiting { ahead }));
+		}
+		others.push(peer);
+	}
+	gate.notify_one();
+	assert!(matches!(first.hear().await, Some(ToClient::Verdict(_))));
+	// Of one that is measured nothing is said until it is.
+	for peer in &mut others {
+		gate.notify_one();
+		loop {
+			match peer.hear().await {
+				Some(ToClient::Waiting { .. }) => (),
+				Some(ToClient::Verdict(_)) => break,
+				other => panic!("{other:?}"),
+			}
+		}
+	}
+}
+
+#[tokio::test]
 async fn who_goes_away_during_a_check_owes_it_all_the_same() {
 	let scene = scene().await;
 	let gate = Arc::new(Notify::new());

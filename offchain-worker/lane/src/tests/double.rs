@@ -32,7 +32,7 @@ use tokio::{
 use crate::{
 	message::{AccountId, Balance, BlockNumber},
 	Answering, Chain, ChainError, Channel, ClaimBounds, Config, Engine, EngineError, Handle, Heads,
-	Lane, Model, Piece, Session, SignedClaim,
+	Lane, Model, Piece, Place, Session, SignedClaim,
 };
 
 pub(crate) const PRICE: Price<Balance> = Price {
@@ -123,6 +123,9 @@ pub(crate) struct State {
 	pub(crate) forgets: bool,
 	/// How often it was asked who serves what.
 	pub(crate) looks: usize,
+	/// How often a channel was looked up, and the session.
+	pub(crate) views: usize,
+	pub(crate) sessions: usize,
 	pub(crate) due: Vec<(AccountId, OpeningDue<BlockNumber, Balance>)>,
 	pub(crate) opened: Vec<(ClaimId, u32, Opening<AccountId, BlockNumber, Balance>)>,
 	pub(crate) fails: bool,
@@ -180,6 +183,8 @@ impl World {
 				loses: false,
 				forgets: false,
 				looks: 0,
+				views: 0,
+				sessions: 0,
 				due: Vec::new(),
 				opened: Vec::new(),
 				fails: false,
@@ -224,8 +229,17 @@ impl World {
 		change(&mut self.state.lock().unwrap());
 	}
 
+	/// Changes the channel in a new finalised block.
 	pub(crate) fn channel(&self, change: impl FnOnce(&mut Channel)) {
 		self.change(|s| change(s.channels.get_mut(&CHANNEL).unwrap()));
+		self.heads.send_modify(|heads| {
+			heads.best += 1;
+			let number = heads.finalised.number + 1;
+			heads.finalised = Anchor {
+				number,
+				hash: block(number),
+			};
+		});
 	}
 
 	pub(crate) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
@@ -385,6 +399,7 @@ impl Chain for View {
 	}
 
 	async fn session(&self) -> Result<Session, ChainError> {
+		self.world.change(|s| s.sessions += 1);
 		self.state(|s| Session {
 			index: s.session,
 			expires: s.session + 6,
@@ -396,6 +411,7 @@ impl Chain for View {
 	}
 
 	async fn channel(&self, id: ChannelId) -> Result<Option<Channel>, ChainError> {
+		self.world.change(|s| s.views += 1);
 		self.state(|s| s.channels.get(&id).cloned())
 	}
 
@@ -572,7 +588,11 @@ pub(crate) struct Machine {
 	pub(crate) measures: AtomicUsize,
 	/// The same by the answer's seed.
 	pub(crate) by_seed: Mutex<HashMap<H256, u32>>,
+	/// Places, and how many of them are taken.
 	pub(crate) free: AtomicU32,
+	pub(crate) taken: AtomicU32,
+	/// The most that ever were.
+	pub(crate) most: AtomicU32,
 	/// Where set, measurements wait for it.
 	pub(crate) gate: Mutex<Option<Arc<Notify>>>,
 	/// Whether answers can be cut.
@@ -709,10 +729,29 @@ impl Answering for Writer {
 	}
 }
 
+struct Taken(Arc<Machine>);
+
+impl Drop for Taken {
+	fn drop(&mut self) {
+		self.0.taken.fetch_sub(1, Ordering::SeqCst);
+	}
+}
+
 #[async_trait]
 impl Engine for Double {
 	fn free(&self, _: &ModelId) -> u32 {
-		self.0.free.load(Ordering::SeqCst)
+		let all = self.0.free.load(Ordering::SeqCst);
+		all.saturating_sub(self.0.taken.load(Ordering::SeqCst))
+	}
+
+	fn place(&self, model: &ModelId) -> Option<Place> {
+		// The line asks one after the other.
+		if self.free(model) == 0 {
+			return None;
+		}
+		let taken = self.0.taken.fetch_add(1, Ordering::SeqCst) + 1;
+		self.0.most.fetch_max(taken, Ordering::SeqCst);
+		Some(Box::new(Taken(self.0.clone())))
 	}
 
 	async fn stream(

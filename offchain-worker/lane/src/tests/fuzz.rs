@@ -1,6 +1,10 @@
 //! Whatever a client says, in whatever order: nothing panics, and sent ≤ paid + slice.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+	collections::HashMap,
+	sync::{atomic::Ordering, Arc},
+	time::Duration,
+};
 
 use codec::Encode;
 use consilience_primitives::session::{sampling_seed, Ask, SLICE_TOKENS};
@@ -10,9 +14,9 @@ use tokio::time::timeout;
 
 use super::{
 	client::{question, Heard, Peer, Reading, Wallet},
-	double::{seed, Node, World, CHANNEL},
+	double::{account, model_id, seed, Node, World, CHANNEL},
 };
-use crate::message::{ToClient, ToValidator};
+use crate::message::{ToClient, ToValidator, Waiter};
 
 /// A client that hears nothing for so long does something else.
 const QUIET: Duration = Duration::from_millis(15);
@@ -32,6 +36,7 @@ enum Action {
 	Pay(u8),
 	Cancel(u32),
 	Check(bool),
+	Wait(bool),
 	/// Reads what is there.
 	Read,
 	Again,
@@ -47,6 +52,7 @@ fn action() -> impl Strategy<Value = Action> {
 		32 => (0..8u8).prop_map(Action::Pay),
 		2 => (2..7u32).prop_map(Action::Cancel),
 		6 => any::<bool>().prop_map(Action::Check),
+		6 => any::<bool>().prop_map(Action::Wait),
 		40 => Just(Action::Read),
 		2 => Just(Action::Again),
 		4 => Just(Action::Block),
@@ -152,6 +158,15 @@ impl Client {
 				}
 				self.peer.say(&ToValidator::Check(Box::new(check))).await;
 			}
+			Action::Wait(right) => {
+				let waiter = Waiter {
+					channel: CHANNEL + u64::from(!right),
+					payee: account(1),
+					model: model_id(),
+				};
+				let waiter = self.wallet.sign(waiter);
+				self.peer.say(&ToValidator::Wait(waiter)).await;
+			}
 			Action::Read => self.read(node).await,
 			Action::Again => self.connect(node).await,
 			Action::Block => self.world.blocks(5),
@@ -237,6 +252,7 @@ proptest! {
 			peer.goodbye().await;
 			world.until(|s| s.claims.iter().any(|c| c.body.voucher.body.channel == 8)).await;
 			assert!(!node.task.is_finished());
+			assert!(node.engine.0.most.load(Ordering::SeqCst) <= 4);
 			let written = node.engine.0.by_seed.lock().unwrap().clone();
 			for number in 1..=client.last {
 				let paid = client.acknowledged.get(&number).copied().unwrap_or(0);

@@ -8,5 +8,6 @@ mod double;
 mod fuzz;
 mod life;
 mod limits;
+mod line;
 mod money;
 mod old;

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use consilience_engine::{EngineError as NodeError, Piece as NodePiece, TokenStream};
-use consilience_lane::{Answering, Engine, EngineError, Piece};
+use consilience_lane::{Answering, Engine, EngineError, Piece, Place};
 use consilience_primitives::{
 	evidence::Evidence,
 	request::{Input, Output},
@@ -16,7 +16,7 @@ use consilience_primitives::{
 };
 use futures::StreamExt;
 use polkadot_sdk::sp_core::H256;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::{
 	runner::{Library, Runner},
@@ -74,20 +74,17 @@ impl LaneEngine {
 	}
 }
 
-/// An answer that is being written, and the place that it takes.
-struct Open {
-	stream: TokenStream,
-	_place: OwnedSemaphorePermit,
-}
+/// An answer that is being written.
+struct Open(TokenStream);
 
 #[async_trait]
 impl Answering for Open {
 	fn allow(&mut self, tokens: u32) {
-		self.stream.allow(tokens);
+		self.0.allow(tokens);
 	}
 
 	async fn next(&mut self) -> Result<Piece, EngineError> {
-		match self.stream.next().await {
+		match self.0.next().await {
 			Some(Ok(NodePiece::Tokens { tokens, text })) => Ok(Piece::More { tokens, text }),
 			Some(Ok(NodePiece::End { output, .. })) => Ok(Piece::End(output)),
 			Some(Err(e)) => Err(failed(e)),
@@ -102,14 +99,17 @@ impl Engine for LaneEngine {
 		self.places.available_permits() as u32
 	}
 
+	fn place(&self, _model: &ModelId) -> Option<Place> {
+		let place = self.places.clone().try_acquire_owned();
+		Some(Box::new(place.ok()?))
+	}
+
 	async fn stream(
 		&self,
 		model: &ModelId,
 		input: &Input,
 		seed: H256,
 	) -> Result<Box<dyn Answering>, EngineError> {
-		let place = self.places.clone().try_acquire_owned();
-		let place = place.map_err(|_| EngineError::Busy)?;
 		self.load(*model).await?;
 		let until = Instant::now() + LONGEST_ANSWER;
 		let stream = self
@@ -117,10 +117,7 @@ impl Engine for LaneEngine {
 			.stream(*model, input.clone().into(), seed, 0, until)
 			.await
 			.map_err(failed)?;
-		Ok(Box::new(Open {
-			stream,
-			_place: place,
-		}))
+		Ok(Box::new(Open(stream)))
 	}
 
 	async fn cut(
