@@ -20,3 +20,4 @@ pub mod session;
 pub mod settle;
 pub mod testimony;
 pub mod view;
+pub mod wait;

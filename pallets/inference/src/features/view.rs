@@ -57,6 +57,7 @@ impl<T: Config> Pallet<T> {
 			settled_at: request.settled_at,
 			escrow: request.escrow,
 			paid: request.paid,
+			surcharge: request.surcharge,
 			refunded: request.refunded,
 		})
 	}
@@ -167,8 +168,8 @@ impl<T: Config> Pallet<T> {
 	pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
 		use crate::{
 			Callbacks, Deadlines, Draws, HoldReason, Indices, Loads, OffenceQueue, OffenceRange,
-			Open, OpenOf, OpenOfAccount, Parameters, Prune, PruneRange, Reserved, Role, Seats,
-			Sitting,
+			Open, OpenOf, OpenOfAccount, Parameters, Prune, PruneRange, Reserved, ReservedFor,
+			Role, Seats, Sitting,
 		};
 		use alloc::collections::{BTreeMap, BTreeSet};
 		use polkadot_sdk::{
@@ -187,6 +188,7 @@ impl<T: Config> Pallet<T> {
 		let mut held = BTreeMap::<T::AccountId, (BalanceOf<T>, OpenOfAccount)>::new();
 		let mut bonds = BTreeMap::new();
 		let mut by_model = BTreeMap::new();
+		let mut reserved_for = BTreeMap::new();
 		let mut assigned = BTreeSet::new();
 		let mut overdue = BTreeSet::new();
 		let draws: BTreeSet<_> = Draws::<T>::iter()
@@ -253,8 +255,17 @@ impl<T: Config> Pallet<T> {
 							| RequestState::Unanswerable
 							| RequestState::Overturned
 							| RequestState::Disputed
-					) || request.paid.is_zero(),
+					) || request.paid
+						== if request.state == RequestState::Cancelled {
+							request.surcharge
+						} else {
+							Zero::zero()
+						},
 					"money was paid for a request that came to nothing"
+				);
+				ensure!(
+					request.surcharge <= request.paid,
+					"a surcharge was burned that was not paid"
 				);
 				ensure!(
 					prunable.contains(&id),
@@ -267,8 +278,16 @@ impl<T: Config> Pallet<T> {
 					continue;
 				}
 			} else {
+				ensure!(
+					request.surcharge.saturating_add(request.tip) <= request.escrow,
+					"an escrow does not cover the surcharge"
+				);
 				open += 1;
 				reserved += u64::from(request.reserved);
+				if request.reserved > 0 {
+					*reserved_for.entry(request.model).or_insert(0u64) +=
+						u64::from(request.reserved);
+				}
 				to_be_told += u32::from(request.callback);
 				let entry = held
 					.entry(request.requester.clone())
@@ -359,6 +378,10 @@ impl<T: Config> Pallet<T> {
 		ensure!(
 			Reserved::<T>::get() == reserved,
 			"the capacity that is promised is wrong"
+		);
+		ensure!(
+			ReservedFor::<T>::iter().collect::<BTreeMap<_, _>>() == reserved_for,
+			"the capacity that is promised to a model's requests is wrong"
 		);
 		ensure!(
 			Sitting::<T>::get() == sitting,
