@@ -451,8 +451,13 @@ pub mod pallet {
 
 	/// Number of open requests of an account. Anybody can be a requester: a cryptographic hasher.
 	#[pallet::storage]
-	pub type OpenOf<T: Config> =
-		StorageMap<_, Blake2_128Concat, T::AccountId, OpenOfAccount, ValueQuery>;
+	pub type OpenOf<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, u32, ValueQuery>;
+
+	/// Work of an account's open requests for a model, in thousandths of a block. Anybody can be a requester: a cryptographic hasher; the
+	/// second keys are hashes.
+	#[pallet::storage]
+	pub type WorkOf<T: Config> =
+		StorageDoubleMap<_, Blake2_128Concat, T::AccountId, Identity, ModelId, u64, ValueQuery>;
 
 	/// Requests in which a validator has duties: as many at most as are open or looked at again.
 	#[pallet::storage]

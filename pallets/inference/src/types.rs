@@ -227,27 +227,6 @@ pub enum Role {
 	Juror,
 }
 
-/// What an account has open.
-#[derive(
-	Clone,
-	Copy,
-	Debug,
-	Default,
-	PartialEq,
-	Eq,
-	Encode,
-	Decode,
-	DecodeWithMemTracking,
-	MaxEncodedLen,
-	TypeInfo,
-)]
-pub struct OpenOfAccount {
-	/// Requests.
-	pub requests: u32,
-	/// Their work, in thousandths of a block.
-	pub work: u64,
-}
-
 /// From what a validator is kept of serving a model, because its machine differed.
 #[derive(
 	Clone,

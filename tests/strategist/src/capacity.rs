@@ -404,7 +404,8 @@ fn offer(
 		let work = |tokens: &u32| f64::from(model.spec.time.work(*tokens)) / 1_000.0;
 		TOKENS.iter().map(work).sum::<f64>() / TOKENS.len() as f64
 	};
-	let whole = |work: f64| work * (1.0 + f64::from(VERIFIERS) / 4.0);
+	// Whoever answers measures too.
+	let whole = |work: f64| work * (1.0 + f64::from(VERIFIERS + 1) / 4.0);
 	let each: f64 = models.iter().map(|m| m.popularity * whole(mean(m))).sum();
 	let rate = capacity * f64::from(load) / 100.0 / (each / popularity);
 

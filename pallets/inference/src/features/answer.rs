@@ -105,6 +105,9 @@ impl<T: Config> Pallet<T> {
 		let now = frame_system::Pallet::<T>::block_number();
 		request.state = RequestState::Provisional;
 		request.provisional_at = Some(now);
+		if let Some(executor) = &request.executor {
+			Self::answered(executor, id);
+		}
 		let (from, blocks) = Self::window(&request, now);
 		let last = from.saturating_add(u32::from(blocks).into());
 		let patience = T::DrawPatience::get().saturating_add(last.saturating_sub(now));

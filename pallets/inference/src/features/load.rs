@@ -17,8 +17,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	Assignment, Assignments, Config, Indices, Keys, Loads, OpenOf, Pallet, RequestOf, Reserved,
-	ReservedFor, Role,
+	Assignment, Assignments, Config, Indices, Keys, Loads, Pallet, RequestOf, Reserved,
+	ReservedFor, Role, WorkOf,
 };
 
 /// A validator that serves a model.
@@ -93,6 +93,11 @@ impl<AccountId: Ord> Roster<AccountId> {
 	}
 }
 
+/// What is left of this work beside some of it; none where that is nothing.
+fn left(all: Option<u64>, work: u32) -> Option<u64> {
+	all?.checked_sub(work.into()).filter(|left| *left > 0)
+}
+
 impl<T: Config> Pallet<T> {
 	pub(crate) fn roster() -> Roster<T::AccountId> {
 		let keys = Keys::<T>::get().into_iter().zip(0..);
@@ -150,6 +155,13 @@ impl<T: Config> Pallet<T> {
 		Self::add_load(who, |load| load.saturating_add(work));
 	}
 
+	/// An executor has answered: of its work a measurement is left.
+	pub(crate) fn answered(who: &T::AccountId, id: RequestId) {
+		if let Some(Assignment { role, work }) = Assignments::<T>::get(who, id) {
+			Self::assign(who, id, role, TimeLimit::measuring(work));
+		}
+	}
+
 	/// Takes a request from a validator's duties.
 	pub(crate) fn unassign(who: &T::AccountId, id: RequestId) {
 		if let Some(assignment) = Assignments::<T>::take(who, id) {
@@ -187,23 +199,30 @@ impl<T: Config> Pallet<T> {
 
 	/// Whether a request of so much work would be done in time with this capacity: beside what is promised already, and without giving one
 	/// account more than half of what there is while others could ask too. A network with nothing to do takes any request.
-	pub(crate) fn has_capacity(who: Option<&T::AccountId>, capacity: &Capacity, work: u32) -> bool {
+	pub(crate) fn has_capacity(
+		who: Option<&T::AccountId>,
+		model: ModelId,
+		capacity: &Capacity,
+		work: u32,
+	) -> bool {
 		let whole = capacity.whole;
 		if whole > 0 && capacity.taken == 0 {
 			return true;
 		}
-		let own = who.map_or(0, |who| OpenOf::<T>::get(who).work);
+		let own = who.map_or(0, |who| WorkOf::<T>::get(who, model));
 		u64::from(work) <= capacity.free()
 			&& (own == 0 || own.saturating_add(work.into()) <= whole / 2)
 	}
 
-	/// Takes a request's work from what its account has asked for.
+	/// Adds a request's work to what its account has asked of the model.
+	pub(crate) fn burden(who: &T::AccountId, model: ModelId, work: u32) {
+		WorkOf::<T>::mutate(who, model, |all| *all = all.saturating_add(work.into()));
+	}
+
+	/// Takes a request's work from what its account has asked of the model.
 	pub(crate) fn unburden(request: &RequestOf<T>) {
-		let whole = request.burden;
-		OpenOf::<T>::mutate_exists(&request.requester, |open| {
-			if let Some(open) = open {
-				open.work = open.work.saturating_sub(whole.into());
-			}
+		WorkOf::<T>::mutate_exists(&request.requester, request.model, |all| {
+			*all = left(*all, request.burden);
 		});
 	}
 
@@ -222,10 +241,7 @@ impl<T: Config> Pallet<T> {
 		request.reserved -= work;
 		Reserved::<T>::mutate(|all| *all = all.saturating_sub(work.into()));
 		ReservedFor::<T>::mutate_exists(request.model, |all| {
-			*all = all
-				.take()
-				.and_then(|all| all.checked_sub(work.into()))
-				.filter(|left| *left > 0);
+			*all = left(*all, work);
 		});
 	}
 }

@@ -137,7 +137,7 @@ impl<T: Config> Pallet<T> {
 		let wait = Self::expected_wait(
 			&serving, &roster, work, verifiers, assurance, &spec.time, units_out,
 		);
-		if !Self::has_capacity(who, &capacity, burden) {
+		if !Self::has_capacity(who, id, &capacity, burden) {
 			let blocks = capacity.room_in(burden.into(), wait.blocks());
 			return Err(QuoteError::NoCapacity { blocks });
 		}
@@ -266,7 +266,7 @@ impl<T: Config> Pallet<T> {
 			Error::<T>::TooManyOpen
 		);
 		ensure!(
-			OpenOf::<T>::get(&requester).requests < T::MaxOpenPerAccount::get(),
+			OpenOf::<T>::get(&requester) < T::MaxOpenPerAccount::get(),
 			Error::<T>::TooManyOpenOfAccount
 		);
 		T::Currency::hold(&HoldReason::Escrow.into(), &requester, fee_limit)?;
@@ -320,10 +320,8 @@ impl<T: Config> Pallet<T> {
 		Inputs::<T>::insert(id, input);
 		Self::reserve(model, burden);
 		Open::<T>::mutate(|n| *n += 1);
-		OpenOf::<T>::mutate(&requester, |open| {
-			open.requests += 1;
-			open.work.saturating_accrue(burden.into());
-		});
+		OpenOf::<T>::mutate(&requester, |n| *n += 1);
+		Self::burden(&requester, model, burden);
 		pallet_model_registry::Pallet::<T>::request_opened(model);
 		Self::deposit_event(Event::RequestSubmitted {
 			request: id,

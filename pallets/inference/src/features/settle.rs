@@ -16,8 +16,7 @@ use polkadot_sdk::{
 
 use crate::{
 	features::draw::draw_blocks, BalanceOf, Config, Event, HoldReason, Juries, Open, OpenOf,
-	OpenOfAccount, Pallet, Parameters, ParametersOf, ProtocolParameters, RequestOf, Requests,
-	Rounds,
+	Pallet, Parameters, ParametersOf, ProtocolParameters, RequestOf, Requests, Rounds,
 };
 
 /// Who is paid out of an escrow.
@@ -309,10 +308,10 @@ impl<T: Config> Pallet<T> {
 			Self::unburden(request);
 		}
 		OpenOf::<T>::mutate_exists(&request.requester, |open| {
-			*open = open.take().and_then(|o| {
-				let requests = o.requests.checked_sub(1).filter(|n| *n > 0)?;
-				Some(OpenOfAccount { requests, ..o })
-			});
+			*open = open
+				.take()
+				.and_then(|n| n.checked_sub(1))
+				.filter(|n| *n > 0);
 		});
 		Requests::<T>::insert(id, &*request);
 		if request.callback {

@@ -168,8 +168,8 @@ impl<T: Config> Pallet<T> {
 	pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
 		use crate::{
 			Callbacks, Deadlines, Draws, HoldReason, Indices, Loads, OffenceQueue, OffenceRange,
-			Open, OpenOf, OpenOfAccount, Parameters, Prune, PruneRange, Reserved, ReservedFor,
-			Role, Seats, Sitting,
+			Open, OpenOf, Parameters, Prune, PruneRange, Reserved, ReservedFor, Role, Seats,
+			Sitting, WorkOf,
 		};
 		use alloc::collections::{BTreeMap, BTreeSet};
 		use polkadot_sdk::{
@@ -185,7 +185,8 @@ impl<T: Config> Pallet<T> {
 		Self::try_state_of_rulings()?;
 		Self::try_state_of_elsewhere()?;
 		Self::try_state_of_testimonies()?;
-		let mut held = BTreeMap::<T::AccountId, (BalanceOf<T>, OpenOfAccount)>::new();
+		let mut held = BTreeMap::<T::AccountId, (BalanceOf<T>, u32)>::new();
+		let mut work_of = BTreeMap::new();
 		let mut bonds = BTreeMap::new();
 		let mut by_model = BTreeMap::new();
 		let mut reserved_for = BTreeMap::new();
@@ -291,11 +292,13 @@ impl<T: Config> Pallet<T> {
 				to_be_told += u32::from(request.callback);
 				let entry = held
 					.entry(request.requester.clone())
-					.or_insert((Zero::zero(), OpenOfAccount::default()));
+					.or_insert((Zero::zero(), 0));
 				entry.0 = entry.0.saturating_add(request.escrow);
-				entry.1.requests += 1;
+				entry.1 += 1;
 				if !request.course.unchecked {
-					entry.1.work += u64::from(request.burden);
+					*work_of
+						.entry((request.requester.clone(), request.model))
+						.or_insert(0u64) += u64::from(request.burden);
 				}
 			}
 			ensure!(
@@ -393,6 +396,10 @@ impl<T: Config> Pallet<T> {
 				"an account's open requests"
 			);
 		}
+		let stored: BTreeMap<_, _> = WorkOf::<T>::iter()
+			.map(|(who, model, work)| ((who, model), work))
+			.collect();
+		ensure!(stored == work_of, "what an account has asked of a model");
 		for (who, (sum, n)) in held {
 			ensure!(OpenOf::<T>::get(&who) == n, "an account's open requests");
 			ensure!(

@@ -336,3 +336,34 @@ fn what_is_promised_for_one_model_does_not_fill_all_of_a_network_that_serves_oth
 		check();
 	});
 }
+
+#[test]
+fn what_an_account_asks_of_one_model_keeps_nobody_from_another() {
+	small(|| {
+		for _ in 0..5 {
+			ask(TEXT, ALICE);
+		}
+		let ask = |model, input| {
+			let assurance = Assurance::Committee(2);
+			Inference::do_request(ALICE, id(model), input, assurance, 1_000, 0)
+		};
+		assert_noop!(ask(TEXT, text("hi", 4)), Error::<Test>::NoCapacity);
+		assert_ok!(ask(TENSOR, tensor_input(&[1, 2])));
+	});
+}
+
+#[test]
+fn whoever_has_answered_has_room_for_others() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		blocks(2);
+		let executor = executor(request);
+		let load = || crate::Loads::<Test>::get().iter().sum::<u32>();
+		assert_eq!(load(), 400);
+		work(executor, Habit::Honest);
+		assert_eq!(load(), 100, "its own measurement is left");
+		check();
+		settle_within(request, 6, &[]);
+		assert_eq!(load(), 0);
+	});
+}
