@@ -244,9 +244,8 @@ fn whoever_was_lied_to_has_the_surcharge_back_out_of_the_slash() {
 		assert_eq!(state(request), RequestState::Final);
 		let paid = Inference::request_view(request).unwrap().paid;
 		assert_ok!(Inference::appeal(RuntimeOrigin::signed(BOB), request));
-		for _ in 0..30 {
-			work_block(&party);
-		}
+		work_block(&party);
+		settle_within(request, 12, &party);
 		assert_eq!(state(request), RequestState::Overturned);
 		let view = Inference::request_view(request).unwrap();
 		assert_eq!(view.surcharge, surcharge, "that stays burned");
@@ -278,25 +277,22 @@ fn a_quote_says_how_long_an_answer_takes() {
 		assert_eq!(took, u64::from(idle.blocks()) - 1);
 
 		// Slow machines need 1.6 blocks for it, and 0.4 for a measurement.
+		let slow = Speed {
+			pace: 4_000,
+			duty: 0,
+		};
 		for v in VALIDATORS {
-			assert_ok!(ModelRegistry::serve(
-				&v,
-				id(TEXT),
-				&digest(7),
-				Speed {
-					pace: 4_000,
-					duty: 0
-				}
-			));
+			assert_ok!(ModelRegistry::withdraw(&v, id(TEXT)));
+			assert_ok!(ModelRegistry::serve(&v, id(TEXT), &digest(7), slow));
 		}
 		assert_eq!(quote().unwrap().wait, Wait { work: 2, ..idle });
 		// Every one of them has an answer to give.
-		for who in [ALICE, BOB].repeat(6) {
+		for who in [ALICE, BOB].repeat(5) {
 			ask(TEXT, who);
 		}
 		blocks(3);
 		let wait = quote().unwrap().wait;
-		assert!(wait.queue >= 2, "{wait:?}");
+		assert!(wait.queue >= 1, "{wait:?}");
 		assert_eq!(wait.work, 2);
 	});
 }
