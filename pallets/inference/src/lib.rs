@@ -816,7 +816,8 @@ pub mod pallet {
 		NotAppealable,
 		/// Too few validators serve the model for a jury.
 		JuryTooSmall,
-		/// A share is more than the whole, the surcharge more than ten times it, or absence costs more than withholding, or withholding more than a false answer.
+		/// A share is more than the whole, the surcharge more than ten times it, or absence costs more than withholding, or withholding more
+		/// than a false answer.
 		BadParameters,
 		/// The jury accuses nobody, not this account, or not any more; it was contested already; or everybody who serves the model was drawn.
 		NotContestable,

@@ -90,13 +90,17 @@ impl<T: Config> Pallet<T> {
 		})
 	}
 
-	/// What is burned, beside so much that a request costs, where what it takes of the capacity is beyond a half of all.
+	/// What is burned, beside so much that a request costs, where what it takes of the capacity is beyond a half of all. Nothing where nobody
+	/// has anything to do, who take any request.
 	pub(crate) fn surcharge(
 		parameters: &ParametersOf<T>,
 		capacity: &Capacity,
 		burden: u32,
 		cost: BalanceOf<T>,
 	) -> Option<BalanceOf<T>> {
+		if capacity.taken == 0 {
+			return Some(Zero::zero());
+		}
 		let part = capacity.crowding(burden.into()).mul_ceil(cost);
 		let at_full = part.checked_mul(&parameters.surcharge_at_full.into())?;
 		Some(at_full / 1_000u32.into())

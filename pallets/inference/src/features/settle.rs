@@ -270,8 +270,8 @@ impl<T: Config> Pallet<T> {
 		})
 	}
 
-	/// Ends a request: returns what is left of the escrow, the surcharge too where it was not burned, frees its validators, and has it forgotten later. Gives what was
-	/// returned.
+	/// Ends a request: returns what is left of the escrow, the surcharge too where it was not burned, frees its validators, and has it
+	/// forgotten later. Gives what was returned.
 	pub(crate) fn close(
 		id: RequestId,
 		request: &mut RequestOf<T>,

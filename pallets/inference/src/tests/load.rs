@@ -145,6 +145,24 @@ fn the_price_rises_from_a_half_to_full_and_the_quote_says_so() {
 }
 
 #[test]
+fn a_network_with_nothing_to_do_takes_any_request_at_its_price() {
+	small(|| {
+		// One request is more than all that seven can take.
+		MaxLoad::set(50);
+		let idle = quote().unwrap();
+		assert_eq!((idle.surcharge, idle.taken), (0, 0));
+		let request = ask(TEXT, ALICE);
+		let Err(QuoteError::NoCapacity { blocks }) = quote() else {
+			panic!("there is no room");
+		};
+		assert_eq!(blocks, idle.wait.blocks());
+		settle_within(request, 8, &[]);
+		assert_eq!(state(request), RequestState::Final);
+		assert!(quote().is_ok());
+	});
+}
+
+#[test]
 fn a_surcharge_is_burned_when_the_answer_is_final_and_nobody_gains() {
 	small(|| {
 		let (request, surcharge) = last("hi");
