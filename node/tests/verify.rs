@@ -140,6 +140,7 @@ impl Home {
 			settled_at: Some(15),
 			escrow: 100,
 			paid: 90,
+			surcharge: 0,
 			refunded: 10,
 		}
 	}

@@ -44,7 +44,7 @@ pub enum RequestState {
 	Rejected,
 	/// Nobody answered or checked it in time: refunded.
 	Expired,
-	/// Cancelled by its requester before an executor was drawn: refunded.
+	/// Cancelled by its requester before an executor was drawn: refunded, but for the surcharge.
 	Cancelled,
 	/// Checked: no honest machine can answer this input. Those who found that out are paid for it; the rest is returned.
 	Unanswerable,
@@ -110,8 +110,11 @@ pub struct RequestView<AccountId, BlockNumber, Balance> {
 	pub settled_at: Option<BlockNumber>,
 	/// Escrow that was held.
 	pub escrow: Balance,
-	/// Payments out of it.
+	/// What it cost: payments out of the escrow, and the surcharge where that was burned.
 	pub paid: Balance,
+	/// Of what was paid, or is to be: what is burned because those who serve the model were more than half taken. Nothing where `paid` is
+	/// nothing in the end.
+	pub surcharge: Balance,
 	/// What was returned.
 	pub refunded: Balance,
 }
@@ -133,6 +136,67 @@ pub struct ModelView<AccountId, Balance> {
 	pub serving: Vec<AccountId>,
 	/// Validators that have said that they compute something else for its reference input.
 	pub differing: Vec<AccountId>,
+}
+
+/// How long an answer is expected to take, in blocks, by what the chain knows when it is asked. Nobody is bound by it.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	Default,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+	Serialize,
+	Deserialize,
+)]
+pub struct Wait {
+	/// What the machine in the middle of those who serve the model has to do before.
+	pub queue: u32,
+	/// The longest answer on that machine.
+	pub work: u32,
+	/// Until the executor is drawn, and from the answer until its verifiers are.
+	pub draws: u32,
+	/// Measuring, commitments, their finality and reveals; of a check by chance, the mean of that and of the time for appeals.
+	pub rounds: u32,
+}
+
+impl Wait {
+	/// Blocks from the request until it is settled.
+	pub const fn blocks(&self) -> u32 {
+		self.queue
+			.saturating_add(self.work)
+			.saturating_add(self.draws)
+			.saturating_add(self.rounds)
+	}
+}
+
+/// What a request would cost, and how long it would take.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+)]
+pub struct Quote<Balance> {
+	/// The least fee limit with which it is taken, tip not counted: the longest answer, its checks, the premium and the surcharge.
+	pub fee: Balance,
+	/// Of it, what is burned because those who serve the model are more than half taken.
+	pub surcharge: Balance,
+	/// Part of the work that those who serve the model can take which is taken, in thousandths.
+	pub taken: u32,
+	/// How long the answer is expected to take.
+	pub wait: Wait,
 }
 
 /// Why a request would be refused.
@@ -163,5 +227,8 @@ pub enum QuoteError {
 	/// More verifiers than validators that serve the model beside an executor.
 	TooFewServe,
 	/// Those who serve the model have more to do already than they can do in time.
-	NoCapacity,
+	NoCapacity {
+		/// Blocks after which there is expected to be room, at least one, if nobody else asks.
+		blocks: u32,
+	},
 }

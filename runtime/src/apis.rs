@@ -13,7 +13,7 @@ use consilience_primitives::{
 		Certificate, CertificateDue, ChannelId, ChannelView, Claim, ClaimId, LaneKey, LaneView,
 		Opening, OpeningDue, Service, Signed, Verdict,
 	},
-	view::{ModelView, QuoteError, RequestView},
+	view::{ModelView, Quote, QuoteError, RequestView},
 	List, ModelId, RequestId,
 };
 use frame_support::{
@@ -227,7 +227,7 @@ impl_runtime_apis! {
 			model: ModelId,
 			input: StoredInput,
 			assurance: Assurance,
-		) -> Result<Balance, QuoteError> {
+		) -> Result<Quote<Balance>, QuoteError> {
 			Inference::quote(model, &input, assurance)
 		}
 

@@ -28,8 +28,8 @@ export const definitions = {
 	inference: {
 		request: method('Option<Json>', 'A request that is open or was settled not long ago; null if there is none', request, at),
 		quote: method(
-			'u128',
-			"What a request would cost at most, in the token's smallest unit",
+			'Json',
+			"What a request would cost at most, in the token's smallest unit, and in how many blocks it is expected to be final",
 			model,
 			{ name: 'input', type: 'Json' },
 			{ name: 'verifiers', type: 'u8' }

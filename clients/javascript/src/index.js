@@ -87,11 +87,27 @@ function split(input) {
 	return { stored: { Indexed: { tensors: headers, dataHash: blake2AsHex(data) } }, data: u8aToHex(data) }
 }
 
-/** What a request would cost at most, or throws the reason for which it would be refused. */
+/**
+ * What a request would cost at most (`fee`, the tip not counted, and of it `surcharge`, which is burned because those who serve the model are
+ * more than half taken), what is `taken` of what they can do, in thousandths, and in how many `blocks` the answer is expected to be final; or
+ * throws the reason for which it would be refused.
+ */
 export async function quote(api, model, input, verifiers = 2) {
 	const answer = await api.call.inferenceApi.quote(model, split(input).stored, { Committee: verifiers })
-	if (answer.isErr) throw new Error(`the request would be refused: ${answer.asErr.toString()}`)
-	return answer.asOk.toBigInt()
+	if (answer.isErr) throw new Error(`the request would be refused: ${refusal(answer.asErr)}`)
+	const { fee, surcharge, taken, wait } = answer.asOk
+	const parts = [wait.queue, wait.work, wait.draws, wait.rounds]
+	return {
+		fee: fee.toBigInt(),
+		surcharge: surcharge.toBigInt(),
+		taken: taken.toNumber(),
+		blocks: parts.reduce((sum, part) => sum + part.toNumber(), 0),
+	}
+}
+
+function refusal(error) {
+	if (!error.isNoCapacity) return error.toString()
+	return `NoCapacity: room is expected in ${error.asNoCapacity.blocks.toString()} blocks`
 }
 
 /**
@@ -99,7 +115,7 @@ export async function quote(api, model, input, verifiers = 2) {
  * documentation of the pallet's error.
  */
 export async function request(api, account, model, input, { verifiers = 2, feeLimit, tip = 0n } = {}) {
-	const limit = feeLimit ?? (await quote(api, model, input, verifiers)) + tip
+	const limit = feeLimit ?? (await quote(api, model, input, verifiers)).fee + tip
 	const { stored, data } = split(input)
 	const call = data
 		? api.tx.inference.requestWithData(model, stored.Indexed.tensors, { Committee: verifiers }, limit, tip, data)

@@ -85,13 +85,21 @@ export function embedding(text) {
 	return Enum('Embedding', Binary.fromText(text))
 }
 
-/** What a request would cost at most, in the token's smallest unit, or throws the reason for which it would be refused. */
+/**
+ * What a request would cost at most, in the token's smallest unit (`fee`, the tip not counted, and of it `surcharge`, which is burned because
+ * those who serve the model are more than half taken), what is `taken` of what they can do, in thousandths, and in how many `blocks` the
+ * answer is expected to be final; or throws the reason for which it would be refused.
+ */
 export async function quote(client, model, input, verifiers = 2) {
 	const api = client.getUnsafeApi()
 	const answer = await api.apis.InferenceApi.quote(model, Enum('Inline', input), Enum('Committee', verifiers))
-	if (answer.success) return answer.value
+	if (answer.success) {
+		const { fee, surcharge, taken, wait } = answer.value
+		return { fee, surcharge, taken, blocks: wait.queue + wait.work + wait.draws + wait.rounds }
+	}
 	const { type, value } = answer.value
-	throw new Error(`the request would be refused: ${value?.type ? `${type}: ${value.type}` : type}`)
+	const detail = type === 'NoCapacity' ? `room is expected in ${value.blocks} blocks` : value?.type
+	throw new Error(`the request would be refused: ${detail ? `${type}: ${detail}` : type}`)
 }
 
 /**
@@ -99,7 +107,7 @@ export async function quote(client, model, input, verifiers = 2) {
  * of it. A refusal rejects with the name of the pallet's error.
  */
 export async function request(client, signer, model, input, { verifiers = 2, feeLimit, tip = 0n } = {}) {
-	const limit = feeLimit ?? (await quote(client, model, input, verifiers)) + tip
+	const limit = feeLimit ?? (await quote(client, model, input, verifiers)).fee + tip
 	const assurance = Enum('Committee', verifiers)
 	const call = client.getUnsafeApi().tx.Inference.request({ model, input, assurance, fee_limit: limit, tip })
 	return new Promise((resolve, reject) => {

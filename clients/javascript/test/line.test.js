@@ -42,7 +42,8 @@ test('runtime API and view function say the same of a model', async () => {
 
 test('a request is answered, checked and paid', { timeout: 300_000 }, async () => {
 	const before = await money(account.address)
-	const limit = await quote(api, model.id, chat('What is the capital of France?'))
+	const { fee: limit, surcharge, taken, blocks } = await quote(api, model.id, chat('What is the capital of France?'))
+	assert.ok(surcharge < limit && taken <= 1_000 && blocks >= 10, 'the quote says how long it takes')
 	assert.ok(limit > 0n)
 	const { id, fee } = await request(api, account, model.id, chat('What is the capital of France?'), { feeLimit: limit })
 
@@ -71,7 +72,7 @@ test('a picture of 600 KB is asked, answered and checked, and a tensor that does
 	const pixels = Float32Array.from({ length: 3 * side * side }, (_, i) => Math.sin(Math.floor((i / side) % side) / 4))
 	const picture = (height, name = 'x') =>
 		tensors([{ name, datatype: 'Fp32', shape: [1, 3, height, side], data: pixels.subarray(0, 3 * height * side) }])
-	assert.ok((await quote(api, found.id, picture(side))) > 0n)
+	assert.ok((await quote(api, found.id, picture(side))).fee > 0n)
 	const { id } = await request(api, account, found.id, picture(side))
 	const stored = await settled(api, id)
 	assert.equal(stored.state.type, 'Final')

@@ -71,8 +71,11 @@ test('a question by PAPI, watched step by step, and its result proven', { timeou
 	const { ok } = await funded
 	assert.ok(ok, 'the account has money')
 	const question = chat('What is the capital of France?', 24)
-	const price = await quote(lightClient, model.id, question)
-	assert.equal(await quote(node, model.id, question), price)
+	const quoted = await quote(lightClient, model.id, question)
+	const said = await quote(node, model.id, question)
+	const price = quoted.fee
+	assert.equal(said.fee, price)
+	assert.ok(said.surcharge < price && said.taken <= 1_000 && said.blocks >= 10, 'the quote says how long it takes')
 	const { id } = await request(node, account, model.id, question, { feeLimit: price })
 
 	const steps = []

@@ -52,7 +52,18 @@ export declare function signerOf(suri: string): PolkadotSigner & { address: stri
 export declare function models(client: PolkadotClient): Promise<Model[]>
 export declare function chat(question: string, maxTokens?: number, how?: How): Input
 export declare function embedding(text: string): Input
-export declare function quote(client: PolkadotClient, model: string, input: Input, verifiers?: number): Promise<bigint>
+/** What a request would cost, and how long it would take. */
+export interface Quote {
+	/** What must be held at least, in the token's smallest unit, the tip not counted. */
+	fee: bigint
+	/** Of it, what is burned because those who serve the model are more than half taken. */
+	surcharge: bigint
+	/** What is taken of what they can do, in thousandths. */
+	taken: number
+	/** Blocks after which the answer is expected to be final. */
+	blocks: number
+}
+export declare function quote(client: PolkadotClient, model: string, input: Input, verifiers?: number): Promise<Quote>
 export declare function request(
 	client: PolkadotClient,
 	signer: PolkadotSigner,

@@ -9,7 +9,7 @@ from bittensor_wallet import Keypair
 
 import consilience
 from consilience import InputError, NoAnswerError, NodeConnectionError, NodeError, TransactionError, verify
-from consilience.chain import Answer, Block, Chain, Request
+from consilience.chain import Answer, Block, Chain, Quote, Request, _refusal
 
 EVE = Keypair.create_from_uri("//Eve")
 
@@ -44,7 +44,9 @@ def test_a_question_is_asked_followed_answered_and_verified(node):
     async def line(chain):
         model = await active(chain, "text-generation")
         parameters = {"max_tokens": 24, "temperature": 0}
-        price = await chain.quote(model.id, messages=question, **parameters)
+        quote = await chain.quote(model.id, messages=question, **parameters)
+        assert quote.surcharge < quote.fee and quote.taken <= 1_000 and quote.blocks >= 10
+        price = quote.fee
         number = await chain.request(EVE, model.id, messages=question, fee_limit=price, **parameters)
 
         steps = [step async for step in chain.watch(number)]
@@ -271,6 +273,13 @@ def test_a_node_that_is_not_there():
 
     with pytest.raises(NodeConnectionError, match=r"no node answers at ws://127\.0\.0\.1:1"):
         asyncio.run(line())
+
+
+def test_a_full_network_says_when_room_is_expected():
+    assert "in 12 blocks" in _refusal({"NoCapacity": {"blocks": 12}})
+    assert _refusal({"Input": "NoChat"}).startswith("the model has no chat template")
+    said = {"fee": 5, "surcharge": 2, "taken": 700, "wait": {"queue": 1, "work": 2, "draws": 10, "rounds": 3}}
+    assert Quote._of(said) == Quote(fee=5, surcharge=2, taken=700, blocks=16)
 
 
 def test_only_a_final_request_has_an_answer():

@@ -74,6 +74,8 @@ export interface Request {
 	settledAt?: number
 	escrow: bigint
 	paid: bigint
+	/** Of what was paid, or is to be: what is burned because those who serve the model were more than half taken. */
+	surcharge: bigint
 	refunded: bigint
 }
 
@@ -188,6 +190,7 @@ export function request(json: Json): Request {
 		settledAt: some(json.settledAt),
 		escrow: BigInt(json.escrow),
 		paid: BigInt(json.paid),
+		surcharge: BigInt(json.surcharge),
 		refunded: BigInt(json.refunded),
 	}
 }

@@ -77,6 +77,10 @@ function fitting(api: ApiPromise, type: string, input: object): object {
 export interface Price {
 	/** What is held at most. */
 	held: bigint
+	/** Of it, what is burned because those who serve the model are more than half taken. */
+	surcharge: bigint
+	/** Blocks after which the answer is expected to be final. */
+	blocks: number
 	/** The chain's fee for the transaction, which is not returned. */
 	fee: bigint
 	free: bigint
@@ -89,9 +93,12 @@ export async function quote(api: ApiPromise, question: Question, address: string
 	const input = fitting(api, inference.quote.meta.params[1].type, chainInput(question))
 	const answer = await inference.quote(question.model, input, { Committee: question.verifiers })
 	if (answer.isErr) throw new Error(refusal(answer.asErr.toJSON()))
-	const held: bigint = answer.asOk.toBigInt()
+	const said = answer.asOk
+	const held: bigint = said.fee.toBigInt()
+	const parts: Any[] = [said.wait.queue, said.wait.work, said.wait.draws, said.wait.rounds]
+	const blocks: number = parts.reduce((sum, part) => sum + part.toNumber(), 0)
 	const [info, account]: Any[] = await Promise.all([call(api, question, held).paymentInfo(address), api.query.system!.account!(address)])
-	return { held, fee: info.partialFee.toBigInt(), free: account.data.free.toBigInt() }
+	return { held, surcharge: said.surcharge.toBigInt(), blocks, fee: info.partialFee.toBigInt(), free: account.data.free.toBigInt() }
 }
 
 const REFUSALS: Record<string, string> = {
@@ -109,6 +116,10 @@ const REFUSALS: Record<string, string> = {
 }
 
 export function refusal(json: Any): string {
+	const room: number | undefined = json?.noCapacity?.blocks
+	if (room !== undefined) {
+		return `Those who serve the model have more to do already than they can do in time. Room is expected in ${room} blocks.`
+	}
 	const word: string = typeof json === 'string' ? json : (json?.input ?? Object.keys(json ?? {})[0] ?? 'unknown')
 	return REFUSALS[word] ?? `The chain would refuse it: ${word}.`
 }

@@ -27,6 +27,7 @@ const whole = {
 	settledAt: null,
 	escrow: '0x00000000000000000000000000000005',
 	paid: 0,
+	surcharge: 0,
 	refunded: 0,
 }
 

@@ -6,9 +6,11 @@ use consilience_primitives::{
 	model::Task,
 	request::{Assurance, StoredInput},
 	tensor::MAX_DATA,
+	view::Quote,
 	ModelId,
 };
-use consilience_runtime::{Balance, Runtime, RuntimeEvent};
+use consilience_rpc::JsonQuote;
+use consilience_runtime::{Balance, Runtime, RuntimeEvent, MILLISECS_PER_BLOCK};
 use polkadot_sdk::sc_cli;
 use serde_json::json;
 use tokio::time::timeout;
@@ -56,6 +58,10 @@ pub(crate) struct InferCommand {
 	#[arg(long)]
 	no_wait: bool,
 
+	/// Print what it would cost at most, the tip not counted, and how long it is expected to take, and do not ask.
+	#[arg(long, conflicts_with_all = ["fee_limit", "tip", "no_wait"])]
+	quote: bool,
+
 	#[command(flatten)]
 	signer: Signer,
 	#[command(flatten)]
@@ -97,6 +103,31 @@ fn too_large() -> String {
 	format!("the tensors have more than {MAX_DATA} bytes together, which is what a transaction may bring")
 }
 
+/// A quote for people.
+fn in_words(quote: &Quote<Balance>) -> String {
+	let wait = &quote.wait;
+	let blocks = wait.blocks();
+	let seconds = u64::from(blocks).saturating_mul(MILLISECS_PER_BLOCK) / 1_000;
+	let surcharge = if quote.surcharge == 0 {
+		String::new()
+	} else {
+		format!(
+			", {} of it burned because {} % of what those who serve the model can do is taken",
+			csl(quote.surcharge),
+			quote.taken / 10
+		)
+	};
+	format!(
+		"costs at most {}{surcharge}; expected in {blocks} blocks (about {seconds} s): {} before it, {} for the answer, {} for draws, {} for the \
+		 check",
+		csl(quote.fee),
+		wait.queue,
+		wait.work,
+		wait.draws,
+		wait.rounds
+	)
+}
+
 impl InferCommand {
 	/// Does what the command says.
 	pub(crate) fn run(&self) -> sc_cli::Result<()> {
@@ -124,11 +155,16 @@ impl InferCommand {
 			Some(p) => Assurance::Sampled(p),
 			None => Assurance::Committee(self.verifiers.unwrap_or(model.spec.policy.min_verifiers)),
 		};
-		let price = chain
+		let quote = chain
 			.quote(model.id, &input, assurance)
 			.await?
 			.map_err(|e| failure::quote(e, &model))?;
-		let worst = price.saturating_add(self.tip);
+		if self.quote {
+			let value = serde_json::to_value(JsonQuote::from(quote)).map_err(|e| e.to_string())?;
+			self.format.print(&value, || in_words(&quote));
+			return Ok(());
+		}
+		let worst = quote.fee.saturating_add(self.tip);
 		let fee_limit = self.fee_limit.unwrap_or(worst);
 		if fee_limit < worst {
 			return Err(format!(
@@ -151,15 +187,24 @@ impl InferCommand {
 			})
 			.ok_or("the transaction is in a block, and made no request")?;
 		if self.no_wait {
-			let value = json!({ "request": request, "block": block.number, "escrow": fee_limit.to_string() });
+			let value = json!({
+				"request": request,
+				"block": block.number,
+				"escrow": fee_limit.to_string(),
+				"expected_blocks": quote.wait.blocks(),
+			});
 			self.format.print(&value, || {
 				format!(
-					"request {request} in block {}, {} held",
+					"request {request} in block {}, {} held; expected to be final in {} blocks",
 					block.number,
-					csl(fee_limit)
+					csl(fee_limit),
+					quote.wait.blocks()
 				)
 			});
 			return Ok(());
+		}
+		if !self.format.json {
+			println!("{}", in_words(&quote));
 		}
 		watch::until_settled(&chain, request, task.as_ref(), self.format, since).await
 	}

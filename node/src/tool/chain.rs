@@ -10,7 +10,7 @@ use codec::{Decode, Encode};
 use consilience_primitives::{
 	manifest::Manifest,
 	request::{Assurance, FullInput, StoredInput},
-	view::{ModelView, QuoteError, RequestView},
+	view::{ModelView, Quote, QuoteError, RequestView},
 	ModelId, RequestId,
 };
 use consilience_runtime::{
@@ -450,7 +450,7 @@ impl Chain {
 		model: ModelId,
 		input: &StoredInput,
 		assurance: Assurance,
-	) -> Result<std::result::Result<Balance, QuoteError>> {
+	) -> Result<std::result::Result<Quote<Balance>, QuoteError>> {
 		self.runtime("InferenceApi_quote", (model, input, assurance), None)
 			.await
 	}

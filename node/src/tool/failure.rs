@@ -2,7 +2,7 @@
 
 use codec::Decode;
 use consilience_primitives::{request::InputError, view::QuoteError};
-use consilience_runtime::{Runtime, RuntimeError};
+use consilience_runtime::{Runtime, RuntimeError, MILLISECS_PER_BLOCK};
 use polkadot_sdk::sp_runtime::{DispatchError, ModuleError};
 use scale_info::{TypeDef, TypeInfo};
 
@@ -117,9 +117,10 @@ pub(crate) fn quote(error: QuoteError, model: &super::chain::Model) -> String {
 			model.serving.len(),
 			model.serving.len().saturating_sub(1)
 		),
-		QuoteError::NoCapacity => format!(
-			"those who serve model {name} have more to do already than they can do in time: try again in a minute, or ask for a \
-			 shorter answer or fewer verifiers"
+		QuoteError::NoCapacity { blocks } => format!(
+			"those who serve model {name} have more to do already than they can do in time: room is expected in {blocks} blocks (about {} s); \
+			 or ask for a shorter answer or fewer verifiers",
+			u64::from(blocks).saturating_mul(MILLISECS_PER_BLOCK) / 1_000
 		),
 		QuoteError::Input(e) => match e {
 			InputError::WrongTask => format!(

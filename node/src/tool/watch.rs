@@ -68,8 +68,22 @@ fn result(request: &Request, seconds: f64, finalized: bool) -> Value {
 		"finalized": finalized,
 		"seconds": (seconds * 1_000.0).round() / 1_000.0,
 		"paid": request.paid.to_string(),
+		// Of what was paid.
+		"surcharge": request.surcharge.to_string(),
 		"refunded": request.refunded.to_string(),
 	})
+}
+
+/// What a settled request has cost.
+fn cost(request: &Request) -> String {
+	if request.surcharge == 0 {
+		return csl(request.paid);
+	}
+	format!(
+		"{} ({} of it burned, as the surcharge)",
+		csl(request.paid),
+		csl(request.surcharge)
+	)
 }
 
 /// One line of a request's life.
@@ -111,7 +125,7 @@ fn describe(request: &Request) -> String {
 			} else {
 				", checked by nobody"
 			},
-			csl(request.paid),
+			cost(request),
 			csl(request.refunded)
 		),
 		RequestState::Rejected => {
@@ -120,6 +134,11 @@ fn describe(request: &Request) -> String {
 		RequestState::Expired => format!(
 			"expired, not answered and checked in time: {} returned",
 			csl(request.refunded)
+		),
+		RequestState::Cancelled if request.paid > 0 => format!(
+			"cancelled: {} returned, {} of the surcharge burned",
+			csl(request.refunded),
+			csl(request.paid)
 		),
 		RequestState::Cancelled => format!("cancelled: {} returned", csl(request.refunded)),
 		RequestState::Overturned => {
@@ -132,7 +151,7 @@ fn describe(request: &Request) -> String {
 				.as_ref()
 				.and_then(Output::unanswerable)
 				.map_or("no honest machine can answer it", |code| code.reason()),
-			csl(request.paid),
+			cost(request),
 			csl(request.refunded)
 		),
 	}

@@ -69,8 +69,9 @@ pub enum RpcError {
 	#[error("more verifiers than validators that serve the model beside the one that answers: ask for fewer")]
 	TooFewServe,
 	/// No capacity in time.
-	#[error("those who serve the model have more to do already than they can do in time: try again later, or ask for a shorter answer")]
-	NoCapacity,
+	#[error("those who serve the model have more to do already than they can do in time: room is expected in {0} blocks; or ask for a shorter \
+	         answer, or fewer verifiers")]
+	NoCapacity(BlockNumber),
 	/// A price does not fit.
 	#[error("the price does not fit the chain's balance type")]
 	Overflow,
@@ -121,7 +122,7 @@ impl RpcError {
 			Self::Assurance => code::ASSURANCE,
 			Self::Overflow => code::OVERFLOW,
 			Self::TooFewServe => code::TOO_FEW_SERVE,
-			Self::NoCapacity => code::NO_CAPACITY,
+			Self::NoCapacity(_) => code::NO_CAPACITY,
 			Self::NoWorker => code::NO_WORKER,
 			Self::Refused(_) => code::REFUSED,
 			Self::Unsafe => code::UNSAFE,
@@ -142,7 +143,7 @@ impl RpcError {
 			QuoteError::BadAssurance => Self::Assurance,
 			QuoteError::Overflow => Self::Overflow,
 			QuoteError::TooFewServe => Self::TooFewServe,
-			QuoteError::NoCapacity => Self::NoCapacity,
+			QuoteError::NoCapacity { blocks } => Self::NoCapacity(blocks),
 		}
 	}
 }

@@ -27,7 +27,7 @@ use crate::{
 	life::{follow, request_at},
 	proof::prove,
 	watch::watch,
-	EngineStatus, JsonInput, JsonRequest, Proof, RpcError, Step, Update,
+	EngineStatus, JsonInput, JsonQuote, JsonRequest, Proof, RpcError, Step, Update,
 };
 
 /// Requests and their checked answers.
@@ -41,14 +41,15 @@ pub trait InferenceRpc {
 		at: Option<H256>,
 	) -> Result<Option<JsonRequest>, ErrorObjectOwned>;
 
-	/// What a request would cost at most, tip not counted, in the token's smallest unit; an error says why it would be refused.
+	/// What a request would cost at most, tip not counted, in the token's smallest unit, and how long it is expected to take; an error says why
+	/// it would be refused, and where there is no room when some is expected.
 	#[method(name = "quote")]
 	fn quote(
 		&self,
 		model: ModelId,
 		input: JsonInput,
 		verifiers: u8,
-	) -> Result<String, ErrorObjectOwned>;
+	) -> Result<JsonQuote, ErrorObjectOwned>;
 
 	/// Data that a transaction brought, by its BLAKE2b-256 hash; `null` if this node does not have it. A request whose input holds
 	/// a `data_hash` was asked over such data: its tensors' bytes, one after the other.
@@ -128,7 +129,7 @@ where
 		model: ModelId,
 		input: JsonInput,
 		verifiers: u8,
-	) -> Result<String, ErrorObjectOwned> {
+	) -> Result<JsonQuote, ErrorObjectOwned> {
 		let at = self.client.info().best_hash;
 		let api = self.client.runtime_api();
 		let runtime = |e: polkadot_sdk::sp_api::ApiError| RpcError::Runtime(e.to_string());
@@ -138,11 +139,11 @@ where
 			.input(&spec.sampling)
 			.map_err(RpcError::Input)?
 			.stored();
-		let price = api
+		let quote = api
 			.quote(at, model, input, Assurance::Committee(verifiers))
 			.map_err(runtime)?
 			.map_err(|e| RpcError::quote(model, e))?;
-		Ok(price.to_string())
+		Ok(quote.into())
 	}
 
 	fn data(&self, hash: H256) -> Result<Option<Bytes>, ErrorObjectOwned> {

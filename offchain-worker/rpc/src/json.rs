@@ -9,7 +9,7 @@ use consilience_primitives::{
 	},
 	sampling::SamplingDefaults,
 	tensor::{DataType, TensorHeader, TensorSpec},
-	view::{ModelView, RequestState, RequestView},
+	view::{ModelView, Quote, RequestState, RequestView, Wait},
 	Bytes, ModelId, RequestId,
 };
 use consilience_store::open_inference::{from_tensor, to_tensor, JsonTensor};
@@ -59,6 +59,35 @@ impl From<Price<Balance>> for JsonPrice {
 			per_request: p.per_request,
 			per_input_unit: p.per_input_unit,
 			per_output_unit: p.per_output_unit,
+		}
+	}
+}
+
+/// What a request would cost, and how long it would take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JsonQuote {
+	/// The least fee limit, tip not counted.
+	#[serde(with = "amount")]
+	pub fee: Balance,
+	/// Of it, what is burned because those who serve the model are more than half taken.
+	#[serde(with = "amount")]
+	pub surcharge: Balance,
+	/// Part of what they can take that is taken, in thousandths.
+	pub taken: u32,
+	/// Blocks after which the answer is expected to be final.
+	pub blocks: BlockNumber,
+	/// What they are made of.
+	pub wait: Wait,
+}
+
+impl From<Quote<Balance>> for JsonQuote {
+	fn from(quote: Quote<Balance>) -> Self {
+		Self {
+			fee: quote.fee,
+			surcharge: quote.surcharge,
+			taken: quote.taken,
+			blocks: quote.wait.blocks(),
+			wait: quote.wait,
 		}
 	}
 }
@@ -553,9 +582,12 @@ pub struct JsonRequest {
 	/// Escrow that was held.
 	#[serde(with = "amount")]
 	pub escrow: Balance,
-	/// Payments out of it.
+	/// What it cost: payments out of the escrow, and what was burned.
 	#[serde(with = "amount")]
 	pub paid: Balance,
+	/// Of what was paid, or is to be: what is burned because those who serve the model were more than half taken.
+	#[serde(with = "amount")]
+	pub surcharge: Balance,
 	/// What was returned.
 	#[serde(with = "amount")]
 	pub refunded: Balance,
@@ -586,6 +618,7 @@ impl From<RequestView<AccountId, BlockNumber, Balance>> for JsonRequest {
 			settled_block: view.settled_at,
 			escrow: view.escrow,
 			paid: view.paid,
+			surcharge: view.surcharge,
 			refunded: view.refunded,
 		}
 	}

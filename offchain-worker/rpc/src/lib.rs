@@ -12,7 +12,7 @@
 //! | `models_serve` | lets this validator serve a stored model | yes |
 //! | `models_withdraw` | lets it serve the model no longer | yes |
 //! | `inference_request` | a request that is open or was settled not long ago | |
-//! | `inference_quote` | what a request costs at most | |
+//! | `inference_quote` | what a request costs at most, and how long it is expected to take | |
 //! | `inference_engine` | the engine and its work | |
 //! | `inference_proof` | a request in a finalised block, with a proof against the block's state root | |
 //! | `inference_data` | data that a transaction brought | |
@@ -38,8 +38,8 @@ mod watch;
 pub use error::{code, is_outdated, RpcError};
 pub use inference::{Inference, InferenceRpcClient, InferenceRpcServer};
 pub use json::{
-	Block, EngineStatus, JsonInput, JsonMessage, JsonModel, JsonOutput, JsonPrice, JsonRequest,
-	JsonSpec, LocalModel, Update,
+	Block, EngineStatus, JsonInput, JsonMessage, JsonModel, JsonOutput, JsonPrice, JsonQuote,
+	JsonRequest, JsonSpec, LocalModel, Update,
 };
 pub use models::{Models, ModelsRpcClient, ModelsRpcServer};
 pub use proof::{Entries, Entry, Proof};

@@ -370,6 +370,7 @@ mod tests {
 			settled_block: None,
 			escrow: 0,
 			paid: 0,
+			surcharge: 0,
 			refunded: 0,
 		}
 	}

@@ -292,6 +292,9 @@ fn requested<T: Config>(verifiers: u8) -> Result<RequestId, BenchmarkError> {
 		true,
 	)?;
 	Requests::<T>::mutate(id, |request| {
+		// Something is burned at its end.
+		let charged = request.iter_mut().map(|r| r.surcharge = 1u32.into());
+		assert_eq!(charged.count(), 1);
 		for i in 1..MAX_EXCLUDED {
 			let late = request
 				.iter_mut()

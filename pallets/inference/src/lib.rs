@@ -70,7 +70,7 @@ use consilience_primitives::{
 	report::Report,
 	request::{Assurance, Input, Output, StoredInput, Unanswerable},
 	tensor::{TensorHeader, MAX_DATA, MAX_TENSORS, MAX_TENSOR_BYTES},
-	view::RequestView,
+	view::{Quote, QuoteError, RequestView},
 	Bytes, List, ModelId, RequestId,
 };
 use polkadot_sdk::{
@@ -470,8 +470,13 @@ pub mod pallet {
 
 	/// Number of open requests of an account. Anybody can be a requester: a cryptographic hasher.
 	#[pallet::storage]
-	pub type OpenOf<T: Config> =
-		StorageMap<_, Blake2_128Concat, T::AccountId, OpenOfAccount, ValueQuery>;
+	pub type OpenOf<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, u32, ValueQuery>;
+
+	/// Work of an account's open requests for a model, in thousandths of a block. Anybody can be a requester: a cryptographic hasher; the
+	/// second keys are hashes.
+	#[pallet::storage]
+	pub type WorkOf<T: Config> =
+		StorageDoubleMap<_, Blake2_128Concat, T::AccountId, Identity, ModelId, u64, ValueQuery>;
 
 	/// Requests in which a validator has duties: as many at most as are open or looked at again.
 	#[pallet::storage]
@@ -490,6 +495,10 @@ pub mod pallet {
 	/// Work that is promised to open requests and not yet given to anybody, in thousandths of a block.
 	#[pallet::storage]
 	pub type Reserved<T> = StorageValue<_, u64, ValueQuery>;
+
+	/// The same of the requests for one model. The keys are hashes.
+	#[pallet::storage]
+	pub type ReservedFor<T> = StorageMap<_, Identity, ModelId, u64, ValueQuery>;
 
 	/// Juries that sit. Audits take no seat: they are as few as chance makes them.
 	#[pallet::storage]
@@ -726,7 +735,7 @@ pub mod pallet {
 			reason: ExpiryReason,
 			refunded: BalanceOf<T>,
 		},
-		/// The requester cancelled before an executor was drawn, and has everything back.
+		/// The requester cancelled before an executor was drawn, and has everything back but the surcharge.
 		RequestCancelled {
 			request: RequestId,
 			refunded: BalanceOf<T>,
@@ -755,6 +764,11 @@ pub mod pallet {
 		CallbackFailed {
 			request: RequestId,
 			error: DispatchError,
+		},
+		/// What a request was to pay because those who serve its model were more than half taken is no more.
+		SurchargeBurned {
+			request: RequestId,
+			amount: BalanceOf<T>,
 		},
 	}
 
@@ -793,7 +807,7 @@ pub mod pallet {
 		/// Fewer verifiers or a rarer check than the model's minimum, more verifiers than the chain's maximum, or a check by chance
 		/// of a tensor or an embedding.
 		BadAssurance,
-		/// The fee limit does not cover price and tip in the worst case; ask `quote` for it.
+		/// The fee limit does not cover price and tip in the worst case; ask `quote` for it. Near full the price rises from block to block.
 		FeeLimitTooLow,
 		/// A price does not fit the balance type.
 		PriceOverflow,
@@ -826,7 +840,8 @@ pub mod pallet {
 		NotAppealable,
 		/// Too few validators serve the model for a jury.
 		JuryTooSmall,
-		/// A share is more than the whole, or absence costs more than withholding, or withholding more than a false answer.
+		/// A share is more than the whole, the surcharge more than ten times it, or absence costs more than withholding, or withholding more
+		/// than a false answer.
 		BadParameters,
 		/// The jury accuses nobody, not this account, or not any more; it was contested already; or everybody who serves the model was drawn.
 		NotContestable,
@@ -926,8 +941,8 @@ pub mod pallet {
 		///
 		/// - **Origin**: signed; the account pays, and `fee_limit` is held from it until the request is settled.
 		/// - `input`: for the model's task. - `assurance`: how it is checked. - `fee_limit`: must cover the price of the longest
-		///   answer, each verifier's pay, the premium for juries, and the tip (ask `quote`); what is not used is returned. - `tip`: paid
-		///   to the executor on top of the price.
+		///   answer, each verifier's pay, the premium for juries, the surcharge where those who serve the model are more than half taken, and
+		///   the tip (ask `quote`); what is not used is returned. - `tip`: paid to the executor on top of the price.
 		/// - **Errors**: each reason for which an input is refused has its own; `TooFewServe`, `NoCapacity`, `FeeLimitTooLow`,
 		///   `TooManyOpen`, `TooManyOpenOfAccount`, and the currency's when the money is not there.
 		/// - **Emits** `RequestSubmitted`.
@@ -945,7 +960,7 @@ pub mod pallet {
 			Self::do_request(requester, model, input, assurance, fee_limit, tip).map(|_| ())
 		}
 
-		/// Takes back a request before an executor is drawn for it.
+		/// Takes back a request before an executor is drawn for it. The surcharge is burned, the rest returned.
 		///
 		/// - **Origin**: signed by the requester. - **Errors**: `UnknownRequest`, `NotRequester`, `AlreadyAssigned`.
 		/// - **Emits** `RequestCancelled`.
@@ -1078,12 +1093,12 @@ pub mod pallet {
 			Self::request_view(request)
 		}
 
-		/// What a request would cost at most, tip not counted, or why it would be refused.
+		/// What a request would cost at most, tip not counted, and how long it is expected to take; or why it would be refused.
 		pub fn get_quote(
 			model: ModelId,
 			input: StoredInput,
 			assurance: Assurance,
-		) -> Result<BalanceOf<T>, consilience_primitives::view::QuoteError> {
+		) -> Result<Quote<BalanceOf<T>>, QuoteError> {
 			Self::quote(model, &input, assurance)
 		}
 	}

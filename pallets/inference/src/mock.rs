@@ -96,6 +96,8 @@ parameter_types! {
 		},
 		audit_share: Perbill::zero(),
 		premium_share: Perbill::from_percent(50),
+		// Nothing, so that what others take changes no sum of a test that is about something else.
+		surcharge_at_full: 0,
 		result_slash: Perbill::from_percent(10),
 		evidence_slash: Perbill::from_percent(10),
 		withheld_slash: Perbill::from_percent(1),

@@ -70,6 +70,9 @@ pub struct Request<AccountId, BlockNumber, Balance> {
 	pub price: consilience_primitives::model::Price<Balance>,
 	/// What it pays for juries, its own or another's, if it ends with something that was checked.
 	pub premium: Balance,
+	/// What is burned of the escrow because those who serve the model were more than half taken when it was asked; once it is settled, what
+	/// was burned.
+	pub surcharge: Balance,
 	/// Input units to pay for.
 	pub input_units: u32,
 	/// Most output units of the answer.
@@ -285,27 +288,6 @@ pub enum Role {
 	Verifier,
 	/// It measures in a dispute.
 	Juror,
-}
-
-/// What an account has open.
-#[derive(
-	Clone,
-	Copy,
-	Debug,
-	Default,
-	PartialEq,
-	Eq,
-	Encode,
-	Decode,
-	DecodeWithMemTracking,
-	MaxEncodedLen,
-	TypeInfo,
-)]
-pub struct OpenOfAccount {
-	/// Requests.
-	pub requests: u32,
-	/// Their work, in thousandths of a block.
-	pub work: u64,
 }
 
 /// From what a validator is kept of serving a model, because its machine differed.
@@ -585,6 +567,9 @@ pub struct ProtocolParameters<Balance> {
 	pub audit_share: Perbill,
 	/// What a request pays for juries and audits, as a part of one measurement of its longest answer.
 	pub premium_share: Perbill,
+	/// What a request pays on top of what it costs where it takes the last of the capacity of those who serve the model, in thousandths of
+	/// that: nothing up to a half, and evenly more from there. It is burned.
+	pub surcharge_at_full: u32,
 	/// Part of the stake that an answer costs which is not the model's.
 	pub result_slash: Perbill,
 	/// Part of the stake that invented evidence costs.
@@ -623,9 +608,12 @@ impl<Balance: AtLeast32BitUnsigned + Copy> Measurement<Balance> {
 	}
 }
 
+/// Most that a request can be made to pay on top of what it costs, in thousandths of that.
+pub const MAX_SURCHARGE: u32 = 10_000;
+
 impl<Balance> ProtocolParameters<Balance> {
 	/// Whether nobody is promised more than there is: a verifier at most as much as an executor, and a juror's premium at most what
-	/// a measurement is worth.
+	/// a measurement is worth; and a surcharge is within [`MAX_SURCHARGE`].
 	pub fn is_valid(&self) -> bool {
 		[
 			self.treasury_share,
@@ -635,6 +623,7 @@ impl<Balance> ProtocolParameters<Balance> {
 		]
 		.iter()
 		.all(|share| *share <= Perbill::one())
+			&& self.surcharge_at_full <= MAX_SURCHARGE
 			&& self.absence_slash <= self.withheld_slash
 			&& self.withheld_slash <= self.result_slash
 	}

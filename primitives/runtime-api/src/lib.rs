@@ -19,7 +19,7 @@ use consilience_primitives::{
 		Certificate, CertificateDue, ChannelId, ChannelView, Claim, ClaimId, LaneKey, LaneView,
 		Opening, OpeningDue, Service, Signed, Verdict,
 	},
-	view::{ModelView, QuoteError, RequestView},
+	view::{ModelView, Quote, QuoteError, RequestView},
 	ModelId, RequestId,
 };
 use polkadot_sdk::{sp_api, sp_core::H256, sp_runtime};
@@ -38,8 +38,8 @@ sp_api::decl_runtime_apis! {
 		/// One model.
 		fn model(model: ModelId) -> Option<ModelView<AccountId, Balance>>;
 
-		/// What a request would cost at most, tip not counted, or why it would be refused.
-		fn quote(model: ModelId, input: StoredInput, assurance: Assurance) -> Result<Balance, QuoteError>;
+		/// What a request would cost at most, tip not counted, and how long it is expected to take; or why it would be refused.
+		fn quote(model: ModelId, input: StoredInput, assurance: Assurance) -> Result<Quote<Balance>, QuoteError>;
 
 		/// A request that is open or was settled not long ago.
 		fn request(request: RequestId) -> Option<RequestView<AccountId, BlockNumber, Balance>>;

@@ -33,6 +33,8 @@ parameter_types! {
 		// An audit is two measurements, so that one in fifty costs a twenty-fifth of one; the rest is for juries.
 		audit_share: Perbill::from_percent(2),
 		premium_share: Perbill::from_percent(10),
+		// Double where the last of the capacity is taken.
+		surcharge_at_full: 1_000,
 		// More than all that a validator can earn in the week for which stake stays bonded: see docs/threat-model.md.
 		result_slash: Perbill::from_percent(10),
 		evidence_slash: Perbill::from_percent(10),

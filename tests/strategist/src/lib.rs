@@ -9,9 +9,11 @@
 //! - [`party`]: a party that does what a policy says.
 //! - [`mod@play`]: one play over the end of an era, and what it came to.
 //! - [`load`]: everybody is honest and much is asked: what a request weighs, and how many are answered.
+//! - [`capacity`]: many machines of different speed serve many models, and more and more is asked of them.
 //! - [`search`]: random policies, hill climbing with restarts, best responses, and forbidding what was found.
 //! - [`report`]: what was tried and found, for people and for programs.
 
+pub mod capacity;
 pub mod honest;
 pub mod load;
 pub mod party;

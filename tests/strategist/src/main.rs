@@ -3,6 +3,7 @@
 use anyhow::{ensure, Result};
 use clap::{Parser, Subcommand};
 use consilience_strategist::{
+	capacity::{self, Network},
 	load::{self, Load},
 	policy::{Forbidden, Policy},
 	report::Report,
@@ -72,14 +73,32 @@ enum Command {
 		#[arg(long, default_value_t = 40)]
 		blocks: u32,
 	},
+	/// Has honest validators of different speed serve many models, offers them more and more, and says what is answered, what is refused,
+	/// how long it takes and who gets how much.
+	Capacity {
+		/// Validators.
+		#[arg(long, default_value_t = 300)]
+		validators: usize,
+		/// Models, each served by 4 to 40 of them.
+		#[arg(long, default_value_t = 50)]
+		models: usize,
+		/// Loads, in percent of what all machines can do.
+		#[arg(long, value_delimiter = ',', default_values_t = [10, 25, 50, 75, 100, 150, 200, 300])]
+		loads: Vec<u32>,
+		/// Blocks in which is counted, for each of them.
+		#[arg(long, default_value_t = 100)]
+		blocks: u32,
+	},
 }
 
 fn main() -> Result<()> {
 	let cli = Cli::parse();
 	let sizes = match &cli.command {
-		Some(Command::Play { validators, .. } | Command::Load { validators, .. }) => {
-			std::slice::from_ref(validators)
-		}
+		Some(
+			Command::Play { validators, .. }
+			| Command::Load { validators, .. }
+			| Command::Capacity { validators, .. },
+		) => std::slice::from_ref(validators),
 		None => &cli.validators,
 	};
 	ensure!(
@@ -105,6 +124,20 @@ fn main() -> Result<()> {
 			Load {
 				validators,
 				requests,
+				blocks,
+			},
+		),
+		Some(Command::Capacity {
+			validators,
+			models,
+			ref loads,
+			blocks,
+		}) => offered(
+			&cli,
+			Network {
+				validators,
+				models,
+				loads: loads.clone(),
 				blocks,
 			},
 		),
@@ -143,6 +176,36 @@ fn weighed(cli: &Cli, load: Load) -> Result<()> {
 		println!("{}", serde_json::to_string(&outcome)?);
 	} else {
 		print!("{}", outcome.text(&load));
+	}
+	Ok(())
+}
+
+/// Offers a network more and more.
+fn offered(cli: &Cli, network: Network) -> Result<()> {
+	let most = capacity::most_validators();
+	ensure!(
+		network.validators <= most,
+		"a session of the runtime has at most {most} validators: give --validators {most} or less"
+	);
+	ensure!(
+		network.models > 0 && network.blocks > 0 && network.loads.iter().all(|load| *load > 0),
+		"nothing is asked: give --models, --blocks and --loads of 1 or more"
+	);
+	let places = capacity::most_served() * network.validators;
+	ensure!(
+		network.models * capacity::MOST_SERVERS <= places,
+		"{} validators serve {places} models together, and {} models may need {}: give fewer --models",
+		network.validators,
+		network.models,
+		network.models * capacity::MOST_SERVERS
+	);
+	let points = capacity::run(&network, cli.seed, |point| {
+		if !cli.json {
+			print!("{}", point.text(&network));
+		}
+	});
+	if cli.json {
+		println!("{}", serde_json::to_string(&points)?);
 	}
 	Ok(())
 }

@@ -956,7 +956,8 @@ impl Chain {
 	}
 }
 
-fn price() -> Price<Balance> {
+/// What models cost.
+pub fn price() -> Price<Balance> {
 	Price {
 		per_request: PRICE,
 		per_input_unit: 0,

@@ -108,6 +108,30 @@ class ChainModel:
 
 
 @dataclass(frozen=True)
+class Quote:
+    """What a request would cost, and how long it would take."""
+
+    #: What must be held at least, in 10⁻¹² CSL, the tip not counted.
+    fee: int
+    #: Of it, what is burned because those who serve the model are more than half taken.
+    surcharge: int
+    #: What is taken of what they can do, in thousandths.
+    taken: int
+    #: Blocks after which the answer is expected to be final.
+    blocks: int
+
+    @classmethod
+    def _of(cls, said: Mapping[str, Any]) -> Quote:
+        """Reads what the runtime says."""
+        return cls(
+            fee=int(said["fee"]),
+            surcharge=int(said["surcharge"]),
+            taken=int(said["taken"]),
+            blocks=sum(int(blocks) for blocks in said["wait"].values()),
+        )
+
+
+@dataclass(frozen=True)
 class Request:
     """A request as the chain has it."""
 
@@ -287,8 +311,9 @@ class Chain:
         inputs: Mapping[str, TensorLike] | None = None,
         assurance: Assurance | None = None,
         **parameters: Any,
-    ) -> int:
-        """Returns what a request would cost at most, in 10⁻¹² CSL; an :class:`InputError` says why it would be refused."""
+    ) -> Quote:
+        """Returns what a request would cost at most and how long it is expected to take; an :class:`InputError` says why it would be
+        refused, and where there is no room when some is expected."""
         found = await self.model(model)
         asked = self._input(found, messages, prompt, text, inputs, parameters)
         return await self._quote(found, asked, assurance)
@@ -319,7 +344,7 @@ class Chain:
         """
         found = await self.model(model)
         asked = self._input(found, messages, prompt, text, inputs, parameters)
-        limit = await self._quote(found, asked, assurance) + tip if fee_limit is None else fee_limit
+        limit = (await self._quote(found, asked, assurance)).fee + tip if fee_limit is None else fee_limit
         checks = _inputs.assurance(found.min_verifiers if assurance is None else assurance)
         common = {"model": found.id, "assurance": checks, "fee_limit": limit, "tip": tip}
         if asked.data is None:
@@ -355,11 +380,11 @@ class Chain:
             parameters=parameters,
         )
 
-    async def _quote(self, model: ChainModel, asked: _inputs.Input, assurance: Assurance | None) -> int:
+    async def _quote(self, model: ChainModel, asked: _inputs.Input, assurance: Assurance | None) -> Quote:
         checks = _inputs.assurance(model.min_verifiers if assurance is None else assurance)
         said = await self._runtime_call("InferenceApi", "quote", [model.id, dict(asked.stored), checks])
         if isinstance(said, Mapping) and "Ok" in said:
-            return int(said["Ok"])
+            return Quote._of(said["Ok"])
         why = said["Err"] if isinstance(said, Mapping) and "Err" in said else said
         raise InputError(f"{model.name} would refuse this: {_refusal(why)}")
 
@@ -607,7 +632,7 @@ _REFUSALS = {
     "ModelNotActive": "it takes no requests: too few validators serve it, or its owner withdrew it",
     "BadAssurance": "fewer verifiers or a rarer check than its policy asks for, or more than the chain allows",
     "TooFewServe": "more verifiers than validators that serve it beside the one that answers: ask for fewer",
-    "NoCapacity": "those who serve it have more to do already than they can do in time: try again later, or ask for a shorter answer",
+    "NoCapacity": "those who serve it have more to do already than they can do in time: ask for a shorter answer, or try again",
     "Overflow": "the price does not fit the chain's balance type",
     "WrongTask": "the model does another task",
     "NotUtf8": "text is not UTF-8",
@@ -623,6 +648,8 @@ _REFUSALS = {
 
 
 def _refusal(why: Any) -> str:
+    if isinstance(why, Mapping) and isinstance(why.get("NoCapacity"), Mapping):
+        return f"{_REFUSALS['NoCapacity']} in {int(why['NoCapacity']['blocks'])} blocks"
     while isinstance(why, Mapping) and len(why) == 1:
         ((_, why),) = why.items()
     return _REFUSALS.get(str(why), str(why))

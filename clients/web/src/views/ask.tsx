@@ -119,7 +119,9 @@ function Form({ api, chainType, block }: { api: ApiPromise; chainType: string; b
 					{!account && text.trim() && <p class="muted">Choose an account to see what it costs.</p>}
 					{now && (
 						<p>
-							At most <strong>{csl(now.held)}</strong> is held, checks included; what is not used comes back. The transaction’s fee is{' '}
+							At most <strong>{csl(now.held)}</strong> is held, checks included; what is not used comes back.{' '}
+							{now.surcharge > 0n && <>Of it {csl(now.surcharge)} is burned, because those who serve the model are nearly full. </>}
+							An answer is expected in {now.blocks} blocks. The transaction’s fee is{' '}
 							<strong>
 								<Money amount={now.fee} />
 							</strong>{' '}

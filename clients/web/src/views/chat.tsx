@@ -365,7 +365,13 @@ function One({ turn: t }: { turn: Turn }) {
 }
 
 /** The chain's quote by the page's node, where it answers. */
-const quoted = signal<{ key: string; amount?: bigint; refusal?: string }>({ key: '' })
+const quoted = signal<{ key: string; amount?: bigint; blocks?: number; refusal?: string }>({ key: '' })
+
+/** What `inference_quote` says, as far as it is shown. */
+interface Quoted {
+	fee: string
+	blocks: number
+}
 
 function useQuote(model: ChatModel, messages: Message[], most: number) {
 	const now = node.value
@@ -376,8 +382,8 @@ function useQuote(model: ChatModel, messages: Message[], most: number) {
 		const timer = setTimeout(async () => {
 			const input = { messages, max_tokens: most, temperature: temperature.value }
 			try {
-				const amount = await provider.send<string>('inference_quote', [model.id, input, model.minVerifiers])
-				quoted.value = { key, amount: BigInt(amount) }
+				const { fee, blocks } = await provider.send<Quoted>('inference_quote', [model.id, input, model.minVerifiers])
+				quoted.value = { key, amount: BigInt(fee), blocks }
 			} catch (e) {
 				// Like polkadot.js's: `code: message: data`.
 				const text = e instanceof Error ? e.message : String(e)
@@ -428,7 +434,8 @@ function Compose({ model }: { model: ChatModel }) {
 						</span>
 					) : quote?.amount !== undefined ? (
 						<>
-							At most <strong>{csl(quote.amount)}</strong> is held, checks included; what is not used comes back.
+							At most <strong>{csl(quote.amount)}</strong> is held, checks included; what is not used comes back. On chain it is
+							expected to be final in {quote.blocks} blocks.
 						</>
 					) : quote?.refusal ? (
 						<span class="wrong">The chain would refuse this now: {quote.refusal}</span>

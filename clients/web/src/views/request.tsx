@@ -139,8 +139,13 @@ function Shown({ of: r, finalized, life, model, api }: ShownProps) {
 						<dt>Paid</dt>
 						<dd>
 							{csl(r.paid)}
-							{payments(events).length > 0 && (
+							{(payments(events).length > 0 || (settled && r.surcharge > 0n)) && (
 								<ul class="bare">
+									{settled && r.surcharge > 0n && (
+										<li>
+											<Money amount={r.surcharge} /> burned: those who serve the model were more than half taken
+										</li>
+									)}
 									{payments(events).map((p) => (
 										<li>
 											<Money amount={p.amount} /> to {fund(api, p.who) ?? <Long text={p.who} of="account" />}

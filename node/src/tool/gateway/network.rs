@@ -127,7 +127,7 @@ impl Network for NodeNetwork {
 		let quoted = chain.quote(model.id, &input, assurance).await;
 		let quoted = quoted.map_err(|e| failed(&chain, e))?;
 		Ok(Quote {
-			fee: quoted.map_err(|e| shapes::quote(e, &model))?,
+			fee: quoted.map_err(|e| shapes::quote(e, &model))?.fee,
 			input_units: input.units(),
 		})
 	}

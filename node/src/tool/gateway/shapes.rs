@@ -1,5 +1,7 @@
 //! The chain's values in the gateway's shapes.
 
+use std::time::Duration;
+
 use consilience_gateway::network as gateway;
 use consilience_gateway::network::Refusal;
 use consilience_primitives::{
@@ -10,7 +12,7 @@ use consilience_primitives::{
 use consilience_rpc::{
 	JsonInput, JsonOutput, JsonSampling, JsonSpec, LocalModel, RpcError, Update,
 };
-use consilience_runtime::RuntimeError;
+use consilience_runtime::{RuntimeError, MILLISECS_PER_BLOCK};
 use consilience_store::open_inference::{to_tensor, JsonTensor};
 use polkadot_sdk::{sp_core::H256, sp_crypto_hashing::blake2_256, sp_runtime::DispatchError};
 use serde_json::Value;
@@ -77,7 +79,11 @@ pub(super) fn quote(error: QuoteError, model: &Model) -> Refusal {
 	match error {
 		QuoteError::UnknownModel => Refusal::UnknownModel,
 		QuoteError::ModelNotActive => Refusal::NotActive,
-		QuoteError::NoCapacity => Refusal::Busy { retry_after: None },
+		QuoteError::NoCapacity { blocks } => Refusal::Busy {
+			retry_after: Some(Duration::from_millis(
+				u64::from(blocks).saturating_mul(MILLISECS_PER_BLOCK),
+			)),
+		},
 		QuoteError::BadAssurance | QuoteError::TooFewServe => Refusal::Verifiers(why),
 		QuoteError::Input(InputError::InputTooLarge | InputError::OutputTooLarge) => {
 			let limits = &model.spec.limits;

@@ -149,6 +149,7 @@ fn request(output: &Output, members: [Evidence; 2]) -> Request {
 		settled_at: Some(15),
 		escrow: 100,
 		paid: 90,
+		surcharge: 0,
 		refunded: 10,
 	}
 }

@@ -76,6 +76,7 @@ fn view(executor: AccountId, verifiers: &[AccountId], shown: &[(AccountId, u32)]
 		settled_at: None,
 		escrow: 0,
 		paid: 0,
+		surcharge: 0,
 		refunded: 0,
 	})
 }

@@ -106,6 +106,9 @@ impl<T: Config> Pallet<T> {
 		let now = frame_system::Pallet::<T>::block_number();
 		request.state = RequestState::Provisional;
 		request.provisional_at = Some(now);
+		if let Some(executor) = &request.executor {
+			Self::answered(executor, id);
+		}
 		if request.windows.is_some_and(|windows| windows.toss) {
 			let patience = T::DrawPatience::get().saturating_add(T::ContributionBlocks::get());
 			Self::schedule(now, patience, id, &mut request);

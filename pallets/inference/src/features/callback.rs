@@ -164,7 +164,7 @@ impl<T: Config> RequestInference<T::AccountId> for Pallet<T> {
 		input: Input,
 		assurance: Assurance,
 	) -> Result<BalanceOf<T>, QuoteError> {
-		Self::quote(model, &input.into(), assurance)
+		Self::quote(model, &input.into(), assurance).map(|quote| quote.fee)
 	}
 
 	fn request_inference_weight(bytes: u32) -> Weight {

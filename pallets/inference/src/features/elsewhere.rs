@@ -217,6 +217,7 @@ impl<T: Config> Pallet<T> {
 			tip: Zero::zero(),
 			price: model.price,
 			premium: Zero::zero(),
+			surcharge: Zero::zero(),
 			input_units: answer.input.units(),
 			max_output_units,
 			work: spec.time.work(max_output_units),

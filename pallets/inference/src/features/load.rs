@@ -8,18 +8,72 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 use consilience_primitives::{
 	model::{Speed, TimeLimit},
-	RequestId,
+	ModelId, RequestId,
 };
 use pallet_model_registry::{Server, Serving};
-use polkadot_sdk::{frame_system::pallet_prelude::BlockNumberFor, sp_runtime::traits::Get};
+use polkadot_sdk::{
+	frame_system::pallet_prelude::BlockNumberFor,
+	sp_runtime::{traits::Get, Perbill},
+};
 
 use crate::{
-	Assignment, Assignments, Config, Indices, Keys, Loads, OpenOf, Pallet, RequestOf, Reserved,
-	Role,
+	Assignment, Assignments, Config, Indices, Keys, Loads, Pallet, RequestOf, Reserved,
+	ReservedFor, Role, WorkOf,
 };
 
 /// A validator that serves a model.
-type ServerOf<T> = Server<<T as polkadot_sdk::frame_system::Config>::AccountId, BlockNumberFor<T>>;
+pub(crate) type ServerOf<T> =
+	Server<<T as polkadot_sdk::frame_system::Config>::AccountId, BlockNumberFor<T>>;
+
+/// Work that those who serve a model can take, in thousandths of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Capacity {
+	/// If nobody had anything to do.
+	pub(crate) whole: u64,
+	/// What they were drawn for, or is promised, of it. Never more than all.
+	pub(crate) taken: u64,
+}
+
+impl Capacity {
+	/// What they can take now.
+	pub(crate) fn free(&self) -> u64 {
+		self.whole.saturating_sub(self.taken)
+	}
+
+	/// What is taken, in thousandths.
+	pub(crate) fn per_mille(&self) -> u32 {
+		let part = u128::from(self.taken) * 1_000 / u128::from(self.whole.max(1));
+		part.min(1_000) as u32
+	}
+
+	/// How far above a half it is taken while so much work is taken beside the rest: nothing up to a half, one when all is taken, and the
+	/// mean of that from here to there, so that who asks in parts pays the same.
+	pub(crate) fn crowding(&self, work: u64) -> Perbill {
+		let half = self.whole / 2;
+		let above = |point: u64| u128::from(point.saturating_sub(half));
+		let span = above(self.whole).max(1);
+		let from = self.taken.min(self.whole);
+		let to = from.saturating_add(work).min(self.whole);
+		if from == to {
+			return Perbill::from_rational(above(from), span);
+		}
+		let squares = above(to).pow(2).saturating_sub(above(from).pow(2));
+		Perbill::from_rational(squares, 2 * span * u128::from(to - from))
+	}
+
+	/// Blocks after which there is expected to be room for so much work: what is taken now leaves evenly in the time in which a request
+	/// is settled. At least one.
+	pub(crate) fn room_in(&self, work: u64, settled_in: u32) -> u32 {
+		let short = self
+			.taken
+			.saturating_add(work)
+			.saturating_sub(self.whole)
+			.min(self.taken);
+		let blocks = u128::from(short) * u128::from(settled_in);
+		let blocks = blocks.div_ceil(u128::from(self.taken.max(1)));
+		u32::try_from(blocks).unwrap_or(u32::MAX).max(1)
+	}
+}
 
 /// The session's validators by account, read once for the draws of a block.
 pub(crate) struct Roster<AccountId>(BTreeMap<AccountId, u32>);
@@ -30,9 +84,18 @@ impl<AccountId: Ord> Roster<AccountId> {
 		self.0.len() == 1
 	}
 
+	pub(crate) fn len(&self) -> u64 {
+		self.0.len() as u64
+	}
+
 	pub(crate) fn index(&self, who: &AccountId) -> Option<u32> {
 		self.0.get(who).copied()
 	}
+}
+
+/// What is left of this work beside some of it; none where that is nothing.
+fn left(all: Option<u64>, work: u32) -> Option<u64> {
+	all?.checked_sub(work.into()).filter(|left| *left > 0)
 }
 
 impl<T: Config> Pallet<T> {
@@ -92,6 +155,13 @@ impl<T: Config> Pallet<T> {
 		Self::add_load(who, |load| load.saturating_add(work));
 	}
 
+	/// An executor has answered: of its work a measurement is left.
+	pub(crate) fn answered(who: &T::AccountId, id: RequestId) {
+		if let Some(Assignment { role, work }) = Assignments::<T>::get(who, id) {
+			Self::assign(who, id, role, TimeLimit::measuring(work));
+		}
+	}
+
 	/// Takes a request from a validator's duties.
 	pub(crate) fn unassign(who: &T::AccountId, id: RequestId) {
 		if let Some(assignment) = Assignments::<T>::take(who, id) {
@@ -110,44 +180,68 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	/// Work that those with these places in the session can take, if nobody had anything to do, and that they can take now.
-	pub(crate) fn capacity(there: &[u32]) -> (u64, u64) {
+	/// What those with these places in the session, who serve the model, can take. What is promised to requests for other models is taken to
+	/// fall on all of the session's validators alike.
+	pub(crate) fn capacity(model: ModelId, there: &[u32], session: u64) -> Capacity {
 		let (loads, most) = (Loads::<T>::get(), T::MaxLoad::get());
-		let (mut whole, mut free) = (0u64, 0u64);
+		let (mut whole, mut taken) = (0u64, 0u64);
 		for index in there {
 			let load = loads.get(*index as usize).copied().unwrap_or_default();
 			whole += u64::from(most);
-			free += u64::from(most.saturating_sub(load));
+			taken += u64::from(load.min(most));
 		}
-		(whole, free.saturating_sub(Reserved::<T>::get()))
+		let here = ReservedFor::<T>::get(model);
+		let others = Reserved::<T>::get().saturating_sub(here);
+		let part = others.saturating_mul(there.len() as u64) / session.max(1);
+		let taken = taken.saturating_add(here).saturating_add(part).min(whole);
+		Capacity { whole, taken }
 	}
 
-	/// Whether a request of so much work would be done in time by those with these places in the session: beside what is promised already, and
-	/// without giving one account more than half of what there is while others could ask too. A network with nothing to do takes any
-	/// request.
-	pub(crate) fn has_capacity(who: Option<&T::AccountId>, there: &[u32], work: u32) -> bool {
-		let (whole, free) = Self::capacity(there);
-		if whole > 0 && free == whole {
+	/// Whether a request of so much work would be done in time with this capacity: beside what is promised already, and without giving one
+	/// account more than half of what there is while others could ask too. A network with nothing to do takes any request.
+	pub(crate) fn has_capacity(
+		who: Option<&T::AccountId>,
+		model: ModelId,
+		capacity: &Capacity,
+		work: u32,
+	) -> bool {
+		let whole = capacity.whole;
+		if whole > 0 && capacity.taken == 0 {
 			return true;
 		}
-		let own = who.map_or(0, |who| OpenOf::<T>::get(who).work);
-		u64::from(work) <= free && (own == 0 || own.saturating_add(work.into()) <= whole / 2)
+		let own = who.map_or(0, |who| WorkOf::<T>::get(who, model));
+		u64::from(work) <= capacity.free()
+			&& (own == 0 || own.saturating_add(work.into()) <= whole / 2)
 	}
 
-	/// Takes a request's work from what its account has asked for.
+	/// Adds a request's work to what its account has asked of the model.
+	pub(crate) fn burden(who: &T::AccountId, model: ModelId, work: u32) {
+		WorkOf::<T>::mutate(who, model, |all| *all = all.saturating_add(work.into()));
+	}
+
+	/// Takes a request's work from what its account has asked of the model.
 	pub(crate) fn unburden(request: &RequestOf<T>) {
-		let whole = request.burden;
-		OpenOf::<T>::mutate_exists(&request.requester, |open| {
-			if let Some(open) = open {
-				open.work = open.work.saturating_sub(whole.into());
-			}
+		WorkOf::<T>::mutate_exists(&request.requester, request.model, |all| {
+			*all = left(*all, request.burden);
 		});
+	}
+
+	/// Promises capacity to a request for the model.
+	pub(crate) fn reserve(model: ModelId, work: u32) {
+		Reserved::<T>::mutate(|all| *all = all.saturating_add(work.into()));
+		ReservedFor::<T>::mutate(model, |all| *all = all.saturating_add(work.into()));
 	}
 
 	/// Gives back capacity that was promised to a request.
 	pub(crate) fn unreserve(request: &mut RequestOf<T>, work: u32) {
 		let work = work.min(request.reserved);
+		if work == 0 {
+			return;
+		}
 		request.reserved -= work;
 		Reserved::<T>::mutate(|all| *all = all.saturating_sub(work.into()));
+		ReservedFor::<T>::mutate_exists(request.model, |all| {
+			*all = left(*all, work);
+		});
 	}
 }

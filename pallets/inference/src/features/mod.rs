@@ -21,3 +21,4 @@ pub mod settle;
 pub mod testimony;
 pub mod toss;
 pub mod view;
+pub mod wait;

@@ -5,7 +5,7 @@ use consilience_primitives::{
 	model::ModelStatus,
 	request::{Assurance, Input, InputError, StoredInput},
 	tensor::{IndexedTensors, TensorHeader, MAX_DATA, MAX_TENSORS},
-	view::{QuoteError, RequestState},
+	view::{Quote, QuoteError, RequestState, Wait},
 	Bytes, List, ModelId, RequestId,
 };
 use pallet_model_registry::{ModelDetails, Models};
@@ -23,8 +23,9 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	BalanceOf, Config, Course, Error, Event, HoldReason, Inputs, LastData, NextRequest, Open,
-	OpenOf, Pallet, Parameters, Request, Requests, Reserved, WeightInfo,
+	features::load::Capacity, BalanceOf, Config, Course, Error, Event, HoldReason, Inputs,
+	LastData, NextRequest, Open, OpenOf, Pallet, Parameters, ParametersOf, Request, Requests,
+	WeightInfo,
 };
 
 impl<T: Config> From<QuoteError> for Error<T> {
@@ -35,7 +36,7 @@ impl<T: Config> From<QuoteError> for Error<T> {
 			QuoteError::BadAssurance => Self::BadAssurance,
 			QuoteError::Overflow => Self::PriceOverflow,
 			QuoteError::TooFewServe => Self::TooFewServe,
-			QuoteError::NoCapacity => Self::NoCapacity,
+			QuoteError::NoCapacity { .. } => Self::NoCapacity,
 			QuoteError::Input(e) => match e {
 				InputError::WrongTask => Self::WrongTask,
 				InputError::NotUtf8 => Self::NotUtf8,
@@ -63,18 +64,46 @@ struct Quoted<T: Config> {
 	burden: u32,
 	/// What it pays for juries.
 	premium: BalanceOf<T>,
+	/// What is burned of it because those who serve the model are more than half taken.
+	surcharge: BalanceOf<T>,
 	/// What must be held for the longest answer, tip not counted.
 	whole: BalanceOf<T>,
+	/// Part of the capacity that is taken, in thousandths.
+	taken: u32,
+	/// How long it is expected to take.
+	wait: Wait,
 }
 
 impl<T: Config> Pallet<T> {
-	/// What must be held at least for the longest answer, tip not counted, or why the request would be refused.
+	/// What must be held at least for the longest answer and how long it is expected to take, or why the request would be refused.
 	pub fn quote(
 		model: ModelId,
 		input: &StoredInput,
 		assurance: Assurance,
-	) -> Result<BalanceOf<T>, QuoteError> {
-		Self::examine(None, model, input, assurance).map(|quoted| quoted.whole)
+	) -> Result<Quote<BalanceOf<T>>, QuoteError> {
+		let quoted = Self::examine(None, model, input, assurance)?;
+		Ok(Quote {
+			fee: quoted.whole,
+			surcharge: quoted.surcharge,
+			taken: quoted.taken,
+			wait: quoted.wait,
+		})
+	}
+
+	/// What is burned, beside so much that a request costs, where what it takes of the capacity is beyond a half of all. Nothing where nobody
+	/// has anything to do, who take any request.
+	pub(crate) fn surcharge(
+		parameters: &ParametersOf<T>,
+		capacity: &Capacity,
+		burden: u32,
+		cost: BalanceOf<T>,
+	) -> Option<BalanceOf<T>> {
+		if capacity.taken == 0 {
+			return Some(Zero::zero());
+		}
+		let part = capacity.crowding(burden.into()).mul_ceil(cost);
+		let at_full = part.checked_mul(&parameters.surcharge_at_full.into())?;
+		Some(at_full / 1_000u32.into())
 	}
 
 	fn examine(
@@ -108,8 +137,13 @@ impl<T: Config> Pallet<T> {
 		let (units_in, units_out) = (input.units(), input.max_output_units(&spec.limits));
 		let work = spec.time.work(units_out);
 		let burden = Self::whole_work(&serving, work, verifiers);
-		if !Self::has_capacity(who, &there, burden) {
-			return Err(QuoteError::NoCapacity);
+		let capacity = Self::capacity(id, &there, roster.len());
+		let wait = Self::expected_wait(
+			&serving, &roster, work, verifiers, assurance, &spec.time, units_out,
+		);
+		if !Self::has_capacity(who, id, &capacity, burden) {
+			let blocks = capacity.room_in(burden.into(), wait.blocks());
+			return Err(QuoteError::NoCapacity { blocks });
 		}
 		let price = model
 			.price
@@ -123,9 +157,16 @@ impl<T: Config> Pallet<T> {
 		let premium = parameters
 			.premium_share
 			.mul_ceil(parameters.measurement.of(units));
-		let whole = price
+		let cost = price
 			.checked_add(&checks)
 			.and_then(|sum| sum.checked_add(&premium))
+			.ok_or(QuoteError::Overflow)?;
+		let surcharge =
+			Self::surcharge(&parameters, &capacity, burden, cost).ok_or(QuoteError::Overflow)?;
+		// What is held at least, however cheap the model: open requests are not free.
+		let whole = cost
+			.max(T::MinEscrow::get())
+			.checked_add(&surcharge)
 			.ok_or(QuoteError::Overflow)?;
 		Ok(Quoted {
 			burden,
@@ -133,8 +174,10 @@ impl<T: Config> Pallet<T> {
 			verifiers,
 			work,
 			premium,
-			// What is held at least, however cheap the model: open requests are not free.
-			whole: whole.max(T::MinEscrow::get()),
+			surcharge,
+			whole,
+			taken: capacity.per_mille(),
+			wait,
 		})
 	}
 
@@ -216,7 +259,9 @@ impl<T: Config> Pallet<T> {
 			work,
 			burden,
 			premium,
+			surcharge,
 			whole,
+			..
 		} = quoted;
 		let worst = whole.checked_add(&tip).ok_or(Error::<T>::PriceOverflow)?;
 		ensure!(fee_limit >= worst, Error::<T>::FeeLimitTooLow);
@@ -225,7 +270,7 @@ impl<T: Config> Pallet<T> {
 			Error::<T>::TooManyOpen
 		);
 		ensure!(
-			OpenOf::<T>::get(&requester).requests < T::MaxOpenPerAccount::get(),
+			OpenOf::<T>::get(&requester) < T::MaxOpenPerAccount::get(),
 			Error::<T>::TooManyOpenOfAccount
 		);
 		T::Currency::hold(&HoldReason::Escrow.into(), &requester, fee_limit)?;
@@ -248,6 +293,7 @@ impl<T: Config> Pallet<T> {
 			tip,
 			price: details.price,
 			premium,
+			surcharge,
 			input_units: input.units(),
 			max_output_units,
 			work,
@@ -276,12 +322,10 @@ impl<T: Config> Pallet<T> {
 		Self::queue_draw(id, &mut request, now.saturating_add(One::one()), 1);
 		Requests::<T>::insert(id, request);
 		Inputs::<T>::insert(id, input);
-		Reserved::<T>::mutate(|all| all.saturating_accrue(burden.into()));
+		Self::reserve(model, burden);
 		Open::<T>::mutate(|n| *n += 1);
-		OpenOf::<T>::mutate(&requester, |open| {
-			open.requests += 1;
-			open.work.saturating_accrue(burden.into());
-		});
+		OpenOf::<T>::mutate(&requester, |n| *n += 1);
+		Self::burden(&requester, model, burden);
 		pallet_model_registry::Pallet::<T>::request_opened(model);
 		Self::deposit_event(Event::RequestSubmitted {
 			request: id,
@@ -300,6 +344,8 @@ impl<T: Config> Pallet<T> {
 			request.state == RequestState::Requested && request.assigned_at.is_none(),
 			Error::<T>::AlreadyAssigned
 		);
+		// What it took nobody else could take meanwhile, and those who asked since have paid more.
+		Self::burn_surcharge(id, &mut request);
 		let refunded = Self::close(id, &mut request, RequestState::Cancelled);
 		Self::deposit_event(Event::RequestCancelled {
 			request: id,

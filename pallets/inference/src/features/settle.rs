@@ -16,8 +16,7 @@ use polkadot_sdk::{
 
 use crate::{
 	features::draw::draw_blocks, BalanceOf, Config, Event, HoldReason, Juries, Open, OpenOf,
-	OpenOfAccount, Pallet, Parameters, ParametersOf, ProtocolParameters, RequestOf, Requests,
-	Rounds,
+	Pallet, Parameters, ParametersOf, ProtocolParameters, RequestOf, Requests, Rounds,
 };
 
 /// Who is paid out of an escrow.
@@ -109,6 +108,7 @@ impl<T: Config> Pallet<T> {
 			}
 		}
 		Self::pay(id, request, &T::JuryFund::get(), pot);
+		Self::burn_surcharge(id, request);
 		if request.verifiers > 0 {
 			let measured = payees.executor.iter().chain(&payees.verifiers);
 			let measured = measured.chain(&payees.jurors);
@@ -195,6 +195,36 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
+	/// Burns the surcharge, as far as the escrow goes: nobody gains where the network is full, or seems so.
+	pub(crate) fn burn_surcharge(id: RequestId, request: &mut RequestOf<T>) {
+		let left = request.escrow.saturating_sub(request.paid);
+		let amount = request.surcharge.min(left);
+		request.surcharge = Zero::zero();
+		if amount.is_zero() {
+			return;
+		}
+		let burned = T::Currency::burn_held(
+			&HoldReason::Escrow.into(),
+			&request.requester,
+			amount,
+			Precision::BestEffort,
+			Fortitude::Force,
+		);
+		match burned {
+			Ok(amount) => {
+				request.paid.saturating_accrue(amount);
+				request.surcharge = amount;
+				Self::deposit_event(Event::SurchargeBurned {
+					request: id,
+					amount,
+				});
+			}
+			Err(e) => {
+				log::error!(target: crate::LOG_TARGET, "request {id}: surcharge not burned: {e:?}")
+			}
+		}
+	}
+
 	/// Pays what a measurement is worth to each of these out of the jury fund, while it has so much.
 	pub(crate) fn pay_measurements(
 		id: RequestId,
@@ -240,13 +270,16 @@ impl<T: Config> Pallet<T> {
 		})
 	}
 
-	/// Ends a request: returns what is left of the escrow, frees its validators, and has it forgotten later. Gives what was
-	/// returned.
+	/// Ends a request: returns what is left of the escrow, the surcharge too where it was not burned, frees its validators, and has it
+	/// forgotten later. Gives what was returned.
 	pub(crate) fn close(
 		id: RequestId,
 		request: &mut RequestOf<T>,
 		state: RequestState,
 	) -> BalanceOf<T> {
+		if matches!(state, RequestState::Expired | RequestState::Rejected) {
+			request.surcharge = Zero::zero();
+		}
 		let left = request.escrow.saturating_sub(request.paid);
 		let released = T::Currency::release(
 			&HoldReason::Escrow.into(),
@@ -275,10 +308,10 @@ impl<T: Config> Pallet<T> {
 			Self::unburden(request);
 		}
 		OpenOf::<T>::mutate_exists(&request.requester, |open| {
-			*open = open.take().and_then(|o| {
-				let requests = o.requests.checked_sub(1).filter(|n| *n > 0)?;
-				Some(OpenOfAccount { requests, ..o })
-			});
+			*open = open
+				.take()
+				.and_then(|n| n.checked_sub(1))
+				.filter(|n| *n > 0);
 		});
 		Requests::<T>::insert(id, &*request);
 		if request.callback {

@@ -57,6 +57,7 @@ impl<T: Config> Pallet<T> {
 			settled_at: request.settled_at,
 			escrow: request.escrow,
 			paid: request.paid,
+			surcharge: request.surcharge,
 			refunded: request.refunded,
 		})
 	}
@@ -167,8 +168,8 @@ impl<T: Config> Pallet<T> {
 	pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
 		use crate::{
 			Callbacks, Deadlines, Draws, HoldReason, Indices, Loads, OffenceQueue, OffenceRange,
-			Open, OpenOf, OpenOfAccount, Parameters, Prune, PruneRange, Reserved, Role, Seats,
-			Sitting,
+			Open, OpenOf, Parameters, Prune, PruneRange, Reserved, ReservedFor, Role, Seats,
+			Sitting, WorkOf,
 		};
 		use alloc::collections::{BTreeMap, BTreeSet};
 		use polkadot_sdk::{
@@ -185,9 +186,11 @@ impl<T: Config> Pallet<T> {
 		Self::try_state_of_tosses()?;
 		Self::try_state_of_elsewhere()?;
 		Self::try_state_of_testimonies()?;
-		let mut held = BTreeMap::<T::AccountId, (BalanceOf<T>, OpenOfAccount)>::new();
+		let mut held = BTreeMap::<T::AccountId, (BalanceOf<T>, u32)>::new();
+		let mut work_of = BTreeMap::new();
 		let mut bonds = BTreeMap::new();
 		let mut by_model = BTreeMap::new();
+		let mut reserved_for = BTreeMap::new();
 		let mut assigned = BTreeSet::new();
 		let mut overdue = BTreeSet::new();
 		let draws: BTreeSet<_> = Draws::<T>::iter()
@@ -254,8 +257,17 @@ impl<T: Config> Pallet<T> {
 							| RequestState::Unanswerable
 							| RequestState::Overturned
 							| RequestState::Disputed
-					) || request.paid.is_zero(),
+					) || request.paid
+						== if request.state == RequestState::Cancelled {
+							request.surcharge
+						} else {
+							Zero::zero()
+						},
 					"money was paid for a request that came to nothing"
+				);
+				ensure!(
+					request.surcharge <= request.paid,
+					"a surcharge was burned that was not paid"
 				);
 				ensure!(
 					prunable.contains(&id),
@@ -268,16 +280,26 @@ impl<T: Config> Pallet<T> {
 					continue;
 				}
 			} else {
+				ensure!(
+					request.surcharge.saturating_add(request.tip) <= request.escrow,
+					"an escrow does not cover the surcharge"
+				);
 				open += 1;
 				reserved += u64::from(request.reserved);
+				if request.reserved > 0 {
+					*reserved_for.entry(request.model).or_insert(0u64) +=
+						u64::from(request.reserved);
+				}
 				to_be_told += u32::from(request.callback);
 				let entry = held
 					.entry(request.requester.clone())
-					.or_insert((Zero::zero(), OpenOfAccount::default()));
+					.or_insert((Zero::zero(), 0));
 				entry.0 = entry.0.saturating_add(request.escrow);
-				entry.1.requests += 1;
+				entry.1 += 1;
 				if !request.course.unchecked {
-					entry.1.work += u64::from(request.burden);
+					*work_of
+						.entry((request.requester.clone(), request.model))
+						.or_insert(0u64) += u64::from(request.burden);
 				}
 			}
 			ensure!(
@@ -362,6 +384,10 @@ impl<T: Config> Pallet<T> {
 			"the capacity that is promised is wrong"
 		);
 		ensure!(
+			ReservedFor::<T>::iter().collect::<BTreeMap<_, _>>() == reserved_for,
+			"the capacity that is promised to a model's requests is wrong"
+		);
+		ensure!(
 			Sitting::<T>::get() == sitting,
 			"the number of juries that sit is wrong"
 		);
@@ -371,6 +397,10 @@ impl<T: Config> Pallet<T> {
 				"an account's open requests"
 			);
 		}
+		let stored: BTreeMap<_, _> = WorkOf::<T>::iter()
+			.map(|(who, model, work)| ((who, model), work))
+			.collect();
+		ensure!(stored == work_of, "what an account has asked of a model");
 		for (who, (sum, n)) in held {
 			ensure!(OpenOf::<T>::get(&who) == n, "an account's open requests");
 			ensure!(

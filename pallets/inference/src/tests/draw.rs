@@ -149,7 +149,7 @@ fn what_cannot_be_done_in_time_is_refused_and_nobody_has_it_all() {
 		ask(TEXT, OWNER);
 		assert_eq!(
 			Inference::quote(id(TEXT), &text("hi", 4).into(), Assurance::Committee(2)),
-			Err(QuoteError::NoCapacity)
+			Err(QuoteError::NoCapacity { blocks: 1 })
 		);
 		for request in 0..11 {
 			settle_within(request, 20, &[]);
@@ -393,8 +393,8 @@ fn a_slow_machine_is_drawn_less_often_and_takes_less_at_a_time() {
 fn what_duties_take_beside_the_model_counts() {
 	run(|| {
 		let serving = || pallet_model_registry::Serving::<Test>::get(id(TEXT));
-		let (whole, free) = Inference::capacity(&[0, 1, 2, 3, 4, 5, 6]);
-		assert_eq!(whole, free);
+		let capacity = Inference::capacity(id(TEXT), &[0, 1, 2, 3, 4, 5, 6], 7);
+		assert_eq!((capacity.whole, capacity.taken), (7 * 4_000, 0));
 		let one = |verifiers| Inference::whole_work(&serving(), 4, verifiers);
 		assert_eq!(one(2), 4 + 2);
 		let speed = Speed {

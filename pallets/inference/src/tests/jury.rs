@@ -563,7 +563,7 @@ fn an_unchecked_answer_is_final_after_the_time_for_appeals_and_costs_less() {
 		// Nobody has anything more to do, so it takes nobody's place.
 		assert_eq!(crate::Assignments::<Test>::iter().count(), 0);
 		assert_eq!(crate::Loads::<Test>::get().iter().sum::<u32>(), 0);
-		assert_eq!(crate::OpenOf::<Test>::get(ALICE).work, 0);
+		assert_eq!(crate::WorkOf::<Test>::get(ALICE, id(TEXT)), 0);
 		check();
 		let until = Inference::request_view(request)
 			.unwrap()

@@ -136,7 +136,10 @@ enum Action {
 	Govern {
 		executor: u8,
 		verifier: u8,
+		surcharge: u32,
 	},
+	/// How much of a requester's work a validator takes at a time.
+	Room(u32),
 	Block,
 }
 
@@ -212,7 +215,10 @@ fn action() -> impl Strategy<Value = Action> {
 		1 => (model.clone(), prop::bool::weighted(0.95))
 			.prop_map(|(model, by_bob)| Action::Deprecate { model, by_bob }),
 		1 => model.prop_map(|model| Action::Remove { model }),
-		1 => (0u8..=100, 0u8..=100).prop_map(|(executor, verifier)| Action::Govern { executor, verifier }),
+		1 => (0u8..=100, 0u8..=100, 0u32..4_000)
+			.prop_map(|(executor, verifier, surcharge)| Action::Govern { executor, verifier, surcharge }),
+		// Little enough that requests are refused and those near full pay more.
+		1 => prop_oneof![1 => Just(4_000u32), 2 => 300u32..1_000].prop_map(Action::Room),
 		1 => prop::option::of(0usize..7).prop_map(|without| Action::Session { without }),
 		1 => prop::bool::weighted(0.8).prop_map(Action::Randomness),
 		1 => prop_oneof![4 => Just(0u32), 1 => 1u32..1_000].prop_map(Action::Odds),
@@ -496,11 +502,17 @@ fn act(action: Action) {
 				ModelRegistry::remove(RuntimeOrigin::signed(OWNER), id(model))
 			});
 		}
-		Action::Govern { executor, verifier } => {
+		Action::Room(most) => MaxLoad::set(most),
+		Action::Govern {
+			executor,
+			verifier,
+			surcharge,
+		} => {
 			let parameters = ProtocolParameters {
 				treasury_share: Perbill::from_percent(executor.into()),
 				verifier_share: Perbill::from_percent(verifier.into()),
 				audit_share: Perbill::from_percent(executor.into()),
+				surcharge_at_full: surcharge,
 				..crate::Parameters::<Test>::get()
 			};
 			let _ = Inference::set_parameters(RuntimeOrigin::root(), parameters);
@@ -543,6 +555,7 @@ fn invariants_hold_after_every_action() {
 	println!("reached {reached:?}");
 	for end in [
 		"final",
+		"surcharged",
 		"unanswerable",
 		"rejected",
 		"appealed",
@@ -560,6 +573,7 @@ fn count(reached: &mut BTreeMap<&'static str, u32>) {
 	for event in events() {
 		let name = match event {
 			Event::RequestFinal { .. } => "final",
+			Event::SurchargeBurned { .. } => "surcharged",
 			Event::RequestUnanswerable { .. } => "unanswerable",
 			Event::RequestRejected { .. } => "rejected",
 			Event::RequestExpired { .. } => "expired",
@@ -585,6 +599,9 @@ fn count(reached: &mut BTreeMap<&'static str, u32>) {
 fn check_sequence(actions: Vec<Action>, reached: &mut BTreeMap<&'static str, u32>) {
 	externalities().execute_with(|| {
 		act(Action::Few(false));
+		act(Action::Room(4_000));
+		// Near full the price doubles, unless governance has it otherwise.
+		crate::Parameters::<Test>::mutate(|p| p.surcharge_at_full = 1_000);
 		PARTY.set((7, Habit::Vouching));
 		let money = total();
 		for action in actions {
@@ -598,6 +615,7 @@ fn check_sequence(actions: Vec<Action>, reached: &mut BTreeMap<&'static str, u32
 		set_idle(Weight::MAX);
 		DrawOdds::set(0);
 		Contributors::set(0);
+		act(Action::Room(4_000));
 		blocks(200);
 		check();
 		for who in [ALICE, BOB] {

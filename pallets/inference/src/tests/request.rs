@@ -115,13 +115,18 @@ fn tensors_must_suit_the_signature() {
 #[test]
 fn the_fee_limit_covers_the_worst_case() {
 	run(|| {
-		let quote =
-			Inference::quote(id(TEXT), &text("hi", 4).into(), Assurance::Committee(2)).unwrap();
+		let quote = Inference::quote(id(TEXT), &text("hi", 4).into(), Assurance::Committee(2))
+			.unwrap()
+			.fee;
 		// 100 a request, 2 bytes and two times 16 units around the message, 4 tokens at 10; two verifiers at the worth of a measurement,
 		// and half of one for juries.
 		assert_eq!(quote, 100 + 34 + 40 + 2 * 48 + 24);
 		let fifteen = Inference::quote(id(TEXT), &text("hi", 4).into(), Assurance::Committee(5));
-		assert_eq!(fifteen, Ok(quote + 3 * 48), "checking is paid by the head");
+		assert_eq!(
+			fifteen.unwrap().fee,
+			quote + 3 * 48,
+			"checking is paid by the head"
+		);
 		assert_eq!(
 			ask_with(text("hi", 4), 2, quote - 1),
 			refused(Error::FeeLimitTooLow)

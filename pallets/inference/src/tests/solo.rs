@@ -24,7 +24,7 @@ fn one_validator_answers_in_a_few_blocks_and_nobody_has_checked() {
 		for model in [TEXT, TENSOR] {
 			let quote = Inference::quote(id(TEXT), &text("hi", 4).into(), Assurance::Committee(2));
 			// The price and the premium: there is no verifier to pay.
-			assert_eq!(quote, Ok(100 + 34 + 40 + 24));
+			assert_eq!(quote.unwrap().fee, 100 + 34 + 40 + 24);
 			let request = ask(model, ALICE);
 			settle_within(request, 6, &[]);
 			assert_eq!(state(request), RequestState::Final);

@@ -109,6 +109,7 @@ parameter_types! {
 		measurement: Measurement { base: 10, per_unit: 1 },
 		audit_share: Perbill::zero(),
 		premium_share: Perbill::from_percent(10),
+		surcharge_at_full: 0,
 		result_slash: Perbill::from_percent(10),
 		evidence_slash: Perbill::from_percent(10),
 		withheld_slash: Perbill::from_percent(1),
