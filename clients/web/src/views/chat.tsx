@@ -434,8 +434,8 @@ function Compose({ model }: { model: ChatModel }) {
 						</span>
 					) : quote?.amount !== undefined ? (
 						<>
-							At most <strong>{csl(quote.amount)}</strong> is held, checks included; what is not used comes back. On chain it is
-							expected to be final in {quote.blocks} blocks.
+							At most <strong>{csl(quote.amount)}</strong> is held, checks included; what is not used comes back. On chain it is expected to
+							be final in {quote.blocks} blocks.
 						</>
 					) : quote?.refusal ? (
 						<span class="wrong">The chain would refuse this now: {quote.refusal}</span>
