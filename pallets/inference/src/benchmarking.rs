@@ -5,8 +5,9 @@
 //! juries of as many jurors as there can be; all other places of the queues taken, and blocks full where a deadline is looked for.
 
 use alloc::{vec, vec::Vec};
-use codec::Encode;
+use codec::{Decode, Encode};
 use consilience_primitives::{
+	contribution::Contribution,
 	crypto::{InferenceId, InferenceSignature},
 	evidence::{output_commitment, Evidence, Fingerprint, Salt, Verdict, MAX_VALUES},
 	model::{
@@ -52,13 +53,76 @@ use crate::{
 		offence::{OffenceKind, FREE_STRIKES},
 		report::Outcome,
 	},
-	Assignment, Assignments, BalanceOf, Call, Callbacks, Claims, Config, Deadlines, Draws, Indices,
-	Juries, Keys, Loads, OffenceRange, Outputs, Pallet, Parameters, Recovered, Requests, Role,
-	Rounds, Session, Strikes, WeightInfo, MAX_EXCLUDED,
+	Assignment, Assignments, BalanceOf, Call, Callbacks, Claims, Config, Contributor, Deadlines,
+	Draws, Indices, Juries, Keys, Late, Loads, OffenceRange, Outputs, Pallet, Parameters, Quiet,
+	Recovered, Requests, Role, Rounds, Session, Strikes, Toss, Tosses, WeightInfo,
+	MAX_CONTRIBUTORS, MAX_EXCLUDED,
 };
 
 const MODEL: ModelId = ModelId::repeat_byte(1);
 const SALT: Salt = [7; 16];
+
+/// A contribution of the key of seed `[1; 32]` where the genesis block's hash is `[1; 32]` and the parent's `[2; 32]`: benchmarks run where
+/// nothing can be signed like that.
+const CONTRIBUTION: (&str, &str, &str) = (
+	"189dac29296d31814dc8c56cf3d36a0543372bba7538fa322a4aebfebc39e056",
+	"821b03a66f4549175dc5230d9dec475f2e341482130f79a164cecef076fb6a71",
+	"c02a8e489dfaee8f58b12900430b16eb0ac7e7e218a1c8c8c85cb62bc86c9e026e432126777e4d6434478df43b65d95e8a719ed4d2f32215d3cc5d9c7ddab70a",
+);
+
+/// Bytes of a constant in hexadecimal.
+fn unhex<const N: usize>(hex: &str) -> Result<[u8; N], BenchmarkError> {
+	let mut bytes = [0; N];
+	for (byte, digits) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+		let digits = core::str::from_utf8(digits).map_err(|_| "no hexadecimal")?;
+		*byte = u8::from_str_radix(digits, 16).map_err(|_| "no hexadecimal")?;
+	}
+	Ok(bytes)
+}
+
+/// The last contribution to a toss of as many as there can be, where all validators were late before.
+fn contribution<T: Config>() -> Result<Contribution<BlockNumberFor<T>>, BenchmarkError> {
+	let (key, output, proof) = CONTRIBUTION;
+	let contribution = Contribution {
+		block: frame_system::Pallet::<T>::block_number(),
+		key: InferenceId::from(sr25519::Public::from_raw(unhex(key)?)),
+		output: unhex(output)?,
+		proof: unhex(proof)?,
+	};
+	let hash = |byte: u8| T::Hash::decode(&mut &[byte; 32][..]).map_err(|_| "a hash has 32 bytes");
+	let parent = contribution.block.saturating_sub(One::one());
+	frame_system::BlockHash::<T>::insert(BlockNumberFor::<T>::from(0u32), hash(1)?);
+	frame_system::BlockHash::<T>::insert(parent, hash(2)?);
+	let keys = Keys::<T>::get();
+	let most = T::Contributors::get().clamp(1, MAX_CONTRIBUTORS) as usize;
+	let mut contributors: Vec<_> = keys
+		.iter()
+		.take(most)
+		.map(|(who, key)| Contributor {
+			who: who.clone(),
+			key: key.clone(),
+			output: Some([3; 32]),
+		})
+		.collect();
+	let last = contributors.last_mut().ok_or("a session has validators")?;
+	last.key = contribution.key.clone();
+	last.output = None;
+	let toss = Toss {
+		request: 0,
+		contributors: contributors
+			.try_into()
+			.map_err(|_| "as many as the bound")?,
+		failed: false,
+	};
+	Tosses::<T>::insert(contribution.block, toss);
+	let late = keys.iter().map(|(who, _)| Late {
+		who: who.clone(),
+		times: 1,
+		is_back: false,
+	});
+	Quiet::<T>::put(WeakBoundedVec::force_from(late.collect(), None));
+	Ok(contribution)
+}
 
 fn rich<T: Config>(who: &T::AccountId) -> Result<(), BenchmarkError> {
 	let money = T::Currency::minimum_balance().saturating_mul(1_000_000u32.into());
@@ -616,7 +680,8 @@ mod benchmarks {
 			data_hash: H256::zero(),
 		});
 		let limit = Pallet::<T>::quote(MODEL, &asked, assurance)
-			.map_err(|_| BenchmarkError::Stop("the model takes no such input"))?;
+			.map_err(|_| BenchmarkError::Stop("the model takes no such input"))?
+			.fee;
 		T::Currency::increase_balance(&requester, limit, Precision::Exact)?;
 		frame_system::Pallet::<T>::set_extrinsic_index(0);
 		frame_system::Pallet::<T>::note_extrinsic(data.to_vec());
@@ -674,6 +739,37 @@ mod benchmarks {
 				.expect("the call is authorised by itself; qed")
 				.map_err(|_| "the report was not let in")?;
 		}
+		Ok(())
+	}
+
+	/// The last contribution that a toss waits for, let in.
+	#[benchmark]
+	fn authorize_contribution() -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let contribution = contribution::<T>()?;
+		let call: <T as frame_system::Config>::RuntimeCall =
+			Call::contribute { contribution }.into();
+		#[block]
+		{
+			call.authorize(TransactionSource::InBlock)
+				.expect("the call is authorised by itself; qed")
+				.map_err(|_| "the contribution was not let in")?;
+		}
+		Ok(())
+	}
+
+	/// The same, taken.
+	#[benchmark]
+	fn contribute() -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let contribution = contribution::<T>()?;
+		#[block]
+		{
+			Pallet::<T>::do_contribute(contribution)?;
+		}
+		let now = frame_system::Pallet::<T>::block_number();
+		let toss = Tosses::<T>::get(now).ok_or("the toss is gone")?;
+		assert!(toss.is_complete());
 		Ok(())
 	}
 
