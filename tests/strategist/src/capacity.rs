@@ -42,7 +42,7 @@ const PATIENCE: u32 = 400;
 const LEAST_SERVERS: usize = 4;
 /// See [`LEAST_SERVERS`].
 pub const MOST_SERVERS: usize = 40;
-/// Accounts that ask, the first of them ten times as much as most.
+/// Accounts that ask.
 const ACCOUNTS: usize = 40;
 /// Tokens that may be asked for.
 const TOKENS: [u32; 4] = [16, 32, 64, 128];
@@ -58,6 +58,8 @@ pub struct Network {
 	pub models: usize,
 	/// Loads that are offered, in percent of what all machines can do.
 	pub loads: Vec<u32>,
+	/// A load, in percent, of which one account offers ten times as much as all others together; none for no such load.
+	pub greedy: Option<u32>,
 	/// Blocks in which is counted.
 	pub blocks: u32,
 }
@@ -87,6 +89,8 @@ pub struct Point {
 	pub fairness_of_accounts: f64,
 	/// Part of the work taken that was the greediest account's, and of the work offered.
 	pub greediest: (f64, f64),
+	/// Part of what the others asked for that they got.
+	pub others_got: f64,
 	/// Jain's index over the models' shares of what was asked of them.
 	pub fairness_of_models: f64,
 	/// Members that were late and replaced, and honest validators that were reported.
@@ -125,6 +129,22 @@ impl Point {
 			self.fairness_of_models,
 			self.greediest.1 * 100.0,
 			self.greediest.0 * 100.0,
+		)
+	}
+}
+
+impl Point {
+	/// The figure of a load most of which one account offers.
+	pub fn beside_greed(&self) -> String {
+		format!(
+			"figure simulated_answers_beside_greed = {:.1} [] % of what {} accounts ask, while another asks ten times as much as all of them and gets \
+			 {:.0} % of what is answered, {:.2} a second; {} % of what all machines can do is offered; surcharge {:.0} % of the cost\n",
+			self.others_got * 100.0,
+			ACCOUNTS - 1,
+			self.greediest.0 * 100.0,
+			self.answers_a_second,
+			self.load,
+			self.surcharge * 100.0,
 		)
 	}
 }
@@ -213,13 +233,19 @@ fn account(index: usize) -> AccountId {
 	AccountId::from((b"asks", index as u32).using_encoded(blake2_256))
 }
 
-/// How much an account asks, beside the others.
-fn appetite(index: usize) -> f64 {
-	match index {
-		0 => 10.0,
-		1..10 => 3.0,
-		_ => 1.0,
+/// How much each account asks, beside the others: the first ten times as much as most, or as all others together.
+fn appetites(is_greedy: bool) -> Vec<f64> {
+	let mut all: Vec<f64> = (0..ACCOUNTS)
+		.map(|index| match index {
+			0 => 10.0,
+			1..10 => 3.0,
+			_ => 1.0,
+		})
+		.collect();
+	if is_greedy {
+		all[0] = 10.0 * all[1..].iter().sum::<f64>();
 	}
+	all
 }
 
 /// Chooses by weight.
@@ -256,8 +282,8 @@ fn spread(mut all: Vec<u32>) -> (u32, u32) {
 	(at(50), at(95))
 }
 
-/// Offers one load after the other to the same network.
-pub fn run(network: &Network, seed: u64, mut told: impl FnMut(&Point)) -> Vec<Point> {
+/// Offers one load after the other to the same network. Each is told with whether most of it is one account's.
+pub fn run(network: &Network, seed: u64, mut told: impl FnMut(&Point, bool)) -> Vec<Point> {
 	World::new(network.validators, 1).play(seed, |mut chain| {
 		let machines: Vec<_> = (0..network.validators)
 			.map(|v| Machine {
@@ -270,18 +296,20 @@ pub fn run(network: &Network, seed: u64, mut told: impl FnMut(&Point)) -> Vec<Po
 			.collect();
 		let models = set_up(&mut chain, network, &machines);
 		let mut points = Vec::new();
-		for load in &network.loads {
+		let loads = network.loads.iter().map(|load| (*load, false));
+		for (load, is_greedy) in loads.chain(network.greedy.map(|load| (load, true))) {
+			let load = (load, appetites(is_greedy));
 			let point = RefCell::new(Point::default());
 			chain.attempt(
 				|chain| {
-					*point.borrow_mut() = offer(chain, network, &models, machines.clone(), *load);
+					*point.borrow_mut() = offer(chain, network, &models, machines.clone(), &load);
 					chain.check();
 				},
 				// The next load is offered to the network as it was.
 				|_| false,
 			);
 			let point = point.into_inner();
-			told(&point);
+			told(&point, is_greedy);
 			points.push(point);
 		}
 		points
@@ -391,8 +419,9 @@ fn offer(
 	network: &Network,
 	models: &[Served],
 	mut machines: Vec<Machine>,
-	load: u32,
+	(load, appetites): &(u32, Vec<f64>),
 ) -> Point {
+	let load = *load;
 	// What all who serve something can do in a block, and what a request takes of it.
 	let able = |v: &usize| models.iter().any(|model| model.by.contains(v));
 	let capacity: f64 = (0..network.validators)
@@ -421,7 +450,7 @@ fn offer(
 		let count = (rate + chance(chain, ("count", load, n))) as u64;
 		block(chain, &mut machines, |chain| {
 			for i in 0..count {
-				asked.push(ask(chain, models, (load, n, i), n >= FILLING));
+				asked.push(ask(chain, models, appetites, (load, n, i), n >= FILLING));
 			}
 		});
 	}
@@ -449,7 +478,7 @@ fn offer(
 	let mut of_models = vec![(0.0, 0.0); models.len()];
 	let mut surcharges = 0.0;
 	for one in &asked {
-		let settled = one.request.map(|id| state(id));
+		let settled = one.request.map(state);
 		if let Some((RequestState::Final, _, at)) = settled {
 			finals += u64::from(at > first + FILLING && at <= last);
 		}
@@ -499,6 +528,8 @@ fn offer(
 		accounts[0].1 / sums.1.max(1e-9),
 		accounts[0].0 / sums.0.max(1e-9),
 	);
+	let others = whole(&accounts[1..]);
+	point.others_got = others.1 / others.0.max(1e-9);
 	let (late_now, troubled_now) = blamed(chain);
 	point.late = (late_now - late, troubled_now - troubled);
 	let limits = <Runtime as frame_system::Config>::BlockWeights::get();
@@ -530,9 +561,15 @@ fn state(id: RequestId) -> (RequestState, BlockNumber, BlockNumber) {
 }
 
 /// Has an account ask.
-fn ask(chain: &Chain, models: &[Served], number: (u32, u32, u64), counted: bool) -> Asked {
+fn ask(
+	chain: &Chain,
+	models: &[Served],
+	appetites: &[f64],
+	number: (u32, u32, u64),
+	counted: bool,
+) -> Asked {
 	let point = |purpose: &str| chance(chain, (purpose, number));
-	let account_index = choose(point("account"), (0..ACCOUNTS).map(appetite));
+	let account_index = choose(point("account"), appetites.iter().copied());
 	let model_index = choose(point("model"), models.iter().map(|m| m.popularity));
 	let tokens = TOKENS[(point("tokens") * TOKENS.len() as f64) as usize % TOKENS.len()];
 	let model = &models[model_index];
@@ -549,7 +586,9 @@ fn ask(chain: &Chain, models: &[Served], number: (u32, u32, u64), counted: bool)
 		},
 	};
 	let assurance = Assurance::Committee(VERIFIERS);
-	let quoted = (number.2 % QUOTED == 0)
+	let quoted = number
+		.2
+		.is_multiple_of(QUOTED)
 		.then(|| Inference::quote(model.id, &input.clone().into(), assurance).ok())
 		.flatten();
 	let next = pallet_inference::NextRequest::<Runtime>::get();

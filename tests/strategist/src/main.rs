@@ -83,10 +83,13 @@ enum Command {
 		#[arg(long, default_value_t = 50)]
 		models: usize,
 		/// Loads, in percent of what all machines can do.
-		#[arg(long, value_delimiter = ',', default_values_t = [10, 25, 50, 75, 100, 150, 200, 300])]
+		#[arg(long, value_delimiter = ',', default_values_t = [10, 25, 50, 75, 100, 200, 300])]
 		loads: Vec<u32>,
+		/// A load, in percent, of which one account offers ten times as much as all others together; 0 for none.
+		#[arg(long, default_value_t = 300)]
+		greedy: u32,
 		/// Blocks in which is counted, for each of them.
-		#[arg(long, default_value_t = 100)]
+		#[arg(long, default_value_t = 60)]
 		blocks: u32,
 	},
 }
@@ -131,6 +134,7 @@ fn main() -> Result<()> {
 			validators,
 			models,
 			ref loads,
+			greedy,
 			blocks,
 		}) => offered(
 			&cli,
@@ -138,6 +142,7 @@ fn main() -> Result<()> {
 				validators,
 				models,
 				loads: loads.clone(),
+				greedy: Some(greedy).filter(|load| *load > 0),
 				blocks,
 			},
 		),
@@ -199,8 +204,13 @@ fn offered(cli: &Cli, network: Network) -> Result<()> {
 		network.models,
 		network.models * capacity::MOST_SERVERS
 	);
-	let points = capacity::run(&network, cli.seed, |point| {
-		if !cli.json {
+	let points = capacity::run(&network, cli.seed, |point, is_greedy| {
+		if cli.json {
+			return;
+		}
+		if is_greedy {
+			print!("{}", point.beside_greed());
+		} else {
 			print!("{}", point.text(&network));
 		}
 	});
