@@ -158,7 +158,11 @@ async fn step(chain: &impl Tossing, head: Head, key: &InferenceId) -> Result<(),
 			Err(ChainError::Refused(why)) => {
 				tracing::debug!(target: LOG_TARGET, "contribution to block {}: {why}", due.block);
 			}
-			done => done?,
+			// What is wrong with this one is nothing to the others.
+			Err(error) => {
+				tracing::warn!(target: LOG_TARGET, "contribution to block {}: {error}", due.block);
+			}
+			Ok(()) => (),
 		}
 	}
 	Ok(())

@@ -72,24 +72,17 @@ fn weighted(random: &H256, weights: &[u32]) -> Option<usize> {
 	})
 }
 
-/// Draws at most so many candidates, each as likely as any other and each once.
-pub(crate) fn draw_distinct<AccountId>(
+/// Draws at most so many candidates, each as likely as any other and each once: those of the lowest hashes. Whoever knows the seed and
+/// leaves takes nobody away but itself; were they drawn by their places, it would move all that stand behind it.
+pub(crate) fn draw_distinct<AccountId: Encode>(
 	seed: &H256,
 	label: impl Encode,
 	mut candidates: Vec<AccountId>,
 	most: u32,
 ) -> Vec<AccountId> {
-	let mut weights = alloc::vec![1; candidates.len()];
-	let mut drawn = Vec::new();
-	for i in 0..most {
-		let pick = H256((seed, &label, i).using_encoded(blake2_256));
-		let Some(index) = weighted(&pick, &weights) else {
-			break;
-		};
-		drawn.push(candidates.swap_remove(index));
-		weights.pop();
-	}
-	drawn
+	candidates.sort_by_cached_key(|who| (seed, &label, who).using_encoded(blake2_256));
+	candidates.truncate(most as usize);
+	candidates
 }
 
 /// Weights by expected completion: who would be ready in half the time is twice as likely, and nobody more than twice as likely
@@ -518,7 +511,14 @@ impl<T: Config> Pallet<T> {
 				r
 			}
 			None => {
-				let parent = frame_system::Pallet::<T>::parent_hash();
+				// What a toss draws is of this fork alone already. The block before was written by somebody who may have known it, and would
+				// try blocks until it likes the challenge.
+				let tossed = request.windows.is_some_and(|windows| windows.toss);
+				let parent = if tossed && !request.course.disturbed {
+					T::Hash::default()
+				} else {
+					frame_system::Pallet::<T>::parent_hash()
+				};
 				let challenge = H256((seed, b"challenge", parent).using_encoded(blake2_256));
 				let executor = (!request.course.executor_silent).then_some(executor);
 				let members = executor.into_iter().chain(drawn.iter().cloned());

@@ -13,8 +13,8 @@
 //!   answers are drawn for with the randomness of several blocks, and measured again later for sure ([`super::jury`]): a second throw
 //!   is of little use.
 //! - **Silence**: those who were silent are asked no more until they have contributed again, so that a validator that is away holds up one
-//!   toss; after [`MOST_LATE`] times in a short time not before a later session, so that being late on purpose holds up few. Whoever has not contributed after [`Config::RevealBlocks`] either, in which a third of the authors cannot keep a
-//!   contribution out, is noted as absent, unless more than a third were: then it is the network.
+//!   toss; after [`MOST_LATE`] times not before a later era, so that being late on purpose holds up few. Whoever has not contributed after [`Config::RevealBlocks`] either, in which a third of the authors cannot keep a
+//!   contribution out, is noted as absent, unless more than half were: then it is the network.
 
 use alloc::vec::Vec;
 use codec::Encode;
@@ -28,6 +28,7 @@ use polkadot_sdk::{
 			DispatchResult, InvalidTransaction, TransactionSource, TransactionValidityWithRefund,
 			ValidTransaction, Weight,
 		},
+		traits::ValidatorSet,
 	},
 	frame_system::{self, pallet_prelude::BlockNumberFor},
 	sp_core::H256,
@@ -36,8 +37,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	features::draw::draw_distinct, types::change, Beacon, Config, Contributor, Error, Event,
-	Indices, Keys, Late, Pallet, Quiet, RequestOf, Toss, Tosses, MAX_CONTRIBUTORS,
+	features::draw::draw_distinct, types::change, Beacon, Config, Contributor, Error, Event, Keys,
+	Late, Pallet, Quiet, RequestOf, Toss, Tosses, MAX_CONTRIBUTORS,
 };
 
 /// Nobody is asked for this contribution, or no longer.
@@ -47,7 +48,7 @@ pub const NOT_ASKED: u8 = 4;
 const KEPT: u32 = 64;
 
 /// Times that a validator may be late with its part of a toss and be asked again, before it is not for a while. They are halved in every
-/// session.
+/// era.
 pub const MOST_LATE: u32 = 3;
 
 /// Name of [`Quiet`] in a log that says it is too long.
@@ -137,16 +138,14 @@ impl<T: Config> Pallet<T> {
 				let seed = H256((b"consilience/contributors", random).using_encoded(blake2_256));
 				let (all, quiet) = (Keys::<T>::get(), Quiet::<T>::get());
 				let most = T::Contributors::get().min(MAX_CONTRIBUTORS);
-				// A party of a third never owns more than a third of the session.
-				let least = most.min(all.len() as u32 / 3 + 1);
+				// A party of a third is little more than that of those who are asked.
+				let least = (all.len() as u32 * 4 / 5).max(1);
 				let able = |asks: fn(&Late<T::AccountId>) -> bool| -> Vec<_> {
 					let not_asked = |who: &T::AccountId| {
 						quiet.iter().any(|late| late.who == *who && !asks(late))
 					};
-					all.iter()
-						.filter(|(who, _)| !not_asked(who))
-						.cloned()
-						.collect()
+					let accounts = all.iter().map(|(who, _)| who);
+					accounts.filter(|who| !not_asked(who)).cloned().collect()
 				};
 				let mut asked = able(|late| late.is_back);
 				if (asked.len() as u32) < least {
@@ -157,10 +156,14 @@ impl<T: Config> Pallet<T> {
 					asked.clear();
 				}
 				let drawn = draw_distinct(&seed, b"contributor", asked, most);
-				let contributors = drawn.into_iter().map(|(who, key)| Contributor {
-					who,
-					key,
-					output: None,
+				let contributors = drawn.into_iter().filter_map(|who| {
+					let (_, key) = all.iter().find(|(other, _)| *other == who)?;
+					let key = key.clone();
+					Some(Contributor {
+						who,
+						key,
+						output: None,
+					})
 				});
 				toss.contributors = contributors
 					.collect::<Vec<_>>()
@@ -177,17 +180,19 @@ impl<T: Config> Pallet<T> {
 	/// Contributions are missing, and no more are taken.
 	fn end_toss(block: BlockNumberFor<T>, mut toss: Toss<T::AccountId>) {
 		let silent = Self::silent(&toss);
+		// Where most are late it is not theirs: a third of the authors can have that happen now and then.
+		let once = u32::from(!Self::is_network(&silent, &toss));
 		Quiet::<T>::mutate(|quiet| {
 			change(quiet, QUIET, |quiet| {
 				for who in &silent {
 					match quiet.iter_mut().find(|late| late.who == *who) {
 						Some(late) => {
-							late.times.saturating_inc();
+							late.times.saturating_accrue(once);
 							late.is_back = false;
 						}
 						None => quiet.push(Late {
 							who: who.clone(),
-							times: 1,
+							times: once,
 							is_back: false,
 						}),
 					}
@@ -205,27 +210,41 @@ impl<T: Config> Pallet<T> {
 		now.saturating_add(One::one()).saturating_sub(span)
 	}
 
-	/// Validators that have not contributed. Who has left the session is asked no more.
+	/// Validators that have not contributed. Who has left the session, or has another key in it, is asked no more.
 	fn silent(toss: &Toss<T::AccountId>) -> Vec<T::AccountId> {
+		let keys = Keys::<T>::get();
+		let is_there = |c: &Contributor<T::AccountId>| {
+			let now = keys.iter().find(|(who, _)| *who == c.who);
+			now.is_some_and(|(_, key)| *key == c.key)
+		};
 		toss.contributors
 			.iter()
-			.filter(|c| c.output.is_none() && Indices::<T>::contains_key(&c.who))
+			.filter(|c| c.output.is_none() && is_there(c))
 			.map(|c| c.who.clone())
 			.collect()
+	}
+
+	/// Whether so many were silent that it is the network. Of a party of a third, half of those who toss are seldom members.
+	fn is_network(silent: &[T::AccountId], toss: &Toss<T::AccountId>) -> bool {
+		silent.len() * 2 > toss.contributors.len()
 	}
 
 	/// Notes who has not contributed although it had time.
 	fn blame(toss: Toss<T::AccountId>) {
 		let silent = Self::silent(&toss);
-		if silent.len() * 3 <= toss.contributors.len() {
+		if !Self::is_network(&silent, &toss) {
 			for who in &silent {
 				Self::strike_for_silence(toss.request, who);
 			}
 		}
 	}
 
-	/// Halves what is remembered of those who were late.
+	/// Halves what is remembered of those who were late, once in as many sessions as an era has.
 	pub(crate) fn forgive_lateness() {
+		let sessions = T::SuspensionSessions::get().max(1);
+		if !T::ValidatorSet::session_index().is_multiple_of(sessions) {
+			return;
+		}
 		Quiet::<T>::mutate(|quiet| {
 			change(quiet, QUIET, |quiet| {
 				for late in quiet.iter_mut() {
@@ -271,7 +290,7 @@ impl<T: Config> Pallet<T> {
 		let span: u32 = Self::last(One::one()).unique_saturated_into();
 		(0..span)
 			.filter_map(|before| next.checked_sub(&before.into()))
-			.filter(|block| Self::asked(*block, key).is_some())
+			.filter(|block| Self::asked(*block, next, key).is_some())
 			.map(|block| ContributionDue {
 				block,
 				// The block before is known by its hash once another has followed.
@@ -282,11 +301,19 @@ impl<T: Config> Pallet<T> {
 
 	/// Whether a toss asks for a key's contribution: as one of those who were drawn for it, at their place, or of whoever was silent and
 	/// is back.
-	fn asked(block: BlockNumberFor<T>, key: &InferenceId) -> Option<Asked<T::AccountId>> {
+	fn asked(
+		block: BlockNumberFor<T>,
+		now: BlockNumberFor<T>,
+		key: &InferenceId,
+	) -> Option<Asked<T::AccountId>> {
 		let toss = Tosses::<T>::get(block)?;
 		if let Some(place) = toss.contributors.iter().position(|c| c.key == *key) {
 			let open = toss.contributors[place].output.is_none();
 			return open.then_some(Asked::Contributor(place));
+		}
+		// One is enough to show that it is back: the last that there is, or the one before, which may have met a block on its way.
+		if now > block.saturating_add(One::one()) {
+			return None;
 		}
 		let quiet = Quiet::<T>::get();
 		if quiet.is_empty() || toss.contributors.is_empty() {
@@ -315,7 +342,7 @@ impl<T: Config> Pallet<T> {
 		if now < block || now > Self::last(block) {
 			return Err(InvalidTransaction::Stale.into());
 		}
-		if Self::asked(block, &contribution.key).is_none() {
+		if Self::asked(block, now, &contribution.key).is_none() {
 			return Err(InvalidTransaction::Custom(NOT_ASKED).into());
 		}
 		let genesis =
@@ -346,7 +373,8 @@ impl<T: Config> Pallet<T> {
 		let Contribution {
 			block, key, output, ..
 		} = contribution;
-		match Self::asked(block, &key).ok_or(Error::<T>::NotDue)? {
+		let now = frame_system::Pallet::<T>::block_number();
+		match Self::asked(block, now, &key).ok_or(Error::<T>::NotDue)? {
 			Asked::Contributor(place) => Tosses::<T>::mutate(block, |toss| {
 				let Some(toss) = toss else { return };
 				if let Some(contributor) = toss.contributors.get_mut(place) {

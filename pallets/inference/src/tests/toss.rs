@@ -1,13 +1,15 @@
 use std::collections::BTreeSet;
 
 use consilience_primitives::{contribution::Contribution, view::RequestState, RequestId};
-use polkadot_sdk::sp_core::Pair as _;
+use polkadot_sdk::sp_core::{Pair as _, H256};
 use polkadot_sdk::sp_runtime::transaction_validity::{
 	InvalidTransaction, TransactionValidityError,
 };
 
 use crate::{
-	features::toss::NOT_ASKED, mock::*, Event, OffenceKind, Quiet, Requests, Strikes, Tosses,
+	features::{draw::draw_distinct, toss::NOT_ASKED},
+	mock::*,
+	Event, OffenceKind, Quiet, Requests, Strikes, Tosses,
 };
 
 /// Runs a test in which all seven validators toss.
@@ -307,6 +309,7 @@ fn whoever_is_late_on_purpose_holds_up_few_tosses() {
 		settle_within(request, 30, &[]);
 		// In a later session it may come back.
 		set_session(&VALIDATORS);
+		set_session(&VALIDATORS);
 		assert_eq!(quiet(), [late]);
 		answered();
 		VALIDATORS.into_iter().for_each(toss);
@@ -315,35 +318,50 @@ fn whoever_is_late_on_purpose_holds_up_few_tosses() {
 }
 
 #[test]
-fn where_more_than_a_third_are_silent_it_is_the_network() {
+fn where_more_than_half_are_silent_it_is_the_network() {
 	tossing(|| {
-		let away = &VALIDATORS[..3];
+		let away = &VALIDATORS[..4];
 		let request = fail(away);
-		assert_eq!(quiet().len(), 3);
+		assert_eq!(quiet().len(), 4);
 		next_block();
 		assert!(away.iter().all(|v| Strikes::<Test>::get(v) == 0));
-		// Four are left, more than a third: they toss for the next.
-		let next = answered();
-		all_but(away).for_each(toss);
-		next_block();
-		assert_eq!(verifiers(next).len(), 2);
+		assert!(Quiet::<Test>::get().iter().all(|late| late.times == 0));
 		settle_within(request, 30, &[]);
 		assert_eq!(state(request), RequestState::Final);
 	});
 }
 
 #[test]
-fn a_third_alone_does_not_toss() {
+fn a_few_do_not_toss_for_all() {
 	tossing(|| {
-		fail(&VALIDATORS[..5]);
-		assert_eq!(quiet().len(), 5);
-		// Two of seven could be a party's: all are asked again.
+		// Five of seven do.
+		fail(&VALIDATORS[..2]);
+		answered();
+		let toss = Tosses::<Test>::get(System::block_number()).unwrap();
+		assert_eq!(toss.contributors.len(), 5);
+		// Of four, a party of a third could be the half: all are asked again.
+		fail(&VALIDATORS[..3]);
 		answered();
 		let toss = Tosses::<Test>::get(System::block_number()).unwrap();
 		assert_eq!(toss.contributors.len(), 7);
 		VALIDATORS.into_iter().for_each(crate::mock::toss);
 		assert!(quiet().is_empty());
 	});
+}
+
+#[test]
+fn whoever_leaves_changes_nothing_but_that() {
+	// The party has seen the seed, and takes members away to have others drawn.
+	let seed = H256::repeat_byte(7);
+	let all: Vec<u64> = (0..40).collect();
+	let drawn = |all: &[u64]| draw_distinct(&seed, b"verifier", all.to_vec(), 2);
+	let both = drawn(&all);
+	for gone in &all {
+		let rest: Vec<_> = all.iter().copied().filter(|who| who != gone).collect();
+		let next = drawn(&rest);
+		let stay = both.iter().filter(|who| *who != gone);
+		assert!(stay.into_iter().all(|who| next.contains(who)), "{gone}");
+	}
 }
 
 #[test]
