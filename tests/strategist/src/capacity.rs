@@ -616,6 +616,7 @@ fn block(chain: &mut Chain, machines: &mut [Machine], ask: impl FnOnce(&Chain)) 
 	chain.block(|chain| {
 		ask(chain);
 		for (v, machine) in machines.iter_mut().enumerate() {
+			chain.contribute(v);
 			let Some(mut duties) = chain.duties(v) else {
 				continue;
 			};
