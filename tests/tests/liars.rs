@@ -527,7 +527,7 @@ async fn old_answers_are_no_answers_and_withheld_evidence_is_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_liars_who_vouch_for_each_other_lose_to_one_honest_verifier() {
 	let liars: [Lying; 2] = [(3, "collude", &[]), (4, "collude", &[])];
-	let (stories, liars) = against_one(Network::of_seven().await, liars, (1, 12)).await;
+	let (stories, liars) = against_one(Network::of_seven().await, liars, (1, 6)).await;
 
 	let lied: BTreeSet<_> = liars.iter().flat_map(|l| executed(&stories, l)).collect();
 	assert!(lied.len() >= 2, "{lied:?}");
@@ -602,7 +602,7 @@ async fn who_looks_who_checks_and_is_silent_or_withholds_is_found_and_who_comes_
 	let (mut trial, [silent, friend, late]) = Trial::of(network, &[0, 3, 4], liars).await;
 	// The third liar begins to serve when it sees that somebody has asked.
 	trial.store_at(&[1, 2, 5, 6]).await;
-	let story = trial.ask_of(&[silent.clone(), friend.clone()], 1, 12).await;
+	let story = trial.ask_of(&[silent.clone(), friend.clone()], 1, 8).await;
 	let stories = trial.judged_by(story, &[1, 2, 6]).await;
 
 	// Every committee has somebody honest, who is a stranger to both.
@@ -678,7 +678,7 @@ async fn who_leaves_or_holds_blocks_back_or_denies_that_there_is_an_answer_is_fo
 	let (mut trial, accounts) = Trial::of(network, &[0, 3, 4, 5], liars).await;
 	let others = [1, 2, 6];
 	trial.store_at(&others).await;
-	let story = trial.ask_of(&accounts, 1, 12).await;
+	let story = trial.ask_of(&accounts, 1, 8).await;
 	// The one who leaves stands for no election any more, either.
 	let stash = sr25519::Pair::from_string("//Dave//stash", None).expect("a development key");
 	let chill = pallet_staking::Call::<Runtime>::chill {};
