@@ -457,7 +457,7 @@ async fn another_model_is_found_with_its_own_evidence_or_with_that_of_the_true_o
 	let with = ["--liar-model", &model];
 	let liars: [Lying; 2] = [(3, "cheap-model", &with), (4, "prefill-attack", &with)];
 	// A short answer of the cheap model can be what the true one says: each is to give two.
-	let (stories, [cheap, prefill]) = against_one(network, liars, (2, 16)).await;
+	let (stories, [cheap, prefill]) = against_one(network, liars, (2, 10)).await;
 	// As verifiers they vouch for each other, and one of them measures another model. Where the cheap model said what the true
 	// one says, there was no lie.
 	let kinds = &[

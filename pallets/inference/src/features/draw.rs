@@ -72,9 +72,29 @@ fn weighted(random: &H256, weights: &[u32]) -> Option<usize> {
 	})
 }
 
+/// Draws at most so many candidates, each as likely as any other and each once, by their places.
+pub(crate) fn draw_distinct<AccountId>(
+	seed: &H256,
+	label: impl Encode,
+	mut candidates: Vec<AccountId>,
+	most: u32,
+) -> Vec<AccountId> {
+	let mut weights = alloc::vec![1; candidates.len()];
+	let mut drawn = Vec::new();
+	for i in 0..most {
+		let pick = H256((seed, &label, i).using_encoded(blake2_256));
+		let Some(index) = weighted(&pick, &weights) else {
+			break;
+		};
+		drawn.push(candidates.swap_remove(index));
+		weights.pop();
+	}
+	drawn
+}
+
 /// Draws at most so many candidates, each as likely as any other and each once: those of the lowest hashes. Whoever knows the seed and
 /// leaves takes nobody away but itself; were they drawn by their places, it would move all that stand behind it.
-pub(crate) fn draw_distinct<AccountId: Encode>(
+pub(crate) fn draw_lowest<AccountId: Encode>(
 	seed: &H256,
 	label: impl Encode,
 	mut candidates: Vec<AccountId>,
@@ -484,7 +504,7 @@ impl<T: Config> Pallet<T> {
 		let mut barred = present.clone();
 		barred.push(executor.clone());
 		let candidates = Self::checkers(request, roster, &barred);
-		let drawn = draw_distinct(&seed, b"verifier", candidates, wanted);
+		let drawn = draw_lowest(&seed, b"verifier", candidates, wanted);
 		let there = present.iter().filter(|who| **who != executor).count() + drawn.len();
 		let enough = drawn.len() as u32 == wanted || (request.course.short && there > 0);
 		if !enough {

@@ -37,7 +37,7 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	features::draw::draw_distinct, types::change, Beacon, Config, Contributor, Error, Event, Keys,
+	features::draw::draw_lowest, types::change, Beacon, Config, Contributor, Error, Event, Keys,
 	Late, Pallet, Quiet, RequestOf, Toss, Tosses, MAX_CONTRIBUTORS,
 };
 
@@ -155,7 +155,7 @@ impl<T: Config> Pallet<T> {
 				if (asked.len() as u32) < least {
 					asked.clear();
 				}
-				let drawn = draw_distinct(&seed, b"contributor", asked, most);
+				let drawn = draw_lowest(&seed, b"contributor", asked, most);
 				let contributors = drawn.into_iter().filter_map(|who| {
 					let (_, key) = all.iter().find(|(other, _)| *other == who)?;
 					let key = key.clone();

@@ -7,7 +7,7 @@ use polkadot_sdk::sp_runtime::transaction_validity::{
 };
 
 use crate::{
-	features::{draw::draw_distinct, toss::NOT_ASKED},
+	features::{draw::draw_lowest, toss::NOT_ASKED},
 	mock::*,
 	Event, OffenceKind, Quiet, Requests, Strikes, Tosses,
 };
@@ -354,7 +354,7 @@ fn whoever_leaves_changes_nothing_but_that() {
 	// The party has seen the seed, and takes members away to have others drawn.
 	let seed = H256::repeat_byte(7);
 	let all: Vec<u64> = (0..40).collect();
-	let drawn = |all: &[u64]| draw_distinct(&seed, b"verifier", all.to_vec(), 2);
+	let drawn = |all: &[u64]| draw_lowest(&seed, b"verifier", all.to_vec(), 2);
 	let both = drawn(&all);
 	for gone in &all {
 		let rest: Vec<_> = all.iter().copied().filter(|who| who != gone).collect();
