@@ -51,7 +51,7 @@ const GRACE: Duration = Duration::from_millis(250);
 /// How long whoever keeps a line may say nothing. It says every ten seconds how long the line is.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// What was read of the chain before so long is read again before a question is sent.
+/// Age beyond which the chain's state is read again before a question is sent.
 const STALE: Duration = Duration::from_secs(60);
 
 /// How long validators have, and how many are tried.
@@ -264,7 +264,7 @@ struct Able {
 	claimed: Balance,
 }
 
-/// Who is asked what it offers, whose turn it is with it, and what it says.
+/// An executor that is asked for an offer, the turn with it, and its reply.
 type Opened = (Able, Turn, Result<(Connection, message::Offer), Fault>);
 /// Connections that are being opened.
 type Opening<'a> = FuturesUnordered<BoxFuture<'a, Opened>>;
@@ -417,11 +417,11 @@ struct Asked<'a> {
 	cancelled: watch::Receiver<bool>,
 	/// Who failed, and why.
 	tried: Vec<(AccountId, Fault)>,
-	/// Who was busy when it was asked, for the first time.
+	/// Executors that were busy when they were asked, once each.
 	busy: Vec<(AccountId, Fault)>,
 	/// Whether whoever answered the question before may be asked without being asked what it offers now.
 	at_once: bool,
-	/// Whether a place has to be kept for it before it is sent: somebody who offered one was busy.
+	/// Whether the question waits for a place in a line, because an executor that had offered one was busy.
 	waits: bool,
 }
 

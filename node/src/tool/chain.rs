@@ -295,7 +295,7 @@ impl Chain {
 		self.call("state_call", params).await
 	}
 
-	/// What was read is not read ahead any more, until it is wanted again: nobody wants it for a while.
+	/// Stops reading ahead until something is asked for again.
 	pub(crate) async fn rest(&self) {
 		if let Some(known) = &mut *self.finalised.lock().await {
 			known.read.clear();

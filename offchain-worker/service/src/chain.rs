@@ -205,7 +205,7 @@ pub(crate) async fn submit_local<Pool: TransactionPool>(
 	}
 }
 
-fn call(e: impl std::fmt::Display) -> ChainError {
+pub(crate) fn call(e: impl std::fmt::Display) -> ChainError {
 	ChainError::Call(e.to_string())
 }
 

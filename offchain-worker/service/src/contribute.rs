@@ -17,19 +17,16 @@ use consilience_primitives::{
 use consilience_runtime_api::InferenceApi;
 use futures::{stream::BoxStream, FutureExt, StreamExt};
 use polkadot_sdk::{
-	sc_client_api::{BlockBackend, BlockchainEvents},
 	sc_transaction_pool_api::TransactionPool,
 	sp_api::ProvideRuntimeApi,
 	sp_blockchain::HeaderBackend,
 	sp_core::{sr25519, H256},
 	sp_runtime::traits::Block as BlockT,
-	sp_transaction_pool::runtime_api::TaggedTransactionQueue,
 };
 
 use crate::{
 	chain::{
-		inference_keys, submit_local, AccountId, Balance, BlockNumber, Chain, ChainError, Head,
-		RuntimeChain,
+		call, submit_local, AccountId, Balance, BlockNumber, Chain, ChainError, Head, RuntimeChain,
 	},
 	LOG_TARGET,
 };
@@ -67,17 +64,10 @@ pub trait Tossing: Send + Sync + 'static {
 #[async_trait]
 impl<Block, Client, Pool> Tossing for RuntimeChain<Block, Client, Pool>
 where
+	Self: Chain,
 	Block: BlockT<Hash = H256>,
-	Block::Header: polkadot_sdk::sp_runtime::traits::Header<Number = BlockNumber>,
-	Client: ProvideRuntimeApi<Block>
-		+ BlockBackend<Block>
-		+ BlockchainEvents<Block>
-		+ HeaderBackend<Block>
-		+ Send
-		+ Sync
-		+ 'static,
-	Client::Api:
-		InferenceApi<Block, AccountId, BlockNumber, Balance> + TaggedTransactionQueue<Block>,
+	Client: ProvideRuntimeApi<Block> + HeaderBackend<Block> + Send + Sync + 'static,
+	Client::Api: InferenceApi<Block, AccountId, BlockNumber, Balance>,
 	Pool: TransactionPool<Block = Block> + 'static,
 {
 	fn heads(&self) -> BoxStream<'static, Head> {
@@ -89,7 +79,7 @@ where
 	}
 
 	fn keys(&self) -> Vec<InferenceId> {
-		inference_keys(&self.keystore)
+		Chain::keys(self)
 	}
 
 	fn contributions_due(
@@ -99,7 +89,7 @@ where
 	) -> Result<Vec<ContributionDue<BlockNumber>>, ChainError> {
 		let api = self.client.runtime_api();
 		let due = api.contributions_due(at, key.clone());
-		due.map_err(|e| ChainError::Call(e.to_string()))
+		due.map_err(call)
 	}
 
 	fn contribution(
@@ -124,7 +114,7 @@ where
 	) -> Result<(), ChainError> {
 		let api = self.client.runtime_api();
 		let transaction = api.contribute_transaction(at, contribution);
-		let transaction = transaction.map_err(|e| ChainError::Call(e.to_string()))?;
+		let transaction = transaction.map_err(call)?;
 		submit_local(&*self.pool, at, transaction).await
 	}
 }

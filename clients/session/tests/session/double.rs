@@ -151,7 +151,7 @@ pub(crate) struct Validator {
 	pair: sr25519::Pair,
 	pub(crate) lie: Mutex<Lie>,
 	pub(crate) free: watch::Sender<u32>,
-	/// Who waits for a place.
+	/// Clients that wait for a place.
 	pub(crate) line: watch::Sender<u32>,
 	/// It has said what it offers.
 	pub(crate) offered: Notify,

@@ -186,7 +186,7 @@ impl World {
 	}
 }
 
-/// Whether a validator knows by now that its key is certified.
+/// Checks whether a validator knows that its key is certified.
 async fn offers(handle: &Handle) -> bool {
 	let address = format!("ws://{}", handle.address());
 	let (mut socket, _) = tokio_tungstenite::connect_async(address).await.unwrap();

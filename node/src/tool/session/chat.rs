@@ -75,7 +75,7 @@ pub(crate) struct ChatCommand {
 	format: Format,
 }
 
-/// What is said of an answer that is none, after it.
+/// Printed after an answer that a checker has refuted.
 const REFUTED: &str = "a checker found that the model does not say this: do not rely on it";
 
 fn text<const N: u32>(text: &str) -> Result<Bytes<N>> {

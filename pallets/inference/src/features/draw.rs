@@ -10,8 +10,8 @@
 //! knows its own outputs of a whole epoch: it would wait for a time at which it owns all the blocks that draw. Therefore
 //! verifiers are drawn with the outputs of several blocks in a row, in windows that are fixed together with the executor
 //! ([`Windows`]), and so many of them that a third of the slots owns one of the windows in at most one of [`Config::DrawOdds`]
-//! answers ([`draw_blocks`]). Nothing that an author can vary enters a draw of members. The parent hash enters the challenge: a
-//! fork that parts before the draw asks another question.
+//! answers ([`draw_blocks`]). Nothing that an author can vary enters a draw of members. The parent hash enters a window's
+//! challenge: a fork that parts before the draw asks another question. A toss is of one fork by itself.
 //!
 //! Seven blocks are long. Where an answer cannot take many, validators *toss* for its verifiers in the block after it instead
 //! ([`super::toss`]), and the windows serve where somebody withholds its part of that.
@@ -398,18 +398,14 @@ impl<T: Config> Pallet<T> {
 			.or_else(|| Some(H256((seed, b"sampling").using_encoded(blake2_256))));
 		request.assigned_at = Some(now);
 		request.assigned_in = Some(T::ValidatorSet::session_index());
-		let window = if request.verifiers == 0 {
-			1
-		} else {
-			draw_blocks(blocks, T::DrawOdds::get())
-		};
+		let (window, toss) = Self::drawing(request.verifiers, blocks);
 		request.windows = Some(Windows {
 			// An answer can be in the next block at the earliest, and is when what its executor has to do before it is done, and it.
 			first: now
 				.saturating_add(2u32.into())
 				.saturating_add((load.saturating_add(own).saturating_add(500) / 1_000).into()),
 			blocks: window,
-			toss: request.verifiers > 0 && Self::can_toss(blocks),
+			toss,
 		});
 		Self::unreserve(request, own);
 		Self::assign(&executor, id, Role::Executor, own);
@@ -420,6 +416,14 @@ impl<T: Config> Pallet<T> {
 			deadline: request.deadline,
 		});
 		true
+	}
+
+	/// How verifiers of an answer are drawn that can be given in so many blocks: the blocks of a window, and whether validators toss first.
+	pub(crate) fn drawing(verifiers: u8, time: u32) -> (u8, bool) {
+		if verifiers == 0 {
+			return (1, false);
+		}
+		(draw_blocks(time, T::DrawOdds::get()), Self::can_toss(time))
 	}
 
 	/// The toss for an answer's verifiers has failed: they are drawn in a window of several blocks. Who withheld a contribution because it

@@ -432,10 +432,7 @@ impl<T: Config> Pallet<T> {
 		validator: &T::AccountId,
 		model: consilience_primitives::ModelId,
 	) {
-		let strikes = Strikes::<T>::mutate(validator, |n| {
-			n.saturating_accrue(1);
-			*n
-		});
+		let strikes = Self::count_absence(validator);
 		if strikes >= FREE_STRIKES {
 			Self::stop_serving(validator, model);
 		} else {
@@ -448,14 +445,18 @@ impl<T: Config> Pallet<T> {
 
 	/// Notes that a validator has not contributed to the toss for a request. Beyond the third absence in a short time it costs stake.
 	pub(crate) fn strike_for_silence(request: RequestId, validator: &T::AccountId) {
-		let strikes = Strikes::<T>::mutate(validator, |n| {
-			n.saturating_accrue(1);
-			*n
-		});
-		if strikes > FREE_STRIKES {
+		if Self::count_absence(validator) > FREE_STRIKES {
 			let session = T::ValidatorSet::session_index();
 			Self::offend_at(request, validator, OffenceKind::Absence, session);
 		}
+	}
+
+	/// Returns how often a validator was absent of late, with this time.
+	fn count_absence(validator: &T::AccountId) -> u32 {
+		Strikes::<T>::mutate(validator, |n| {
+			n.saturating_accrue(1);
+			*n
+		})
 	}
 
 	/// Has a validator drawn no more for a model.

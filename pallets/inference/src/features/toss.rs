@@ -417,11 +417,11 @@ impl<T: Config> Pallet<T> {
 				"a toss whose time is over neither failed nor has all contributions"
 			);
 		}
-		let quiet = Quiet::<T>::get();
+		let (quiet, keys) = (Quiet::<T>::get(), Keys::<T>::get());
 		ensure!(
-			quiet.iter().all(|late| Keys::<T>::get()
+			quiet
 				.iter()
-				.any(|(validator, _)| *validator == late.who)),
+				.all(|late| keys.iter().any(|(validator, _)| *validator == late.who)),
 			"somebody was late who is no validator"
 		);
 		Ok(())

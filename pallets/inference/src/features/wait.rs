@@ -9,10 +9,7 @@ use consilience_primitives::{
 use polkadot_sdk::sp_runtime::traits::{Get, UniqueSaturatedInto};
 
 use crate::{
-	features::{
-		draw::draw_blocks,
-		load::{Roster, ServerOf},
-	},
+	features::load::{Roster, ServerOf},
 	Config, Loads, Pallet,
 };
 
@@ -55,16 +52,9 @@ impl<T: Config> Pallet<T> {
 		let middle = machines.get(machines.len() / 2).copied();
 		let (done, load, speed) = middle.unwrap_or((work, 0, Speed::default()));
 		let own = blocks(speed.work(work));
-		let window = if verifiers == 0 {
-			1
-		} else {
-			let answer = Self::fair_blocks(time, output_units).saturating_add(load / 1_000);
-			if Self::can_toss(answer) {
-				1
-			} else {
-				draw_blocks(answer, T::DrawOdds::get())
-			}
-		};
+		let answer = Self::fair_blocks(time, output_units).saturating_add(load / 1_000);
+		let (window, toss) = Self::drawing(verifiers, answer);
+		let window = if toss { 1 } else { window };
 		let measuring = blocks(speed.work(TimeLimit::measuring(work)));
 		let round = measuring.saturating_add(1 + FINALITY_LAG);
 		let rounds = match assurance {
