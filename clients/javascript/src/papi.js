@@ -28,21 +28,33 @@ export function signerOf(suri) {
 
 /** All registered models as of the last finalised block: `{ id, name, task, class, status, price, serving, sampling }`. */
 export async function models(client) {
-	const api = client.getUnsafeApi()
-	const at = (await client.getFinalizedBlock()).hash
-	const entries = await api.query.ModelRegistry.Models.getEntries({ at })
-	return Promise.all(
-		entries.map(async ({ keyArgs: [id], value: { spec, status, price } }) => ({
-			id,
-			name: Binary.toText(spec.name),
-			task: spec.task.type,
-			class: spec.policy.class.type,
-			status: status.type,
-			price: { perRequest: price.per_request, perInputUnit: price.per_input_unit, perOutputUnit: price.per_output_unit },
-			serving: (await api.query.ModelRegistry.Serving.getValue(id, { at })).map(({ who }) => who),
-			sampling: advice(spec.sampling),
-		}))
-	)
+	const { query } = client.getUnsafeApi()
+	return atFinalized(client, async (at) => {
+		const entries = await query.ModelRegistry.Models.getEntries({ at })
+		return Promise.all(
+			entries.map(async ({ keyArgs: [id], value: { spec, status, price } }) => ({
+				id,
+				name: Binary.toText(spec.name),
+				task: spec.task.type,
+				class: spec.policy.class.type,
+				status: status.type,
+				price: { perRequest: price.per_request, perInputUnit: price.per_input_unit, perOutputUnit: price.per_output_unit },
+				serving: (await query.ModelRegistry.Serving.getValue(id, { at })).map(({ who }) => who),
+				sampling: advice(spec.sampling),
+			}))
+		)
+	})
+}
+
+/** What `read` finds at the last finalised block, which is kept meanwhile: PAPI lets go of a block as soon as a later one is final. */
+async function atFinalized(client, read) {
+	const { hash } = await client.getFinalizedBlock()
+	const release = client.hodlBlock(hash)
+	try {
+		return await read(hash)
+	} finally {
+		release()
+	}
 }
 
 /** A publisher's advice in the units of {@link chat}'s `how`; what it does not say is left out. */
@@ -148,8 +160,8 @@ export async function settled(client, id, onState = () => {}) {
 	let missing = 0
 	try {
 		return await new Promise((resolve, reject) => {
-			const look = async ({ hash, number }) => {
-				const stored = await query.Inference.Requests.getValue(id, { at: hash })
+			const look = async ({ hash, number }, release) => {
+				const stored = await query.Inference.Requests.getValue(id, { at: hash }).finally(release)
 				if (!stored) {
 					if (++missing > APPEARS_WITHIN) throw new Error(`there is no request ${id}`)
 					return
@@ -158,10 +170,14 @@ export async function settled(client, id, onState = () => {}) {
 				if (state !== last) onState((last = state))
 				if (SETTLED.includes(state)) resolve({ block: { number, hash }, request: stored })
 			}
-			// One after the other, so that states come in their order.
+			// One after the other, so that states come in their order. A block is kept until it was looked at: a light client may learn of
+			// the next while it still reads this one.
 			let before = Promise.resolve()
 			following = client.finalizedBlock$.subscribe({
-				next: (block) => (before = before.then(() => look(block)).catch(reject)),
+				next(block) {
+					const release = client.hodlBlock(block.hash)
+					before = before.then(() => look(block, release)).catch(unlessGone(reject))
+				},
 				error: reject,
 			})
 		})
@@ -170,11 +186,17 @@ export async function settled(client, id, onState = () => {}) {
 	}
 }
 
+/** Where a connection broke, blocks that were kept are gone with it: the next finalised block says what these would have said. */
+const unlessGone = (reject) => (error) => {
+	if (error.name !== 'BlockNotPinnedError') reject(error)
+}
+
 /** The answer of a settled request: a text, or tensors `{ name, datatype, shape, data }`. Only a Final one is an answer. */
 export async function answer(client, id) {
-	const at = (await client.getFinalizedBlock()).hash
 	const { query } = client.getUnsafeApi()
-	const [stored, output] = await Promise.all([query.Inference.Requests.getValue(id, { at }), query.Inference.Outputs.getValue(id, { at })])
+	const [stored, output] = await atFinalized(client, (at) =>
+		Promise.all([query.Inference.Requests.getValue(id, { at }), query.Inference.Outputs.getValue(id, { at })])
+	)
 	if (stored?.state.type !== 'Final') {
 		throw new Error(`request ${id} is ${stored?.state.type ?? 'unknown'}, not Final: there is no checked answer`)
 	}
