@@ -1,5 +1,6 @@
 //! Puts the node's parts together: client, network, transaction pool, BABE, GRANDPA, authority discovery, and the worker.
 
+use consilience_executor::{Executor, HostFunctions};
 use consilience_runtime::{opaque::Block, RuntimeApi};
 use consilience_worker::chain::RuntimeChain;
 use futures::{FutureExt, StreamExt};
@@ -7,7 +8,7 @@ use polkadot_sdk::*;
 use sc_client_api::{Backend, BlockBackend};
 use sc_client_db::PruningFilter;
 use sc_consensus_grandpa::{FinalityProofProvider, GrandpaPruningFilter, SharedVoterState};
-use sc_executor::{HeapAllocStrategy, DEFAULT_HEAP_ALLOC_STRATEGY};
+use sc_executor::{HeapAllocStrategy, WasmExecutor, DEFAULT_HEAP_ALLOC_STRATEGY};
 use sc_network::{config::FullNetworkConfiguration, Event, NetworkEventStream};
 use sc_service::{
 	error::Error as ServiceError, Configuration, PartialComponents, TaskManager, WarpSyncConfig,
@@ -30,10 +31,6 @@ use crate::{
 	worker::{self, WorkerParams},
 };
 
-/// Functions that the runtime may call: the SDK's and no others, so that every tool can run it.
-pub(crate) type HostFunctions = sp_io::SubstrateHostFunctions;
-/// Runs the WebAssembly runtime.
-pub(crate) type Executor = sc_executor::WasmExecutor<HostFunctions>;
 /// The client.
 pub(crate) type FullClient = sc_service::TFullClient<Block, RuntimeApi, Executor>;
 /// The database.
@@ -93,7 +90,7 @@ fn executor(config: &Configuration, cache: Option<PathBuf>) -> Result<Executor, 
 				extra_pages: pages as _,
 			}
 		});
-	let mut executor = Executor::builder()
+	let mut executor = WasmExecutor::<HostFunctions>::builder()
 		.with_execution_method(config.executor.wasm_method)
 		.with_onchain_heap_alloc_strategy(heap)
 		.with_offchain_heap_alloc_strategy(heap)
@@ -102,7 +99,7 @@ fn executor(config: &Configuration, cache: Option<PathBuf>) -> Result<Executor, 
 	if let Some(cache) = cache {
 		executor = executor.with_cache_path(runtime_cache(&cache)?);
 	}
-	Ok(executor.build())
+	Ok(executor.build().into())
 }
 
 /// Makes a folder for compiled runtimes in this one, in which only we may write: what lies there is executed. It is a folder of its

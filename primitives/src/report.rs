@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Most statements of one report.
-pub const MAX_STATEMENTS: u32 = 128;
+pub const MAX_STATEMENTS: u32 = 512;
 
 /// One thing that a validator has to say.
 #[derive(

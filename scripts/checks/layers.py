@@ -25,6 +25,7 @@ ALLOWED = {
         "pallet-model-registry",
         "pallet-sessions",
     ],
+    "consilience-executor": [],
     "wasm-opt": [],  # in place of Binaryen; only the runtime's build script runs it
     "consilience-files": [],
     "consilience-gateway": [],

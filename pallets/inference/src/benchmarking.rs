@@ -50,13 +50,15 @@ use polkadot_sdk::{
 
 use crate::{
 	features::{
+		compare::Body,
+		draw::draw_blocks,
 		offence::{OffenceKind, FREE_STRIKES},
 		report::Outcome,
 	},
 	Assignment, Assignments, BalanceOf, Call, Callbacks, Claims, Config, Contributor, Deadlines,
-	Draws, Indices, Juries, Keys, Late, Loads, OffenceRange, Outputs, Pallet, Parameters, Quiet,
-	Recovered, Requests, Role, Rounds, Session, Strikes, Toss, Tosses, WeightInfo,
-	MAX_CONTRIBUTORS, MAX_EXCLUDED,
+	Draws, Juries, Keys, Late, Loads, OffenceRange, Outputs, Pallet, Parameters, Quiet, Recovered,
+	Requests, Role, Rounds, Session, Strikes, Toss, Tosses, WeightInfo, MAX_CONTRIBUTORS,
+	MAX_EXCLUDED,
 };
 
 const MODEL: ModelId = ModelId::repeat_byte(1);
@@ -213,9 +215,6 @@ fn world<T: Config>() -> Result<(), BenchmarkError> {
 			(account("idle", i, 0), key.into())
 		})
 		.collect();
-	for (who, _) in Keys::<T>::get() {
-		Indices::<T>::remove(who);
-	}
 	for i in 0..serving {
 		let validator: T::AccountId = account("validator", i, 0);
 		rich::<T>(&validator)?;
@@ -232,11 +231,9 @@ fn world<T: Config>() -> Result<(), BenchmarkError> {
 		Assignments::<T>::insert(&validator, OTHERS, duty);
 		keys.push((validator, InferenceId::generate_pair(None)));
 	}
-	for (index, (who, _)) in (0..).zip(&keys) {
-		Indices::<T>::insert(who, index);
-	}
-	Loads::<T>::put(WeakBoundedVec::force_from(vec![1; keys.len()], None));
-	Keys::<T>::put(WeakBoundedVec::force_from(keys, None));
+	let loads = vec![1; keys.len()];
+	Pallet::<T>::set_keys(keys);
+	Loads::<T>::put(WeakBoundedVec::force_from(loads, None));
 	let others = 1..T::MaxOpen::get();
 	Callbacks::<T>::mutate(|list| {
 		for i in others {
@@ -244,6 +241,7 @@ fn world<T: Config>() -> Result<(), BenchmarkError> {
 			waits.expect("fewer than there is room for; qed");
 		}
 	});
+	once_a_block::<T>();
 	Ok(())
 }
 
@@ -258,6 +256,47 @@ fn crowd<T: Config>(blocks: BlockNumberFor<T>) {
 	Deadlines::<T>::mutate(wanted.saturating_add(One::one()), |list| {
 		while list.try_push(OTHERS).is_ok() {}
 	});
+}
+
+/// The same for a request that is there, and has no place any more that is early enough.
+fn crowd_for<T: Config>(id: RequestId, blocks: BlockNumberFor<T>) {
+	crowd::<T>(blocks);
+	let now = frame_system::Pallet::<T>::block_number();
+	Requests::<T>::mutate(id, |request| {
+		if let Some(request) = request {
+			request.looked_at = now;
+		}
+	});
+}
+
+/// Has the block come after a request's deadline, in which it is looked at. Returns its number.
+fn pass_deadline<T: Config>(id: RequestId) -> Result<BlockNumberFor<T>, BenchmarkError> {
+	let mut open = Requests::<T>::get(id).ok_or("no request")?;
+	let now = open.deadline.saturating_add(One::one());
+	open.looked_at = now;
+	Requests::<T>::insert(id, open);
+	Deadlines::<T>::mutate(now, |list| list.try_push(id)).map_err(|_| "no room")?;
+	frame_system::Pallet::<T>::set_block_number(now);
+	Ok(now)
+}
+
+/// What all that is done in a block shares is counted with the block.
+fn once_a_block<T: Config>() {
+	let now = frame_system::Pallet::<T>::block_number();
+	let next = now.saturating_add(One::one());
+	let audit = now
+		.saturating_add(T::AuditDelay::get())
+		.saturating_add((draw_blocks(0, T::DrawOdds::get()) - 1).into());
+	let account = |who: T::AccountId| frame_system::Account::<T>::hashed_key_for(who);
+	let shared = [now, next, audit].map(Draws::<T>::hashed_key_for);
+	let shared = shared.into_iter().chain([
+		Tosses::<T>::hashed_key_for(next),
+		account(T::Treasury::get()),
+		account(T::JuryFund::get()),
+	]);
+	for key in shared {
+		frame_benchmarking::benchmarking::add_to_whitelist(key.into());
+	}
 }
 
 /// Blocks that the model has for its longest answer.
@@ -476,14 +515,23 @@ fn reveal_all<T: Config>(
 	Ok(())
 }
 
+/// A round in which everybody is to commit to the same.
+#[allow(clippy::type_complexity)]
+fn measuring<T: Config>(
+	verifiers: u8,
+) -> Result<(RequestId, H256, Vec<(T::AccountId, Evidence)>), BenchmarkError> {
+	let id = answered::<T>(verifiers)?;
+	draw::<T>(id);
+	let (challenge, members) = members::<T>(id)?;
+	let members = members.into_iter().map(|who| (who, evidence())).collect();
+	Ok((id, challenge, members))
+}
+
 /// A round in which everybody has committed to the same.
 fn committed<T: Config>(
 	verifiers: u8,
 ) -> Result<(RequestId, Vec<(T::AccountId, Evidence)>), BenchmarkError> {
-	let id = answered::<T>(verifiers)?;
-	draw::<T>(id);
-	let (challenge, members) = members::<T>(id)?;
-	let members: Vec<_> = members.into_iter().map(|who| (who, evidence())).collect();
+	let (id, challenge, members) = measuring::<T>(verifiers)?;
 	commit_all::<T>(id, &challenge, &members)?;
 	Ok((id, members))
 }
@@ -632,7 +680,7 @@ mod benchmarks {
 	fn request(b: Linear<1, MAX_TEXT>) -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let requester = requester::<T>()?;
-		crowd::<T>(T::DrawPatience::get().saturating_add(answer_blocks::<T>()));
+		crowd::<T>(T::RevealBlocks::get());
 		#[extrinsic_call]
 		_(
 			RawOrigin::Signed(requester),
@@ -651,7 +699,7 @@ mod benchmarks {
 	fn request_with_data(b: Linear<4, MAX_DATA>) -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let requester = requester::<T>()?;
-		crowd::<T>(T::DrawPatience::get().saturating_add(answer_blocks::<T>()));
+		crowd::<T>(T::RevealBlocks::get());
 		let name: Bytes<MAX_NAME> = b"x".to_vec().try_into().expect("short; qed");
 		pallet_model_registry::Models::<T>::mutate(MODEL, |model| {
 			let spec = &mut model.as_mut().expect("the world has it; qed").spec;
@@ -793,6 +841,45 @@ mod benchmarks {
 		Ok(())
 	}
 
+	/// Whether an answer is due.
+	#[benchmark]
+	fn check_answer() -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let (id, executor) = assigned::<T>(most_verifiers::<T>())?;
+		let statement = Statement::Answer {
+			request: id,
+			output: output(1),
+		};
+		let due;
+		#[block]
+		{
+			due = Pallet::<T>::check_statement(&executor, &statement);
+		}
+		due?;
+		Ok(())
+	}
+
+	/// Whether evidence of a member of a committee of so many is due.
+	#[benchmark]
+	fn check_member(
+		m: Linear<2, { u32::from(most_verifiers::<T>()) + 1 }>,
+	) -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let (id, validator) = revealed::<T>((m - 1) as u8)?;
+		let statement = Statement::Reveal {
+			request: id,
+			evidence: evidence(),
+			salt: SALT,
+		};
+		let due;
+		#[block]
+		{
+			due = Pallet::<T>::check_statement(&validator, &statement);
+		}
+		due?;
+		Ok(())
+	}
+
 	/// By the last that can serve the model, as the last that it can serve.
 	#[benchmark]
 	fn serve() -> Result<(), BenchmarkError> {
@@ -840,7 +927,7 @@ mod benchmarks {
 	fn answer() -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let (id, executor) = assigned::<T>(most_verifiers::<T>())?;
-		crowd::<T>(T::DrawPatience::get());
+		crowd_for::<T>(id, T::DrawPatience::get());
 		#[block]
 		{
 			Pallet::<T>::answer(&executor, id, output(1))?;
@@ -849,25 +936,66 @@ mod benchmarks {
 		Ok(())
 	}
 
-	/// The last commitment of a jury, which begins the reveal.
+	/// The last commitment of a committee of so many members, which begins the reveal.
 	#[benchmark]
-	fn commit() -> Result<(), BenchmarkError> {
+	fn commit(
+		m: Linear<2, { u32::from(most_verifiers::<T>()) + 1 }>,
+	) -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let (id, challenge, mut members) = measuring::<T>((m - 1) as u8)?;
+		let (last, evidence) = members.pop().ok_or("nobody is left")?;
+		commit_all::<T>(id, &challenge, &members)?;
+		let commitment = evidence.commitment(id, &challenge, &last, &SALT);
+		crowd_for::<T>(id, T::RevealBlocks::get());
+		let body;
+		#[block]
+		{
+			body = Pallet::<T>::commit_evidence(&last, id, commitment)?;
+		}
+		assert_eq!(body, Body::Committee(m));
+		Ok(())
+	}
+
+	/// The last commitment of a jury.
+	#[benchmark]
+	fn commit_juror() -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let (id, challenge, mut members) = judged_by::<T>(most_jurors::<T>())?;
 		let (last, evidence) = members.pop().ok_or("nobody is left")?;
 		commit_all::<T>(id, &challenge, &members)?;
 		let commitment = evidence.commitment(id, &challenge, &last, &SALT);
-		crowd::<T>(T::RevealBlocks::get());
+		crowd_for::<T>(id, T::RevealBlocks::get());
+		let body;
 		#[block]
 		{
-			Pallet::<T>::commit_evidence(&last, id, commitment)?;
+			body = Pallet::<T>::commit_evidence(&last, id, commitment)?;
 		}
+		assert_eq!(body, Body::Jury);
+		Ok(())
+	}
+
+	/// The last reveal of a committee of so many members but one.
+	#[benchmark]
+	fn reveal(
+		m: Linear<2, { u32::from(most_verifiers::<T>()) + 1 }>,
+	) -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let (id, mut members) = committed::<T>((m - 1) as u8)?;
+		members.pop();
+		let (who, evidence) = members.pop().ok_or("nobody is left")?;
+		reveal_all::<T>(id, &members)?;
+		let outcome;
+		#[block]
+		{
+			outcome = Pallet::<T>::reveal_evidence(&who, id, evidence, SALT)?;
+		}
+		assert_eq!(outcome, (Body::Committee(m), Outcome::Open));
 		Ok(())
 	}
 
 	/// The last reveal of a jury but one.
 	#[benchmark]
-	fn reveal() -> Result<(), BenchmarkError> {
+	fn reveal_juror() -> Result<(), BenchmarkError> {
 		world::<T>()?;
 		let (id, left) = jury_revealed::<T>(most_jurors::<T>(), 2)?;
 		let (who, evidence) = left[0].clone();
@@ -876,7 +1004,7 @@ mod benchmarks {
 		{
 			outcome = Pallet::<T>::reveal_evidence(&who, id, evidence, SALT)?;
 		}
-		assert_eq!(outcome, Outcome::Open);
+		assert_eq!(outcome, (Body::Jury, Outcome::Open));
 		Ok(())
 	}
 
@@ -890,7 +1018,7 @@ mod benchmarks {
 		let outcome;
 		#[block]
 		{
-			outcome = Pallet::<T>::reveal_evidence(&last, id, evidence(), SALT)?;
+			(_, outcome) = Pallet::<T>::reveal_evidence(&last, id, evidence(), SALT)?;
 		}
 		assert!(matches!(outcome, Outcome::Compared { members, .. } if members == m));
 		assert_eq!(state::<T>(id), Some(RequestState::Final));
@@ -908,7 +1036,7 @@ mod benchmarks {
 		let outcome;
 		#[block]
 		{
-			outcome = Pallet::<T>::reveal_evidence(&last, id, evidence, SALT)?;
+			(_, outcome) = Pallet::<T>::reveal_evidence(&last, id, evidence, SALT)?;
 		}
 		assert!(matches!(outcome, Outcome::Judged { jurors, .. } if jurors == j));
 		assert_eq!(state::<T>(id), Some(RequestState::Rejected));
@@ -948,16 +1076,14 @@ mod benchmarks {
 		for member in members::<T>(id)?.1 {
 			Strikes::<T>::insert(member, FREE_STRIKES);
 		}
-		let open = Requests::<T>::get(id).ok_or("no request")?;
-		let now = open.deadline.saturating_add(One::one());
-		frame_system::Pallet::<T>::set_block_number(now);
+		let now = pass_deadline::<T>(id)?;
 		crowd::<T>(T::DrawPatience::get().saturating_add(answer_blocks::<T>()));
 		let due;
 		#[block]
 		{
 			due = Pallet::<T>::process_deadlines(now);
 		}
-		assert_eq!((due.0, due.1), (1, 0));
+		assert_eq!((due.late, due.juries), (1, 0));
 		assert_eq!(state::<T>(id), Some(RequestState::Provisional));
 		assert_eq!(
 			OffenceRange::<T>::get().1,
@@ -976,15 +1102,13 @@ mod benchmarks {
 				round.extended = true;
 			}
 		});
-		let open = Requests::<T>::get(id).ok_or("no request")?;
-		let now = open.deadline.saturating_add(One::one());
-		frame_system::Pallet::<T>::set_block_number(now);
+		let now = pass_deadline::<T>(id)?;
 		let due;
 		#[block]
 		{
 			due = Pallet::<T>::process_deadlines(now);
 		}
-		assert_eq!((due.0, due.1), (0, 1));
+		assert_eq!((due.late, due.juries), (0, 1));
 		assert_eq!(state::<T>(id), Some(RequestState::Rejected));
 		Ok(())
 	}
@@ -1012,7 +1136,7 @@ mod benchmarks {
 		world::<T>()?;
 		let id = requested::<T>(most_verifiers::<T>())?;
 		let roster = Pallet::<T>::roster();
-		crowd::<T>(answer_blocks::<T>());
+		crowd_for::<T>(id, answer_blocks::<T>());
 		#[block]
 		{
 			draw_with::<T>(id, &roster);
@@ -1021,12 +1145,15 @@ mod benchmarks {
 		Ok(())
 	}
 
+	/// So many.
 	#[benchmark]
-	fn draw_verifiers() -> Result<(), BenchmarkError> {
+	fn draw_verifiers(
+		v: Linear<1, { u32::from(most_verifiers::<T>()) }>,
+	) -> Result<(), BenchmarkError> {
 		world::<T>()?;
-		let id = answered::<T>(most_verifiers::<T>())?;
+		let id = answered::<T>(v as u8)?;
 		let roster = Pallet::<T>::roster();
-		crowd::<T>(answer_blocks::<T>());
+		crowd_for::<T>(id, answer_blocks::<T>());
 		#[block]
 		{
 			draw_with::<T>(id, &roster);
@@ -1040,7 +1167,7 @@ mod benchmarks {
 		world::<T>()?;
 		let id = disputed::<T>()?;
 		let roster = Pallet::<T>::roster();
-		crowd::<T>(answer_blocks::<T>().saturating_mul(2u32.into()));
+		crowd_for::<T>(id, answer_blocks::<T>().saturating_mul(2u32.into()));
 		#[block]
 		{
 			draw_with::<T>(id, &roster);
@@ -1048,6 +1175,24 @@ mod benchmarks {
 		let round = Juries::<T>::get(id).and_then(|j| j.round);
 		let jurors = round.map(|r| r.members.len() as u32);
 		assert_eq!(jurors, Some(T::MaxJurors::get().min(serving::<T>())));
+		Ok(())
+	}
+
+	/// A settled answer that is not measured again.
+	#[benchmark]
+	fn pass_audit() -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let (id, last) = revealed::<T>(2)?;
+		Pallet::<T>::reveal_evidence(&last, id, evidence(), SALT)?;
+		let mut parameters = Parameters::<T>::get();
+		parameters.audit_share = Default::default();
+		Parameters::<T>::put(parameters);
+		let roster = Pallet::<T>::roster();
+		#[block]
+		{
+			draw_with::<T>(id, &roster);
+		}
+		assert_eq!(state::<T>(id), Some(RequestState::Final));
 		Ok(())
 	}
 
@@ -1063,7 +1208,7 @@ mod benchmarks {
 		});
 		let who: T::AccountId = account("validator", serving::<T>() - 1, 0);
 		afford_bond::<T>(&who, id)?;
-		crowd::<T>(T::DrawPatience::get());
+		crowd_for::<T>(id, T::DrawPatience::get());
 		#[extrinsic_call]
 		_(RawOrigin::Signed(who), id);
 		assert_eq!(state::<T>(id), Some(RequestState::Disputed));
@@ -1077,7 +1222,7 @@ mod benchmarks {
 		let id = ruled::<T>()?;
 		let who = executor::<T>(id)?;
 		afford_bond::<T>(&who, id)?;
-		crowd::<T>(T::DrawPatience::get());
+		crowd_for::<T>(id, T::DrawPatience::get());
 		#[extrinsic_call]
 		_(RawOrigin::Signed(who), id);
 		assert_eq!(state::<T>(id), Some(RequestState::Disputed));

@@ -278,6 +278,7 @@ pub mod pallet {
 
 	/// Number of the next request.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type NextRequest<T> = StorageValue<_, RequestId, ValueQuery>;
 
 	/// Requests that are open or were settled not long ago. Keys are counted: no hashing against attackers is needed.
@@ -306,6 +307,7 @@ pub mod pallet {
 
 	/// What governance decides.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type Parameters<T: Config> =
 		StorageValue<_, ParametersOf<T>, ValueQuery, T::DefaultParameters>;
 
@@ -320,6 +322,7 @@ pub mod pallet {
 
 	/// The first place of [`OffenceQueue`], and the place after its last.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type OffenceRange<T> = StorageValue<_, (u64, u64), ValueQuery>;
 
 	/// Whether the offence that is being handed over is an absence. Never in storage between blocks.
@@ -329,6 +332,7 @@ pub mod pallet {
 	/// Validators that are drawn for nothing because they were found to have lied. A list, because it is nearly always empty and
 	/// looked into at every draw.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type Suspended<T: Config> =
 		StorageValue<_, WeakBoundedVec<Suspension<T::AccountId>, T::MaxValidators>, ValueQuery>;
 
@@ -348,6 +352,7 @@ pub mod pallet {
 
 	/// The first place of [`Rulings`], and the place after its last.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type RulingRange<T> = StorageValue<_, (u64, u64), ValueQuery>;
 
 	/// What is owed out of a validator's slash, by the validator and the request. Accounts of validators cost a stake: a fast hasher
@@ -376,6 +381,7 @@ pub mod pallet {
 	/// Slashes that were applied to validators with [`Claims`] on them, and of which these are still to be paid. A list, because it is
 	/// nearly always empty.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type Recovered<T: Config> =
 		StorageValue<_, WeakBoundedVec<(T::AccountId, BalanceOf<T>), T::MaxValidators>, ValueQuery>;
 
@@ -391,6 +397,7 @@ pub mod pallet {
 
 	/// Randomness of the last blocks that had some, the oldest first.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type Beacon<T: Config> = StorageValue<
 		_,
 		BoundedVec<(BlockNumberFor<T>, T::Hash), ConstU32<MAX_DRAW_BLOCKS>>,
@@ -403,10 +410,11 @@ pub mod pallet {
 
 	/// Validators that were late with their part of a toss. A list, because it is nearly always empty and looked into at every toss.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type Quiet<T: Config> =
 		StorageValue<_, WeakBoundedVec<Late<T::AccountId>, T::MaxValidators>, ValueQuery>;
 
-	/// Requests to look at in a block. What has another [`Request::deadline`] by then is passed over.
+	/// Requests to look at in a block. What is [`Request::looked_at`] in another is passed over.
 	#[pallet::storage]
 	pub type Deadlines<T: Config> = StorageMap<
 		_,
@@ -422,10 +430,12 @@ pub mod pallet {
 
 	/// The first place of [`Prune`], and the place after its last.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type PruneRange<T> = StorageValue<_, (u64, u64), ValueQuery>;
 
 	/// Settled requests of other pallets, which are to be told, the oldest first. Only answers that were overturned stand beyond the bound.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type Callbacks<T: Config> =
 		StorageValue<_, WeakBoundedVec<RequestId, T::MaxOpen>, ValueQuery>;
 
@@ -454,6 +464,7 @@ pub mod pallet {
 
 	/// How many of them are being measured.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type Auditing<T> = StorageValue<_, u32, ValueQuery>;
 
 	/// Those of which whoever asked is to be told, the oldest first: a queue whose places are counted.
@@ -462,10 +473,12 @@ pub mod pallet {
 
 	/// The first place of [`Ended`], and the place after its last.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type EndedRange<T> = StorageValue<_, (u64, u64), ValueQuery>;
 
 	/// Number of open requests.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type Open<T> = StorageValue<_, u32, ValueQuery>;
 
 	/// Number of open requests of an account. Anybody can be a requester: a cryptographic hasher.
@@ -490,10 +503,12 @@ pub mod pallet {
 
 	/// Work that each of the session's validators was drawn for, in the session's order, in thousandths of a block.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type Loads<T: Config> = StorageValue<_, WeakBoundedVec<u32, T::MaxValidators>, ValueQuery>;
 
 	/// Work that is promised to open requests and not yet given to anybody, in thousandths of a block.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type Reserved<T> = StorageValue<_, u64, ValueQuery>;
 
 	/// The same of the requests for one model. The keys are hashes.
@@ -502,10 +517,12 @@ pub mod pallet {
 
 	/// Juries that sit. Audits take no seat: they are as few as chance makes them.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type Sitting<T> = StorageValue<_, Seats, ValueQuery>;
 
 	/// Whose evidence was due of late, and who has shown some ([`features::finality`]).
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type Reveals<T: Config> = StorageValue<_, features::finality::Spans<T>, ValueQuery>;
 
 	/// Validators whose machine differed in a model, and may not serve it for a while.
@@ -515,8 +532,19 @@ pub mod pallet {
 
 	/// The session's validators with their `infr` keys, in the session's order.
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type Keys<T: Config> =
 		StorageValue<_, WeakBoundedVec<(T::AccountId, InferenceId), T::MaxValidators>, ValueQuery>;
+
+	/// The same, each by itself: who speaks for one of them does not read all.
+	#[pallet::storage]
+	pub type KeyAt<T: Config> = StorageMap<_, Twox64Concat, u32, (T::AccountId, InferenceId)>;
+
+	/// The session's validators by account, each with its place in [`Keys`].
+	#[pallet::storage]
+	#[pallet::whitelist_storage]
+	pub type Places<T: Config> =
+		StorageValue<_, WeakBoundedVec<(T::AccountId, u32), T::MaxValidators>, ValueQuery>;
 
 	/// Places of the session's validators in [`Keys`].
 	#[pallet::storage]
@@ -524,6 +552,7 @@ pub mod pallet {
 
 	/// Counts changes of [`Keys`].
 	#[pallet::storage]
+	#[pallet::whitelist_storage]
 	pub type Session<T> = StorageValue<_, u32, ValueQuery>;
 
 	/// [`Report::at`] of a validator's last report: the next must be newer.
@@ -854,7 +883,7 @@ pub mod pallet {
 	#[pallet::hooks]
 	impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
 		fn on_initialize(now: BlockNumberFor<T>) -> Weight {
-			let (late, late_juries, passed) = Self::process_deadlines(now);
+			let looked = Self::process_deadlines(now);
 			let pruned = Self::prune(now);
 			let offences = Self::process_offences();
 			let rulings = Self::process_rulings(now);
@@ -864,11 +893,17 @@ pub mod pallet {
 				<T as Config>::WeightInfo::read_output(MAX_TENSORS * MAX_TENSOR_BYTES),
 			);
 			let offence = Self::offence_weight();
-			<T as Config>::WeightInfo::hooks()
-				.saturating_add(<T as Config>::WeightInfo::late().saturating_mul(late.into()))
-				.saturating_add(late_jury.saturating_mul(late_juries.into()))
+			// The request, and its new place.
+			let moved = T::DbWeight::get().reads_writes(2, 2);
+			Self::shared_weight()
+				.saturating_add(<T as Config>::WeightInfo::hooks())
+				.saturating_add(
+					<T as Config>::WeightInfo::late().saturating_mul(looked.late.into()),
+				)
+				.saturating_add(late_jury.saturating_mul(looked.juries.into()))
 				.saturating_add(<T as Config>::WeightInfo::prune().saturating_mul(pruned.into()))
-				.saturating_add(T::DbWeight::get().reads(passed.into()))
+				.saturating_add(T::DbWeight::get().reads(looked.passed.into()))
+				.saturating_add(moved.saturating_mul(looked.moved.into()))
 				.saturating_add(Self::weigh_draws(now))
 				.saturating_add(Self::weigh_tosses(now))
 				.saturating_add(offence.saturating_mul(offences.into()))

@@ -415,6 +415,14 @@ impl crate::WeightInfo for Units {
 		UNIT
 	}
 
+	fn check_answer() -> Weight {
+		UNIT
+	}
+
+	fn check_member(_members: u32) -> Weight {
+		UNIT
+	}
+
 	fn serve() -> Weight {
 		UNIT
 	}
@@ -427,11 +435,19 @@ impl crate::WeightInfo for Units {
 		UNIT
 	}
 
-	fn commit() -> Weight {
+	fn commit(_members: u32) -> Weight {
 		UNIT
 	}
 
-	fn reveal() -> Weight {
+	fn commit_juror() -> Weight {
+		UNIT
+	}
+
+	fn reveal(_members: u32) -> Weight {
+		UNIT * 10u64
+	}
+
+	fn reveal_juror() -> Weight {
 		UNIT * 10u64
 	}
 
@@ -463,7 +479,11 @@ impl crate::WeightInfo for Units {
 		UNIT
 	}
 
-	fn draw_verifiers() -> Weight {
+	fn draw_verifiers(_verifiers: u32) -> Weight {
+		UNIT
+	}
+
+	fn pass_audit() -> Weight {
 		UNIT
 	}
 

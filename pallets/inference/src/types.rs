@@ -102,8 +102,10 @@ pub struct Request<AccountId, BlockNumber, Balance> {
 	pub output_commitment: Option<H256>,
 	/// Whether another pallet asked and is to be told of the end.
 	pub callback: bool,
-	/// Block in which lateness is next looked at.
+	/// Last block in which what is due is in time.
 	pub deadline: BlockNumber,
+	/// Block in which it is looked at whether the deadline has passed: the one after it, or an earlier one.
+	pub looked_at: BlockNumber,
 	/// Block of the request.
 	pub requested_at: BlockNumber,
 	/// Block at whose end the present executor was drawn.

@@ -30,6 +30,10 @@ pub trait WeightInfo {
 	fn contribute() -> Weight;
 	/// What the benchmark `check` measures.
 	fn check() -> Weight;
+	/// What the benchmark `check_answer` measures.
+	fn check_answer() -> Weight;
+	/// What the benchmark `check_member` measures.
+	fn check_member(m: u32, ) -> Weight;
 	/// What the benchmark `serve` measures.
 	fn serve() -> Weight;
 	/// What the benchmark `withdraw` measures.
@@ -37,9 +41,13 @@ pub trait WeightInfo {
 	/// What the benchmark `answer` measures.
 	fn answer() -> Weight;
 	/// What the benchmark `commit` measures.
-	fn commit() -> Weight;
+	fn commit(m: u32, ) -> Weight;
+	/// What the benchmark `commit_juror` measures.
+	fn commit_juror() -> Weight;
 	/// What the benchmark `reveal` measures.
-	fn reveal() -> Weight;
+	fn reveal(m: u32, ) -> Weight;
+	/// What the benchmark `reveal_juror` measures.
+	fn reveal_juror() -> Weight;
 	/// What the benchmark `settle` measures.
 	fn settle(m: u32, ) -> Weight;
 	/// What the benchmark `judge` measures.
@@ -55,7 +63,9 @@ pub trait WeightInfo {
 	/// What the benchmark `draw_executor` measures.
 	fn draw_executor() -> Weight;
 	/// What the benchmark `draw_verifiers` measures.
-	fn draw_verifiers() -> Weight;
+	fn draw_verifiers(v: u32, ) -> Weight;
+	/// What the benchmark `pass_audit` measures.
+	fn pass_audit() -> Weight;
 	/// What the benchmark `draw_jury` measures.
 	fn draw_jury() -> Weight;
 	/// What the benchmark `appeal` measures.
@@ -299,7 +309,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	/// Proof: `Inference::Juries` (`max_values`: None, `max_size`: Some(18412), added: 20887, mode: `MaxEncodedLen`)
 	/// Storage: `Inference::Deadlines` (r:18 w:2)
 	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
-	fn commit() -> Weight {
+	fn check_answer() -> Weight { Self::check() }
+	fn check_member(_m: u32, ) -> Weight { Self::check() }
+	fn commit(_m: u32, ) -> Weight { Self::commit_juror() }
+	fn reveal(_m: u32, ) -> Weight { Self::reveal_juror() }
+	fn pass_audit() -> Weight { Self::check() }
+	fn commit_juror() -> Weight {
 		// Proof size in bytes:
 		//  measured:  `5053`
 		//  estimated: `55008`
@@ -316,7 +331,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
 	/// Storage: `Inference::Rounds` (r:1 w:0)
 	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
-	fn reveal() -> Weight {
+	fn reveal_juror() -> Weight {
 		// Proof size in bytes:
 		//  measured:  `18839`
 		//  estimated: `21877`
@@ -612,7 +627,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	/// Proof: `Inference::Assignments` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
 	/// Storage: `Inference::Deadlines` (r:18 w:2)
 	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
-	fn draw_verifiers() -> Weight {
+	fn draw_verifiers(_v: u32, ) -> Weight {
 		// Proof size in bytes:
 		//  measured:  `29891`
 		//  estimated: `166302`

@@ -1,7 +1,6 @@
 //! Commitments and evidence of a request's round, and what they come to.
 
 use alloc::vec::Vec;
-use codec::Encode;
 use consilience_primitives::{
 	comparison::{compare, judge, AnswerJudgement, Judgement},
 	evidence::{Evidence, Salt},
@@ -11,7 +10,7 @@ use consilience_primitives::{
 };
 use pallet_model_registry::Models;
 use polkadot_sdk::{
-	frame_support::{ensure, pallet_prelude::DispatchResult},
+	frame_support::ensure,
 	frame_system::{self, pallet_prelude::BlockNumberFor},
 	sp_core::H256,
 	sp_runtime::{
@@ -21,7 +20,11 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	features::{report::Outcome, round::RoundError, settle::Payees},
+	features::{
+		report::{Outcome, ReadOutput},
+		round::{Round, RoundError},
+		settle::Payees,
+	},
 	Config, Error, Event, ExpiryReason, Juries, Outputs, Overdue, Pallet, RequestOf, Requests,
 	RoundOf, Rounds,
 };
@@ -33,6 +36,24 @@ impl<T: Config> From<RoundError> for Error<T> {
 				Self::NotDue
 			}
 			RoundError::CommitmentMismatch => Self::CommitmentMismatch,
+		}
+	}
+}
+
+/// Whose round a statement was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+	/// A committee of so many members.
+	Committee(u32),
+	/// A jury.
+	Jury,
+}
+
+impl Body {
+	fn of<A, B, E>(state: RequestState, round: &Round<A, B, E>) -> Self {
+		match state {
+			RequestState::Disputed => Self::Jury,
+			_ => Self::Committee(round.members.len() as u32),
 		}
 	}
 }
@@ -74,17 +95,21 @@ impl<T: Config> Pallet<T> {
 		}
 	}
 
-	pub(crate) fn check_commit(validator: &T::AccountId, id: RequestId) -> DispatchResult {
-		let (_, round) = Self::measured(id)?;
+	pub(crate) fn check_commit(
+		validator: &T::AccountId,
+		id: RequestId,
+	) -> Result<Body, DispatchError> {
+		let (request, round) = Self::measured(id)?;
 		round.may_commit(validator).map_err(Error::<T>::from)?;
-		Ok(())
+		Ok(Body::of(request.state, &round))
 	}
 
+	/// Takes a commitment. Returns whose it is.
 	pub(crate) fn commit_evidence(
 		validator: &T::AccountId,
 		id: RequestId,
 		commitment: H256,
-	) -> DispatchResult {
+	) -> Result<Body, DispatchError> {
 		let (mut request, mut round) = Self::measured(id)?;
 		let now = frame_system::Pallet::<T>::block_number();
 		let reveal_by = now.saturating_add(T::RevealBlocks::get());
@@ -100,8 +125,9 @@ impl<T: Config> Pallet<T> {
 			Self::reveal_begun(now, id, &mut request, &mut round);
 			Requests::<T>::insert(id, &request);
 		}
+		let body = Body::of(request.state, &round);
 		Self::put_round(id, request.state, round);
-		Ok(())
+		Ok(body)
 	}
 
 	/// Begins the reveal of a round in which everybody who is left has committed.
@@ -137,14 +163,15 @@ impl<T: Config> Pallet<T> {
 		evidence.prior.is_none() && Overdue::<T>::contains_key(validator, id)
 	}
 
-	/// The commitment that this evidence opens, if it is due from this validator and opens it.
+	/// Whose evidence this is, if it is due from this validator and opens what that has committed to.
 	pub(crate) fn check_reveal(
 		validator: &T::AccountId,
 		id: RequestId,
 		evidence: &Evidence,
 		salt: &Salt,
-	) -> Result<H256, DispatchError> {
-		Self::opened(validator, id, evidence, salt).map(|opened| opened.commitment)
+	) -> Result<Body, DispatchError> {
+		let opened = Self::opened(validator, id, evidence, salt)?;
+		Ok(Body::of(opened.state, &opened.round))
 	}
 
 	/// What this evidence opens, and in which round, if it is due from this validator.
@@ -182,13 +209,13 @@ impl<T: Config> Pallet<T> {
 		})
 	}
 
-	/// Takes evidence. Returns what came to its end with it.
+	/// Takes evidence. Returns whose it is, and what came to its end with it.
 	pub(crate) fn reveal_evidence(
 		validator: &T::AccountId,
 		id: RequestId,
 		evidence: Evidence,
 		salt: Salt,
-	) -> Result<Outcome, DispatchError> {
+	) -> Result<(Body, Outcome), DispatchError> {
 		let Opened {
 			commitment,
 			state,
@@ -198,6 +225,7 @@ impl<T: Config> Pallet<T> {
 		round
 			.reveal(validator, evidence.clone(), commitment)
 			.map_err(Error::<T>::from)?;
+		let body = Body::of(state, &round);
 		if late {
 			Rounds::<T>::insert(id, round);
 			Overdue::<T>::remove(validator, id);
@@ -210,11 +238,12 @@ impl<T: Config> Pallet<T> {
 			member: validator.clone(),
 			evidence,
 		});
-		match state {
-			_ if late => Ok(Outcome::Open),
-			RequestState::Disputed => Self::conclude_jury(id),
-			_ => Self::conclude(id),
-		}
+		let outcome = match state {
+			_ if late => Outcome::Open,
+			RequestState::Disputed => Self::conclude_jury(id)?,
+			_ => Self::conclude(id)?,
+		};
+		Ok((body, outcome))
 	}
 
 	/// Settles the request, or calls a jury, if every member's evidence and the output are there.
@@ -251,7 +280,7 @@ impl<T: Config> Pallet<T> {
 		}
 		let outcome = Outcome::Compared {
 			members: round.members.len() as u32,
-			output: output.encoded_size() as u32,
+			output: ReadOutput::of(&output),
 		};
 		let mut comparison = compare(&policy, own.as_ref(), &others);
 		if request.verifiers == 0 {

@@ -7,7 +7,6 @@
 //! were drawn for the first jury, there is nobody else to ask, and staking hears of it at once.
 
 use alloc::vec::Vec;
-use codec::Encode;
 use consilience_primitives::{
 	comparison::{AnswerJudgement, Judgement},
 	request::Output,
@@ -32,7 +31,7 @@ use crate::{
 		jury::Found,
 		load::Roster,
 		offence::{OffenceKind, PendingOffence},
-		report::Outcome,
+		report::{Outcome, ReadOutput},
 	},
 	Accusation, Appeal, Basis, Config, Contest, ContestEnd, Error, Event, HoldReason, Juries,
 	JuryOf, Pallet, RequestOf, Requests, Ruling, RulingRange, Rulings, Votes,
@@ -224,7 +223,7 @@ impl<T: Config> Pallet<T> {
 	) -> Outcome {
 		let outcome = Outcome::Judged {
 			jurors: found.jurors.len() as u32,
-			output: output.encoded_size() as u32,
+			output: ReadOutput::of(&output),
 		};
 		let Some(ruling) = jury.ruling.clone() else {
 			return outcome;

@@ -15,46 +15,89 @@ use crate::{
 	Pallet, Prune, PruneRange, RequestOf, Requests, RoundOf, Rounds,
 };
 
+/// How many of the requests that were looked at in a block were what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Looked {
+	/// Late, without a jury.
+	pub(crate) late: u32,
+	/// Late, with one.
+	pub(crate) juries: u32,
+	/// In time: they are looked at again later.
+	pub(crate) moved: u32,
+	/// Settled, or looked at in another block.
+	pub(crate) passed: u32,
+}
+
 impl<T: Config> Pallet<T> {
-	/// Has the request looked at when `blocks` have passed, or a little later where that block is full.
-	/// [`crate::Request::deadline`] is the last block in which a statement is in time. Its former place stays and is passed over.
+	/// Gives what is due of a request so many blocks of time. It is looked at when they have passed, or before that: a place that it has
+	/// already is kept where it comes early enough, so that most requests, which are answered in time, take one.
 	pub(crate) fn schedule(
 		now: BlockNumberFor<T>,
 		blocks: BlockNumberFor<T>,
 		id: RequestId,
 		request: &mut RequestOf<T>,
 	) {
-		let mut deadline = now.saturating_add(blocks.max(One::one()));
-		// Every place is in one block and is taken out when that has come: room is found.
-		while Deadlines::<T>::try_append(deadline.saturating_add(One::one()), id).is_err() {
-			deadline.saturating_inc();
+		request.deadline = now.saturating_add(blocks.max(One::one()));
+		let is_early = request.looked_at <= request.deadline.saturating_add(One::one());
+		if request.looked_at <= now || !is_early {
+			Self::look_at_deadline(id, request);
 		}
-		request.deadline = deadline;
 	}
 
-	/// Looks at the requests whose last block has passed. Returns how many were late without a jury, how many with one, and how many
-	/// were passed over.
-	pub(crate) fn process_deadlines(now: BlockNumberFor<T>) -> (u32, u32, u32) {
-		let due = Deadlines::<T>::take(now);
-		let (mut late, mut juries) = (0, 0);
-		for id in &due {
-			let request = Requests::<T>::get(id).filter(|request| {
-				!request.state.is_settled() && request.deadline.saturating_add(One::one()) == now
-			});
-			if let Some(request) = request {
-				if request.state == RequestState::Disputed {
-					juries += 1;
-				} else {
-					late += 1;
-				}
-				Self::late(now, *id, request);
-			}
+	/// The same for a request that has just been taken, whose executor is drawn soon and has at least as long as a reveal.
+	pub(crate) fn schedule_first(
+		now: BlockNumberFor<T>,
+		blocks: BlockNumberFor<T>,
+		id: RequestId,
+		request: &mut RequestOf<T>,
+	) {
+		request.deadline = now.saturating_add(blocks.max(One::one()));
+		let deadline = request.deadline;
+		let soon = now.saturating_add(T::RevealBlocks::get());
+		Self::look(id, request, deadline.min(soon).saturating_add(One::one()));
+	}
+
+	/// Has the request looked at in the block after its deadline, or a little later where that is full: the deadline moves with it.
+	fn look_at_deadline(id: RequestId, request: &mut RequestOf<T>) {
+		let wanted = request.deadline.saturating_add(One::one());
+		Self::look(id, request, wanted);
+	}
+
+	/// Has the request looked at in the first block from `wanted` on that has room. Its former place stays and is passed over.
+	fn look(id: RequestId, request: &mut RequestOf<T>, wanted: BlockNumberFor<T>) {
+		let mut at = wanted;
+		// Every place is in one block and is taken out when that has come: room is found.
+		while Deadlines::<T>::try_append(at, id).is_err() {
+			at.saturating_inc();
 		}
-		(
-			late,
-			juries,
-			(due.len() as u32).saturating_sub(late + juries),
-		)
+		request.looked_at = at;
+		request.deadline = request.deadline.max(at.saturating_sub(One::one()));
+	}
+
+	/// Looks at the requests whose last block may have passed.
+	pub(crate) fn process_deadlines(now: BlockNumberFor<T>) -> Looked {
+		let mut looked = Looked::default();
+		for id in Deadlines::<T>::take(now) {
+			let request = Requests::<T>::get(id)
+				.filter(|request| !request.state.is_settled() && request.looked_at == now);
+			let Some(mut request) = request else {
+				looked.passed += 1;
+				continue;
+			};
+			if request.deadline >= now {
+				looked.moved += 1;
+				Self::look_at_deadline(id, &mut request);
+				Requests::<T>::insert(id, request);
+				continue;
+			}
+			if request.state == RequestState::Disputed {
+				looked.juries += 1;
+			} else {
+				looked.late += 1;
+			}
+			Self::late(now, id, request);
+		}
+		looked
 	}
 
 	fn late(now: BlockNumberFor<T>, id: RequestId, mut request: RequestOf<T>) {

@@ -247,16 +247,27 @@ impl<T: Config> Pallet<T> {
 	pub(crate) fn weigh_draws(now: BlockNumberFor<T>) -> Weight {
 		let read = T::DbWeight::get().reads(1);
 		Draws::<T>::get(now).into_iter().fold(read, |sum, id| {
-			let state = Requests::<T>::get(id)
-				.filter(|request| request.draw.is_some_and(|draw| draw.at == now))
-				.map(|request| request.state);
-			sum.saturating_add(match state {
-				Some(RequestState::Requested) => <T as Config>::WeightInfo::draw_executor(),
-				Some(RequestState::Disputed) => <T as Config>::WeightInfo::draw_jury(),
-				Some(_) => <T as Config>::WeightInfo::draw_verifiers(),
-				None => read,
+			let request = Requests::<T>::get(id)
+				.filter(|request| request.draw.is_some_and(|draw| draw.at == now));
+			let Some(request) = request else {
+				return sum.saturating_add(read);
+			};
+			sum.saturating_add(match request.state {
+				RequestState::Requested => <T as Config>::WeightInfo::draw_executor(),
+				RequestState::Disputed => <T as Config>::WeightInfo::draw_jury(),
+				RequestState::Final | RequestState::Unanswerable
+					if !Self::surely_audited(id, &request) =>
+				{
+					<T as Config>::WeightInfo::pass_audit()
+				}
+				_ => Self::weigh_members(&request),
 			})
 		})
+	}
+
+	/// What drawing as many members weighs as check an answer to the request.
+	pub(crate) fn weigh_members(request: &RequestOf<T>) -> Weight {
+		<T as Config>::WeightInfo::draw_verifiers(request.verifiers.into())
 	}
 
 	/// Draws for the requests whose block it is.

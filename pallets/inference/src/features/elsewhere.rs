@@ -38,8 +38,8 @@ use crate::{
 		testimony::{Judged, Unheard},
 	},
 	Auditing, Beacon, Config, Course, Elsewhere, Ended, EndedRange, Error, Event, Indices, Inputs,
-	Keys, NextRequest, Outputs, Pallet, Parameters, References, Request, RequestOf, Requests,
-	Testimonies, MAX_MEMBERS,
+	KeyAt, Keys, NextRequest, Outputs, Pallet, Parameters, References, Request, RequestOf,
+	Requests, Testimonies, MAX_MEMBERS,
 };
 
 /// Answers given elsewhere that are measured at a time.
@@ -236,6 +236,7 @@ impl<T: Config> Pallet<T> {
 			output_commitment: None,
 			callback: false,
 			deadline: now,
+			looked_at: now,
 			requested_at: now,
 			assigned_at: Some(now),
 			assigned_in: Some(answer.session),
@@ -376,7 +377,7 @@ impl<T: Config> SessionValidators<T::AccountId> for Pallet<T> {
 	}
 
 	fn at(index: u32) -> Option<(T::AccountId, InferenceId)> {
-		Keys::<T>::get().get(index as usize).cloned()
+		KeyAt::<T>::get(index)
 	}
 
 	fn with_key(key: &InferenceId) -> Option<(u32, T::AccountId)> {

@@ -20,6 +20,7 @@ use consilience_primitives::{
 use pallet_model_registry::Models;
 use polkadot_sdk::{
 	frame_support::{
+		dispatch::DispatchClass,
 		ensure,
 		pallet_prelude::DispatchResult,
 		traits::{
@@ -42,7 +43,7 @@ use crate::{
 		draw::draw_distinct,
 		load::Roster,
 		offence::OffenceKind,
-		report::Outcome,
+		report::{Outcome, ReadOutput},
 		round::{Phase, Progress, Round},
 		settle::Payees,
 		testimony::{middle_margin, Judged},
@@ -178,6 +179,11 @@ impl<T: Config> Pallet<T> {
 		Ok(())
 	}
 
+	/// Whether a settled answer is measured again for sure, and not by chance: its verifiers may have been chosen, or it was given elsewhere.
+	pub(crate) fn surely_audited(id: RequestId, request: &RequestOf<T>) -> bool {
+		request.course.disturbed || Elsewhere::<T>::contains_key(id)
+	}
+
 	/// Decides by chance whether a settled answer is measured again, and draws who does: others than those who measured it. It blames
 	/// nobody; where they do not agree with the answer, a jury is called. An answer that was given elsewhere is measured whatever chance
 	/// says; while as many of them are measured as may be, it waits.
@@ -220,6 +226,13 @@ impl<T: Config> Pallet<T> {
 			Self::elsewhere_ended(id);
 			return true;
 		};
+		if !Self::surely_audited(id, request) {
+			// Who measures again was not weighed before, for nearly nobody does.
+			frame_system::Pallet::<T>::register_extra_weight_unchecked(
+				Self::weigh_members(request),
+				DispatchClass::Mandatory,
+			);
+		}
 		if let Some(outside) = outside {
 			let tries = outside.tries.saturating_add(1);
 			Elsewhere::<T>::insert(id, Outside { tries, ..outside });
@@ -273,7 +286,7 @@ impl<T: Config> Pallet<T> {
 			.unzip();
 		let outcome = Outcome::Judged {
 			jurors: who.len() as u32,
-			output: output.encoded_size() as u32,
+			output: ReadOutput::of(&output),
 		};
 		let same = match Self::shown_output(&output, &round.challenge, &policy)? {
 			Some(shown) => {
@@ -602,7 +615,7 @@ impl<T: Config> Pallet<T> {
 		}
 		let outcome = Outcome::Judged {
 			jurors: found.jurors.len() as u32,
-			output: output.encoded_size() as u32,
+			output: ReadOutput::of(&output),
 		};
 		Self::end_dispute(id, request, jury, output, found);
 		Ok(outcome)

@@ -5,7 +5,7 @@
 //! ([`Speed`]). A request reserves what its executor and verifiers will need when it is taken, so that what was taken is
 //! answered; what cannot be is refused.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::vec::Vec;
 use consilience_primitives::{
 	model::{Speed, TimeLimit},
 	ModelId, RequestId,
@@ -17,7 +17,7 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	Assignment, Assignments, Config, Indices, Keys, Loads, Pallet, RequestOf, Reserved,
+	Assignment, Assignments, Config, Indices, Loads, Pallet, Places, RequestOf, Reserved,
 	ReservedFor, Role, WorkOf,
 };
 
@@ -76,7 +76,7 @@ impl Capacity {
 }
 
 /// The session's validators by account, read once for the draws of a block.
-pub(crate) struct Roster<AccountId>(BTreeMap<AccountId, u32>);
+pub(crate) struct Roster<AccountId>(Vec<(AccountId, u32)>);
 
 impl<AccountId: Ord> Roster<AccountId> {
 	/// Whether there is only one: nobody can check what it says.
@@ -89,7 +89,8 @@ impl<AccountId: Ord> Roster<AccountId> {
 	}
 
 	pub(crate) fn index(&self, who: &AccountId) -> Option<u32> {
-		self.0.get(who).copied()
+		let place = self.0.binary_search_by(|(other, _)| other.cmp(who)).ok()?;
+		Some(self.0[place].1)
 	}
 }
 
@@ -100,8 +101,7 @@ fn left(all: Option<u64>, work: u32) -> Option<u64> {
 
 impl<T: Config> Pallet<T> {
 	pub(crate) fn roster() -> Roster<T::AccountId> {
-		let keys = Keys::<T>::get().into_iter().zip(0..);
-		Roster(keys.map(|((who, _), index)| (who, index)).collect())
+		Roster(Places::<T>::get().into_inner())
 	}
 
 	/// Work of one member on a machine of this speed.

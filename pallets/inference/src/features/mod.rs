@@ -18,6 +18,7 @@ pub mod request;
 pub mod round;
 pub mod session;
 pub mod settle;
+pub mod shared;
 pub mod testimony;
 pub mod toss;
 pub mod view;

@@ -16,7 +16,10 @@ use polkadot_sdk::{
 	sp_runtime::traits::{Saturating, Zero},
 };
 
-use crate::{Config, Error, Event, Keys, LastReport, Pallet, Session, WeightInfo};
+use crate::{
+	features::compare::Body, Config, Error, Event, Indices, KeyAt, LastReport, Pallet, Session,
+	WeightInfo,
+};
 
 /// The validator index is not in the session.
 pub const UNKNOWN_VALIDATOR: u8 = 1;
@@ -28,6 +31,33 @@ pub const NOT_DUE: u8 = 3;
 /// Bytes of the longest output of which every reveal in a report may settle one.
 const ORDINARY_OUTPUT: u32 = 4_096;
 
+/// An output that was read when evidence was compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadOutput {
+	/// Its length in bytes.
+	bytes: u32,
+	/// Whether it is evidence itself: what was measured is computed from it.
+	is_evidence: bool,
+}
+
+impl ReadOutput {
+	pub(crate) fn of(output: &Output) -> Self {
+		Self {
+			bytes: output.encoded_size() as u32,
+			is_evidence: matches!(output, Output::Tensors(_)),
+		}
+	}
+
+	fn weight<W: WeightInfo>(self) -> Weight {
+		let whole = W::read_output(self.bytes);
+		if self.is_evidence {
+			return whole;
+		}
+		// That it is read is counted with the comparison.
+		whole.saturating_sub(W::read_output(0))
+	}
+}
+
 /// What a statement brought to its end, which weighs more than the statement itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -37,15 +67,15 @@ pub(crate) enum Outcome {
 	Compared {
 		/// Members of the committee.
 		members: u32,
-		/// Bytes of the output.
-		output: u32,
+		/// The output.
+		output: ReadOutput,
 	},
 	/// A jury's evidence was compared, and the dispute ended.
 	Judged {
 		/// Members of the jury.
 		jurors: u32,
-		/// Bytes of the output.
-		output: u32,
+		/// The output.
+		output: ReadOutput,
 	},
 }
 
@@ -54,10 +84,10 @@ impl Outcome {
 		match self {
 			Self::Open => Weight::zero(),
 			Self::Compared { members, output } => {
-				W::settle(members).saturating_add(W::read_output(output))
+				W::settle(members).saturating_add(output.weight::<W>())
 			}
 			Self::Judged { jurors, output } => {
-				W::judge(jurors).saturating_add(W::read_output(output))
+				W::judge(jurors).saturating_add(output.weight::<W>())
 			}
 		}
 	}
@@ -66,14 +96,20 @@ impl Outcome {
 	fn ordinary<T: Config>() -> Weight {
 		let compared = Self::Compared {
 			members: 3,
-			output: ORDINARY_OUTPUT,
+			output: ReadOutput {
+				bytes: ORDINARY_OUTPUT,
+				is_evidence: true,
+			},
 		};
 		compared.weight::<<T as Config>::WeightInfo>()
 	}
 
 	/// The most that one statement can bring about.
 	fn heaviest<T: Config>() -> Weight {
-		let output = Output::max_encoded_len() as u32;
+		let output = ReadOutput {
+			bytes: Output::max_encoded_len() as u32,
+			is_evidence: true,
+		};
 		let compared = Self::Compared {
 			members: u32::from(T::MaxVerifiers::get()).saturating_add(1),
 			output,
@@ -84,6 +120,58 @@ impl Outcome {
 		};
 		let of = |outcome: Self| outcome.weight::<<T as Config>::WeightInfo>();
 		of(compared).max(of(judged))
+	}
+}
+
+/// What it took to see that a statement is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checked {
+	/// Its request and its model.
+	Answer,
+	/// The round, too.
+	Measurement(Body),
+	/// As much as anything can.
+	Other,
+}
+
+impl Checked {
+	fn weight<W: WeightInfo>(self) -> Weight {
+		match self {
+			Self::Answer => W::check_answer(),
+			Self::Measurement(Body::Committee(members)) => W::check_member(members),
+			Self::Measurement(Body::Jury) | Self::Other => W::check(),
+		}
+	}
+}
+
+/// A statement that did what it says.
+struct Applied {
+	/// What it weighs, without what it brought to its end.
+	weight: Weight,
+	/// What it brought to its end.
+	outcome: Outcome,
+}
+
+impl Applied {
+	fn commit<W: WeightInfo>(body: Body) -> Self {
+		let weight = match body {
+			Body::Committee(members) => W::commit(members),
+			Body::Jury => W::commit_juror(),
+		};
+		Self {
+			weight,
+			outcome: Outcome::Open,
+		}
+	}
+
+	fn reveal<W: WeightInfo>(body: Body, outcome: Outcome) -> Self {
+		let weight = match (body, outcome) {
+			(Body::Committee(members), Outcome::Open) => W::reveal(members),
+			(Body::Jury, Outcome::Open) => W::reveal_juror(),
+			// What ends with it is weighed together with it.
+			(_, Outcome::Compared { .. } | Outcome::Judged { .. }) => Weight::zero(),
+		};
+		Self { weight, outcome }
 	}
 }
 
@@ -120,10 +208,10 @@ impl<T: Config> Pallet<T> {
 		if stale {
 			return Err(InvalidTransaction::Stale.into());
 		}
-		let keys = Keys::<T>::get();
-		let Some((validator, key)) = keys.get(report.validator as usize) else {
+		let Some((validator, key)) = KeyAt::<T>::get(report.validator) else {
 			return Err(InvalidTransaction::Custom(UNKNOWN_VALIDATOR).into());
 		};
+		let validator = &validator;
 		if LastReport::<T>::get(validator).is_some_and(|last| last >= report.at) {
 			return Err(InvalidTransaction::Stale.into());
 		}
@@ -131,12 +219,13 @@ impl<T: Config> Pallet<T> {
 		if subjects.is_empty() || subjects.len() != report.statements.len() {
 			return Err(InvalidTransaction::Custom(BAD_STATEMENTS).into());
 		}
-		if report
-			.statements
-			.iter()
-			.any(|s| Self::check_statement(validator, s).is_err())
-		{
-			return Err(InvalidTransaction::Custom(NOT_DUE).into());
+		let mut unspent = Weight::zero();
+		for statement in &report.statements {
+			let checked =
+				Self::due(validator, statement).map_err(|_| InvalidTransaction::Custom(NOT_DUE))?;
+			let took = checked.weight::<<T as Config>::WeightInfo>();
+			let most = <T as Config>::WeightInfo::check();
+			unspent.saturating_accrue(most.saturating_sub(took));
 		}
 		if !key.verify(&Self::payload(report), signature) {
 			return Err(InvalidTransaction::BadProof.into());
@@ -152,11 +241,16 @@ impl<T: Config> Pallet<T> {
 			)
 			.propagate(true)
 			.build()
-			.map(|valid| (valid, Weight::zero()))
+			.map(|valid| (valid, unspent))
 	}
 
 	/// Whether a statement is due from this validator. Changes nothing.
 	pub fn check_statement(validator: &T::AccountId, statement: &Statement) -> DispatchResult {
+		Self::due(validator, statement).map(|_| ())
+	}
+
+	/// The same. Returns what that took.
+	fn due(validator: &T::AccountId, statement: &Statement) -> Result<Checked, DispatchError> {
 		match statement {
 			Statement::Serve {
 				model,
@@ -168,42 +262,47 @@ impl<T: Config> Pallet<T> {
 					Error::<T>::NotDue
 				);
 				ensure!(!Self::is_suspended(validator), Error::<T>::Suspended);
-				pallet_model_registry::Pallet::<T>::can_serve(validator, *model, evidence, *speed)
+				pallet_model_registry::Pallet::<T>::can_serve(validator, *model, evidence, *speed)?
 			}
 			Statement::Withdraw { model } => {
 				let serves = pallet_model_registry::ServedBy::<T>::get(validator).contains(model);
 				ensure!(serves, Error::<T>::NotDue);
-				Ok(())
 			}
 			Statement::Differ { model, evidence } => {
-				pallet_model_registry::Pallet::<T>::can_differ(validator, *model, evidence)
+				pallet_model_registry::Pallet::<T>::can_differ(validator, *model, evidence)?
 			}
 			Statement::Answer { request, output } => {
-				Self::check_answer(validator, *request, output)
+				Self::check_answer(validator, *request, output)?;
+				return Ok(Checked::Answer);
 			}
 			Statement::CommitOutput { request, .. } => {
-				Self::check_commit_output(validator, *request)
+				Self::check_commit_output(validator, *request)?;
+				return Ok(Checked::Answer);
 			}
-			Statement::Commit { request, .. } => Self::check_commit(validator, *request),
+			Statement::Commit { request, .. } => {
+				let body = Self::check_commit(validator, *request)?;
+				return Ok(Checked::Measurement(body));
+			}
 			Statement::Reveal {
 				request,
 				evidence,
 				salt,
-			} => Self::check_reveal(validator, *request, evidence, salt).map(|_| ()),
+			} => {
+				let body = Self::check_reveal(validator, *request, evidence, salt)?;
+				return Ok(Checked::Measurement(body));
+			}
 			Statement::RevealOutput {
 				request,
 				output,
 				salt,
-			} => Self::check_reveal_output(validator, *request, output, salt),
+			} => Self::check_reveal_output(validator, *request, output, salt)?,
 		}
+		Ok(Checked::Other)
 	}
 
 	/// Whether the validator may not take part for the rest of the session, because of what it did.
 	fn is_disabled(validator: &T::AccountId) -> bool {
-		Keys::<T>::get()
-			.iter()
-			.position(|(v, _)| v == validator)
-			.is_some_and(|index| T::DisabledValidators::is_disabled(index as u32))
+		Indices::<T>::get(validator).is_some_and(T::DisabledValidators::is_disabled)
 	}
 
 	/// What the validator signs of its report. `frame-system` keeps the hash of the genesis block for ever.
@@ -212,7 +311,7 @@ impl<T: Config> Pallet<T> {
 		report.payload(&hash(Zero::zero()), &hash(report.at))
 	}
 
-	/// What a statement weighs, settling not counted.
+	/// Most that a statement weighs, settling not counted.
 	fn statement_weight(statement: &Statement) -> Weight {
 		match statement {
 			// To differ reads and writes less than to serve.
@@ -223,9 +322,9 @@ impl<T: Config> Pallet<T> {
 			Statement::Answer { .. } | Statement::CommitOutput { .. } => {
 				<T as Config>::WeightInfo::answer()
 			}
-			Statement::Commit { .. } => <T as Config>::WeightInfo::commit(),
+			Statement::Commit { .. } => <T as Config>::WeightInfo::commit_juror(),
 			Statement::Reveal { .. } | Statement::RevealOutput { .. } => {
-				<T as Config>::WeightInfo::reveal()
+				<T as Config>::WeightInfo::reveal_juror()
 			}
 		}
 	}
@@ -271,11 +370,13 @@ impl<T: Config> Pallet<T> {
 			.saturating_add(<T as Config>::WeightInfo::check().saturating_mul(statements))
 	}
 
-	/// Does what a statement says. Gives what came to its end with it.
+	/// Does what a statement says.
 	fn apply_statement(
 		validator: &T::AccountId,
 		statement: Statement,
-	) -> Result<Outcome, DispatchError> {
+	) -> Result<Applied, DispatchError> {
+		let weight = Self::statement_weight(&statement);
+		let mut outcome = Outcome::Open;
 		match statement {
 			Statement::Serve {
 				model,
@@ -303,54 +404,64 @@ impl<T: Config> Pallet<T> {
 			Statement::Commit {
 				request,
 				commitment,
-			} => Self::commit_evidence(validator, request, commitment)?,
+			} => {
+				let body = Self::commit_evidence(validator, request, commitment)?;
+				return Ok(Applied::commit::<<T as Config>::WeightInfo>(body));
+			}
 			Statement::Reveal {
 				request,
 				evidence,
 				salt,
-			} => return Self::reveal_evidence(validator, request, evidence, salt),
+			} => {
+				let (body, outcome) = Self::reveal_evidence(validator, request, evidence, salt)?;
+				return Ok(Applied::reveal::<<T as Config>::WeightInfo>(body, outcome));
+			}
 			Statement::RevealOutput {
 				request,
 				output,
 				salt,
-			} => return Self::reveal_output(validator, request, output, salt),
+			} => outcome = Self::reveal_output(validator, request, output, salt)?,
 		}
-		Ok(Outcome::Open)
+		Ok(Applied { weight, outcome })
 	}
 
 	/// Executes a report that was let in. A statement that is not due any more is skipped, and changes nothing. When what the report
 	/// settles weighs as much as it may, its other reveals are skipped too, and can be said again in the next block.
 	pub(crate) fn do_report(report: Report<BlockNumberFor<T>>) -> DispatchResultWithPostInfo {
 		let mut weight = <T as Config>::WeightInfo::report(report.encoded_size() as u32);
-		let keys = Keys::<T>::get();
-		let (validator, _) = keys
-			.get(report.validator as usize)
-			.ok_or(Error::<T>::NotDue)?;
+		let (validator, _) = KeyAt::<T>::get(report.validator).ok_or(Error::<T>::NotDue)?;
+		let validator = &validator;
 		LastReport::<T>::insert(validator, report.at);
 		let mut ordinary = Self::ordinary_settlements(&report);
 		let mut is_full = false;
 		for (index, statement) in report.statements.into_iter().enumerate() {
-			weight.saturating_accrue(Self::statement_weight(&statement));
+			let most = Self::statement_weight(&statement);
 			let applied = if is_full && Self::may_settle(&statement) {
 				Err(Error::<T>::ReportFull.into())
 			} else {
 				with_storage_layer(|| Self::apply_statement(validator, statement))
 			};
 			match applied {
-				Ok(outcome) => {
+				Ok(Applied {
+					weight: said,
+					outcome,
+				}) => {
 					let settling = outcome.weight::<<T as Config>::WeightInfo>();
-					weight.saturating_accrue(settling);
+					weight.saturating_accrue(said.saturating_add(settling));
 					match ordinary.checked_sub(&settling) {
 						Some(left) => ordinary = left,
 						// This was the one heaviest.
 						None => is_full = true,
 					}
 				}
-				Err(reason) => Self::deposit_event(Event::StatementSkipped {
-					validator: validator.clone(),
-					index: index as u32,
-					reason,
-				}),
+				Err(reason) => {
+					weight.saturating_accrue(most);
+					Self::deposit_event(Event::StatementSkipped {
+						validator: validator.clone(),
+						index: index as u32,
+						reason,
+					});
+				}
 			}
 		}
 		Ok(Some(weight).into())

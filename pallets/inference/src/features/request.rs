@@ -309,6 +309,7 @@ impl<T: Config> Pallet<T> {
 			output_commitment: None,
 			callback,
 			deadline: now,
+			looked_at: now,
 			requested_at: now,
 			assigned_at: None,
 			assigned_in: None,
@@ -318,7 +319,7 @@ impl<T: Config> Pallet<T> {
 			paid: Zero::zero(),
 			refunded: Zero::zero(),
 		};
-		Self::schedule(now, patience, id, &mut request);
+		Self::schedule_first(now, patience, id, &mut request);
 		Self::queue_draw(id, &mut request, now.saturating_add(One::one()), 1);
 		Requests::<T>::insert(id, request);
 		Inputs::<T>::insert(id, input);

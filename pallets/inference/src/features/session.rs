@@ -8,7 +8,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	Assignments, Config, Indices, Keys, LastReport, Loads, Pallet, Reveals, Session, Strikes,
+	Assignments, Config, Indices, KeyAt, Keys, LastReport, Loads, Pallet, Places, Reveals, Session,
+	Strikes,
 };
 
 impl<T: Config> BoundToRuntimeAppPublic for Pallet<T> {
@@ -18,16 +19,22 @@ impl<T: Config> BoundToRuntimeAppPublic for Pallet<T> {
 impl<T: Config> Pallet<T> {
 	/// Sets the session's validators, with the duties that they have already.
 	pub(crate) fn set_keys(keys: Vec<(T::AccountId, InferenceId)>) {
-		for (who, _) in Keys::<T>::get() {
+		for (index, (who, _)) in (0u32..).zip(Keys::<T>::get()) {
 			Indices::<T>::remove(who);
+			KeyAt::<T>::remove(index);
 		}
 		let mut loads = Vec::new();
-		for (index, (who, _)) in (0..).zip(&keys) {
+		let mut places = Vec::new();
+		for (index, (who, key)) in (0..).zip(&keys) {
 			Indices::<T>::insert(who, index);
+			KeyAt::<T>::insert(index, (who, key));
+			places.push((who.clone(), index));
 			let load = Assignments::<T>::iter_prefix_values(who)
 				.fold(0u32, |sum, assignment| sum.saturating_add(assignment.work));
 			loads.push(load);
 		}
+		places.sort();
+		Places::<T>::put(WeakBoundedVec::force_from(places, Some("places")));
 		Loads::<T>::put(WeakBoundedVec::force_from(loads, Some("loads")));
 		Keys::<T>::put(WeakBoundedVec::force_from(
 			keys,
@@ -76,8 +83,8 @@ impl<T: Config> OneSessionHandler<T::AccountId> for Pallet<T> {
 	}
 
 	fn on_disabled(index: u32) {
-		if let Some((validator, _)) = Keys::<T>::get().get(index as usize) {
-			pallet_model_registry::Pallet::<T>::withdraw_all(validator);
+		if let Some((validator, _)) = KeyAt::<T>::get(index) {
+			pallet_model_registry::Pallet::<T>::withdraw_all(&validator);
 		}
 	}
 }

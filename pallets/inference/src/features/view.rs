@@ -167,9 +167,9 @@ impl<T: Config> Pallet<T> {
 	#[cfg(any(feature = "std", feature = "try-runtime"))]
 	pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
 		use crate::{
-			Callbacks, Deadlines, Draws, HoldReason, Indices, Loads, OffenceQueue, OffenceRange,
-			Open, OpenOf, Parameters, Prune, PruneRange, Reserved, ReservedFor, Role, Seats,
-			Sitting, WorkOf,
+			Callbacks, Deadlines, Draws, HoldReason, Indices, KeyAt, Loads, OffenceQueue,
+			OffenceRange, Open, OpenOf, Parameters, Prune, PruneRange, Reserved, ReservedFor, Role,
+			Seats, Sitting, WorkOf,
 		};
 		use alloc::collections::{BTreeMap, BTreeSet};
 		use polkadot_sdk::{
@@ -303,8 +303,12 @@ impl<T: Config> Pallet<T> {
 				}
 			}
 			ensure!(
-				looked_at.contains(&(request.deadline.saturating_add(One::one()), id)),
+				looked_at.contains(&(request.looked_at, id)),
 				"an open request is never looked at"
+			);
+			ensure!(
+				request.looked_at <= request.deadline.saturating_add(One::one()),
+				"an open request is looked at long after its deadline"
 			);
 			match request.state {
 				RequestState::Requested => {
@@ -451,9 +455,17 @@ impl<T: Config> Pallet<T> {
 			table.len() == keys.len() && Indices::<T>::iter().count() == keys.len(),
 			"the table of loads is not the session's"
 		);
-		for (index, (who, _)) in keys.iter().enumerate() {
+		let roster = Self::roster();
+		ensure!(
+			roster.len() == keys.len() as u64 && KeyAt::<T>::iter().count() == keys.len(),
+			"the lists of validators are not the session's"
+		);
+		for (index, (who, key)) in keys.iter().enumerate() {
+			let place = Some(index as u32);
 			ensure!(
-				Indices::<T>::get(who) == Some(index as u32),
+				Indices::<T>::get(who) == place
+					&& roster.index(who) == place
+					&& KeyAt::<T>::get(index as u32) == Some((who.clone(), key.clone())),
 				"a validator's place is wrong"
 			);
 			ensure!(

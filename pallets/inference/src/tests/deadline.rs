@@ -13,7 +13,7 @@ use polkadot_sdk::{
 use crate::{
 	features::{offence::FREE_STRIKES, round::Phase},
 	mock::*,
-	Error, Event, ExpiryReason, OffenceKind, Requests, Strikes,
+	Deadlines, Error, Event, ExpiryReason, OffenceKind, Requests, Strikes,
 };
 
 #[test]
@@ -741,5 +741,69 @@ fn settled_requests_are_forgotten_after_retention() {
 		assert!(Inference::request_view(request).is_some());
 		blocks(4);
 		assert!(Inference::request_view(request).is_none());
+	});
+}
+
+/// Blocks in which a request is looked at.
+fn places(request: RequestId) -> Vec<u64> {
+	let all = Deadlines::<Test>::iter().filter(|(_, list)| list.contains(&request));
+	let mut blocks: Vec<_> = all.map(|(block, _)| block).collect();
+	blocks.sort_unstable();
+	blocks
+}
+
+#[test]
+fn what_is_answered_in_time_takes_one_place_among_the_deadlines() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		let first = places(request);
+		assert_eq!(first.len(), 1);
+		settle_within(request, first[0] - 1, &[]);
+		assert_eq!(state(request), RequestState::Final);
+		assert_eq!(places(request), first);
+	});
+}
+
+#[test]
+fn what_waits_long_is_looked_at_again_and_late_when_its_deadline_has_passed() {
+	run(|| {
+		// Nobody is there to be drawn.
+		let request = ask(TEXT, ALICE);
+		for v in VALIDATORS {
+			assert_ok!(ModelRegistry::withdraw(&v, id(TEXT)));
+		}
+		let deadline = Requests::<Test>::get(request).unwrap().deadline;
+		let early = places(request)[0];
+		assert!(early < deadline + 1, "{early} is not before {deadline}");
+		while System::block_number() < deadline {
+			next_block();
+			assert_eq!(state(request), RequestState::Requested);
+			assert_eq!(Requests::<Test>::get(request).unwrap().deadline, deadline);
+		}
+		assert_eq!(places(request), [deadline + 1]);
+		next_block();
+		assert_eq!(state(request), RequestState::Expired);
+	});
+}
+
+#[test]
+fn a_full_block_moves_the_look_and_the_deadline_with_it() {
+	run(|| {
+		let request = ask(TEXT, ALICE);
+		for v in VALIDATORS {
+			assert_ok!(ModelRegistry::withdraw(&v, id(TEXT)));
+		}
+		let deadline = Requests::<Test>::get(request).unwrap().deadline;
+		Deadlines::<Test>::mutate(deadline + 1, |list| while list.try_push(999).is_ok() {});
+		while System::block_number() <= deadline {
+			next_block();
+		}
+		assert_eq!(state(request), RequestState::Requested);
+		assert_eq!(
+			Requests::<Test>::get(request).unwrap().deadline,
+			deadline + 1
+		);
+		next_block();
+		assert_eq!(state(request), RequestState::Expired);
 	});
 }

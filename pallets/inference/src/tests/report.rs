@@ -277,9 +277,9 @@ fn only_the_reveal_that_settles_weighs_as_one() {
 			weights.push(used.ref_time());
 		}
 		assert_eq!(state(request), RequestState::Final);
-		// In the mock a settlement weighs 100 for each of the three members, and 7 for the output.
+		// In the mock a settlement weighs 100 for each of the three members, in place of the 10 of a reveal.
 		assert_eq!(weights[0], weights[1]);
-		assert_eq!(weights[2], weights[1] + 307);
+		assert_eq!(weights[2], weights[1] + 290);
 	});
 }
 
@@ -353,7 +353,7 @@ fn a_report_settles_no_more_than_it_weighs_and_the_rest_comes_in_the_next() {
 			assert_ok!(report(v, said));
 		}
 		next_block();
-		// Whatever it still has to show is the end of a round of five, which in the mock weighs 507: 200 more than an ordinary one.
+		// Whatever it still has to show is the end of a round of five, which in the mock weighs 500: 193 more than an ordinary one.
 		let said = statements(last, Habit::Honest);
 		let reveals = said.len() as u64;
 		assert!(reveals >= 4, "{reveals}");
