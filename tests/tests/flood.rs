@@ -100,8 +100,12 @@ async fn five_hundred_embeddings_at_once_are_final_or_refused() {
 	let base = network.nodes[1].base.clone();
 	let folder = network.folder;
 	drop(network.nodes);
-	let before = execution_time(&base, folder.path(), *flood.span.start() - 1).await;
-	let whole = execution_time(&base, folder.path(), *flood.span.end()).await;
+	// Compiling the runtime is most of what an import takes: the shortest of several.
+	let (mut before, mut whole) = (Duration::MAX, Duration::MAX);
+	for _ in 0..3 {
+		before = before.min(execution_time(&base, folder.path(), *flood.span.start() - 1).await);
+		whole = whole.min(execution_time(&base, folder.path(), *flood.span.end()).await);
+	}
 	let took = whole.saturating_sub(before).as_secs_f64();
 	println!(
 		"figure settled_a_second_executed = {:.0} [at least 1,000] the flood's {} blocks imported alone in {took:.2} s, by a node without \
@@ -138,7 +142,9 @@ async fn execution_time(base: &Path, folder: &Path, last: u32) -> Duration {
 		began.elapsed()
 	};
 	run("export-blocks", base, &["--binary", "--to", &last]).await;
-	run("import-blocks", &fresh, &["--binary"]).await
+	let took = run("import-blocks", &fresh, &["--binary"]).await;
+	std::fs::remove_dir_all(fresh).expect("the import has ended");
+	took
 }
 
 /// Asks for so many embeddings at once.

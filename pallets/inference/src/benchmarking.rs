@@ -295,7 +295,7 @@ fn once_a_block<T: Config>() {
 		account(T::JuryFund::get()),
 	]);
 	for key in shared {
-		frame_benchmarking::benchmarking::add_to_whitelist(key.into());
+		polkadot_sdk::frame_benchmarking::benchmarking::add_to_whitelist(key.into());
 	}
 }
 

@@ -303,17 +303,55 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 			.saturating_add(T::DbWeight::get().reads(21_u64))
 			.saturating_add(T::DbWeight::get().writes(5_u64))
 	}
+	/// Counted by hand until the benchmark has run.
+	///
+	/// Storage: `Inference::Requests` (r:1 w:0), `ModelRegistry::Models` (r:1 w:0)
+	fn check_answer() -> Weight {
+		Weight::from_parts(40_000_000, 7_480)
+			.saturating_add(T::DbWeight::get().reads(2_u64))
+	}
+	/// Counted by hand until the benchmark has run.
+	///
+	/// Storage: `Inference::Overdue` (r:1 w:0), `Inference::Requests` (r:1 w:0), `Inference::Rounds` (r:1 w:0), `ModelRegistry::Models` (r:1 w:0)
+	fn check_member(m: u32, ) -> Weight {
+		Weight::from_parts(40_000_000, 28_300)
+			.saturating_add(Weight::from_parts(3_000_000, 0).saturating_mul(m.into()))
+			.saturating_add(T::DbWeight::get().reads(4_u64))
+	}
+	/// Counted by hand until the benchmark has run.
+	///
+	/// Storage: `Inference::Requests` (r:1 w:1), `Inference::Rounds` (r:1 w:1), `Inference::Deadlines` (r:2 w:1), `Inference::Indices` (r:m w:0)
+	fn commit(m: u32, ) -> Weight {
+		Weight::from_parts(50_000_000, 30_160)
+			.saturating_add(Weight::from_parts(4_000_000, 2_519).saturating_mul(m.into()))
+			.saturating_add(T::DbWeight::get().reads(4_u64))
+			.saturating_add(T::DbWeight::get().reads((1_u64).saturating_mul(m.into())))
+			.saturating_add(T::DbWeight::get().writes(3_u64))
+	}
+	/// Counted by hand until the benchmark has run.
+	///
+	/// Storage: `Inference::Overdue` (r:1 w:0), `Inference::Requests` (r:1 w:0), `Inference::Rounds` (r:1 w:1), `ModelRegistry::Models` (r:1 w:0),
+	/// `Inference::Indices` (r:1 w:0)
+	fn reveal(m: u32, ) -> Weight {
+		Weight::from_parts(80_000_000, 30_820)
+			.saturating_add(Weight::from_parts(4_000_000, 0).saturating_mul(m.into()))
+			.saturating_add(T::DbWeight::get().reads(5_u64))
+			.saturating_add(T::DbWeight::get().writes(1_u64))
+	}
+	/// Counted by hand until the benchmark has run.
+	///
+	/// Storage: `Inference::Requests` (r:1 w:1), `ModelRegistry::Models` (r:1 w:0), `Inference::Elsewhere` (r:2 w:0)
+	fn pass_audit() -> Weight {
+		Weight::from_parts(60_000_000, 10_000)
+			.saturating_add(T::DbWeight::get().reads(4_u64))
+			.saturating_add(T::DbWeight::get().writes(1_u64))
+	}
 	/// Storage: `Inference::Requests` (r:1 w:1)
 	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
 	/// Storage: `Inference::Juries` (r:1 w:1)
 	/// Proof: `Inference::Juries` (`max_values`: None, `max_size`: Some(18412), added: 20887, mode: `MaxEncodedLen`)
 	/// Storage: `Inference::Deadlines` (r:18 w:2)
 	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
-	fn check_answer() -> Weight { Self::check() }
-	fn check_member(_m: u32, ) -> Weight { Self::check() }
-	fn commit(_m: u32, ) -> Weight { Self::commit_juror() }
-	fn reveal(_m: u32, ) -> Weight { Self::reveal_juror() }
-	fn pass_audit() -> Weight { Self::check() }
 	fn commit_juror() -> Weight {
 		// Proof size in bytes:
 		//  measured:  `5053`
@@ -613,32 +651,18 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 			.saturating_add(T::DbWeight::get().reads(87_u64))
 			.saturating_add(T::DbWeight::get().writes(4_u64))
 	}
-	/// Storage: `Inference::Requests` (r:1 w:1)
-	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
-	/// Storage: `ModelRegistry::Models` (r:1 w:0)
-	/// Proof: `ModelRegistry::Models` (`max_values`: None, `max_size`: Some(1684), added: 4159, mode: `MaxEncodedLen`)
-	/// Storage: `Inference::Rounds` (r:1 w:1)
-	/// Proof: `Inference::Rounds` (`max_values`: None, `max_size`: Some(18362), added: 20837, mode: `MaxEncodedLen`)
-	/// Storage: `Inference::Keys` (r:1 w:0)
-	/// Proof: `Inference::Keys` (`max_values`: Some(1), `max_size`: Some(19202), added: 19697, mode: `MaxEncodedLen`)
-	/// Storage: `ModelRegistry::Serving` (r:1 w:0)
-	/// Proof: `ModelRegistry::Serving` (`max_values`: None, `max_size`: Some(2098), added: 4573, mode: `MaxEncodedLen`)
-	/// Storage: `Inference::Assignments` (r:63 w:15)
-	/// Proof: `Inference::Assignments` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
-	/// Storage: `Inference::Deadlines` (r:18 w:2)
-	/// Proof: `Inference::Deadlines` (`max_values`: None, `max_size`: Some(526), added: 3001, mode: `MaxEncodedLen`)
-	fn draw_verifiers(_v: u32, ) -> Weight {
-		// Proof size in bytes:
-		//  measured:  `29891`
-		//  estimated: `166302`
-		// Shortest time: 472_732_000 picoseconds.
-		Weight::from_parts(481_525_000, 166302)
-			// One read, of those suspended, was counted by hand.
-			.saturating_add(T::DbWeight::get().reads(87_u64))
-			.saturating_add(T::DbWeight::get().writes(19_u64))
-			// Counted by hand until the benchmark has run again: answers that were given elsewhere.
-			.saturating_add(T::DbWeight::get().reads(3_u64))
-			.saturating_add(T::DbWeight::get().writes(5_u64))
+	/// Counted by hand until the benchmark has run.
+	///
+	/// Storage: `Inference::Requests` (r:1 w:1), `ModelRegistry::Models` (r:1 w:0), `ModelRegistry::Serving` (r:1 w:0), `Inference::Rounds` (r:1 w:1),
+	/// `Inference::Deadlines` (r:2 w:1), `Inference::ReservedFor` (r:1 w:1), `Inference::Assignments` (r:v w:v), `Inference::Indices` (r:2v w:0),
+	/// `Inference::Tosses` (r:1 w:0)
+	fn draw_verifiers(v: u32, ) -> Weight {
+		Weight::from_parts(450_000_000, 40_000)
+			.saturating_add(Weight::from_parts(12_000_000, 7_662).saturating_mul(v.into()))
+			.saturating_add(T::DbWeight::get().reads(8_u64))
+			.saturating_add(T::DbWeight::get().reads((3_u64).saturating_mul(v.into())))
+			.saturating_add(T::DbWeight::get().writes(4_u64))
+			.saturating_add(T::DbWeight::get().writes((1_u64).saturating_mul(v.into())))
 	}
 	/// Storage: `Inference::Requests` (r:1 w:1)
 	/// Proof: `Inference::Requests` (`max_values`: None, `max_size`: Some(846), added: 3321, mode: `MaxEncodedLen`)
