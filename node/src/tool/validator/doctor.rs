@@ -1,4 +1,4 @@
-//! `consilience validator`: what a validator's operator wants to know of a running node.
+//! `consilience validator doctor`: what a validator's operator wants to know of a running node.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,12 +6,10 @@ use consilience_rpc::{EngineStatus, LocalModel};
 use consilience_runtime::AccountId;
 use consilience_worker::ServingState;
 use jsonrpsee::rpc_params;
-use polkadot_sdk::sc_cli;
 use serde::Deserialize;
 use serde_json::{json, Value};
 
-use super::{
-	block_on,
+use crate::tool::{
 	chain::{address, Chain},
 	Format, NodeAddress, Result,
 };
@@ -25,33 +23,16 @@ const LAG: u32 = 10;
 /// Peers with which a network is hardly seen.
 const FEW_PEERS: u64 = 2;
 
-/// Look after a validator.
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum ValidatorCommand {
-	/// Look at a running node, and say what keeps its validator from its work and what to do about it. Ends with status 1 if something does.
-	Doctor {
-		#[command(flatten)]
-		node: NodeAddress,
-		#[command(flatten)]
-		format: Format,
-	},
-}
-
-impl ValidatorCommand {
-	/// Does what the command says.
-	pub(crate) fn run(&self) -> sc_cli::Result<()> {
-		let Self::Doctor { node, format } = self;
-		block_on(async {
-			let chain = Chain::connect(&node.url).await?;
-			let findings = examine(&chain).await?;
-			for finding in &findings {
-				format.print(&finding.json(), || finding.line());
-			}
-			match findings.iter().filter(|f| f.how == How::Wrong).count() {
-				0 => Ok(()),
-				count => Err(format!("{count} of these keep the validator from its work")),
-			}
-		})
+/// Looks at a running node, says what keeps its validator from its work, and fails if something does.
+pub(super) async fn run(node: &NodeAddress, format: Format) -> Result<()> {
+	let chain = Chain::connect(&node.url).await?;
+	let findings = examine(&chain).await?;
+	for finding in &findings {
+		format.print(&finding.json(), || finding.line());
+	}
+	match findings.iter().filter(|f| f.how == How::Wrong).count() {
+		0 => Ok(()),
+		count => Err(format!("{count} of these keep the validator from its work")),
 	}
 }
 
