@@ -41,7 +41,7 @@ impl Metrics {
 		let Some(registry) = registry else {
 			return Ok(Self(None));
 		};
-		Ok(Self(Some(Figures {
+		let figures = Figures {
 			connections: register_int_gauge_with_registry!(
 				"consilience_lane_connections",
 				"Clients of the session lane that are connected",
@@ -97,7 +97,19 @@ impl Metrics {
 				"Receipts of the session lane that were opened on chain",
 				registry
 			)?,
-		})))
+		};
+		// Each value begins at nought: of a series that appears with its first event nobody sees that event.
+		let begin = |counter: &IntCounterVec, values: &[&str]| {
+			for value in values {
+				counter.with_label_values(&[*value]);
+			}
+		};
+		begin(&figures.invitations, &["taken", "left"]);
+		begin(&figures.answers, &ENDS);
+		begin(&figures.checks, &["measured", "paid"]);
+		begin(&figures.claims, &["submitted", "taken", "lost"]);
+		begin(&figures.refusals, &REFUSALS.map(label));
+		Ok(Self(Some(figures)))
 	}
 
 	pub(crate) fn connection(&self) -> Open {
@@ -149,6 +161,36 @@ impl Metrics {
 		}
 	}
 }
+
+/// How an answer may end.
+const ENDS: [&str; 8] = [
+	"allotment",
+	"cancelled",
+	"ended",
+	"failed",
+	"interrupted",
+	"lost",
+	"nothing",
+	"unpaid",
+];
+
+/// Everything for which something may be refused.
+const REFUSALS: [Refusal; 14] = [
+	Refusal::Malformed,
+	Refusal::Incompatible,
+	Refusal::Channel,
+	Refusal::Voucher,
+	Refusal::Number,
+	Refusal::Anchor,
+	Refusal::Model,
+	Refusal::Input,
+	Refusal::Busy,
+	Refusal::Unanswerable,
+	Refusal::Receipt,
+	Refusal::Preimage,
+	Refusal::Failed,
+	Refusal::Unpaid,
+];
 
 const fn label(why: Refusal) -> &'static str {
 	match why {

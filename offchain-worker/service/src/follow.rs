@@ -25,7 +25,7 @@ use crate::{
 	chain::{AccountId, BlockNumber, Chain, ChainError, Head},
 	duty::{label, name, perform, step, wanted, Found, Job, JobError, Lane, Question, Step},
 	journal::{Journal, Key, Kind, Value},
-	metrics::Metrics,
+	metrics::{Metrics, Standing},
 	runner::{Fetching, Library, Runner},
 	serving::{self, Attestation, Serving, ServingState},
 	LOG_TARGET,
@@ -438,8 +438,11 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			),
 			_ => (),
 		}
-		self.metrics
-			.serving(found.as_ref().map_or(0, |v| v.duties.serving.len()));
+		self.metrics.standing(found.as_ref().map(|v| Standing {
+			serving: v.duties.serving.len(),
+			duties: v.duties.duties.len(),
+			accused: v.duties.accused.len(),
+		}));
 		self.note_withdrawals(found.as_ref());
 		self.note_accusations(found.as_ref());
 		self.validator = found;

@@ -7,6 +7,38 @@ use polkadot_sdk::substrate_prometheus_endpoint::{
 	PrometheusError, Registry, F64, U64,
 };
 
+/// Outcomes of a run or a measurement.
+const OUTCOMES: [&str; 16] = [
+	"done",
+	"busy",
+	"cancelled",
+	"data",
+	"differs",
+	"gone",
+	"input",
+	"library",
+	"limit",
+	"load",
+	"mismatch",
+	"not_loaded",
+	"output",
+	"run",
+	"too_long",
+	"unanswerable",
+];
+
+/// Kinds of statements.
+const STATEMENTS: [&str; 8] = [
+	"answer",
+	"commit",
+	"commit_output",
+	"differ",
+	"reveal",
+	"reveal_output",
+	"serve",
+	"withdraw",
+];
+
 #[derive(Clone)]
 struct Inner {
 	jobs: CounterVec<U64>,
@@ -16,6 +48,9 @@ struct Inner {
 	statements: CounterVec<U64>,
 	reports: CounterVec<U64>,
 	restarts: Counter<U64>,
+	validating: Gauge<U64>,
+	duties: Gauge<U64>,
+	accused: Gauge<U64>,
 	serving: Gauge<U64>,
 	journal_failures: Counter<U64>,
 	journal_open: Gauge<U64>,
@@ -197,6 +232,36 @@ impl Engine {
 	}
 }
 
+/// All reasons for which an input has no answer.
+const CODES: [Unanswerable; 5] = [
+	Unanswerable::TemplateRefused,
+	Unanswerable::PromptTooLong,
+	Unanswerable::GraphRefused,
+	Unanswerable::NotFinite,
+	Unanswerable::OutputTooLarge,
+];
+
+const fn code(reason: Unanswerable) -> &'static str {
+	match reason {
+		Unanswerable::TemplateRefused => "template_refused",
+		Unanswerable::PromptTooLong => "prompt_too_long",
+		Unanswerable::GraphRefused => "graph_refused",
+		Unanswerable::NotFinite => "not_finite",
+		Unanswerable::OutputTooLarge => "output_too_large",
+	}
+}
+
+/// How the chain sees a validator of the session.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Standing {
+	/// Models that it serves.
+	pub(crate) serving: usize,
+	/// What is due from it.
+	pub(crate) duties: usize,
+	/// Requests in which it is accused of a lie.
+	pub(crate) accused: usize,
+}
+
 /// The worker's metrics; nothing is counted where the node has no registry.
 #[derive(Clone, Default)]
 pub struct Metrics(Option<Inner>);
@@ -207,14 +272,20 @@ impl Metrics {
 		let Some(registry) = registry else {
 			return Ok(Self(None));
 		};
-		let counters = |name, help, label| {
-			register(CounterVec::new(Opts::new(name, help), &[label])?, registry)
+		// Each value begins at nought: of a series that appears with its first event nobody sees that event.
+		let counters = |name, help, label, values: &[&str]| {
+			let counter = register(CounterVec::new(Opts::new(name, help), &[label])?, registry)?;
+			for value in values {
+				counter.with_label_values(&[*value]);
+			}
+			Ok::<CounterVec<U64>, PrometheusError>(counter)
 		};
-		Ok(Self(Some(Inner {
+		let inner = Inner {
 			jobs: counters(
 				"consilience_jobs_total",
 				"Runs and measurements by outcome (done, or the error's kind)",
 				"outcome",
+				&OUTCOMES,
 			)?,
 			seconds: register(
 				HistogramVec::new(
@@ -231,6 +302,7 @@ impl Metrics {
 				"consilience_unanswerable_total",
 				"Inputs that were found to have no answer, as executor or member, by the reason's code",
 				"code",
+				&CODES.map(code),
 			)?,
 			queue: register(
 				Gauge::new(
@@ -243,16 +315,39 @@ impl Metrics {
 				"consilience_statements_total",
 				"Statements put into reports, by kind",
 				"kind",
+				&STATEMENTS,
 			)?,
 			reports: counters(
 				"consilience_reports_total",
 				"Reports by outcome (submitted, refused, failed)",
 				"outcome",
+				&["submitted", "refused", "failed"],
 			)?,
 			restarts: register(
 				Counter::new(
 					"consilience_engine_restarts_total",
 					"Ends of the engine process",
+				)?,
+				registry,
+			)?,
+			validating: register(
+				Gauge::new(
+					"consilience_validating",
+					"Whether a key of this node is in the session",
+				)?,
+				registry,
+			)?,
+			duties: register(
+				Gauge::new(
+					"consilience_duties",
+					"Answers, commitments and reveals that are due from this validator",
+				)?,
+				registry,
+			)?,
+			accused: register(
+				Gauge::new(
+					"consilience_accused",
+					"Requests in which a jury accuses this validator of a lie, and that can be contested",
 				)?,
 				registry,
 			)?,
@@ -275,7 +370,11 @@ impl Metrics {
 				registry,
 			)?,
 			engine: Engine::register(registry)?,
-		})))
+		};
+		for kind in ["answer", "measure"] {
+			inner.seconds.with_label_values(&[kind]);
+		}
+		Ok(Self(Some(inner)))
 	}
 
 	pub(crate) fn job(&self, kind: &str, outcome: &str, seconds: f64) {
@@ -285,16 +384,9 @@ impl Metrics {
 		}
 	}
 
-	pub(crate) fn unanswerable(&self, code: Unanswerable) {
+	pub(crate) fn unanswerable(&self, reason: Unanswerable) {
 		if let Some(m) = &self.0 {
-			let code = match code {
-				Unanswerable::TemplateRefused => "template_refused",
-				Unanswerable::PromptTooLong => "prompt_too_long",
-				Unanswerable::GraphRefused => "graph_refused",
-				Unanswerable::NotFinite => "not_finite",
-				Unanswerable::OutputTooLarge => "output_too_large",
-			};
-			m.unanswerable.with_label_values(&[code]).inc();
+			m.unanswerable.with_label_values(&[code(reason)]).inc();
 		}
 	}
 
@@ -346,9 +438,14 @@ impl Metrics {
 		}
 	}
 
-	pub(crate) fn serving(&self, models: usize) {
+	/// How the chain sees this validator; `None` while no key of this node is in the session.
+	pub(crate) fn standing(&self, standing: Option<Standing>) {
 		if let Some(m) = &self.0 {
-			m.serving.set(models as u64);
+			m.validating.set(standing.is_some().into());
+			let now = standing.unwrap_or_default();
+			m.serving.set(now.serving as u64);
+			m.duties.set(now.duties as u64);
+			m.accused.set(now.accused as u64);
 		}
 	}
 }
@@ -371,6 +468,46 @@ mod tests {
 			texts: vec![(ModelId::repeat_byte(1), text)],
 			..Default::default()
 		}
+	}
+
+	#[test]
+	fn what_may_happen_stands_there_before_it_does() {
+		let registry = Registry::new();
+		Metrics::register(Some(&registry)).unwrap();
+		let families = registry.gather();
+		let series = |name: &str| {
+			let family = families.iter().find(|family| family.get_name() == name);
+			family.map_or(0, |family| family.get_metric().len())
+		};
+		assert_eq!(series("consilience_jobs_total"), OUTCOMES.len());
+		assert_eq!(series("consilience_unanswerable_total"), CODES.len());
+		assert_eq!(series("consilience_statements_total"), STATEMENTS.len());
+		assert_eq!(series("consilience_reports_total"), 3);
+		assert_eq!(series("consilience_job_seconds"), 2);
+	}
+
+	#[test]
+	fn whoever_leaves_the_session_has_no_duties() {
+		let registry = Registry::new();
+		let metrics = Metrics::register(Some(&registry)).unwrap();
+		let inner = metrics.0.as_ref().unwrap();
+		let now = || {
+			[
+				&inner.validating,
+				&inner.serving,
+				&inner.duties,
+				&inner.accused,
+			]
+			.map(Gauge::get)
+		};
+		metrics.standing(Some(Standing {
+			serving: 2,
+			duties: 3,
+			accused: 1,
+		}));
+		assert_eq!(now(), [1, 2, 3, 1]);
+		metrics.standing(None);
+		assert_eq!(now(), [0; 4]);
 	}
 
 	#[test]
