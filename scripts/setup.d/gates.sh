@@ -1,6 +1,7 @@
 # The programs that scripts/gates runs: from PyPI in an environment of their own, from npm in clients.
 
 GATES="$CONSILIENCE_HOME/gates"
+PROMTOOL="$GATES/promtool"
 
 # setup_gates: the versions of scripts/checks/gates.txt and clients/package-lock.json.
 setup_gates() {
@@ -13,5 +14,26 @@ setup_gates() {
 		say "gates: npm ci"
 		npm --prefix "$folder" ci --no-audit --no-fund --loglevel=error >&2 || die "npm could not install clients: see its message above"
 	fi
+	setup_promtool
 	say "gates: ready"
+}
+
+# setup_promtool: the one of the system, or the one in Debian's package of Prometheus, without the server that installing it would start.
+setup_promtool() {
+	local scratch
+	if have promtool; then
+		ln -sfn "$(command -v promtool)" "$PROMTOOL"
+		return
+	fi
+	if [ -x "$PROMTOOL" ]; then return; fi
+	have apt-get || die "promtool is missing, which the gate of alerts runs: install Prometheus"
+	say "gates: promtool"
+	scratch="$(mktemp -d)"
+	# Debian's own user fetches packages, and may not write into a folder that is ours alone.
+	chmod 755 "$scratch"
+	(cd "$scratch" && { apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }; }) >&2 ||
+		die "promtool is missing, which the gate of alerts runs, and apt could not fetch the package prometheus: see its message above"
+	dpkg-deb --extract "$scratch"/prometheus_*.deb "$scratch/unpacked"
+	install -m 755 "$scratch/unpacked/usr/bin/promtool" "$PROMTOOL"
+	rm -rf "$scratch"
 }
