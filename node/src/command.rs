@@ -88,7 +88,7 @@ pub(crate) fn run() -> sc_cli::Result<()> {
 		Some(Subcommand::Channel(cmd)) => cmd.run(),
 		Some(Subcommand::Gateway(cmd)) => cmd.run(),
 		Some(Subcommand::Request(cmd)) => cmd.run(),
-		Some(Subcommand::Validator(cmd)) => cmd.run(),
+		Some(Subcommand::Validator(cmd)) => cmd.run(&cli),
 		Some(Subcommand::Verify(cmd)) => cmd.run(),
 		Some(Subcommand::Appeal(cmd)) => cmd.run(),
 		Some(Subcommand::Calibrate(cmd)) => tool::calibrate::run(cmd),

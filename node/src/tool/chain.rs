@@ -108,9 +108,16 @@ pub(crate) fn address(account: &AccountId) -> String {
 	account.to_ss58check_with_version(consilience_runtime::SS58_PREFIX.into())
 }
 
-/// The key pair of a secret.
+/// The key pair of a secret; `-` is whoever writes one to standard input, where no list of processes shows it.
 pub(crate) fn pair(suri: &str) -> Result<sr25519::Pair> {
-	sr25519::Pair::from_string(suri, None)
+	let mut secret = suri.to_owned();
+	if suri == "-" {
+		secret.clear();
+		let read = std::io::stdin().read_line(&mut secret);
+		read.map_err(|e| format!("--suri -: standard input cannot be read: {e}"))?;
+		secret.truncate(secret.trim_end().len());
+	}
+	sr25519::Pair::from_string(&secret, None)
 		.map_err(|e| format!("--suri is no secret phrase, seed or development key: {e:?}"))
 }
 
@@ -567,7 +574,15 @@ impl Chain {
 	) -> Result<(Head, Vec<RuntimeEvent>)> {
 		while let Some(update) = updates.next().await {
 			let update = update.map_err(|e| format!("the node sent an unreadable status: {e}"))?;
-			if let Some(hash) = update["inBlock"].as_str().and_then(|h| h.parse().ok()) {
+			if let Some(hash) = update["inBlock"]
+				.as_str()
+				.and_then(|h| h.parse::<H256>().ok())
+			{
+				// Of a fork that has lost the node forgets blocks: the transaction comes into another one.
+				let block: Value = self.call("chain_getBlock", rpc_params![hash]).await?;
+				if block.is_null() {
+					continue;
+				}
 				let (head, outcome) = self.outcome(hash, bytes).await?;
 				return Ok((head, outcome.map_err(|e| failure::dispatch(&e))?));
 			}
@@ -637,11 +652,17 @@ impl Chain {
 	) -> Result<Option<R>> {
 		let mut key = sp_crypto_hashing::twox_128(pallet.as_bytes()).to_vec();
 		key.extend(sp_crypto_hashing::twox_128(item.as_bytes()));
+		let read = self.value(key, at).await;
+		read.map_err(|e| format!("{pallet}.{item}: {e}"))
+	}
+
+	/// What a block's state holds under a key.
+	pub(crate) async fn value<R: Decode>(&self, key: Vec<u8>, at: H256) -> Result<Option<R>> {
 		let stored: Option<Bytes> = self
 			.call("state_getStorage", rpc_params![Bytes(key), at])
 			.await?;
 		let read = |bytes: Bytes| R::decode(&mut &bytes[..]);
 		let read = stored.map(read).transpose();
-		read.map_err(|e| format!("{pallet}.{item} is unreadable: {e}"))
+		read.map_err(|e| format!("a value of the chain is unreadable: {e}"))
 	}
 }

@@ -53,7 +53,8 @@ pub(crate) struct NodeAddress {
 /// Who signs.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Signer {
-	/// Secret of the account that signs and pays: a phrase, a seed in hexadecimal, or a development key such as //Alice.
+	/// Secret of the account that signs and pays: a phrase, a seed in hexadecimal, a development key such as //Alice, or `-` to read it from
+	/// standard input.
 	#[arg(long)]
 	pub(crate) suri: String,
 }

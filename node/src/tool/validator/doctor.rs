@@ -185,8 +185,8 @@ fn keys(authority: bool, validator: &Option<AccountId>) -> Finding {
 		(true, None) => Finding::new(
 			"keys",
 			How::Wrong,
-			"no key of this node is in the session: make keys (author_rotateKeys), put them on chain with session.setKeys from the stash, bond and \
-			 call staking.validate; they count from the session after the next election",
+			"no key of this node is in the session: `consilience validator setup` makes keys, puts them on chain, bonds and validates, or says which of that is \
+			 done already; it counts from the session after the next election",
 		),
 	}
 }
