@@ -142,6 +142,11 @@ impl Client {
 		value.map(|v| T::decode(&mut &v[..]).expect("storage decodes"))
 	}
 
+	/// A pallet's value at a block.
+	pub async fn stored<T: Decode>(&self, pallet: &str, item: &str, at: Hash) -> Option<T> {
+		self.storage(storage_key(pallet, item), at).await
+	}
+
 	/// Events of a block with the extrinsic in which they happened.
 	pub async fn events(&self, at: Hash) -> Vec<(Option<u32>, RuntimeEvent)> {
 		let records: Vec<frame_system::EventRecord<RuntimeEvent, Hash>> = self

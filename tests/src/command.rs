@@ -9,8 +9,17 @@ use crate::{binary, within, Node};
 
 /// Runs a subcommand with `--json`: its last object, or what it said on standard error.
 pub async fn cli<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Result<Value, String> {
+	cli_with(&[], arguments).await
+}
+
+/// The same, with more in its environment.
+pub(crate) async fn cli_with<S: AsRef<OsStr>>(
+	variables: &[(String, String)],
+	arguments: impl IntoIterator<Item = S>,
+) -> Result<Value, String> {
 	let mut command = Command::new(binary());
 	command
+		.envs(variables.iter().map(|(k, v)| (k, v)))
 		.args(arguments)
 		.arg("--json")
 		.stdin(Stdio::null())

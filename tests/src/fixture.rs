@@ -192,6 +192,20 @@ pub(crate) async fn raw(folder: &Path, chain: &str) -> String {
 	path.display().to_string()
 }
 
+/// Writes the `local` chain with room for so many validators more than its four. Gives the file.
+pub(crate) async fn room_for(folder: &Path, more: usize) -> String {
+	let spec = export("local", &[]).await;
+	let mut spec: Value = serde_json::from_slice(&spec).expect("a specification is JSON");
+	spec["id"] = json!("consilience_room");
+	let count = spec
+		.pointer_mut("/genesis/runtimeGenesis/patch/staking/validatorCount")
+		.expect("the plain specification says how many validators there are");
+	*count = json!(crate::NAMES.len() + more);
+	let path = folder.join("room.json");
+	fs::write(&path, spec.to_string()).expect("the test's folder is writable");
+	path.display().to_string()
+}
+
 /// Writes the `local` chain with seven validators in place of four: [`crate::SEVEN`]. Gives the file.
 pub(crate) async fn seven_validators(folder: &Path) -> String {
 	use Sr25519Keyring::*;

@@ -5,6 +5,7 @@
 //! skipped. Everything waits for events; [`PATIENCE`] only ends what would never end.
 
 mod client;
+mod clock;
 mod command;
 mod fixture;
 mod lines;
@@ -14,6 +15,7 @@ mod story;
 mod wallet;
 
 pub use client::{total_of, Client, Header, Included};
+pub use clock::Clock;
 pub use command::{cli, infer, Answer};
 pub use fixture::{cheap_model, heavy, picky, priced, quick, tiny_model, with_another_reference};
 pub use network::{free_address, Network, Node, Options, NAMES, SEVEN};

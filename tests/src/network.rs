@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
 	binary, cli,
-	fixture::{raw, seven_validators},
+	fixture::{raw, room_for, seven_validators},
 	lines::Lines,
 	within, Client,
 };
@@ -41,6 +41,8 @@ pub struct Options {
 	pub arguments: Vec<String>,
 	/// More of its environment.
 	pub variables: Vec<(String, String)>,
+	/// Where it gives its metrics, if it does.
+	pub metrics: Option<std::net::SocketAddr>,
 }
 
 impl Default for Options {
@@ -49,6 +51,7 @@ impl Default for Options {
 			program: binary(),
 			arguments: Vec::new(),
 			variables: Vec::new(),
+			metrics: None,
 		}
 	}
 }
@@ -122,8 +125,7 @@ impl Node {
 				"--rpc-methods",
 				"unsafe",
 			])
-			.args(["--no-prometheus", "--no-telemetry", "--no-mdns"])
-			.args(["--unsafe-force-node-key-generation"])
+			.args(["--no-telemetry", "--no-mdns"])
 			// All nodes run the same runtime: the first that ever started compiled it.
 			.arg("--runtime-cache")
 			.arg(options.program.with_file_name(""))
@@ -133,6 +135,13 @@ impl Node {
 			.stdout(Stdio::null())
 			.stderr(Stdio::piped())
 			.kill_on_drop(true);
+		match options.metrics {
+			Some(at) => command.args(["--prometheus-port", &at.port().to_string()]),
+			None => command.arg("--no-prometheus"),
+		};
+		if !place.contains(&"--validator") {
+			command.arg("--unsafe-force-node-key-generation");
+		}
 		let mut child = command.spawn().expect("the binary runs");
 		let stderr = child.stderr.take().expect("standard error is a pipe; qed");
 		let log: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -238,6 +247,23 @@ impl Node {
 			}
 		})
 		.await
+	}
+
+	/// What the node gives at its metrics' address ([`Options::metrics`]).
+	pub async fn metrics(at: std::net::SocketAddr) -> String {
+		use tokio::io::{AsyncReadExt, AsyncWriteExt};
+		let ask = async {
+			let mut node = tokio::net::TcpStream::connect(at).await?;
+			let request =
+				format!("GET /metrics HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");
+			node.write_all(request.as_bytes()).await?;
+			let mut reply = String::new();
+			node.read_to_string(&mut reply).await?;
+			Ok::<_, std::io::Error>(reply)
+		};
+		within("metrics", ask)
+			.await
+			.expect("the node gives metrics")
 	}
 
 	/// Returns when the node's process has ended by itself.
@@ -383,6 +409,25 @@ impl Network {
 		let folder = tempfile::tempdir().expect("a folder for temporary files");
 		let chain = seven_validators(folder.path()).await;
 		Self::of(folder, &chain, &SEVEN, options, None).await
+	}
+
+	/// The same four on a chain that has room for so many more.
+	pub async fn of_four_with_room(more: usize, options: impl Fn(&str) -> Options) -> Self {
+		let folder = tempfile::tempdir().expect("a folder for temporary files");
+		let chain = room_for(folder.path(), more).await;
+		Self::of(folder, &chain, &NAMES, options, None).await
+	}
+
+	/// File of the chain's specification.
+	pub fn chain(&self) -> &str {
+		&self.chain
+	}
+
+	/// Starts a validator with keys of its own, as an operator does: its node key has to be in the base path.
+	pub async fn joining(&self, name: &'static str, base: PathBuf, options: &Options) -> Node {
+		let mut place = vec!["--chain", &self.chain, "--validator", "--name", name];
+		place.extend(bootnodes(self.bootnode.as_deref()));
+		Node::start_at(name, base, &place, options).await
 	}
 
 	/// Starts a node that does not validate.
