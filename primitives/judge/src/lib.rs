@@ -16,6 +16,7 @@
 //! | [`trace`] | commitments to all tensors of a run, and proofs of some elements |
 //! | [`narrowing`] | the game of whoever doubts a trace against whoever stands for it |
 //! | [`play`] | how an honest side plays it |
+//! | [`standing`] | which traces of an answer stand, who answers for them, and what follows |
 //!
 //! **Architecture invariant:** no `f32` or `f64` appears in this crate; it knows neither chain nor graph's files.
 
@@ -28,6 +29,7 @@ pub mod float;
 pub mod narrowing;
 pub mod play;
 pub mod program;
+pub mod standing;
 pub mod trace;
 pub mod tree;
 pub mod value;

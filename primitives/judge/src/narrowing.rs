@@ -13,6 +13,11 @@
 //! A trace that holds something false and is consistent everywhere else does not exist: the program, the weights, what was fed and what
 //! came out are all bound by roots that neither side has chosen.
 //!
+//! All that a defender says is bound by the root that it stands for, but what the parts of a fold come to: these are its own words. So
+//! whoever shows that a part is false has shown nothing of the trace. The defender has *misspoken*, and loses this game as if it were
+//! late; the next who stands for the same root says the parts anew. Otherwise somebody could stand for a right trace in order to
+//! misspeak for it.
+//!
 //! The machine is pure: it takes moves and numbers of blocks, keeps less than [`STATE`] bytes, and refuses what is no move without
 //! changing. Each side has a clock of its own, which stands still for the first blocks of each move, because a minority of authors can
 //! hold a transaction back that long. Who is late loses *this game* and nothing else: a defender's place can be taken by anybody who
@@ -155,6 +160,15 @@ pub enum Stage {
 		/// What the parts of them are said to come to, once that is shown.
 		parts: Option<Vec<Partial>>,
 	},
+	/// What was said of the terms of an element does not come to it. Somebody else may say it anew ([`Game::take_over`]).
+	Misspoken {
+		/// The tensor.
+		tensor: Tensor,
+		/// The element.
+		element: u64,
+		/// Its bytes.
+		bytes: Vec<u8>,
+	},
 	/// It is over.
 	Over(Outcome),
 }
@@ -280,7 +294,7 @@ impl Game {
 		}
 	}
 
-	/// Who moves; nobody if it is over.
+	/// Who moves; nobody if it is over, or somebody has misspoken.
 	pub fn turn(&self) -> Option<Side> {
 		Some(match &self.stage {
 			Stage::Hash { shown, .. } => match shown {
@@ -293,7 +307,7 @@ impl Game {
 				Some(_) => Side::Challenger,
 				None => Side::Defender,
 			},
-			Stage::Over(_) => return None,
+			Stage::Misspoken { .. } | Stage::Over(_) => return None,
 		})
 	}
 
@@ -312,12 +326,42 @@ impl Game {
 		(now > self.deadline(pace)?).then(|| self.turn()).flatten()
 	}
 
-	/// Somebody else stands for the trace from here on, with a whole clock.
-	pub fn take_over(&mut self, pace: &Pace, now: u32) {
+	/// Somebody else stands for the trace from here on, with a whole clock. What was said of an element's terms is said anew, and the
+	/// challenger has the time for that.
+	pub fn take_over(&mut self, claim: &Claim, pace: &Pace, now: u32) {
 		self.defender = pace.budget;
-		if self.turn() == Some(Side::Defender) {
-			self.since = now;
-		}
+		let (tensor, element, bytes) = match &self.stage {
+			Stage::Fold {
+				tensor,
+				element,
+				bytes,
+				..
+			}
+			| Stage::Misspoken {
+				tensor,
+				element,
+				bytes,
+			} => (tensor, *element, bytes),
+			_ => {
+				if self.turn() == Some(Side::Defender) {
+					self.since = now;
+				}
+				return;
+			}
+		};
+		// A fold that is played about has terms.
+		let terms = Definition::new(&tensor.rule, &claim.lengths);
+		let terms = terms.and_then(|definition| definition.terms());
+		self.stage = Stage::Fold {
+			tensor: tensor.clone(),
+			element,
+			bytes: bytes.clone(),
+			range: (0, terms.ok().flatten().unwrap_or(0)),
+			said: None,
+			parts: None,
+		};
+		self.challenger = pace.budget;
+		self.since = now;
 	}
 
 	/// Takes the time of a move.
@@ -497,7 +541,8 @@ impl Game {
 						let definition = definition.map_err(Unproven::from)?;
 						let mut shown = shown(claim, tensor, &definition, proof)?;
 						let made = definition.part(*element, range, &mut shown);
-						Stage::Over(outcome(made, |made| Ok(made == said))?)
+						let outcome = outcome(made, |made| Ok(made == said))?;
+						misspoken(outcome, tensor, *element, bytes)
 					}
 					_ => return Err(Refused::OtherMove),
 				}
@@ -523,7 +568,7 @@ impl Game {
 					Ok(all) => definition.finish(*element, all, &mut shown),
 					Err(fault) => Err(fault.into()),
 				};
-				Stage::Over(same(made, tensor, bytes)?)
+				misspoken(same(made, tensor, bytes)?, tensor, *element, bytes)
 			}
 			_ => return Err(Refused::OtherMove),
 		};
@@ -693,6 +738,18 @@ fn outcome<T>(
 		// A rule that does not fit says nothing of a trace.
 		Err(Fault::OtherRule) => Ok(Outcome::Held),
 		_ => Ok(Outcome::Refuted),
+	}
+}
+
+/// What follows from a step that hangs on what the defender has said of parts.
+fn misspoken(outcome: Outcome, tensor: &Tensor, element: u64, bytes: &[u8]) -> Stage {
+	match outcome {
+		Outcome::Held => Stage::Over(Outcome::Held),
+		Outcome::Refuted => Stage::Misspoken {
+			tensor: tensor.clone(),
+			element,
+			bytes: bytes.to_vec(),
+		},
 	}
 }
 

@@ -6,7 +6,8 @@ use crate::{
 	element::{Definition, Partial},
 	narrowing::{cut, Choice, Claim, Game, Reply, Stage, Tensor, TERMS, WIDE},
 	program::{Lengths, Program, Rule},
-	trace::{self, Known, Tensors},
+	standing::Opening,
+	trace::{self, Known, Tensors, LEAF},
 	tree::{self, Hash, Tree},
 	value::Fault,
 };
@@ -53,6 +54,23 @@ impl<'r> Run<'r> {
 	/// Hashes beside a tensor's root.
 	pub fn above(&self, tensor: u32) -> Vec<Hash> {
 		self.trace.beside(&[tensor.into()])
+	}
+
+	/// What shows what its trace says at a place.
+	pub fn opening(&self, place: u64) -> Result<Opening, Fault> {
+		let last = self.program.rules.len() as u32 - 1;
+		let (rule, program) = self.rule(last);
+		let dims = rule.output.dims(&self.lengths)?;
+		let position = dims.position(rule.output.along, place)?;
+		let n = position / (LEAF / rule.output.kind.size()) as u64;
+		let tensor = self.tensors.tensor(last);
+		Ok(Opening {
+			program,
+			leaf: tensor.leaf(n).to_vec(),
+			beside: tensor.tree().beside(&[n]),
+			above: self.above(last),
+			rule,
+		})
 	}
 
 	/// What it says for its trace; nothing if it is not its turn.

@@ -1,62 +1,51 @@
 //! The arithmetic on bits against the processor's, which rounds correctly by IEEE 754.
 
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/noise.rs"]
+mod noise;
+
 use consilience_judge::float::{
 	arithmetic, convert, from_whole, order, ordered, root, round, to_whole, Arithmetic, Towards,
 	Width,
 };
+use noise::Noise;
 
-/// Numbers that look random, the same in every run.
-struct Noise(u64);
-
-impl Noise {
-	fn next(&mut self) -> u64 {
-		self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-		let mut z = self.0;
-		z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-		z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-		z ^ (z >> 31)
-	}
-
-	fn below(&mut self, n: u64) -> u64 {
-		self.next() % n
-	}
-
-	/// Bits of a number of one of many kinds: any bits; few bits of fraction, so that sums and products are exact or halfway; near the
-	/// ends of the exponents; and what stands alone.
-	fn bits(&mut self, width: Width) -> u64 {
-		let (fraction, exponents) = match width {
-			Width::Single => (23, 255),
-			Width::Double => (52, 2_047),
-		};
-		let sign = (self.next() & 1) * width.sign();
-		let any = self.next() & ((1 << fraction) - 1);
-		let middle = exponents / 2;
-		let near = |noise: &mut Self| middle - 60 + noise.below(120);
-		sign | match self.below(8) {
-			0 => (self.below(exponents + 1) << fraction) | any,
-			1 => (near(self) << fraction) | any,
-			// The ends: below the normal numbers, just above, and just below infinity.
-			2 => (self.below(3) << fraction) | any,
-			3 => ((exponents - 1 - self.below(3)) << fraction) | any,
-			// Few bits, on either end of the fraction.
-			4 => (near(self) << fraction) | (any & !((1 << (fraction - 4)) - 1)),
-			5 => (near(self) << fraction) | (any & 7),
-			6 => (near(self) << fraction) | ((1 << fraction) - 1 - (any & 3)),
-			_ => {
-				let alone = [
-					0,
-					1,
-					2,
-					(1 << fraction) - 1,
-					1 << fraction,
-					middle << fraction,
-					width.infinity() - 1,
-					width.infinity(),
-					width.no_number(),
-					width.infinity() | 1,
-				];
-				alone[self.below(alone.len() as u64) as usize]
-			}
+/// Bits of a number of one of many kinds: any bits; few bits of fraction, so that sums and products are exact or halfway; near the
+/// ends of the exponents; and what stands alone.
+fn bits(noise: &mut Noise, width: Width) -> u64 {
+	let (fraction, exponents) = match width {
+		Width::Single => (23, 255),
+		Width::Double => (52, 2_047),
+	};
+	let sign = (noise.next() & 1) * width.sign();
+	let any = noise.next() & ((1 << fraction) - 1);
+	let middle = exponents / 2;
+	let near = |noise: &mut Noise| middle - 60 + noise.below(120);
+	sign | match noise.below(8) {
+		0 => (noise.below(exponents + 1) << fraction) | any,
+		1 => (near(noise) << fraction) | any,
+		// The ends: below the normal numbers, just above, and just below infinity.
+		2 => (noise.below(3) << fraction) | any,
+		3 => ((exponents - 1 - noise.below(3)) << fraction) | any,
+		// Few bits, on either end of the fraction.
+		4 => (near(noise) << fraction) | (any & !((1 << (fraction - 4)) - 1)),
+		5 => (near(noise) << fraction) | (any & 7),
+		6 => (near(noise) << fraction) | ((1 << fraction) - 1 - (any & 3)),
+		_ => {
+			let alone = [
+				0,
+				1,
+				2,
+				(1 << fraction) - 1,
+				1 << fraction,
+				middle << fraction,
+				width.infinity() - 1,
+				width.infinity(),
+				width.no_number(),
+				width.infinity() | 1,
+			];
+			alone[noise.below(alone.len() as u64) as usize]
 		}
 	}
 }
@@ -88,7 +77,7 @@ const OPERATIONS: [Arithmetic; 4] = [
 fn operations_on_two_singles() {
 	let (width, mut noise) = (Width::Single, Noise(1));
 	for _ in 0..CASES {
-		let (x, mut y) = (noise.bits(width), noise.bits(width));
+		let (x, mut y) = (bits(&mut noise, width), bits(&mut noise, width));
 		if noise.below(8) == 0 {
 			// Nearly the same, so that a difference cancels.
 			y = (x ^ noise.below(16)) & u64::from(u32::MAX);
@@ -112,7 +101,7 @@ fn operations_on_two_singles() {
 fn operations_on_two_doubles() {
 	let (width, mut noise) = (Width::Double, Noise(2));
 	for _ in 0..CASES {
-		let (x, mut y) = (noise.bits(width), noise.bits(width));
+		let (x, mut y) = (bits(&mut noise, width), bits(&mut noise, width));
 		if noise.below(8) == 0 {
 			y = x ^ noise.below(16);
 		}
@@ -133,7 +122,7 @@ fn operations_on_two_doubles() {
 
 /// What a processor makes of one number of each width.
 fn check_one(noise: &mut Noise) {
-	let x = noise.bits(Width::Single);
+	let x = bits(noise, Width::Single);
 	let a = f32::from_bits(x as u32);
 	let s = Width::Single;
 	assert_eq!(root(s, x), single(a.sqrt()), "root of {a:e}");
@@ -153,7 +142,7 @@ fn check_one(noise: &mut Noise) {
 		assert_eq!(ordered(s, order), x);
 	}
 
-	let x = noise.bits(Width::Double);
+	let x = bits(noise, Width::Double);
 	let a = f64::from_bits(x);
 	let d = Width::Double;
 	assert_eq!(root(d, x), double(a.sqrt()), "root of {a:e}");
@@ -197,8 +186,9 @@ fn operations_on_one_number() {
 fn roots_near_squares() {
 	let mut noise = Noise(4);
 	for _ in 0..CASES {
-		let r =
-			f64::from_bits((noise.bits(Width::Double) & !Width::Double.sign()).min(0x5fe0 << 48));
+		let r = f64::from_bits(
+			(bits(&mut noise, Width::Double) & !Width::Double.sign()).min(0x5fe0 << 48),
+		);
 		let square = (r * r).to_bits();
 		for x in [square.saturating_sub(1), square, square + 1] {
 			let a = f64::from_bits(x);

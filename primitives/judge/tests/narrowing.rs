@@ -1,18 +1,22 @@
 //! An honest side wins against whatever the other does.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::HashSet;
 
 use codec::Encode;
 use consilience_judge::{
-	narrowing::{Choice, Claim, Game, Outcome, Pace, Refused, Reply, Side, Stage, STATE},
+	narrowing::{
+		Choice, Claim, Game, Outcome, Pace, Refused, Reply, Side, Stage, Tensor, STATE, TERMS,
+	},
 	play::{Run, Seen},
 	program::{Operator, Program},
 	trace::{compute, Committed},
 	value::Value,
 };
-use support::{every_operator, Noise, LENGTHS};
+use support::{every_operator, noise::Noise, LENGTHS};
 
 const PACE: Pace = Pace {
 	budget: 100,
@@ -35,8 +39,11 @@ fn play(
 	loop {
 		now += 1;
 		assert!(game.encoded_size() <= STATE);
-		if let Stage::Over(outcome) = game.stage {
-			return (Ok(outcome), moves, bytes);
+		match game.stage {
+			Stage::Over(outcome) => return (Ok(outcome), moves, bytes),
+			// As if it were late.
+			Stage::Misspoken { .. } => return (Err(Side::Defender), moves, bytes),
+			_ => (),
 		}
 		let side = game.turn().unwrap();
 		let moved = match side {
@@ -147,11 +154,13 @@ fn an_honest_challenger_finds_whatever_is_false() {
 				},
 				|seen, game| seen.choose(&right, game),
 			);
-			// A defender that has nothing to say that is taken has lost by its own silence.
+			// Of a long fold it misspeaks, or has nothing to say that is taken.
 			let silent = outcome == Err(Side::Defender)
 				&& matches!(
 					operator,
-					Operator::Reduce { .. } | Operator::Best | Operator::Scatter(_)
+					Operator::Reduce { .. }
+						| Operator::Best | Operator::Scatter(_)
+						| Operator::MatMulInteger(_)
 				);
 			assert!(
 				outcome == Ok(Outcome::Refuted) || silent,
@@ -344,7 +353,7 @@ fn clocks_stand_still_at_first_and_run_out_once() {
 		Err(Refused::NotNow)
 	);
 	// Whoever takes its place has a whole clock, and the game goes on where it was.
-	game.take_over(&PACE, 1_200);
+	game.take_over(&claim, &PACE, 1_200);
 	game.reply(&claim, &PACE, 1_250, reply).unwrap();
 	assert_eq!(game.defender, 100 - (50 - 12));
 	assert_eq!(
@@ -354,7 +363,7 @@ fn clocks_stand_still_at_first_and_run_out_once() {
 	assert_eq!(game.deadline(&PACE), Some(1_362));
 	assert_eq!(game.late(&PACE, 1_363), Some(Side::Challenger));
 	// A take-over while the challenger is due gives it no time.
-	game.take_over(&PACE, 1_300);
+	game.take_over(&claim, &PACE, 1_300);
 	assert_eq!(game.deadline(&PACE), Some(1_362));
 }
 
@@ -401,4 +410,87 @@ fn what_is_no_number_of_the_class_is_the_defender_s_fault() {
 	);
 	assert_eq!(outcome, Ok(Outcome::Refuted));
 	assert_eq!(Value::Float(f32::NAN.to_bits()).whole().ok(), None);
+}
+
+/// Whoever misspeaks for a right trace has not refuted it: the next one says the parts anew, and the challenger finds nothing.
+#[test]
+fn nobody_can_misspeak_for_others() {
+	let mut noise = Noise(31);
+	let draft = every_operator(12);
+	let run = Run::new(&draft.program, LENGTHS, &draft.tensors);
+	let claim = run.claim(inputs(&draft.tensors));
+	let mut misspoken = 0;
+	for (n, rule) in draft.program.rules.iter().enumerate() {
+		let terms = consilience_judge::element::Definition::new(rule, &LENGTHS)
+			.unwrap()
+			.terms()
+			.unwrap();
+		if terms.is_none_or(|terms| terms <= TERMS) {
+			continue;
+		}
+		let tensor = Tensor {
+			number: n as u32,
+			rule: rule.clone(),
+		};
+		let mut game = Game::new(&claim, &PACE, 0);
+		game.stage = Stage::Element {
+			tensor,
+			n: 0,
+			bytes: draft.tensors[n].leaf(0).to_vec(),
+		};
+		let (mut seen, mut sabotage) = (Seen::default(), true);
+		let outcome = loop {
+			match game.turn() {
+				Some(Side::Defender) => {
+					let mut reply = run.reply(&game).unwrap();
+					if let Reply::Parts(parts) = &mut reply {
+						if sabotage {
+							parts[2].value += 1;
+						}
+					}
+					seen.note(&game.stage, &reply);
+					if game.reply(&claim, &PACE, 1, reply).is_err() {
+						// Parts that do not come together are not even taken; it would be late.
+						assert!(sabotage);
+						sabotage = false;
+						game.take_over(&claim, &PACE, 1);
+					}
+				}
+				Some(Side::Challenger) => {
+					let choice = match sabotage {
+						// It works with the one who misspeaks, and names that part.
+						true => match &game.stage {
+							Stage::Fold {
+								tensor,
+								element,
+								range,
+								..
+							} => seen.part(&run, tensor, *element, *range, 2),
+							Stage::Element { tensor, n, .. } => seen.element(&run, tensor, *n, 0),
+							_ => None,
+						},
+						false => sham(&seen, &run, &game, &mut noise),
+					};
+					if game.choose(&claim, &PACE, 1, &choice.unwrap()).is_err() {
+						break Err(Side::Challenger);
+					}
+				}
+				None => match &game.stage {
+					Stage::Over(outcome) => break Ok(*outcome),
+					_ => {
+						misspoken += 1;
+						sabotage = false;
+						game.take_over(&claim, &PACE, 1);
+						assert_eq!((game.turn(), game.defender), (Some(Side::Defender), 100));
+					}
+				},
+			}
+		};
+		assert!(
+			matches!(outcome, Ok(Outcome::Held) | Err(Side::Challenger)),
+			"{n}"
+		);
+	}
+	// The product, both sums, and the place of the largest.
+	assert!(misspoken >= 4, "{misspoken}");
 }
