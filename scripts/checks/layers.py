@@ -13,9 +13,11 @@ import sys
 # What each crate may use of ours, development dependencies left out: tests may look upwards.
 ALLOWED = {
     "consilience-primitives": [],
+    "consilience-judge": [],
     "consilience-runtime-api": ["consilience-primitives"],
     "pallet-model-registry": ["consilience-primitives"],
     "pallet-inference": ["consilience-primitives", "pallet-model-registry"],
+    "pallet-judge": ["consilience-judge"],
     "pallet-moderation": ["consilience-primitives", "pallet-inference"],
     "pallet-sessions": ["consilience-primitives", "pallet-inference", "pallet-model-registry"],
     "consilience-runtime": [
@@ -29,10 +31,10 @@ ALLOWED = {
     "wasm-opt": [],  # in place of Binaryen; only the runtime's build script runs it
     "consilience-files": [],
     "consilience-gateway": [],
-    "consilience-canonical": ["consilience-files"],
+    "consilience-canonical": ["consilience-files", "consilience-judge"],
     "consilience-lane": ["consilience-primitives"],
     "consilience-session": ["consilience-lane", "consilience-primitives"],
-    "consilience-engine": ["consilience-canonical", "consilience-files", "consilience-primitives"],
+    "consilience-engine": ["consilience-canonical", "consilience-files", "consilience-judge", "consilience-primitives"],
     "consilience-store": ["consilience-canonical", "consilience-files", "consilience-primitives"],
     "consilience-transfer": ["consilience-primitives", "consilience-store"],
     "consilience-calibration": ["consilience-engine", "consilience-primitives", "consilience-store"],
@@ -63,7 +65,7 @@ SDK = re.compile(r"^(sc|sp|frame|pallet)-")
 ONLY_IN = {"ort": ["consilience-engine"]}
 
 # Block execution never touches a float.
-FLOAT_FREE = ["pallets", "runtime/src", "primitives/src", "primitives/runtime-api/src"]
+FLOAT_FREE = ["pallets", "runtime/src", "primitives/src", "primitives/judge/src", "primitives/runtime-api/src"]
 FLOAT = re.compile(r"\bf(32|64)\b")
 
 

@@ -26,6 +26,7 @@
 
 mod moves;
 mod operators;
+mod program;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ use std::{
 
 use prost::Message;
 
+pub use self::program::{program, Judged};
 use self::value::{is_float, range, Dim, Origin, Shape, Value, Zero, OPEN};
 use crate::onnx::{
 	self, Graph, Model, Node, StringPair, Tensor, ValueInfo, BOOL, DOUBLE, FLOAT, INT32, INT64,

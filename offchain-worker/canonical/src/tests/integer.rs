@@ -166,6 +166,11 @@ pub(super) fn logits(folder: &Path, shape: &Shape, tokens: &[usize]) -> Vec<f32>
 	let logits = Run::new(&out, 2, false, 128, false).step(0, &tokens);
 	let others = Run::new(&out, 1, true, tokens.len(), true).pieces(&tokens, &[2, 1]);
 	assert_eq!(bits(&logits), bits(&others), "{}", shape.model_type);
+	let (elements, tensors) = super::judged::check(&out, &tokens, u64::MAX);
+	assert!(
+		elements > 20_000 && tensors > 300,
+		"{elements} of {tensors}"
+	);
 	logits
 }
 
@@ -233,6 +238,12 @@ fn the_language_model_gives_the_reference_s_bits() {
 	for (logits, expected) in made.iter().zip(digests) {
 		assert_eq!(digest(logits), *expected);
 	}
+	// What the judge says each of these numbers is: all single operations, and of longer sums as many as there is time for.
+	let (elements, tensors) = super::judged::check(&out, &texts[0][..3], 200_000);
+	assert!(
+		elements > 1_000_000 && tensors > 5_000,
+		"{elements} of {tensors}"
+	);
 	// Token by token after nine, in chunks, with slots that hold anything, with one thread, and with what the optimiser makes of it.
 	for (threads, optimise, capacity, sizes) in
 		[(1, false, 131, &[9, 1][..]), (2, true, 128, &[7, 32, 2])]

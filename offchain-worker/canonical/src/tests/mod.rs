@@ -6,6 +6,7 @@ mod contexts;
 mod fixtures;
 mod hostile;
 mod integer;
+mod judged;
 mod published;
 mod smollm2;
 mod transformers;
