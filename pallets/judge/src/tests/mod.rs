@@ -1,0 +1,4 @@
+//! Tests of disputes, from the first stand to the last bond.
+
+mod dispute;
+mod properties;
