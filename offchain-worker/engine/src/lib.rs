@@ -15,6 +15,7 @@ pub mod exactness;
 mod external;
 mod integer;
 pub mod isolation;
+pub mod judged;
 mod library;
 mod onnx;
 mod probe;

@@ -10,6 +10,7 @@ mod hostile;
 mod inputs;
 mod integer;
 mod isolation;
+mod judged;
 mod memory;
 mod process;
 mod streams;
