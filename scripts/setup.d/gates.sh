@@ -20,7 +20,7 @@ setup_gates() {
 
 # setup_promtool: the one of the system, or the one in Debian's package of Prometheus, without the server that installing it would start.
 setup_promtool() {
-	local scratch
+	local scratch sudo=""
 	if have promtool; then
 		ln -sfn "$(command -v promtool)" "$PROMTOOL"
 		return
@@ -31,7 +31,9 @@ setup_promtool() {
 	scratch="$(mktemp -d)"
 	# Debian's own user fetches packages, and may not write into a folder that is ours alone.
 	chmod 755 "$scratch"
-	(cd "$scratch" && { apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }; }) >&2 ||
+	# The package lists of a fresh machine are empty or old; they are root's.
+	if [ "$(id -u)" -ne 0 ] && have sudo; then sudo="sudo"; fi
+	(cd "$scratch" && { apt-get download -q prometheus || { $sudo apt-get update -q && apt-get download -q prometheus; }; }) >&2 ||
 		die "promtool is missing, which the gate of alerts runs, and apt could not fetch the package prometheus: see its message above"
 	dpkg-deb --extract "$scratch"/prometheus_*.deb "$scratch/unpacked"
 	install -m 755 "$scratch/unpacked/usr/bin/promtool" "$PROMTOOL"

@@ -43,6 +43,9 @@ const RESULTS: usize = 256;
 const PRUNE_EVERY: BlockNumber = 16;
 /// Most bytes of a report; what is more goes into the next.
 const REPORT_BYTES: usize = 1 << 20;
+/// Most of a report's statements that show evidence: each may settle a request, and counts with what that weighs until it was seen that it does
+/// not. A report of more would find room in no block that draws much.
+const REPORT_REVEALS: usize = 192;
 
 /// A command from the node's RPC.
 pub(crate) enum Command {
@@ -1224,7 +1227,7 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		let names: HashSet<H256> = due.iter().map(|g| g.name).collect();
 		self.said.retain(|name, _| names.contains(name));
 		let mut groups: Vec<&Group> = Vec::new();
-		let (mut statements, mut bytes) = (0, 0);
+		let (mut statements, mut bytes, mut reveals) = (0, 0, 0);
 		for group in due {
 			let recently = |at: &BlockNumber| {
 				head.number.saturating_sub(*at) < SAY_AGAIN && *at <= head.number
@@ -1234,8 +1237,10 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			}
 			statements += group.statements.len();
 			bytes += group.bytes;
+			reveals += group.statements.iter().filter(|s| may_settle(s)).count();
 			let first = groups.is_empty();
-			if statements > MAX_STATEMENTS as usize || (bytes > REPORT_BYTES && !first) {
+			let is_long = bytes > REPORT_BYTES || reveals > REPORT_REVEALS;
+			if statements > MAX_STATEMENTS as usize || (is_long && !first) {
 				break;
 			}
 			groups.push(group);
@@ -1335,6 +1340,14 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 			}
 		}
 	}
+}
+
+/// Whether a statement may end a round: it shows what its author is bound to.
+fn may_settle(statement: &Statement) -> bool {
+	matches!(
+		statement,
+		Statement::Reveal { .. } | Statement::RevealOutput { .. }
+	)
 }
 
 /// Parts groups of which a report is not taken into those that are taken and those that are not, halving as long as there are any of

@@ -14,6 +14,8 @@ use crate::tool::{chain::Chain, Result};
 use codec::Encode;
 
 type AccountData = pallet_balances::AccountData<Balance>;
+/// Where rewards go.
+pub(super) type Payee = pallet_staking::RewardDestination<AccountId>;
 type AccountInfo = frame_system::AccountInfo<consilience_runtime::Nonce, AccountData>;
 
 /// Where the session keys are that the chain has of an account.
@@ -36,6 +38,8 @@ pub(super) struct Account {
 	pub(super) bonded: Option<Balance>,
 	/// What was unbonded: from which era it is free, and how much.
 	pub(super) unlocking: Vec<(u32, Balance)>,
+	/// Where its rewards go, if anything was ever bonded.
+	pub(super) payee: Option<Payee>,
 	/// Whether it wants to validate, and the commission that it asks of its nominators.
 	pub(super) commission: Option<Perbill>,
 	/// Its session keys.
@@ -78,6 +82,8 @@ impl Account {
 			}
 			None => None,
 		};
+		let payee = pallet_staking::Payee::<Runtime>::hashed_key_for(stash);
+		let payee: Option<Payee> = chain.value(payee, at).await?;
 		let prefs: Option<pallet_staking::ValidatorPrefs> = chain
 			.value(
 				pallet_staking::Validators::<Runtime>::hashed_key_for(stash),
@@ -120,6 +126,7 @@ impl Account {
 					.map(|chunk| (chunk.era, chunk.value))
 					.collect()
 			}),
+			payee,
 			commission: prefs.map(|prefs| prefs.commission),
 			keys,
 			in_session: validators.contains(stash),

@@ -67,6 +67,11 @@ impl Expected {
 pub(super) async fn run(node: &NodeAddress, format: Format) -> Result<()> {
 	let chain = Chain::connect(&node.url).await?;
 	let engine: EngineStatus = chain.call("inference_engine", rpc_params![]).await?;
+	// What a node that has just started, or lags behind, does not know must not be taken for nothing.
+	let me = engine.validator.as_ref().ok_or(
+		"no session key of this node is in the session as the node knows it: whether something is due from its validator is not known. A node that has \
+		 just started knows it after some blocks; give this command again then",
+	)?;
 	let models: Vec<LocalModel> = chain.call("models_local", rpc_params![]).await?;
 	let mut withdrawn: Vec<(ModelId, String)> = Vec::new();
 	for model in models {
@@ -77,27 +82,24 @@ pub(super) async fn run(node: &NodeAddress, format: Format) -> Result<()> {
 			withdrawn.push((model.id, name));
 		}
 	}
-	let mut expected = Expected::default();
-	if let Some(me) = &engine.validator {
-		let mut said = String::new();
-		loop {
-			// A fork may take a withdrawal back.
-			let head = chain.finalized().await?;
-			expected = Expected::read(&chain, me, head.hash).await?;
-			if expected.is_over() {
-				break;
-			}
-			let says = expected.says();
-			if !format.json && says != said {
-				eprintln!("block {}: {says}", head.number);
-				said = says;
-			}
-			chain.next_block().await?;
+	let mut said = String::new();
+	let expected = loop {
+		// A fork may take a withdrawal back.
+		let head = chain.finalized().await?;
+		let expected = Expected::read(&chain, me, head.hash).await?;
+		if expected.is_over() {
+			break expected;
 		}
-	}
+		let says = expected.says();
+		if !format.json && says != said {
+			eprintln!("block {}: {says}", head.number);
+			said = says;
+		}
+		chain.next_block().await?;
+	};
 	let ids: Vec<_> = withdrawn.iter().map(|(id, _)| id).collect();
 	let value = json!({
-		"validator": engine.validator.as_ref().map(address),
+		"validator": address(me),
 		"withdrawn": ids,
 		"claims": expected.claims,
 		"accused": expected.accused,

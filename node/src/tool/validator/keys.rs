@@ -6,10 +6,9 @@ use std::{
 };
 
 use codec::{Decode, Encode};
-use consilience_runtime::{AccountId, Runtime, SessionKeys};
+use consilience_runtime::{AccountId, SessionKeys};
 use jsonrpsee::rpc_params;
 use polkadot_sdk::{
-	pallet_session,
 	sc_network::config::{NodeKeyConfig, Secret},
 	sc_rpc_api::author::GeneratedSessionKeys,
 	sc_service::BasePath,
@@ -17,7 +16,6 @@ use polkadot_sdk::{
 		bytes::{from_hex, to_hex},
 		Bytes,
 	},
-	sp_runtime::traits::OpaqueKeys,
 };
 use serde_json::{json, Value};
 
@@ -57,27 +55,22 @@ impl SessionKeysOf {
 			proof: made.proof.ok_or("the node made keys without a proof")?.0,
 		})
 	}
+}
 
-	/// Fails where one of the keys is another account's on chain: whoever signs with it speaks for that one.
-	pub(super) async fn belong_to_nobody_else(
-		&self,
-		chain: &Chain,
-		stash: &AccountId,
-	) -> Result<()> {
-		let at = chain.best().await?.hash;
-		for kind in SessionKeys::key_ids() {
-			let key = self.keys.get_raw(*kind).to_vec();
-			let place = pallet_session::KeyOwner::<Runtime>::hashed_key_for((*kind, key));
-			let owner: Option<AccountId> = chain.value(place, at).await?;
-			if let Some(owner) = owner.filter(|owner| owner != stash) {
-				return Err(format!(
-					"this node's session keys are those of the validator {}: a node speaks for one validator. Give this one a base path of its own",
-					address(&owner)
-				));
-			}
+/// Fails where the node holds the session keys of another of the next session's validators: it speaks for one, and the other would be absent.
+pub(super) async fn speaks_for_nobody_else(chain: &Chain, stash: &AccountId) -> Result<()> {
+	let at = chain.best().await?.hash;
+	let queued: Option<Vec<(AccountId, SessionKeys)>> =
+		chain.stored("Session", "QueuedKeys", at).await?;
+	for (who, keys) in queued.unwrap_or_default() {
+		if who != *stash && holds(chain, &keys).await? {
+			return Err(format!(
+				"this node has the session keys of the validator {}, and a node speaks for one: give this validator a node with a base path of its own",
+				address(&who)
+			));
 		}
-		Ok(())
 	}
+	Ok(())
 }
 
 /// A chain's folder in a node's base path, on this machine.
@@ -138,6 +131,17 @@ impl Folder {
 		std::fs::create_dir_all(&self.0)
 			.and_then(|()| std::fs::write(&file, what.to_string()))
 			.map_err(|e| format!("{}: {e}", file.display()))
+	}
+
+	/// Forgets keys that are on chain: were they given up one day, for they leaked say, nobody should put them there again.
+	pub(super) fn forget(&self) -> Result<()> {
+		let file = self.remembered();
+		match std::fs::remove_file(&file) {
+			Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+				Err(format!("{}: {e}", file.display()))
+			}
+			_ => Ok(()),
+		}
 	}
 
 	/// Returns what was written down for this account, if the node still has it.
@@ -219,5 +223,8 @@ mod tests {
 		assert_eq!(read(&text, &mine), Some(made));
 		assert_eq!(read(&text, &other), None);
 		assert_eq!(read(b"{}", &mine), None);
+		folder.forget().unwrap();
+		assert!(!folder.remembered().exists());
+		folder.forget().unwrap();
 	}
 }

@@ -13,7 +13,7 @@ use serde_json::{json, Value};
 
 use super::{
 	account::{Account, Keys},
-	keys::SessionKeysOf,
+	keys::{speaks_for_nobody_else, SessionKeysOf},
 };
 use crate::tool::{
 	chain::{self, address, Chain},
@@ -64,6 +64,7 @@ impl RotateCommand {
 				address(&stash)
 			));
 		}
+		speaks_for_nobody_else(&chain, &stash).await?;
 		let made = SessionKeysOf::make(&chain, &stash).await?;
 		let call = pallet_session::Call::<Runtime>::set_keys {
 			keys: made.keys.clone(),

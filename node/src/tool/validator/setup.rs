@@ -17,8 +17,8 @@ use polkadot_sdk::{
 use serde_json::{json, Value};
 
 use super::{
-	account::{existential_deposit, key_deposit, Account, Keys},
-	keys::{Folder, SessionKeysOf},
+	account::{existential_deposit, key_deposit, Account, Keys, Payee},
+	keys::{speaks_for_nobody_else, Folder, SessionKeysOf},
 };
 use crate::{
 	cli::Cli,
@@ -118,6 +118,7 @@ struct Wanted {
 enum Todo {
 	Bond(Balance),
 	BondMore(Balance),
+	Payee(AccountId),
 	SetKeys,
 	Validate(Perbill),
 }
@@ -126,24 +127,26 @@ impl Todo {
 	const fn step(&self) -> &'static str {
 		match self {
 			Self::Bond(_) | Self::BondMore(_) => "stake",
+			Self::Payee(_) => "rewards",
 			Self::SetKeys => "session keys",
 			Self::Validate(_) => "validate",
 		}
 	}
 
 	fn call(&self, wanted: &Wanted, made: Option<&SessionKeysOf>) -> Result<RuntimeCall> {
-		use pallet_staking::{Call as Staking, RewardDestination, ValidatorPrefs};
+		use pallet_staking::{Call as Staking, ValidatorPrefs};
 		Ok(match self {
 			Self::Bond(value) => Staking::<Runtime>::bond {
 				value: *value,
-				payee: wanted
-					.rewards
-					.clone()
-					.map_or(RewardDestination::Staked, RewardDestination::Account),
+				payee: wanted.rewards.clone().map_or(Payee::Staked, Payee::Account),
 			}
 			.into(),
 			Self::BondMore(value) => Staking::<Runtime>::bond_extra {
 				max_additional: *value,
+			}
+			.into(),
+			Self::Payee(who) => Staking::<Runtime>::set_payee {
+				payee: Payee::Account(who.clone()),
 			}
 			.into(),
 			Self::SetKeys => {
@@ -168,6 +171,7 @@ impl Todo {
 		match self {
 			Self::Bond(value) => format!("{} bonded", csl(*value)),
 			Self::BondMore(value) => format!("{} more bonded", csl(*value)),
+			Self::Payee(who) => format!("go to {}", address(who)),
 			Self::SetKeys => format!(
 				"made by the node, and on chain: {}",
 				made.map(SessionKeysOf::hex).unwrap_or_default()
@@ -215,6 +219,11 @@ fn missing(found: &Account, wanted: &Wanted) -> Result<Vec<Todo>> {
 			csl(staked),
 			csl(found.least_bond.max(existential_deposit()))
 		));
+	}
+	if let Some(who) = wanted.rewards.clone().filter(|_| found.bonded.is_some()) {
+		if found.payee != Some(Payee::Account(who.clone())) {
+			todo.push(Todo::Payee(who));
+		}
 	}
 	if found.keys == Keys::Unset {
 		todo.push(Todo::SetKeys);
@@ -344,6 +353,9 @@ impl SetupCommand {
 		let todo = missing(&found, &wanted)?;
 		self.say_what_is_there(&found, &todo, told);
 
+		if let (Keys::Here(_), Some(folder)) = (&found.keys, &folder) {
+			folder.forget()?;
+		}
 		let made = match todo.contains(&Todo::SetKeys) {
 			true => Some(session_keys(&chain, folder.as_ref(), &stash).await?),
 			false => None,
@@ -356,6 +368,9 @@ impl SetupCommand {
 						.submit(pair, call)
 						.await
 						.map_err(|e| format!("{}: {e}", step.step()))?;
+					if let (Todo::SetKeys, Some(folder)) = (step, &folder) {
+						folder.forget()?;
+					}
 					told.say(step.step(), How::Done, step.says(made.as_ref()));
 				}
 				None => {
@@ -448,21 +463,18 @@ async fn session_keys(
 	folder: Option<&Folder>,
 	stash: &AccountId,
 ) -> Result<SessionKeysOf> {
+	speaks_for_nobody_else(chain, stash).await?;
 	let before = match folder {
 		Some(folder) => folder.recall(chain, stash).await?,
 		None => None,
 	};
-	let made = match before {
-		Some(made) => made,
-		None => {
-			let made = SessionKeysOf::make(chain, stash).await?;
-			if let Some(folder) = folder {
-				folder.remember(stash, &made)?;
-			}
-			made
-		}
-	};
-	made.belong_to_nobody_else(chain, stash).await?;
+	if let Some(made) = before {
+		return Ok(made);
+	}
+	let made = SessionKeysOf::make(chain, stash).await?;
+	if let Some(folder) = folder {
+		folder.remember(stash, &made)?;
+	}
 	Ok(made)
 }
 
@@ -490,6 +502,7 @@ mod tests {
 			free,
 			bonded: None,
 			unlocking: Vec::new(),
+			payee: None,
 			commission: None,
 			keys: Keys::Unset,
 			in_session: false,
@@ -542,6 +555,21 @@ mod tests {
 			missing(&validates, &other).unwrap(),
 			[Todo::Validate(Perbill::from_percent(1))]
 		);
+		// Where rewards go can be said later, too.
+		let cold = AccountId::new([7; 32]);
+		let elsewhere = Wanted {
+			rewards: Some(cold.clone()),
+			..wanted(100)
+		};
+		assert_eq!(
+			missing(&validates, &elsewhere).unwrap(),
+			[Todo::Payee(cold.clone())]
+		);
+		let paid = Account {
+			payee: Some(Payee::Account(cold)),
+			..validates.clone()
+		};
+		assert_eq!(missing(&paid, &elsewhere).unwrap(), []);
 		// An account that needs nothing need not be rich.
 		assert_eq!(
 			missing(
