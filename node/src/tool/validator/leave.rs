@@ -180,6 +180,7 @@ mod tests {
 			free: 5,
 			bonded: Some(100),
 			unlocking: Vec::new(),
+			payee: None,
 			commission: Some(Perbill::zero()),
 			keys: Keys::Here(keys),
 			in_session: true,

@@ -307,12 +307,9 @@ impl<T: Config> Pallet<T> {
 		if silent.is_empty() {
 			return;
 		}
-		// It is the network that is late, and nobody to blame.
-		let stalled = Self::is_stalled();
+		// That it was not the network was seen when they were late. Now others' evidence is due and in time, as the jury's other cases are.
 		for member in &silent {
-			if !stalled {
-				Self::withheld(id, member, request);
-			}
+			Self::withheld(id, member, request);
 			round.leave_out(member);
 		}
 		Rounds::<T>::insert(id, round);
