@@ -156,7 +156,7 @@ fn clerk(subject: u64) {
 fn play_out(seed: u64) {
 	new_test_ext().execute_with(|| {
 		let mut noise = Noise(seed);
-		let subject = if seed % 2 == 0 { RIGHT } else { FALSE };
+		let subject = if seed.is_multiple_of(2) { RIGHT } else { FALSE };
 		let models = [
 			Model::new(),
 			Model::lying(4, 1),
