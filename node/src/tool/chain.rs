@@ -643,7 +643,7 @@ impl Chain {
 		stored.ok_or_else(|| "the block has no events".into())
 	}
 
-	/// What a block's state holds as a value of a pallet.
+	/// Returns a value of a pallet as a block's state has it.
 	pub(crate) async fn stored<R: Decode>(
 		&self,
 		pallet: &str,
@@ -656,7 +656,7 @@ impl Chain {
 		read.map_err(|e| format!("{pallet}.{item}: {e}"))
 	}
 
-	/// What a block's state holds under a key.
+	/// Returns the value under a key as a block's state has it.
 	pub(crate) async fn value<R: Decode>(&self, key: Vec<u8>, at: H256) -> Result<Option<R>> {
 		let stored: Option<Bytes> = self
 			.call("state_getStorage", rpc_params![Bytes(key), at])

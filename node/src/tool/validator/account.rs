@@ -1,4 +1,4 @@
-//! What the chain says of a validator's account: stake, intention to validate, session keys, and whether it is in the session.
+//! A validator's account as the chain has it: stake, intention to validate, session keys, place in the session.
 
 use consilience_runtime::{AccountId, Balance, Runtime, SessionKeys};
 use jsonrpsee::rpc_params;
@@ -32,21 +32,21 @@ pub(super) enum Keys {
 /// An account as the best block has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Account {
-	/// What it can pay with, or put at stake.
+	/// Balance that it can pay with, or put at stake.
 	pub(super) free: Balance,
-	/// What is at stake, if anything was ever bonded.
+	/// Stake, if anything was ever bonded.
 	pub(super) bonded: Option<Balance>,
-	/// What was unbonded: from which era it is free, and how much.
+	/// Unbonded amounts: the era from which each is free, and how much it is.
 	pub(super) unlocking: Vec<(u32, Balance)>,
-	/// Where its rewards go, if anything was ever bonded.
+	/// Account or stake to which its rewards go, if anything was ever bonded.
 	pub(super) payee: Option<Payee>,
-	/// Whether it wants to validate, and the commission that it asks of its nominators.
+	/// Commission that it asks of its nominators, if it wants to validate.
 	pub(super) commission: Option<Perbill>,
 	/// Its session keys.
 	pub(super) keys: Keys,
-	/// Whether it is one of the session's validators.
+	/// True for one of the session's validators.
 	pub(super) in_session: bool,
-	/// Whether it is one of the next session's.
+	/// True for one of the next session's.
 	pub(super) in_next_session: bool,
 	/// The era of the best block.
 	pub(super) era: u32,

@@ -15,7 +15,7 @@ use crate::{
 	Pallet, Prune, PruneRange, RequestOf, Requests, RoundOf, Rounds,
 };
 
-/// How many of the requests that were looked at in a block were what.
+/// Counts of the requests that were looked at in a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Looked {
 	/// Late, without a jury.
@@ -307,7 +307,8 @@ impl<T: Config> Pallet<T> {
 		if silent.is_empty() {
 			return;
 		}
-		// That it was not the network was seen when they were late. Now others' evidence is due and in time, as the jury's other cases are.
+		// When they were late the network was found not to be at fault. To look again now would count what is due of other rounds and still in
+		// time as not shown.
 		for member in &silent {
 			Self::withheld(id, member, request);
 			round.leave_out(member);
