@@ -1,12 +1,12 @@
 //! What became of requests, by the events of final blocks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{btree_map, BTreeMap, BTreeSet};
 
 use consilience_primitives::{
 	request::{Assurance, Input, Prompt, Sampling},
 	ModelId, RequestId,
 };
-use consilience_runtime::{AccountId, Balance, BlockNumber, Runtime, RuntimeEvent};
+use consilience_runtime::{AccountId, Balance, BlockNumber, Hash, Runtime, RuntimeEvent};
 use polkadot_sdk::{
 	pallet_utility,
 	sp_core::{sr25519, Pair},
@@ -98,11 +98,9 @@ impl Story {
 			while self.read < *head.number() && !wanted(self) {
 				self.read += 1;
 				let hash = client.hash(self.read).await;
-				for (_, event) in client.events(hash).await {
-					if let RuntimeEvent::Inference(event) = event {
-						println!("#{}: {event:?}", self.read);
-						self.events.push((self.read, event));
-					}
+				for event in inference_events(client, hash).await {
+					println!("#{}: {event:?}", self.read);
+					self.events.push((self.read, event));
 				}
 			}
 			assert!(
@@ -113,41 +111,41 @@ impl Story {
 		}
 	}
 
-	/// Waits until the best chain has drawn an executor for every request. Returns them, each as often as it was drawn.
+	/// Waits until the best chain has drawn an executor for every request, or ended it without one. Returns them, each as often as it
+	/// was drawn.
 	pub async fn executors_drawn(&self, client: &Client) -> Vec<AccountId> {
-		let drawn = self.in_best_chain(client, "all executors", |event| match event {
-			RequestEvent::ExecutorDrawn {
-				request, executor, ..
-			} => Some((*request, executor.clone())),
-			_ => None,
-		});
-		drawn.await.into_values().collect()
-	}
-
-	/// Waits until the best chain has such an event of every request. Gives what the last of each said.
-	async fn in_best_chain<T>(
-		&self,
-		client: &Client,
-		what: &str,
-		wanted: impl Fn(&RequestEvent) -> Option<(RequestId, T)>,
-	) -> BTreeMap<RequestId, T> {
 		let mut heads = client.heads(false).await;
+		// A block is read once, while its state is there.
+		let mut read: BTreeMap<Hash, Vec<RequestEvent>> = BTreeMap::new();
 		loop {
-			let head = within(what, heads.next())
+			let head = within("all executors", heads.next())
 				.await
 				.expect("the node goes on")
 				.expect("a header");
-			let mut found = BTreeMap::new();
+			let (mut drawn, mut ended) = (BTreeMap::new(), BTreeSet::new());
 			for number in self.read..=*head.number() {
-				for (_, event) in client.events(client.hash(number).await).await {
-					if let RuntimeEvent::Inference(event) = event {
-						found.extend(wanted(&event));
+				let hash = client.hash(number).await;
+				if let btree_map::Entry::Vacant(unread) = read.entry(hash) {
+					unread.insert(inference_events(client, hash).await);
+				}
+				for event in &read[&hash] {
+					ended.extend(settled(event));
+					if let RequestEvent::ExecutorDrawn {
+						request, executor, ..
+					} = event
+					{
+						drawn.insert(*request, executor.clone());
 					}
 				}
 			}
-			if self.requests.iter().all(|r| found.contains_key(r)) {
-				return found;
+			let done = |r: &RequestId| drawn.contains_key(r) || ended.contains(r);
+			if self.requests.iter().all(done) {
+				return drawn.into_values().collect();
 			}
+			assert!(
+				*head.number() - self.read <= LONGEST,
+				"not every request has an executor within {LONGEST} blocks: {read:?}"
+			);
 		}
 	}
 
@@ -240,6 +238,16 @@ async fn submit(
 		.call("chain_getHeader", jsonrpsee::rpc_params![included.block])
 		.await;
 	(requests, *header.number())
+}
+
+/// Events of requests in a block.
+async fn inference_events(client: &Client, at: Hash) -> Vec<RequestEvent> {
+	let events = client.events(at).await.into_iter();
+	let of_requests = events.filter_map(|(_, event)| match event {
+		RuntimeEvent::Inference(event) => Some(event),
+		_ => None,
+	});
+	of_requests.collect()
 }
 
 /// The request that an event settles.

@@ -456,8 +456,9 @@ async fn another_model_is_found_with_its_own_evidence_or_with_that_of_the_true_o
 	}
 	let with = ["--liar-model", &model];
 	let liars: [Lying; 2] = [(3, "cheap-model", &with), (4, "prefill-attack", &with)];
-	// A short answer of the cheap model can be what the true one says: each is to give two.
-	let (stories, [cheap, prefill]) = against_one(network, liars, (2, 10)).await;
+	// A short answer of the cheap model can be what the true one says: each is to give two. All are asked at once, for whoever has checked
+	// with the cheap model is drawn no more, and three are needed.
+	let (stories, [cheap, prefill]) = against_one(network, liars, (2, 20)).await;
 	// As verifiers they vouch for each other, and one of them measures another model. Where the cheap model said what the true
 	// one says, there was no lie.
 	let kinds = &[
