@@ -520,6 +520,11 @@ pub mod pallet {
 	#[pallet::whitelist_storage]
 	pub type Sitting<T> = StorageValue<_, Seats, ValueQuery>;
 
+	/// Seats of juries that were left in this block.
+	#[pallet::storage]
+	#[pallet::whitelist_storage]
+	pub type Vacated<T> = StorageValue<_, u32, ValueQuery>;
+
 	/// Whose evidence was due of late, and who has shown some ([`features::finality`]).
 	#[pallet::storage]
 	#[pallet::whitelist_storage]

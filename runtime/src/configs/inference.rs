@@ -113,7 +113,7 @@ impl pallet_inference::Config for Runtime {
 	type MaxOpen = ConstU32<4_096>;
 	type MaxOpenPerAccount = ConstU32<1_024>;
 	type MaxPerBlock = ConstU32<1_024>;
-	type MaxDraws = ConstU32<256>;
+	type MaxDraws = ConstU32<512>;
 	type DrawPatience = ConstU32<20>;
 	// And as many once more: a third of the authors can't keep a reveal out of so many blocks.
 	type RevealBlocks = ConstU32<12>;

@@ -41,7 +41,7 @@ use polkadot_sdk::{
 use crate::{
 	features::{load::Roster, round::Round},
 	Beacon, Config, Draw, Draws, Event, Keys, Loads, Pallet, RequestOf, Requests, Role, Rounds,
-	Suspended, WeightInfo, Windows, MAX_DRAW_BLOCKS,
+	Suspended, Vacated, WeightInfo, Windows, MAX_DRAW_BLOCKS,
 };
 
 /// Blocks in a row that one of `windows` in a time has to hold so that a third of the slots owns all of one of them in at most one of
@@ -246,6 +246,9 @@ impl<T: Config> Pallet<T> {
 	/// What the draws at the end of this block weigh: each by what it draws.
 	pub(crate) fn weigh_draws(now: BlockNumberFor<T>) -> Weight {
 		let read = T::DbWeight::get().reads(1);
+		// The request, its jury and the model are read, the request gets another place, and so does one that was to be drawn for then.
+		let waits = T::DbWeight::get().reads_writes(4, 2);
+		let mut seats = Self::free_seats();
 		Draws::<T>::get(now).into_iter().fold(read, |sum, id| {
 			let request = Requests::<T>::get(id)
 				.filter(|request| request.draw.is_some_and(|draw| draw.at == now));
@@ -254,7 +257,11 @@ impl<T: Config> Pallet<T> {
 			};
 			sum.saturating_add(match request.state {
 				RequestState::Requested => <T as Config>::WeightInfo::draw_executor(),
-				RequestState::Disputed => <T as Config>::WeightInfo::draw_jury(),
+				RequestState::Disputed if seats == 0 => waits,
+				RequestState::Disputed => {
+					seats = seats.saturating_sub(1);
+					<T as Config>::WeightInfo::draw_jury()
+				}
 				RequestState::Final | RequestState::Unanswerable
 					if !Self::surely_audited(id, &request) =>
 				{
@@ -274,6 +281,8 @@ impl<T: Config> Pallet<T> {
 	pub(crate) fn process_draws(now: BlockNumberFor<T>) {
 		Self::remember_randomness(now);
 		Self::process_tosses(now);
+		let mut seats = Self::free_seats();
+		Vacated::<T>::kill();
 		let due = Draws::<T>::take(now);
 		if due.is_empty() {
 			return;
@@ -288,6 +297,13 @@ impl<T: Config> Pallet<T> {
 			let Some(draw) = request.draw.filter(|draw| draw.at == now) else {
 				continue;
 			};
+			if request.state == RequestState::Disputed {
+				if seats == 0 || !Self::may_sit(id) {
+					failed.push((id, draw));
+					continue;
+				}
+				seats = seats.saturating_sub(1);
+			}
 			request.draw = None;
 			let seed = if draw.blocks > 0 {
 				Self::seed(id, &draw)

@@ -50,7 +50,7 @@ use crate::{
 	},
 	Appeal, Auditing, BalanceOf, Basis, Config, Elsewhere, Error, Event, HoldReason, Juries, Jury,
 	JuryOf, Outputs, Outside, Pallet, Parameters, RequestOf, Requests, Role, RoundOf, Rounds,
-	Seats, Sitting, Votes,
+	Seats, Sitting, Vacated, Votes,
 };
 
 /// What a jury found, with the disputed round's members and the jurors by name.
@@ -347,6 +347,7 @@ impl<T: Config> Pallet<T> {
 				let taken = Self::seats_of(seats, jury);
 				*taken = taken.saturating_sub(1);
 			});
+			Vacated::<T>::mutate(|n| n.saturating_inc());
 		} else if Elsewhere::<T>::contains_key(id) {
 			Auditing::<T>::mutate(|n| n.saturating_dec());
 		}
@@ -366,18 +367,20 @@ impl<T: Config> Pallet<T> {
 		jury.appeal.is_some() && !Self::is_contested(jury)
 	}
 
-	/// Takes the seats of a jury, if there are any free for its kind.
-	fn take_seats(jury: &JuryOf<T>) -> bool {
-		Sitting::<T>::mutate(|seats| {
-			let all = T::MaxJuries::get();
-			let full = seats.disputes.saturating_add(seats.appeals) >= all;
-			let enough = Self::is_optional(jury) && seats.appeals >= (all / 3).max(1);
-			if full || enough {
-				return false;
-			}
-			Self::seats_of(seats, jury).saturating_inc();
-			true
-		})
+	/// How many juries can be drawn in this block: as many as there were seats free when it began, for so many are in its weight.
+	pub(crate) fn free_seats() -> u32 {
+		let seats = Sitting::<T>::get();
+		T::MaxJuries::get()
+			.saturating_sub(seats.disputes)
+			.saturating_sub(seats.appeals)
+			.saturating_sub(Vacated::<T>::get())
+	}
+
+	/// Whether one of the free seats is for such a jury.
+	pub(crate) fn may_sit(id: RequestId) -> bool {
+		let appeals = (T::MaxJuries::get() / 3).max(1);
+		Juries::<T>::get(id)
+			.is_none_or(|jury| !Self::is_optional(&jury) || Sitting::<T>::get().appeals < appeals)
 	}
 
 	/// What an output that is the evidence itself comes to under a challenge.
@@ -418,7 +421,7 @@ impl<T: Config> Pallet<T> {
 		drawn
 	}
 
-	/// Draws the jury. While as many juries sit as may, it waits.
+	/// Draws the jury, for which there is a seat.
 	pub(crate) fn draw_jury(
 		now: BlockNumberFor<T>,
 		id: RequestId,
@@ -446,9 +449,7 @@ impl<T: Config> Pallet<T> {
 			Self::undecided(id, request.clone());
 			return true;
 		}
-		if !Self::take_seats(&jury) {
-			return false;
-		}
+		Sitting::<T>::mutate(|seats| Self::seats_of(seats, &jury).saturating_inc());
 		if !second {
 			jury.seats = consilience_primitives::List::truncate_from(drawn.clone());
 		}

@@ -169,7 +169,7 @@ impl<T: Config> Pallet<T> {
 		use crate::{
 			Callbacks, Deadlines, Draws, HoldReason, Indices, KeyAt, Loads, OffenceQueue,
 			OffenceRange, Open, OpenOf, Parameters, Prune, PruneRange, Reserved, ReservedFor, Role,
-			Seats, Sitting, WorkOf,
+			Seats, Sitting, Vacated, WorkOf,
 		};
 		use alloc::collections::{BTreeMap, BTreeSet};
 		use polkadot_sdk::{
@@ -394,6 +394,11 @@ impl<T: Config> Pallet<T> {
 		ensure!(
 			Sitting::<T>::get() == sitting,
 			"the number of juries that sit is wrong"
+		);
+		let left = Vacated::<T>::get();
+		ensure!(
+			sitting.disputes + sitting.appeals + left <= T::MaxJuries::get(),
+			"a seat was left and taken in one block, or more juries sit than may"
 		);
 		for (who, n) in OpenOf::<T>::iter() {
 			ensure!(

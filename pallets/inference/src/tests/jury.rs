@@ -6,7 +6,7 @@ use consilience_primitives::{
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
-use crate::{mock::*, Error, Event, OffenceKind, OffenceKind::*};
+use crate::{mock::*, Draws, Error, Event, OffenceKind, OffenceKind::*};
 
 /// A request with an answer and a committee, whose executor has this habit.
 fn committee(model: u8, habit: Habit) -> RequestId {
@@ -217,12 +217,26 @@ fn more_disputes_than_seats_save_no_liar() {
 			});
 			ends.collect::<BTreeMap<_, _>>()
 		};
+		let juries = || {
+			let drawn = events().into_iter();
+			drawn
+				.filter(|event| matches!(event, Event::JuryDrawn { .. }))
+				.count() as u64
+		};
+		let mut waited = false;
 		for _ in 0..60 {
+			// Here a draw weighs one unit, and to wait for a seat nothing: storage is free.
+			let now = System::block_number();
+			let (due, before) = (Draws::<Test>::get(now).len() as u64, juries());
+			let weighed = Inference::weigh_draws(now).ref_time();
 			work_block(&[(liar, Habit::Vouching)]);
+			assert!(juries() - before <= weighed, "drawn and not weighed");
+			waited |= weighed < due;
 			if ends().len() == requests.len() {
 				break;
 			}
 		}
+		assert!(waited, "whoever waits is weighed as drawn");
 		for request in &requests {
 			let wrong = lied.contains(request).then_some(AnswerJudgement::Wrong);
 			assert_eq!(ends().get(request), Some(&wrong), "request {request}");
