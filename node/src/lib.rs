@@ -5,6 +5,7 @@ mod cli;
 mod command;
 mod dev;
 mod development;
+mod early;
 mod finality;
 #[cfg(feature = "liars")]
 mod holder;

@@ -25,6 +25,7 @@ use std::{
 
 use crate::{
 	dev, development,
+	early::Patient,
 	finality::{voting_rule, FinalityParams},
 	lane::{self, LaneParams},
 	rpc, transfer,
@@ -318,7 +319,7 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 			config: &config,
 			net_config,
 			client: client.clone(),
-			transaction_pool: transaction_pool.clone(),
+			transaction_pool: Arc::new(Patient::new(transaction_pool.clone(), client.clone())),
 			spawn_handle: task_manager.spawn_handle(),
 			spawn_essential_handle: task_manager.spawn_essential_handle(),
 			import_queue,
