@@ -30,6 +30,10 @@ pub trait WeightInfo {
 	fn close() -> Weight;
 	/// Of the call `clear`.
 	fn clear() -> Weight;
+	/// Of a block in which nothing ends.
+	fn hooks() -> Weight;
+	/// Of a step that a block does to end a dispute.
+	fn step() -> Weight;
 }
 
 /// Weights with the runtime's own database.
@@ -80,6 +84,16 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 	}
 	/// A dispute, sixteen games and sixteen bonds, and their accounts.
 	fn clear() -> Weight {
+		Weight::from_parts(3_000_000_000, 400_000)
+			.saturating_add(T::DbWeight::get().reads(120_u64))
+			.saturating_add(T::DbWeight::get().writes(100_u64))
+	}
+	/// Whether something ends.
+	fn hooks() -> Weight {
+		Weight::from_parts(10_000_000, 10_000).saturating_add(T::DbWeight::get().reads(2_u64))
+	}
+	/// A dispute, sixteen games and sixteen bonds, and their accounts.
+	fn step() -> Weight {
 		Weight::from_parts(3_000_000_000, 400_000)
 			.saturating_add(T::DbWeight::get().reads(120_u64))
 			.saturating_add(T::DbWeight::get().writes(100_u64))
