@@ -47,6 +47,8 @@ pub use pallet::*;
 pub use types::*;
 pub use weights::WeightInfo;
 
+#[cfg(feature = "runtime-benchmarks")]
+mod benchmarking;
 #[cfg(test)]
 mod mock;
 #[cfg(test)]
@@ -275,7 +277,7 @@ pub mod pallet {
 				Some(subject) => {
 					Self::step(subject, now);
 					T::WeightInfo::hooks()
-						.saturating_add(T::WeightInfo::step())
+						.saturating_add(T::WeightInfo::step().max(T::WeightInfo::step_clear()))
 						.saturating_add(T::Disputed::weight())
 				}
 			}
@@ -424,7 +426,7 @@ pub mod pallet {
 		/// - **Origin**: signed. - **Errors**: `NoSuch`, `NotNow`, `BadMove`. **Emits** `Refuted`, `Held` or `Silenced` if that decides
 		///   something.
 		#[pallet::call_index(3)]
-		#[pallet::weight(T::WeightInfo::choose())]
+		#[pallet::weight(T::WeightInfo::choose().max(T::WeightInfo::choose_wide()))]
 		pub fn choose(
 			origin: OriginFor<T>,
 			subject: SubjectOf<T>,
