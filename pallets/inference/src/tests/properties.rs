@@ -643,7 +643,7 @@ fn check_sequence(actions: Vec<Action>, reached: &mut BTreeMap<&'static str, u32
 		PARTY.set((7, Habit::Vouching));
 		DISPUTES.take();
 		// Before a judge or without one.
-		judge_for_all(actions.len() % 2 == 0);
+		judge_for_all(actions.len().is_multiple_of(2));
 		let money = total();
 		for action in actions {
 			act(action);
