@@ -1254,10 +1254,10 @@ mod benchmarks {
 		world::<T>()?;
 		let id = ruled::<T>()?;
 		let now = frame_system::Pallet::<T>::block_number();
-		Requests::<T>::mutate(id, |request| {
-			if let Some(request) = request {
-				request.state = RequestState::Final;
-				request.settled_at = Some(now);
+		Requests::<T>::mutate(id, |found| {
+			if let Some(found) = found {
+				found.state = RequestState::Final;
+				found.settled_at = Some(now);
 			}
 		});
 		let vouchers: Vec<_> = (0..MAX_VOUCHERS)
