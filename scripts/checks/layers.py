@@ -16,7 +16,7 @@ ALLOWED = {
     "consilience-judge": [],
     "consilience-runtime-api": ["consilience-primitives"],
     "pallet-model-registry": ["consilience-primitives"],
-    "pallet-inference": ["consilience-primitives", "pallet-model-registry"],
+    "pallet-inference": ["consilience-judge", "consilience-primitives", "pallet-model-registry"],
     "pallet-judge": ["consilience-judge"],
     "pallet-moderation": ["consilience-primitives", "pallet-inference"],
     "pallet-sessions": ["consilience-primitives", "pallet-inference", "pallet-model-registry"],

@@ -56,9 +56,9 @@ use crate::{
 		report::Outcome,
 	},
 	Assignment, Assignments, BalanceOf, Call, Callbacks, Claims, Config, Contributor, Deadlines,
-	Draws, Juries, Keys, Late, Loads, OffenceRange, Outputs, Pallet, Parameters, Quiet, Recovered,
-	Requests, Role, Rounds, Session, Strikes, Toss, Tosses, WeightInfo, MAX_CONTRIBUTORS,
-	MAX_EXCLUDED,
+	Draws, Juries, Keys, Late, Loads, OffenceRange, Outputs, Pallet, Parameters, Proof, Proven,
+	Quiet, Recovered, Requests, Role, Rounds, Session, Strikes, Toss, Tosses, Vouchers, WeightInfo,
+	MAX_CONTRIBUTORS, MAX_EXCLUDED, MAX_VOUCHERS,
 };
 
 const MODEL: ModelId = ModelId::repeat_byte(1);
@@ -1245,6 +1245,41 @@ mod benchmarks {
 		}
 		assert_eq!(heard, 1);
 		assert!(OffenceRange::<T>::get().1 > 0);
+		Ok(())
+	}
+
+	/// An answer is proven false for which as many as can be have vouched, and of which a jury has accused as many as it can.
+	#[benchmark]
+	fn refute() -> Result<(), BenchmarkError> {
+		world::<T>()?;
+		let id = ruled::<T>()?;
+		let now = frame_system::Pallet::<T>::block_number();
+		Requests::<T>::mutate(id, |found| {
+			if let Some(found) = found {
+				found.state = RequestState::Final;
+				found.settled_at = Some(now);
+			}
+		});
+		let vouchers: Vec<_> = (0..MAX_VOUCHERS)
+			.map(|n| (account("voucher", n, 0), 0))
+			.collect();
+		Vouchers::<T>::insert(id, List::truncate_from(vouchers));
+		Proven::<T>::put(WeakBoundedVec::force_from(
+			vec![Proof {
+				request: id,
+				by: account("requester", 2, 0),
+				bond: T::Currency::minimum_balance(),
+			}],
+			None,
+		));
+		let done;
+		#[block]
+		{
+			done = Pallet::<T>::process_proven();
+		}
+		assert_eq!(done, 1);
+		assert_eq!(state::<T>(id), Some(RequestState::Overturned));
+		assert!(OffenceRange::<T>::get().1 >= MAX_VOUCHERS.into());
 		Ok(())
 	}
 

@@ -40,6 +40,7 @@ pub use features::{
 		next_window, Answered, AuditAnswers, DrawBeacon, Outside, SessionValidators, Standing,
 		TreasuryShare, AUDITS_AT_A_TIME, AUDIT_TRIES, NOT_SHOWN,
 	},
+	last_judge::{LastJudge, Place, Proof, MAX_VOUCHERS},
 	offence::{
 		IdentificationTuple, InferenceOffence, OffenceKind, OffenceSlot, PendingOffence,
 		StakeHistory,
@@ -260,6 +261,14 @@ pub mod pallet {
 		#[pallet::constant]
 		type ReportPriority: Get<TransactionPriority>;
 
+		/// What the judge that no majority moves must know of an answer beside what is stored here; `()` where there is none
+		/// ([`features::last_judge`]).
+		type LastJudge: LastJudge;
+
+		/// Blocks after a settlement in which a dispute before the last judge can be opened.
+		#[pallet::constant]
+		type DisputeBlocks: Get<BlockNumberFor<Self>>;
+
 		/// Pallets that ask through [`RequestInference`], to be told how it ended.
 		type OnSettled: OnSettled<Self::AccountId>;
 
@@ -475,6 +484,27 @@ pub mod pallet {
 	#[pallet::storage]
 	#[pallet::whitelist_storage]
 	pub type EndedRange<T> = StorageValue<_, (u64, u64), ValueQuery>;
+
+	/// Disputes before the last judge that are open about an answer: as many at most as it takes at a time.
+	#[pallet::storage]
+	pub type Judging<T> = StorageMap<_, Twox64Concat, RequestId, u32, ValueQuery>;
+
+	/// Answers that are proven false, which takes effect when no jury sits over them. A list, because it is nearly always empty.
+	#[pallet::storage]
+	#[pallet::whitelist_storage]
+	pub type Proven<T: Config> =
+		StorageValue<_, WeakBoundedVec<Proof<T::AccountId, BalanceOf<T>>, T::MaxOpen>, ValueQuery>;
+
+	/// Auditors and members of a first jury who said of an answer that could be proven false that it is right, each with the session in which
+	/// it was drawn.
+	#[pallet::storage]
+	pub type Vouchers<T: Config> = StorageMap<
+		_,
+		Twox64Concat,
+		RequestId,
+		List<(T::AccountId, SessionIndex), MAX_VOUCHERS>,
+		ValueQuery,
+	>;
 
 	/// Number of open requests.
 	#[pallet::storage]
@@ -804,6 +834,12 @@ pub mod pallet {
 			request: RequestId,
 			amount: BalanceOf<T>,
 		},
+		/// A settled answer is proven false. Those named have given it, or said that it is right; what follows can't be contested.
+		AnswerRefuted {
+			request: RequestId,
+			by: T::AccountId,
+			blamed: Vec<T::AccountId>,
+		},
 	}
 
 	#[pallet::error]
@@ -893,6 +929,7 @@ pub mod pallet {
 			let offences = Self::process_offences();
 			let rulings = Self::process_rulings(now);
 			let claims = Self::pay_claims();
+			let proven = Self::process_proven();
 			// It reads the output that it was about.
 			let late_jury = <T as Config>::WeightInfo::late_jury().saturating_add(
 				<T as Config>::WeightInfo::read_output(MAX_TENSORS * MAX_TENSOR_BYTES),
@@ -919,6 +956,7 @@ pub mod pallet {
 						.saturating_mul(rulings.into()),
 				)
 				.saturating_add(<T as Config>::WeightInfo::claim().saturating_mul(claims.into()))
+				.saturating_add(<T as Config>::WeightInfo::refute().saturating_mul(proven.into()))
 		}
 
 		fn on_finalize(now: BlockNumberFor<T>) {
@@ -952,6 +990,10 @@ pub mod pallet {
 			assert!(
 				T::ContestBlocks::get() < T::Retention::get(),
 				"a ruling might be forgotten before staking hears of it"
+			);
+			assert!(
+				T::DisputeBlocks::get() < T::Retention::get(),
+				"an answer might be forgotten while it can be disputed"
 			);
 			assert!(
 				T::Contributors::get() <= MAX_CONTRIBUTORS

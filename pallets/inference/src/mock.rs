@@ -4,6 +4,15 @@ pub(crate) use consilience_primitives::model::Speed;
 use std::cell::{Cell, RefCell};
 
 use codec::Encode;
+use consilience_judge::{
+	disputed::Statement as Judgeable,
+	narrowing::Pace,
+	play::Run,
+	program::{Dim, Operand, Operator, Program, Rule, Signature},
+	standing::Terms,
+	trace::{compute, Committed},
+	value::Kind,
+};
 use consilience_primitives::{
 	contribution::Contribution,
 	crypto::{InferenceId, InferencePair},
@@ -45,8 +54,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-	Event, InferenceOffence, Measurement, OffenceSlot, OnSettled, ProtocolParameters, Requests,
-	Settled, StakeHistory,
+	Event, InferenceOffence, LastJudge, Measurement, OffenceSlot, OnSettled, ProtocolParameters,
+	Requests, Settled, StakeHistory,
 };
 
 pub(crate) type Extrinsic = frame_system::mocking::MockUncheckedExtrinsic<Test>;
@@ -58,6 +67,7 @@ frame_support::construct_runtime!(
 		Balances: pallet_balances,
 		ModelRegistry: pallet_model_registry,
 		Inference: crate,
+		Judge: pallet_judge,
 	}
 );
 
@@ -128,8 +138,26 @@ parameter_types! {
 	pub const DrawPatience: u64 = 4;
 	pub const RevealBlocks: u64 = 3;
 	pub static Retention: u64 = 20;
+	pub static DisputeBlocks: u64 = 0;
+	pub const DisputeBond: u64 = 100;
+	pub const MaxCases: u32 = 16;
+	pub const GamePace: Pace = Pace { budget: 50, margin: 12 };
+	pub const Windows: Terms = Terms { window: 16, grace: 16, most: 32 };
+	pub const Bonding: u32 = 20_000;
 	pub const ReportLongevity: u64 = 4;
 	pub const ReportPriority: u64 = 1_000;
+}
+
+impl pallet_judge::Config for Test {
+	type Currency = Balances;
+	type RuntimeHoldReason = RuntimeHoldReason;
+	type Disputed = Inference;
+	type Bond = DisputeBond;
+	type MaxCases = MaxCases;
+	type Pace = GamePace;
+	type Terms = Windows;
+	type Deadline = Bonding;
+	type WeightInfo = pallet_judge::weights::SubstrateWeight<Test>;
 }
 
 impl pallet_model_registry::Config for Test {
@@ -373,8 +401,118 @@ impl crate::Config for Test {
 	type Retention = Retention;
 	type ReportLongevity = ReportLongevity;
 	type ReportPriority = ReportPriority;
+	type LastJudge = Oracle;
+	type DisputeBlocks = DisputeBlocks;
 	type OnSettled = (Told, ());
 	type WeightInfo = Units;
+}
+
+thread_local! {
+	static JUDGES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether answers of the text model can be disputed for a while from now on.
+pub(crate) fn judge_for_all(judges: bool) {
+	JUDGES.set(judges);
+	DisputeBlocks::set(12);
+}
+
+/// From now on answers of the text model can be disputed before the last judge, for so many blocks.
+pub(crate) fn judge_for(blocks: u64) {
+	JUDGES.set(true);
+	DisputeBlocks::set(blocks);
+	Retention::set(Retention::get().max(blocks + 1));
+}
+
+/// What the last judge knows of models.
+pub struct Oracle;
+
+impl LastJudge for Oracle {
+	fn judges(model: &ModelId) -> bool {
+		JUDGES.get() && *model == id(TEXT)
+	}
+
+	fn statement(
+		model: &ModelId,
+		_input: &StoredInput,
+		output: &Output,
+		place: u32,
+	) -> Option<Judgeable> {
+		let Output::Text { tokens, .. } = output else {
+			return None;
+		};
+		let said = tokens.get(place as usize).filter(|_| Self::judges(model))?;
+		let text = Text::new(0);
+		let claim = text.run().claim(vec![text.tensors[0].root()]);
+		Some(Judgeable {
+			program: claim.program,
+			tensors: claim.tensors,
+			lengths: claim.lengths,
+			inputs: claim.inputs,
+			place: place.into(),
+			said: said.0.into(),
+		})
+	}
+
+	fn weight() -> Weight {
+		Weight::zero()
+	}
+}
+
+/// A run of the text model, which is fed the tokens 1, 2 and 3 and says each of them again.
+pub(crate) struct Text {
+	program: Program,
+	pub(crate) tensors: Vec<Committed>,
+}
+
+impl Text {
+	const LENGTHS: [u32; 3] = [1, 3, 3];
+
+	/// The right one, or one in which everything is so much more.
+	pub(crate) fn new(more: i64) -> Self {
+		let output = Signature {
+			kind: Kind::Int64,
+			shape: vec![Dim::number(1), Dim::number(3)],
+			along: 1,
+		};
+		let rule = |operator, of: Option<u32>| Rule {
+			operator,
+			inputs: of
+				.map(|tensor| Operand {
+					tensor,
+					signature: output.clone(),
+				})
+				.into_iter()
+				.collect(),
+			output: output.clone(),
+		};
+		let fed: Vec<u8> = (1..=3i64).flat_map(i64::to_le_bytes).collect();
+		let mut text = Self {
+			program: Program {
+				rules: vec![
+					rule(Operator::Input(0), None),
+					rule(Operator::Copy, Some(0)),
+					rule(Operator::Copy, Some(1)),
+				],
+			},
+			tensors: vec![Committed::new(&output, &Self::LENGTHS, &fed).unwrap()],
+		};
+		for n in 1..3 {
+			let made = compute(&text.tensors, &text.program.rules[n], &Self::LENGTHS);
+			text.tensors.push(made.unwrap());
+		}
+		if more != 0 {
+			let said: Vec<u8> = (1..=3)
+				.flat_map(|token: i64| (token + more).to_le_bytes())
+				.collect();
+			text.tensors[2] = Committed::new(&output, &Self::LENGTHS, &said).unwrap();
+		}
+		text
+	}
+
+	pub(crate) fn run(&self) -> Run<'_> {
+		Run::new(&self.program, Self::LENGTHS, &self.tensors)
+	}
 }
 
 /// Weights with which tests can count: one for everything but what follows.
@@ -504,6 +642,10 @@ impl crate::WeightInfo for Units {
 	}
 
 	fn claim() -> Weight {
+		UNIT
+	}
+
+	fn refute() -> Weight {
 		UNIT
 	}
 
@@ -718,6 +860,7 @@ pub(crate) fn run(test: impl FnOnce()) {
 pub(crate) fn check() {
 	ModelRegistry::do_try_state().unwrap();
 	Inference::do_try_state().unwrap();
+	Judge::do_try_state().unwrap();
 }
 
 /// Ends the block and begins the next.
@@ -730,6 +873,7 @@ pub(crate) fn next_block() {
 	System::set_parent_hash(parent);
 	frame_system::BlockHash::<Test>::insert(now, parent);
 	Inference::on_initialize(now + 1);
+	Judge::on_initialize(now + 1);
 }
 
 pub(crate) fn blocks(n: u64) {

@@ -76,6 +76,8 @@ pub trait WeightInfo {
 	fn ruling() -> Weight;
 	/// What the benchmark `claim` measures: what is owed for one request.
 	fn claim() -> Weight;
+	/// What the benchmark `refute` measures: an answer for which as many as can be have vouched is proven false.
+	fn refute() -> Weight;
 	/// What the benchmark `set_parameters` measures.
 	fn set_parameters() -> Weight;
 	/// What the benchmark `lift_suspension` measures.
@@ -736,6 +738,13 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 		Weight::from_parts(250_000_000, 16892)
 			.saturating_add(T::DbWeight::get().reads(17_u64))
 			.saturating_add(T::DbWeight::get().writes(8_u64))
+	}
+	/// Counted by hand: 128 validators are accused, suspended, and kept from the model; as many offences are queued, and what an
+	/// accusation of 96 has done is taken back.
+	fn refute() -> Weight {
+		Weight::from_parts(4_000_000_000, 1_200_000)
+			.saturating_add(T::DbWeight::get().reads(900_u64))
+			.saturating_add(T::DbWeight::get().writes(800_u64))
 	}
 	/// Storage: `Inference::Parameters` (r:0 w:1)
 	/// Proof: `Inference::Parameters` (`max_values`: Some(1), `max_size`: Some(24), added: 519, mode: `MaxEncodedLen`)

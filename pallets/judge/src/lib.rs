@@ -22,11 +22,20 @@
 //! to the one who showed it and half is burned: who plays against itself in order to take places pays for each. What is not lost is
 //! released when its game is over, or the dispute closed.
 //!
+//! Whoever opens a dispute while many are open pays a multiple of that, up to 2^15 times for the last: sham disputes about right answers
+//! must not keep the place of one about a false one.
+//!
+//! ## Its end
+//!
+//! Nobody has to do anything for a dispute to end. Whoever takes part says who is late; where nobody does, everything that is open when no
+//! game can go on any more ([`consilience_judge::standing::Terms::longest`]) is cut off, one trace a block, and whoever was to move has
+//! lost. Then it is closed, and all bonds are released, by the block itself. [`Config::Deadline`] bounds all of this.
+//!
 //! ## Low level
 //!
-//! What an answer is, the pallet does not know: [`Disputed`] says what a trace must be of, and is told when it is overturned. All rules
-//! are those of `consilience-judge`, which is pure; here are storage, money and time. A dispute has at most sixteen traces, each of them a
-//! line of sixteen and sixteen games; a game is at most [`consilience_judge::narrowing::STATE`] bytes.
+//! What an answer is, the pallet does not know: [`Disputed`] says what a trace must be of, and is told when a dispute opens and closes. All
+//! rules are those of `consilience-judge`, which is pure; here are storage, money and time. A dispute has at most sixteen traces a side,
+//! each of them a line of sixteen and sixteen games; a game is at most [`consilience_judge::narrowing::STATE`] bytes.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 // The pallet macro makes items that carry no documentation of their own.
@@ -38,6 +47,8 @@ pub use pallet::*;
 pub use types::*;
 pub use weights::WeightInfo;
 
+#[cfg(feature = "runtime-benchmarks")]
+mod benchmarking;
 #[cfg(test)]
 mod mock;
 #[cfg(test)]
@@ -48,8 +59,9 @@ pub mod weights;
 use alloc::vec::Vec;
 
 use consilience_judge::{
+	disputed::Disputed,
 	narrowing::{Choice, Claim, Game, Outcome, Pace, Refused, Reply, Side, Stage},
-	standing::{Dispute, End, Opening, State, Terms, Unfit, Verdict},
+	standing::{price, Dispute, End, Opening, State, Terms, Unfit, Verdict, STANDS},
 	tree::Hash,
 };
 use polkadot_sdk::{
@@ -72,7 +84,10 @@ use polkadot_sdk::{
 pub type BalanceOf<T> =
 	<<T as Config>::Currency as Inspect<<T as frame_system::Config>::AccountId>>::Balance;
 /// What is disputed.
-pub type SubjectOf<T> = <<T as Config>::Disputed as Disputed>::Subject;
+pub type SubjectOf<T> = <<T as Config>::Disputed as Disputed<
+	<T as frame_system::Config>::AccountId,
+	BalanceOf<T>,
+>>::Subject;
 
 #[frame_support::pallet]
 pub mod pallet {
@@ -93,7 +108,7 @@ pub mod pallet {
 		type RuntimeHoldReason: From<HoldReason>;
 
 		/// Answers that can be disputed.
-		type Disputed: Disputed;
+		type Disputed: Disputed<Self::AccountId, BalanceOf<Self>>;
 
 		/// The first's bond.
 		#[pallet::constant]
@@ -111,6 +126,11 @@ pub mod pallet {
 		#[pallet::constant]
 		type Terms: Get<Terms>;
 
+		/// Blocks after its first in which every dispute must be over, whatever anybody does: as long as the stake of those whom it may
+		/// blame stays bonded.
+		#[pallet::constant]
+		type Deadline: Get<u32>;
+
 		/// Weights of calls.
 		type WeightInfo: WeightInfo;
 	}
@@ -127,6 +147,19 @@ pub mod pallet {
 	#[pallet::unbounded]
 	pub type Cases<T: Config> =
 		CountedStorageMap<_, Blake2_128Concat, SubjectOf<T>, Case<T::AccountId>, OptionQuery>;
+
+	/// Disputes that are open, by the block in which they are ended if they are not closed before: one a block.
+	#[pallet::storage]
+	pub type Ends<T: Config> = StorageMap<_, Twox64Concat, u32, SubjectOf<T>, OptionQuery>;
+
+	/// The last block in which a dispute is ended.
+	#[pallet::storage]
+	pub type LastEnd<T: Config> = StorageValue<_, u32, ValueQuery>;
+
+	/// Disputes that are ended, or closed and not cleared: blocks do a step for the first.
+	#[pallet::storage]
+	#[pallet::whitelist_storage]
+	pub type Ending<T: Config> = StorageValue<_, BoundedVec<SubjectOf<T>, T::MaxCases>, ValueQuery>;
 
 	/// Bonds of those who stand for a trace, by its number. As many as stand in lines.
 	#[pallet::storage]
@@ -234,13 +267,44 @@ pub mod pallet {
 
 	#[pallet::hooks]
 	impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+		fn on_initialize(_: BlockNumberFor<T>) -> Weight {
+			let now = Self::now();
+			// Not taken in every block, which would write in every block.
+			if let Some(subject) = Ends::<T>::get(now) {
+				Ends::<T>::remove(now);
+				Self::end(&subject);
+			}
+			match Ending::<T>::get().first() {
+				None => T::WeightInfo::hooks(),
+				Some(subject) => {
+					Self::step(subject, now);
+					T::WeightInfo::hooks()
+						.saturating_add(T::WeightInfo::step().max(T::WeightInfo::step_clear()))
+						.saturating_add(T::Disputed::weight())
+				}
+			}
+		}
+
 		fn integrity_test() {
 			let (pace, terms) = (T::Pace::get(), T::Terms::get());
 			assert!(
 				pace.margin >= 12 && terms.window >= pace.margin && terms.grace >= pace.margin,
 				"a third of the authors can hold a transaction back for twelve blocks"
 			);
+			assert!(
+				terms.most >= terms.window,
+				"who learns of a dispute when it could first close has no time to stand"
+			);
 			assert!(!T::Bond::get().is_zero(), "places must cost something");
+			// No more disputes end in a row than fit between the first block and the first close.
+			assert!(
+				T::MaxCases::get() > 0 && T::MaxCases::get() <= terms.window,
+				"more disputes than have an end of their own"
+			);
+			assert!(
+				Self::longest() <= T::Deadline::get(),
+				"a dispute can last longer than anybody's stake answers for it"
+			);
 		}
 
 		#[cfg(feature = "try-runtime")]
@@ -268,21 +332,9 @@ pub mod pallet {
 		) -> DispatchResult {
 			let who = ensure_signed(origin)?;
 			let (now, terms) = (Self::now(), T::Terms::get());
-			let mut case = match Cases::<T>::get(&subject) {
-				Some(case) => case,
-				None => {
-					let statement = T::Disputed::statement(&subject);
-					let statement = statement.ok_or(Error::<T>::NotDisputable)?;
-					ensure!(
-						Cases::<T>::count() < T::MaxCases::get(),
-						Error::<T>::TooManyCases
-					);
-					Case {
-						statement,
-						dispute: Dispute::new(&terms, now),
-						verdict: None,
-					}
-				}
+			let (mut case, times) = match Cases::<T>::get(&subject) {
+				Some(case) => (case, 1),
+				None => Self::begin(&subject, &terms, now)?,
 			};
 			ensure!(case.verdict.is_none(), Error::<T>::Closed);
 			let claim = case.statement.claim(trace);
@@ -297,7 +349,7 @@ pub mod pallet {
 				.stand(who.clone(), trace, says_so, &terms, now)
 				.map_err(Self::unfit)?;
 			let stand = n as u8;
-			let bond = Self::hold(&who, price)?;
+			let bond = Self::hold(&who, price.saturating_mul(times), &mut case)?;
 			Bonds::<T>::insert((&subject, stand, &who), bond);
 			if case.dispute.speaker(n) == Some(&who) {
 				Self::take_over(&subject, stand, &claim, now);
@@ -328,7 +380,7 @@ pub mod pallet {
 				Error::<T>::Again
 			);
 			let price = case.dispute.doubt(&who, stand.into(), now);
-			let bond = Self::hold(&who, price.map_err(Self::unfit)?)?;
+			let bond = Self::hold(&who, price.map_err(Self::unfit)?, &mut case)?;
 			let trace = case.dispute.stands[usize::from(stand)].trace;
 			let game = Game::new(&case.statement.claim(trace), &T::Pace::get(), now);
 			Games::<T>::insert((&subject, stand, &who), Played { game, bond });
@@ -376,7 +428,7 @@ pub mod pallet {
 		/// - **Origin**: signed. - **Errors**: `NoSuch`, `NotNow`, `BadMove`. **Emits** `Refuted`, `Held` or `Silenced` if that decides
 		///   something.
 		#[pallet::call_index(3)]
-		#[pallet::weight(T::WeightInfo::choose())]
+		#[pallet::weight(T::WeightInfo::choose().max(T::WeightInfo::choose_wide()))]
 		pub fn choose(
 			origin: OriginFor<T>,
 			subject: SubjectOf<T>,
@@ -394,11 +446,11 @@ pub mod pallet {
 			match &played.game.stage {
 				Stage::Over(Outcome::Refuted) => {
 					Games::<T>::remove(key);
-					Self::release(&who, played.bond);
+					Self::release(&who, played.bond, &mut case);
 					let terms = T::Terms::get();
 					let lost = case.dispute.ended(stand.into(), End::Refuted, &terms, now);
 					for liar in lost.map_err(Self::unfit)? {
-						Self::lose_stand(&subject, stand, &liar, Some(&who));
+						Self::lose_stand(&subject, &mut case, stand, &liar, Some(&who));
 					}
 					Self::deposit_event(Event::Refuted {
 						subject: subject.clone(),
@@ -476,20 +528,14 @@ pub mod pallet {
 		#[pallet::weight(T::WeightInfo::close().saturating_add(T::Disputed::weight()))]
 		pub fn close(origin: OriginFor<T>, subject: SubjectOf<T>) -> DispatchResult {
 			ensure_signed(origin)?;
-			let mut case = Self::open(&subject)?;
+			let case = Self::open(&subject)?;
 			let verdict = case.dispute.verdict(Self::now());
-			let verdict = verdict.ok_or(Error::<T>::NotOver)?;
-			case.verdict = Some(verdict);
-			Self::keep(&subject, case);
-			if verdict == Verdict::Overturned {
-				T::Disputed::overturned(&subject);
-			}
-			Self::deposit_event(Event::Closed { subject, verdict });
+			Self::conclude(&subject, case, verdict.ok_or(Error::<T>::NotOver)?);
 			Ok(())
 		}
 
 		/// Releases all bonds about one trace: games about one that has fallen, and once the dispute is closed, those who stand for it. When
-		/// there is nothing left of a closed dispute, it goes.
+		/// there is nothing left of a closed dispute, it goes. Blocks do the same by themselves, one dispute after the other.
 		///
 		/// - **Origin**: signed, by anybody. - **Errors**: `NoSuch`, `NotOver`.
 		#[pallet::call_index(7)]
@@ -498,18 +544,10 @@ pub mod pallet {
 			ensure_signed(origin)?;
 			let mut case = Cases::<T>::get(&subject).ok_or(Error::<T>::NoSuch)?;
 			let closed = case.verdict.is_some();
-			let stands = &mut case.dispute.stands;
-			let of = stands
-				.get_mut(usize::from(stand))
-				.ok_or(Error::<T>::NoSuch)?;
+			let of = case.dispute.stands.get(usize::from(stand));
+			let of = of.ok_or(Error::<T>::NoSuch)?;
 			ensure!(closed || of.state != State::Standing, Error::<T>::NotOver);
-			for (who, played) in Games::<T>::drain_prefix((&subject, stand)) {
-				Self::release(&who, played.bond);
-			}
-			for (who, bond) in Bonds::<T>::drain_prefix((&subject, stand)) {
-				Self::release(&who, bond);
-			}
-			of.line.clear();
+			Self::clear_stand(&subject, &mut case, stand);
 			Self::keep(&subject, case);
 			Ok(())
 		}
@@ -517,9 +555,46 @@ pub mod pallet {
 }
 
 impl<T: Config> Pallet<T> {
+	/// Blocks after its first in which every dispute is closed: when no game can go on, when as many others that end have been cut off, closed
+	/// and cleared before.
+	pub fn longest() -> u32 {
+		let steps = 4 * STANDS as u32 + 2;
+		let others = T::MaxCases::get().saturating_mul(steps.saturating_add(1));
+		let games = T::Terms::get().longest(&T::Pace::get());
+		games.saturating_add(others)
+	}
+
 	fn now() -> u32 {
 		let now: u64 = frame_system::Pallet::<T>::block_number().unique_saturated_into();
 		now.saturated_into()
+	}
+
+	/// A new dispute, and how many times a bond it costs to open it.
+	fn begin(
+		subject: &SubjectOf<T>,
+		terms: &Terms,
+		now: u32,
+	) -> Result<(Case<T::AccountId>, u32), Error<T>> {
+		let statement = T::Disputed::statement(subject);
+		let statement = statement.ok_or(Error::<T>::NotDisputable)?;
+		let (open, most) = (Cases::<T>::count(), T::MaxCases::get());
+		ensure!(open < most, Error::<T>::TooManyCases);
+		let last = LastEnd::<T>::get().saturating_add(1);
+		let ends = now.saturating_add(terms.longest(&T::Pace::get())).max(last);
+		LastEnd::<T>::put(ends);
+		Ends::<T>::insert(ends, subject);
+		T::Disputed::opened(subject);
+		let case = Case {
+			statement,
+			dispute: Dispute::new(terms, now),
+			verdict: None,
+			ends,
+			bonds: 0,
+			cleared: 0,
+		};
+		// A sixteenth of all places at each price.
+		let times = u64::from(open) * 16 / u64::from(most);
+		Ok((case, price(times as u8)))
 	}
 
 	/// A dispute that is not closed.
@@ -533,16 +608,122 @@ impl<T: Config> Pallet<T> {
 
 	/// Keeps a dispute while it is open or there are bonds about it.
 	fn keep(subject: &SubjectOf<T>, case: Case<T::AccountId>) {
-		let stands = || case.dispute.stands.iter();
-		let bonds = || {
-			let lines = stands().any(|stand| !stand.line.is_empty());
-			let numbers = 0..case.dispute.stands.len() as u8;
-			let games = |n| Games::<T>::iter_key_prefix((subject, n)).next().is_some();
-			lines || numbers.into_iter().any(games)
-		};
-		match case.verdict.is_some() && !bonds() {
-			true => Cases::<T>::remove(subject),
+		match case.verdict.is_some() && case.bonds == 0 {
+			true => {
+				Cases::<T>::remove(subject);
+				Ending::<T>::mutate(|all| all.retain(|other| other != subject));
+			}
 			false => Cases::<T>::insert(subject, case),
+		}
+	}
+
+	/// A dispute has nothing more to wait for: blocks do the rest.
+	fn end(subject: &SubjectOf<T>) {
+		Ending::<T>::mutate(|all| {
+			if !all.contains(subject) {
+				// There are no more than there are disputes.
+				let _ = all.try_push(subject.clone());
+			}
+		});
+	}
+
+	/// Closes a dispute, and has its bonds released.
+	fn conclude(subject: &SubjectOf<T>, mut case: Case<T::AccountId>, verdict: Verdict) {
+		case.verdict = Some(verdict);
+		Ends::<T>::remove(case.ends);
+		Self::end(subject);
+		let winner = Self::winner(subject, &case).filter(|_| verdict == Verdict::Overturned);
+		Self::keep(subject, case);
+		T::Disputed::closed(subject, verdict, winner);
+		Self::deposit_event(Event::Closed {
+			subject: subject.clone(),
+			verdict,
+		});
+	}
+
+	/// Who speaks for the first trace that stands and says something else, and what it has at stake.
+	fn winner(
+		subject: &SubjectOf<T>,
+		case: &Case<T::AccountId>,
+	) -> Option<(T::AccountId, BalanceOf<T>)> {
+		let mut stands = case.dispute.stands.iter().enumerate();
+		let (n, of) = stands.find(|(_, of)| of.state == State::Standing && !of.says_so)?;
+		let who = of.line.first()?;
+		let bond = Bonds::<T>::get((subject, n as u8, who)).unwrap_or_else(Zero::zero);
+		Some((who.clone(), bond))
+	}
+
+	/// Does a step of what ends a dispute: cuts off what is open about one trace, closes it, or releases the bonds about one.
+	fn step(subject: &SubjectOf<T>, now: u32) {
+		let Some(mut case) = Cases::<T>::get(subject) else {
+			return Ending::<T>::mutate(|all| all.retain(|other| other != subject));
+		};
+		if case.verdict.is_some() {
+			let stand = case.cleared;
+			case.cleared = stand.saturating_add(1);
+			Self::clear_stand(subject, &mut case, stand);
+			return Self::keep(subject, case);
+		}
+		let mut stands = 0..case.dispute.stands.len();
+		if let Some(n) = stands.find(|n| !case.dispute.is_quiet(*n)) {
+			Self::cut(subject, &mut case, n as u8);
+			return Cases::<T>::insert(subject, case);
+		}
+		// Nothing is open, and its windows have long been closed.
+		let verdict = case.dispute.verdict(now).unwrap_or(Verdict::Stays);
+		Self::conclude(subject, case, verdict);
+	}
+
+	/// The time is over for what is open about a trace.
+	fn cut(subject: &SubjectOf<T>, case: &mut Case<T::AccountId>, stand: u8) {
+		let games: Vec<_> = Games::<T>::iter_prefix((subject, stand))
+			.map(|(who, played)| (who, played.bond, played.game.turn()))
+			.collect();
+		let turns = games.iter().map(|(.., turn)| *turn);
+		let speaker = case.dispute.speaker(stand.into()).cloned();
+		let Ok(silent) = case.dispute.cut(stand.into(), turns) else {
+			return;
+		};
+		for (who, bond, turn) in &games {
+			if *turn == Some(Side::Challenger) {
+				Games::<T>::remove((subject, stand, who));
+				Self::lose(who, *bond, speaker.as_ref(), case);
+				Self::deposit_event(Event::Held {
+					subject: subject.clone(),
+					stand,
+					who: who.clone(),
+				});
+			}
+		}
+		if let Some(who) = silent {
+			let mut other = games.iter();
+			let other = other.find(|(.., turn)| *turn != Some(Side::Challenger));
+			Self::lose_stand(subject, case, stand, &who, other.map(|(who, ..)| who));
+			Self::deposit_event(Event::Silenced {
+				subject: subject.clone(),
+				stand,
+				who,
+			});
+		}
+		let of = case.dispute.stands.get(usize::from(stand));
+		if of.is_some_and(|of| of.state == State::Lapsed) {
+			Self::deposit_event(Event::Lapsed {
+				subject: subject.clone(),
+				stand,
+			});
+		}
+	}
+
+	/// Releases what is held of those who doubt a trace, and who stand for it.
+	fn clear_stand(subject: &SubjectOf<T>, case: &mut Case<T::AccountId>, stand: u8) {
+		for (who, played) in Games::<T>::drain_prefix((subject, stand)) {
+			Self::release(&who, played.bond, case);
+		}
+		for (who, bond) in Bonds::<T>::drain_prefix((subject, stand)) {
+			Self::release(&who, bond, case);
+		}
+		if let Some(of) = case.dispute.stands.get_mut(usize::from(stand)) {
+			of.line.clear();
 		}
 	}
 
@@ -572,19 +753,31 @@ impl<T: Config> Pallet<T> {
 	}
 
 	/// Holds so many times a bond.
-	fn hold(who: &T::AccountId, price: u32) -> Result<BalanceOf<T>, DispatchError> {
+	fn hold(
+		who: &T::AccountId,
+		price: u32,
+		case: &mut Case<T::AccountId>,
+	) -> Result<BalanceOf<T>, DispatchError> {
 		let bond = T::Bond::get().saturating_mul(price.into());
 		T::Currency::hold(&HoldReason::Bond.into(), who, bond)?;
+		case.bonds.saturating_inc();
 		Ok(bond)
 	}
 
-	fn release(who: &T::AccountId, bond: BalanceOf<T>) {
+	fn release(who: &T::AccountId, bond: BalanceOf<T>, case: &mut Case<T::AccountId>) {
+		case.bonds.saturating_dec();
 		// What is not there any more was slashed by somebody else; nothing is owed for it.
 		let _ = T::Currency::release(&HoldReason::Bond.into(), who, bond, Precision::BestEffort);
 	}
 
 	/// Half of a bond goes to whoever showed that it is lost, the rest is burned.
-	fn lose(who: &T::AccountId, bond: BalanceOf<T>, to: Option<&T::AccountId>) {
+	fn lose(
+		who: &T::AccountId,
+		bond: BalanceOf<T>,
+		to: Option<&T::AccountId>,
+		case: &mut Case<T::AccountId>,
+	) {
+		case.bonds.saturating_dec();
 		let reason = HoldReason::Bond.into();
 		let half = bond / 2u32.into();
 		let mut left = bond;
@@ -605,12 +798,13 @@ impl<T: Config> Pallet<T> {
 
 	fn lose_stand(
 		subject: &SubjectOf<T>,
+		case: &mut Case<T::AccountId>,
 		stand: u8,
 		who: &T::AccountId,
 		to: Option<&T::AccountId>,
 	) {
 		if let Some(bond) = Bonds::<T>::take((subject, stand, who)) {
-			Self::lose(who, bond, to);
+			Self::lose(who, bond, to, case);
 		}
 	}
 
@@ -627,7 +821,7 @@ impl<T: Config> Pallet<T> {
 			.ended(stand.into(), End::Held, &T::Terms::get(), now)
 			.map_err(Self::unfit)?;
 		if let Some(played) = Games::<T>::take((subject, stand, challenger)) {
-			Self::lose(challenger, played.bond, to.as_ref());
+			Self::lose(challenger, played.bond, to.as_ref(), case);
 		}
 		Self::deposit_event(Event::Held {
 			subject: subject.clone(),
@@ -648,7 +842,7 @@ impl<T: Config> Pallet<T> {
 		let claim = Self::claim(case, stand)?;
 		let who = case.dispute.silence(stand.into(), now);
 		let who = who.map_err(Self::unfit)?;
-		Self::lose_stand(subject, stand, &who, Some(challenger));
+		Self::lose_stand(subject, case, stand, &who, Some(challenger));
 		if case.dispute.speaker(stand.into()).is_some() {
 			Self::take_over(subject, stand, &claim, now);
 		}
@@ -673,7 +867,7 @@ impl<T: Config> Pallet<T> {
 	}
 
 	/// Whether games, lines and bonds are what they should be.
-	#[cfg(any(feature = "try-runtime", test))]
+	#[cfg(any(feature = "std", feature = "try-runtime"))]
 	pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
 		use alloc::collections::BTreeMap;
 		use consilience_judge::narrowing::STATE;
@@ -684,6 +878,7 @@ impl<T: Config> Pallet<T> {
 			"more disputes than there may be"
 		);
 		let mut held = BTreeMap::<T::AccountId, BalanceOf<T>>::new();
+		let mut bonds = BTreeMap::<_, u16>::new();
 		for ((subject, stand, who), bond) in Bonds::<T>::iter() {
 			let case = Cases::<T>::get(&subject).ok_or("a bond without a dispute")?;
 			let of = case.dispute.stands.get(usize::from(stand));
@@ -691,6 +886,7 @@ impl<T: Config> Pallet<T> {
 				of.is_some_and(|of| of.line.contains(&who)),
 				"a bond of somebody who stands in no line"
 			);
+			*bonds.entry(subject.encode()).or_default() += 1;
 			held.entry(who).or_default().saturating_accrue(bond);
 		}
 		let mut open = BTreeMap::<_, u8>::new();
@@ -705,9 +901,41 @@ impl<T: Config> Pallet<T> {
 				"a game is over and still there"
 			);
 			*open.entry((subject.encode(), stand)).or_default() += 1;
+			*bonds.entry(subject.encode()).or_default() += 1;
 			held.entry(who).or_default().saturating_accrue(played.bond);
 		}
+		let ending = Ending::<T>::get();
+		ensure!(
+			ending.iter().all(Cases::<T>::contains_key),
+			"a dispute that is forgotten is to end"
+		);
+		let (mut ends, terms, now) = (0, T::Terms::get(), Self::now());
 		for (subject, case) in Cases::<T>::iter() {
+			ensure!(
+				bonds.get(&subject.encode()).copied().unwrap_or(0) == case.bonds,
+				"a dispute has another number of bonds than it says"
+			);
+			let times = ending.iter().filter(|other| **other == subject).count();
+			let waits = Ends::<T>::get(case.ends).as_ref() == Some(&subject);
+			ensure!(
+				times == usize::from(!waits) && (case.verdict.is_none() || !waits),
+				"a dispute has no end, or two"
+			);
+			ends += usize::from(waits);
+			let last = case.dispute.opened.saturating_add(terms.most);
+			ensure!(
+				case.dispute.closes <= last.saturating_add(terms.window),
+				"a dispute is open for new traces and doubts too long"
+			);
+			ensure!(
+				now < case.ends || !waits,
+				"a dispute has not ended when it should"
+			);
+			ensure!(
+				case.verdict.is_some()
+					|| now <= case.dispute.opened.saturating_add(Self::longest()),
+				"a dispute lasts longer than any can"
+			);
 			for (n, stand) in case.dispute.stands.iter().enumerate() {
 				let n = n as u8;
 				let games = open.get(&(subject.encode(), n)).copied().unwrap_or(0);
@@ -723,6 +951,10 @@ impl<T: Config> Pallet<T> {
 				}
 			}
 		}
+		ensure!(
+			Ends::<T>::iter_keys().count() == ends,
+			"an end of no dispute"
+		);
 		for (who, bonds) in held {
 			ensure!(
 				T::Currency::balance_on_hold(&HoldReason::Bond.into(), &who) == bonds,

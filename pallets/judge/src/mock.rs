@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 
 use consilience_judge::{
+	disputed::{Disputed, Statement},
 	narrowing::{Pace, Reply},
 	play::{Run, Seen},
 	program::{Dim, Lengths, Operand, Operator, Program, Rule, Signature},
-	standing::{Opening, Terms},
+	standing::{Opening, Terms, Verdict},
 	trace::{compute, Committed},
 	tree::Hash,
 	value::Kind,
@@ -23,7 +24,7 @@ use polkadot_sdk::{
 	sp_runtime::{traits::IdentityLookup, BuildStorage},
 };
 
-use crate::{Disputed, Games, HoldReason, Statement};
+use crate::{Games, HoldReason};
 
 type Block = frame_system::mocking::MockBlock<Test>;
 
@@ -52,7 +53,8 @@ parameter_types! {
 	pub const Bond: u64 = 100;
 	pub const MaxCases: u32 = 2;
 	pub const GamePace: Pace = Pace { budget: 50, margin: 12 };
-	pub const Windows: Terms = Terms { window: 100, grace: 40 };
+	pub const Windows: Terms = Terms { window: 100, grace: 40, most: 300 };
+	pub const Deadline: u32 = 15_000;
 }
 
 impl crate::Config for Test {
@@ -63,6 +65,7 @@ impl crate::Config for Test {
 	type MaxCases = MaxCases;
 	type Pace = GamePace;
 	type Terms = Windows;
+	type Deadline = Deadline;
 	type WeightInfo = crate::weights::SubstrateWeight<Test>;
 }
 
@@ -73,13 +76,14 @@ pub(crate) const FALSE: u64 = 2;
 pub(crate) const OTHERS: [u64; 2] = [3, 4];
 
 thread_local! {
+	static OPEN: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 	static OVERTURNED: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
 /// In the place of `pallet-inference`.
 pub struct Answers;
 
-impl Disputed for Answers {
+impl Disputed<u64, u64> for Answers {
 	type Subject = u64;
 
 	fn statement(subject: &u64) -> Option<Statement> {
@@ -102,8 +106,20 @@ impl Disputed for Answers {
 		})
 	}
 
-	fn overturned(subject: &u64) {
-		OVERTURNED.with_borrow_mut(|all| all.push(*subject));
+	fn opened(subject: &u64) {
+		OPEN.with_borrow_mut(|all| all.push(*subject));
+	}
+
+	fn closed(subject: &u64, verdict: Verdict, winner: Option<(u64, u64)>) {
+		OPEN.with_borrow_mut(|all| {
+			let at = all.iter().position(|open| open == subject);
+			all.remove(at.expect("what is closed was opened, once"));
+		});
+		assert_eq!(winner.is_some(), verdict == Verdict::Overturned);
+		if let Some((who, bond)) = winner {
+			assert!(held(who) >= bond && bond >= Bond::get());
+			OVERTURNED.with_borrow_mut(|all| all.push(*subject));
+		}
 	}
 
 	fn weight() -> Weight {
@@ -240,9 +256,18 @@ impl Model {
 
 	/// A run that says the right token, and is false elsewhere.
 	pub(crate) fn sham() -> Self {
-		let mut model = Self::new();
+		Self::variant(0, 0)
+	}
+
+	/// One of many runs that are false elsewhere, and say the right token or one that is so much more.
+	pub(crate) fn variant(more: i64, n: usize) -> Self {
+		let mut model = match more {
+			0 => Self::new(),
+			more => Self::lying(5, more),
+		};
+		// Low bits of scores at another place: the largest there stays the largest.
 		let mut bytes = model.tensors[5].bytes().to_vec();
-		bytes[1] ^= 1;
+		bytes[4 * (n % WORDS as usize)] ^= 1 + (n / WORDS as usize) as u8;
 		model.tensors[5] = Committed::of_bytes(bytes);
 		model
 	}
@@ -317,8 +342,11 @@ pub(crate) fn held(who: u64) -> u64 {
 pub(crate) const MONEY: u64 = 1_000_000;
 
 pub(crate) fn to_block(n: u64) {
-	System::set_block_number(n);
-	Judge::on_initialize(n);
+	while System::block_number() < n {
+		let next = System::block_number() + 1;
+		System::set_block_number(next);
+		Judge::on_initialize(next);
+	}
 }
 
 pub(crate) fn new_test_ext() -> sp_io::TestExternalities {
@@ -334,6 +362,7 @@ pub(crate) fn new_test_ext() -> sp_io::TestExternalities {
 	let mut ext = sp_io::TestExternalities::new(storage);
 	ext.execute_with(|| {
 		OVERTURNED.with_borrow_mut(Vec::clear);
+		OPEN.with_borrow_mut(Vec::clear);
 		System::set_block_number(1);
 	});
 	ext

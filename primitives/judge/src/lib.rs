@@ -17,6 +17,7 @@
 //! | [`narrowing`] | the game of whoever doubts a trace against whoever stands for it |
 //! | [`play`] | how an honest side plays it |
 //! | [`standing`] | which traces of an answer stand, who answers for them, and what follows |
+//! | [`disputed`] | what pallets say to each other about a dispute |
 //!
 //! **Architecture invariant:** no `f32` or `f64` appears in this crate; it knows neither chain nor graph's files.
 
@@ -24,6 +25,7 @@
 
 extern crate alloc;
 
+pub mod disputed;
 pub mod element;
 pub mod float;
 pub mod narrowing;

@@ -42,6 +42,8 @@ pub const WIDE: u32 = 8;
 pub const TERMS: u64 = 2_048;
 /// Parts that a longer one is cut into.
 pub const PARTS: u64 = 16;
+/// Most moves of a game while one defender speaks, of both sides together: of as many tensors, leaves and terms as can be counted.
+pub const MOVES: u32 = Game::moves(u32::MAX, u64::MAX, u64::MAX);
 /// Most bytes of a proof.
 pub const PROOF: usize = 64 * 1_024;
 /// Most bytes of a game's state: a rule, a leaf, parts, and small change.
@@ -579,20 +581,20 @@ impl Game {
 
 	/// Moves that a game has at most, of both sides together: of so many tensors, of which the largest has so many leaves, and the
 	/// longest fold so many terms.
-	pub fn moves(tensors: u32, leaves: u64, terms: u64) -> u32 {
-		let rounds = |levels: u32| levels.div_ceil(WIDE);
+	pub const fn moves(tensors: u32, leaves: u64, terms: u64) -> u32 {
 		let mut left = terms;
 		let mut folds = 0;
 		while left > TERMS {
 			left = left.div_ceil(PARTS);
 			folds += 1;
 		}
+		let (above, below) = (tree::depth(tensors as u64), tree::depth(leaves));
 		// A leaf and an element are a round; the last part comes with its proof.
-		2 * (rounds(tree::depth(tensors.into())) + rounds(tree::depth(leaves)) + 1 + folds)
+		2 * (above.div_ceil(WIDE) + below.div_ceil(WIDE) + 1 + folds)
 	}
 
 	/// Blocks that a game of so many moves takes at most, while nobody takes over.
-	pub fn longest(moves: u32, pace: &Pace) -> u32 {
+	pub const fn longest(moves: u32, pace: &Pace) -> u32 {
 		let margins = moves.saturating_mul(pace.margin.saturating_add(1));
 		margins.saturating_add(pace.budget.saturating_mul(2))
 	}

@@ -16,6 +16,12 @@
 //! So of all parties one that is honest is enough, on either side. Nothing here is decided by who was late: a trace whose line is empty
 //! for [`Terms::grace`] blocks lapses, which is no more than that nobody among all who could computes it.
 //!
+//! **It ends** ([`Terms::longest`]), whatever anybody does. Traces are taken for [`Terms::most`] blocks and doubted for a window more, however
+//! often something happens in between; from then on there are as many games as there are. Each time of whoever speaks for a trace is
+//! as long as clocks make it, and each line is [`LINE`] long. So nobody has to be cut off: whoever moves in time, and says who is late, has
+//! seen all of its games end before. What is open after that is nobody's matter, and whoever was to move has lost it
+//! ([`Dispute::cut`]).
+//!
 //! Bonds and games are kept by whoever keeps this. It is told how games end, and tells who loses.
 
 use alloc::vec::Vec;
@@ -24,15 +30,15 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
 use crate::{
-	narrowing::{Claim, Refused},
+	narrowing::{Claim, Game, Pace, Refused, Side, MOVES},
 	program::Rule,
 	trace::{self, LEAF},
 	tree::{self, Hash},
 	value::{Fault, Value},
 };
 
-/// Most traces of one side, in all.
-pub const STANDS: usize = 8;
+/// Most traces of one side, in all: with the last the price is as high as in a line, so that taking all places of a side costs no less.
+pub const STANDS: usize = 16;
 /// Most who stand for one trace, in all.
 pub const LINE: usize = 16;
 /// Most games about one trace, in all.
@@ -106,6 +112,23 @@ pub struct Terms {
 	pub window: u32,
 	/// Time for somebody to join an empty line.
 	pub grace: u32,
+	/// Time in which traces are taken at all, from the first block on, whatever changes.
+	pub most: u32,
+}
+
+impl Terms {
+	/// Blocks after its first in which a dispute is over at the latest, if whoever is late is said to be so as soon as that can be in a
+	/// block.
+	pub const fn longest(&self, pace: &Pace) -> u32 {
+		// Whoever speaks; the one who says that it was late; an empty line; the one who says that it is.
+		let turn = Game::longest(MOVES, pace)
+			.saturating_add(pace.margin)
+			.saturating_add(self.grace)
+			.saturating_add(pace.margin);
+		let games = turn.saturating_mul(LINE as u32);
+		let taken = self.most.saturating_add(self.window);
+		taken.saturating_add(games)
+	}
 }
 
 /// How a trace is.
@@ -156,6 +179,8 @@ pub struct Stand<Who> {
 pub struct Dispute<Who> {
 	/// All traces that were stood for.
 	pub stands: Vec<Stand<Who>>,
+	/// The first block.
+	pub opened: u32,
 	/// The last block in which something new may come.
 	pub closes: u32,
 }
@@ -239,6 +264,7 @@ impl<Who: Clone + PartialEq> Dispute<Who> {
 	pub fn new(terms: &Terms, now: u32) -> Self {
 		Self {
 			stands: Vec::new(),
+			opened: now,
 			closes: now.saturating_add(terms.window),
 		}
 	}
@@ -251,8 +277,13 @@ impl<Who: Clone + PartialEq> Dispute<Who> {
 		}
 	}
 
+	/// There is time again, but not beyond the time in which a trace that came last can be doubted.
 	fn extend(&mut self, terms: &Terms, now: u32) {
-		self.closes = self.closes.max(now.saturating_add(terms.window));
+		let last = self
+			.opened
+			.saturating_add(terms.most.saturating_add(terms.window));
+		let closes = now.saturating_add(terms.window).min(last);
+		self.closes = self.closes.max(closes);
 	}
 
 	/// Somebody stands for a trace, of which it was shown whether it says what the answer says: for a new one, or with those who stand for
@@ -285,7 +316,7 @@ impl<Who: Clone + PartialEq> Dispute<Who> {
 			stand.vacant = None;
 			return Ok((n, price));
 		}
-		if now > self.closes {
+		if now > self.closes || now > self.opened.saturating_add(terms.most) {
 			return Err(Unfit::Closed);
 		}
 		let same = self.stands.iter().filter(|s| s.says_so == says_so).count();
@@ -380,14 +411,39 @@ impl<Who: Clone + PartialEq> Dispute<Who> {
 		true
 	}
 
+	/// Whether a trace has fallen, or there is nothing open about it.
+	pub fn is_quiet(&self, n: usize) -> bool {
+		let quiet = |stand: &Stand<Who>| {
+			stand.state != State::Standing || (stand.open == 0 && stand.vacant.is_none())
+		};
+		self.stands.get(n).is_none_or(quiet)
+	}
+
+	/// The time is over, and these are the sides that were to move in the games about a trace; nobody where somebody has misspoken. If one of
+	/// them was its defender, or nobody speaks for it, it falls. Returns who spoke, and loses a bond, if it fell.
+	pub fn cut(
+		&mut self,
+		n: usize,
+		turns: impl IntoIterator<Item = Option<Side>>,
+	) -> Result<Option<Who>, Unfit> {
+		let stand = self.stand_mut(n)?;
+		stand.open = 0;
+		let silent = turns.into_iter().any(|turn| turn != Some(Side::Challenger));
+		if !silent && stand.vacant.is_none() {
+			return Ok(None);
+		}
+		stand.state = State::Lapsed;
+		let speaks = !stand.line.is_empty();
+		Ok(speaks.then(|| stand.line.remove(0)))
+	}
+
 	/// What it comes to; nothing while there is something to play, or time to begin.
 	pub fn verdict(&self, now: u32) -> Option<Verdict> {
 		let standing = || {
 			let all = self.stands.iter();
 			all.filter(|stand| stand.state == State::Standing)
 		};
-		let quiet = |stand: &Stand<Who>| stand.open == 0 && stand.vacant.is_none();
-		if now <= self.closes || !standing().all(quiet) {
+		if now <= self.closes || !(0..self.stands.len()).all(|n| self.is_quiet(n)) {
 			return None;
 		}
 		let otherwise = standing().any(|stand| !stand.says_so);

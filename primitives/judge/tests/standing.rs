@@ -5,14 +5,16 @@
 #[path = "support/noise.rs"]
 mod noise;
 
-use consilience_judge::standing::{
-	price, Dispute, End, State, Terms, Unfit, Verdict, GAMES, LINE, STANDS,
+use consilience_judge::{
+	narrowing::Side,
+	standing::{price, Dispute, End, State, Terms, Unfit, Verdict, GAMES, LINE, STANDS},
 };
 use noise::Noise;
 
 const TERMS: Terms = Terms {
 	window: 100,
 	grace: 30,
+	most: 400,
 };
 /// Blocks that a step of a game takes.
 const STEP: u32 = 10;
@@ -78,7 +80,7 @@ impl World {
 	fn other(&mut self, now: u32) {
 		let who = self.next;
 		let n = self.noise.below(STANDS as u64 * 2) as usize;
-		let before = self.dispute.clone();
+		let (before, games) = (self.dispute.clone(), self.games.len());
 		let paid = match self.noise.below(3) {
 			0 => {
 				let trace = [10 + self.noise.below(60) as u8; 32];
@@ -109,15 +111,7 @@ impl World {
 				self.next += 1;
 			}
 			Ok(_) => {
-				if self
-					.dispute
-					.stands
-					.iter()
-					.map(|s| s.doubted)
-					.ne(before.stands.iter().map(|s| s.doubted))
-				{
-					self.games.pop();
-				}
+				self.games.truncate(games);
 				self.dispute = before;
 			}
 			Err(_) => assert_eq!(self.dispute, before),
@@ -195,7 +189,10 @@ fn one_honest_party_is_enough() {
 				break verdict;
 			}
 			now += 1;
-			assert!(now < 10_000);
+			// The last doubt, and then as many who speak, each for a step, and as many empty lines.
+			let turn = STEP + TERMS.grace + 2;
+			let longest = TERMS.most + TERMS.window + LINE as u32 * turn;
+			assert!(now <= longest, "{seed}");
 		};
 		let expected = match right {
 			true => Verdict::Stays,
@@ -257,6 +254,66 @@ fn a_place_costs_twice_the_one_before_and_there_are_so_many() {
 		dispute.stand(400, [7; 32], true, &TERMS, 101),
 		Err(Unfit::Closed)
 	);
+}
+
+/// Whatever changes, and however often: traces are taken for so long, and doubted for a window more.
+#[test]
+fn no_new_trace_or_doubt_gives_time_for_ever() {
+	let mut dispute = Dispute::new(&TERMS, 7);
+	let (last, mut taken) = (7 + TERMS.most, 0);
+	for now in 7..2_000 {
+		let trace = [taken + 1; 32];
+		// Whoever wants to draw it out comes when it is about to close.
+		if now == dispute.closes.min(last) {
+			let came = dispute.stand(taken.into(), trace, taken % 2 == 1, &TERMS, now);
+			assert_eq!(came.is_ok(), now <= last, "{now}");
+			taken += 1;
+		}
+		if now > 7 && now == dispute.closes {
+			// Nor does a game that ends.
+			let n = usize::from(taken) - 1;
+			if dispute.doubt(&99, n, now).is_ok() {
+				dispute.ended(n, End::Held, &TERMS, now).unwrap();
+			}
+		}
+	}
+	assert_eq!(dispute.closes, last + TERMS.window);
+	assert_eq!(
+		dispute.doubt(&98, 0, last + TERMS.window + 1),
+		Err(Unfit::Closed)
+	);
+}
+
+/// What is still open when the time is over, nobody has cared for: whoever was to move has lost.
+#[test]
+fn what_is_cut_off_speaks_against_whoever_was_to_move() {
+	let stand = |n: u8| {
+		let mut dispute = Dispute::new(&TERMS, 0);
+		dispute.stand(1, RIGHT, true, &TERMS, 0).unwrap();
+		for who in 0..u32::from(n) {
+			dispute.doubt(&(10 + who), 0, 0).unwrap();
+		}
+		dispute
+	};
+	let mut held = stand(2);
+	assert!(!held.is_quiet(0));
+	assert_eq!(held.cut(0, [Some(Side::Challenger); 2]), Ok(None));
+	assert_eq!(
+		(held.stands[0].state, held.stands[0].open),
+		(State::Standing, 0)
+	);
+	assert!(held.is_quiet(0));
+	let turns = [Some(Side::Challenger), Some(Side::Defender)];
+	let mut silent = stand(2);
+	assert_eq!(silent.cut(0, turns), Ok(Some(1)));
+	assert_eq!(silent.stands[0].state, State::Lapsed);
+	// Who has misspoken is to move no more than who is silent.
+	assert_eq!(stand(1).cut(0, [None]), Ok(Some(1)));
+	let mut vacant = stand(1);
+	vacant.silence(0, 5).unwrap();
+	assert_eq!(vacant.cut(0, [Some(Side::Challenger)]), Ok(None));
+	assert_eq!(vacant.stands[0].state, State::Lapsed);
+	assert_eq!(vacant.cut(0, []), Err(Unfit::NoSuch));
 }
 
 /// An empty line may be joined after the close, so that a game that is open is played.

@@ -121,6 +121,9 @@ impl pallet_inference::Config for Runtime {
 	type ReportLongevity = ConstU32<8>;
 	// Before ordinary transactions, behind operational ones.
 	type ReportPriority = ConstU64<{ u64::MAX / 2 }>;
+	// No judge is in this runtime.
+	type LastJudge = ();
+	type DisputeBlocks = ConstU32<0>;
 	// It has receipts of the session lane measured.
 	type OnSettled = Sessions;
 	type WeightInfo = pallet_inference::weights::SubstrateWeight<Runtime>;

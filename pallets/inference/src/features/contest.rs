@@ -70,13 +70,15 @@ impl<T: Config> Pallet<T> {
 		}
 		let others = Self::others(request, &Self::roster(), jury);
 		let contestable = Self::is_jury(&others, &Self::parties(id, request));
+		// Those whom a proof would acquit are not reported before.
+		let waits = contestable || Self::may_be_overturned(id, request, answer);
 		let until =
 			frame_system::Pallet::<T>::block_number().saturating_add(T::ContestBlocks::get());
 		let mut accused = Vec::new();
 		for (who, kind, session, basis) in blamed {
 			// What is one deed with what staking has heard of costs nothing that could be contested.
 			let known = Self::is_same_deed(&who, kind, session);
-			if known || !contestable {
+			if known || !waits {
 				Self::queue_offence(Self::accuse(id, &who, kind, session));
 				continue;
 			}
@@ -105,23 +107,31 @@ impl<T: Config> Pallet<T> {
 			until,
 		});
 		Juries::<T>::insert(id, &*jury);
+		Self::queue_ruling(id, until);
+	}
+
+	/// A ruling is looked at after this block.
+	fn queue_ruling(id: RequestId, until: BlockNumberFor<T>) {
 		RulingRange::<T>::mutate(|(_, end)| {
 			Rulings::<T>::insert(*end, (id, until));
 			*end += 1;
 		});
 	}
 
-	/// Requests in which a jury accuses a validator, each with the last block in which that can be contested.
+	/// Requests in which a jury accuses a validator, each with the last block in which that can be contested. What only waits for a proof is
+	/// not among them.
 	pub(crate) fn accusations(validator: &T::AccountId) -> Vec<(RequestId, BlockNumberFor<T>)> {
+		let now = frame_system::Pallet::<T>::block_number();
 		let (first, end) = RulingRange::<T>::get();
 		(first..end)
 			.filter_map(Rulings::<T>::get)
-			.filter_map(|(id, until)| {
+			.filter_map(|(id, _)| {
 				let jury = Juries::<T>::get(id).filter(|jury| jury.contest.is_none())?;
-				let mut accused = jury.ruling?.accused.into_iter();
+				let ruling = jury.ruling.filter(|ruling| ruling.until >= now)?;
+				let mut accused = ruling.accused.into_iter();
 				accused
 					.any(|a| a.offence.offender == *validator)
-					.then_some((id, until))
+					.then_some((id, ruling.until))
 			})
 			.collect()
 	}
@@ -140,8 +150,20 @@ impl<T: Config> Pallet<T> {
 				break;
 			}
 			// One that is contested ends with its contest.
-			let waiting = Juries::<T>::get(id).filter(|jury| jury.contest.is_none());
+			let waiting = Juries::<T>::get(id).filter(|jury| !Self::is_contested(jury));
 			if let Some(mut jury) = waiting {
+				// What may still be proven false waits on, behind the others.
+				let answer = jury.ruling.as_ref().map(|ruling| ruling.answer);
+				let request = Requests::<T>::get(id);
+				let waits = answer
+					.zip(request)
+					.is_some_and(|(answer, request)| Self::may_be_overturned(id, &request, answer));
+				if waits {
+					Self::queue_ruling(id, now.saturating_add(T::ContestBlocks::get()));
+					Rulings::<T>::remove(place);
+					place += 1;
+					continue;
+				}
 				let ruling = jury.ruling.take();
 				Juries::<T>::insert(id, &jury);
 				let accused = ruling.into_iter().flat_map(|ruling| ruling.accused);
@@ -152,7 +174,7 @@ impl<T: Config> Pallet<T> {
 			place += 1;
 		}
 		if place > first {
-			RulingRange::<T>::put((place, end));
+			RulingRange::<T>::mutate(|(first, _)| *first = place);
 		}
 		// What was heard meanwhile is ruled on now, and can be contested for as long.
 		concluded.into_iter().for_each(Self::judge_testimonies);
@@ -182,7 +204,9 @@ impl<T: Config> Pallet<T> {
 			was: request.state,
 			end: None,
 		});
-		jury.round = None;
+		if let Some(first) = jury.round.take() {
+			Self::remember_vouchers(id, &request, &first);
+		}
 		Juries::<T>::insert(id, jury);
 		request.state = RequestState::Disputed;
 		Self::queue_later_draw(id, &mut request);
@@ -297,11 +321,10 @@ impl<T: Config> Pallet<T> {
 		if let Some(round) = &jury.round {
 			Self::leave_seats(id, round, &jury);
 		}
-		let (Some(ruling), Some(contest)) = (jury.ruling.take(), jury.contest.as_mut()) else {
+		let (Some(mut ruling), Some(contest)) = (jury.ruling.take(), jury.contest.as_mut()) else {
 			return;
 		};
-		let ended: Vec<_> = ruling
-			.accused
+		let ended: Vec<_> = core::mem::take(&mut ruling.accused)
 			.into_iter()
 			.map(|accusation| {
 				let stands = stands(&accusation);
@@ -330,6 +353,7 @@ impl<T: Config> Pallet<T> {
 		};
 		request.state = contest.was;
 		request.draw = None;
+		let waits = Self::may_be_overturned(id, &request, ruling.answer);
 		Juries::<T>::insert(id, &jury);
 		if lost {
 			Self::take_bond(id, &request, &bond, paid);
@@ -339,8 +363,20 @@ impl<T: Config> Pallet<T> {
 				Self::pay_measurements(id, &request, output.units(), paid);
 			}
 		}
+		let mut waiting = Vec::new();
 		for (accusation, stands) in ended {
-			Self::conclude_accusation(accusation, (!stands).then_some(&request));
+			match stands && waits {
+				true => waiting.push(accusation),
+				false => Self::conclude_accusation(accusation, (!stands).then_some(&request)),
+			}
+		}
+		if !waiting.is_empty() {
+			jury.ruling = Some(Ruling {
+				accused: consilience_primitives::List::truncate_from(waiting),
+				..ruling
+			});
+			Juries::<T>::insert(id, &jury);
+			Self::queue_ruling(id, frame_system::Pallet::<T>::block_number());
 		}
 		Requests::<T>::insert(id, request);
 		// Whoever asked may not have been told before it was contested.

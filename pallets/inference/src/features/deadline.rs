@@ -12,7 +12,7 @@ use polkadot_sdk::{
 use crate::{
 	features::{offence::OffenceKind, round::Phase, settle::Payees},
 	Callbacks, Config, Deadlines, Elsewhere, Event, ExpiryReason, Inputs, Juries, Outputs, Overdue,
-	Pallet, Prune, PruneRange, RequestOf, Requests, RoundOf, Rounds,
+	Pallet, Prune, PruneRange, RequestOf, Requests, RoundOf, Rounds, Vouchers,
 };
 
 /// Counts of the requests that were looked at in a block.
@@ -393,6 +393,7 @@ impl<T: Config> Pallet<T> {
 					|| (r.callback && Callbacks::<T>::get().contains(&id))
 					|| Juries::<T>::get(id).is_some_and(|jury| jury.ruling.is_some())
 					|| Elsewhere::<T>::get(id).is_some_and(|outside| !outside.told)
+					|| Self::is_before_the_judge(id)
 			});
 			if kept {
 				Self::queue_prune(id);
@@ -411,6 +412,7 @@ impl<T: Config> Pallet<T> {
 		Outputs::<T>::remove(id);
 		Rounds::<T>::remove(id);
 		Juries::<T>::remove(id);
+		Vouchers::<T>::remove(id);
 		Self::forget_elsewhere(id);
 	}
 }

@@ -304,6 +304,7 @@ impl<T: Config> Pallet<T> {
 		// Nobody there to measure is no reason to doubt.
 		if same || evidence.is_empty() {
 			Self::pay_measurements(id, &request, output.units(), &who);
+			Self::remember_vouchers(id, &request, round);
 			Juries::<T>::remove(id);
 			if evidence.is_empty() && Self::audit_again(id, &mut request) {
 				request.state = Self::settled_state(&request);

@@ -11,6 +11,7 @@ pub mod draw;
 pub mod elsewhere;
 pub mod finality;
 pub mod jury;
+pub mod last_judge;
 pub mod load;
 pub mod offence;
 pub mod report;

@@ -186,6 +186,7 @@ impl<T: Config> Pallet<T> {
 		Self::try_state_of_tosses()?;
 		Self::try_state_of_elsewhere()?;
 		Self::try_state_of_testimonies()?;
+		Self::try_state_of_disputes()?;
 		let mut held = BTreeMap::<T::AccountId, (BalanceOf<T>, u32)>::new();
 		let mut work_of = BTreeMap::new();
 		let mut bonds = BTreeMap::new();

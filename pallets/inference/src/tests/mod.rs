@@ -11,6 +11,7 @@ mod deadline;
 mod draw;
 mod elsewhere;
 mod jury;
+mod last_judge;
 mod load;
 mod offence;
 mod properties;

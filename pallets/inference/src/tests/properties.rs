@@ -6,8 +6,9 @@ use std::{
 	collections::BTreeMap,
 };
 
+use consilience_judge::{disputed::Disputed, standing::Verdict};
 use consilience_primitives::{
-	evidence::Verdict,
+	evidence,
 	model::{Price, Task},
 	report::Statement,
 	request::Assurance,
@@ -30,7 +31,8 @@ use proptest::{prelude::*, test_runner::TestRunner};
 
 use crate::{
 	mock::*, Answered, AuditAnswers, ContestEnd, Elsewhere, Event, HoldReason, Juries, NextRequest,
-	OffenceRange, ProtocolParameters, RequestInference, Requests, Rulings, SessionValidators,
+	OffenceRange, Place, ProtocolParameters, RequestInference, Requests, Rulings,
+	SessionValidators,
 };
 
 #[derive(Clone, Debug)]
@@ -72,6 +74,15 @@ enum Action {
 	Contest {
 		request: u64,
 		validator: usize,
+	},
+	/// Somebody disputes an answer before the last judge, where that can be.
+	Dispute {
+		request: u64,
+		token: u32,
+	},
+	/// One of the disputes that are open ends.
+	Judge {
+		overturned: bool,
 	},
 	/// Staking applies a slash.
 	Slash {
@@ -200,6 +211,8 @@ fn action() -> impl Strategy<Value = Action> {
 		4 => (0u64..16, 0usize..7, any::<bool>())
 			.prop_map(|(answer, checker, right)| Action::Testify { answer, checker, right }),
 		2 => (0u64..20, 0usize..7).prop_map(|(request, validator)| Action::Contest { request, validator }),
+		3 => (0u64..20, 0u32..2).prop_map(|(request, token)| Action::Dispute { request, token }),
+		2 => any::<bool>().prop_map(|overturned| Action::Judge { overturned }),
 		1 => (0usize..7, 0u64..300).prop_map(|(validator, amount)| Action::Slash { validator, amount }),
 		1 => prop::bool::weighted(0.7).prop_map(Action::Few),
 		1 => (0usize..7).prop_map(|validator| Action::Disable { validator }),
@@ -233,6 +246,8 @@ fn action() -> impl Strategy<Value = Action> {
 thread_local! {
 	/// Members of the party by their places, and what they do.
 	static PARTY: Cell<(u8, Habit)> = const { Cell::new((0, Habit::Honest)) };
+	/// Disputes that are open before the last judge.
+	static DISPUTES: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Name of an answer that was given elsewhere.
@@ -341,7 +356,7 @@ fn act(action: Action) {
 			checker,
 			right,
 		} => {
-			let verdict = Verdict {
+			let verdict = evidence::Verdict {
 				margin_max: if right { 0 } else { 90_000 },
 				..Default::default()
 			};
@@ -387,6 +402,27 @@ fn act(action: Action) {
 				.filter(|_| validator > 0)
 				.unwrap_or(VALIDATORS[validator]);
 			let _ = with_storage_layer(|| Inference::contest(RuntimeOrigin::signed(who), request));
+		}
+		Action::Dispute { request, token } => {
+			let place = Place {
+				request: recent(request),
+				token,
+			};
+			let is_open = DISPUTES.with_borrow(|all| all.contains(&place));
+			if !is_open && Inference::statement(&place).is_some() {
+				Inference::opened(&place);
+				DISPUTES.with_borrow_mut(|all| all.push(place));
+			}
+		}
+		Action::Judge { overturned } => {
+			let first = DISPUTES.with_borrow_mut(|all| (!all.is_empty()).then(|| all.remove(0)));
+			let Some(place) = first else {
+				return;
+			};
+			match overturned {
+				true => Inference::closed(&place, Verdict::Overturned, Some((BOB, 30))),
+				false => Inference::closed(&place, Verdict::Stays, None),
+			}
 		}
 		Action::Slash { validator, amount } => {
 			// Out of whose slash somebody is owed something, where there is one.
@@ -563,6 +599,7 @@ fn invariants_hold_after_every_action() {
 		"testified",
 		"offences",
 		"tossed in vain",
+		"refuted",
 	] {
 		assert!(reached.contains_key(end), "nothing was {end}: {reached:?}");
 	}
@@ -589,6 +626,7 @@ fn count(reached: &mut BTreeMap<&'static str, u32>) {
 				..
 			} => "upheld",
 			Event::ContestEnded { .. } => "quashed",
+			Event::AnswerRefuted { .. } => "refuted",
 			Event::ClaimPaid { .. } => "compensated",
 			_ => continue,
 		};
@@ -603,12 +641,18 @@ fn check_sequence(actions: Vec<Action>, reached: &mut BTreeMap<&'static str, u32
 		// Near full the price doubles, unless governance has it otherwise.
 		crate::Parameters::<Test>::mutate(|p| p.surcharge_at_full = 1_000);
 		PARTY.set((7, Habit::Vouching));
+		DISPUTES.take();
+		// Before a judge or without one.
+		judge_for_all(actions.len().is_multiple_of(2));
 		let money = total();
 		for action in actions {
 			act(action);
 			ModelRegistry::do_try_state().unwrap();
 			Inference::do_try_state().unwrap();
 			assert_eq!(total() + burned(), money);
+		}
+		while DISPUTES.with_borrow(|all| !all.is_empty()) {
+			act(Action::Judge { overturned: false });
 		}
 		// Left alone, everything is settled, every escrow released, and everything forgotten.
 		set_vrf(true);
@@ -637,6 +681,9 @@ fn check_sequence(actions: Vec<Action>, reached: &mut BTreeMap<&'static str, u32
 		assert_eq!(first, end, "staking has heard of everything");
 		assert_eq!(Rulings::<Test>::iter().count(), 0);
 		assert_eq!(Elsewhere::<Test>::iter().count(), 0);
+		assert_eq!(crate::Vouchers::<Test>::iter().count(), 0);
+		assert_eq!(crate::Judging::<Test>::iter().count(), 0);
+		assert!(crate::Proven::<Test>::get().is_empty());
 		assert_eq!(crate::Testimonies::<Test>::iter().count(), 0);
 		assert_eq!(crate::Doubting::<Test>::iter().count(), 0);
 		assert_eq!(crate::References::<Test>::iter().count(), 0);

@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use crate::{mock::*, Cases, Games};
 
 /// Numbers that look random, the same in every run.
-struct Noise(u64);
+pub(super) struct Noise(pub(super) u64);
 
 impl Noise {
-	fn below(&mut self, n: u64) -> u64 {
+	pub(super) fn below(&mut self, n: u64) -> u64 {
 		self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
 		let mut z = self.0;
 		z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,14 +22,14 @@ impl Noise {
 	}
 }
 
-const HONEST: u64 = 1;
+pub(super) const HONEST: u64 = 1;
 
 fn signed(who: u64) -> RuntimeOrigin {
 	RuntimeOrigin::signed(who)
 }
 
 /// What an honest account does in a block.
-fn honest(subject: u64, right: &Model, seen: &mut HashMap<u8, Seen>) {
+pub(super) fn honest(subject: u64, right: &Model, seen: &mut HashMap<u8, Seen>) {
 	let _ = stand(HONEST, subject, right);
 	let Some(case) = Cases::<Test>::get(subject) else {
 		return;
@@ -67,7 +67,12 @@ fn honest(subject: u64, right: &Model, seen: &mut HashMap<u8, Seen>) {
 }
 
 /// What somebody else does.
-fn other(subject: u64, models: &[Model], seen: &mut HashMap<u8, Seen>, noise: &mut Noise) {
+pub(super) fn other(
+	subject: u64,
+	models: &[Model],
+	seen: &mut HashMap<u8, Seen>,
+	noise: &mut Noise,
+) {
 	let who = 2 + noise.below(40);
 	let n = noise.below(6) as u8;
 	let model = &models[noise.below(models.len() as u64) as usize];
@@ -136,7 +141,7 @@ fn other(subject: u64, models: &[Model], seen: &mut HashMap<u8, Seen>, noise: &m
 }
 
 /// Whatever is late is said to be.
-fn clerk(subject: u64) {
+pub(super) fn clerk(subject: u64) {
 	let games: Vec<_> = Games::<Test>::iter_keys().collect();
 	for (of, n, challenger) in games.into_iter().filter(|(of, ..)| *of == subject) {
 		let late = Games::<Test>::get((of, n, challenger)).and_then(|played| {
@@ -148,7 +153,7 @@ fn clerk(subject: u64) {
 			assert_ne!(challenger, HONEST);
 		}
 	}
-	for n in 0..16 {
+	for n in 0..32 {
 		let _ = Judge::lapse(signed(99), subject, n);
 	}
 }
@@ -194,7 +199,7 @@ fn play_out(seed: u64) {
 		};
 		assert_eq!(verdict, Some(expected), "{seed}");
 		assert_eq!(overturned().is_empty(), subject == RIGHT);
-		for n in 0..16 {
+		for n in 0..32 {
 			let _ = Judge::clear(signed(99), subject, n);
 		}
 		assert_eq!(Cases::<Test>::get(subject), None);

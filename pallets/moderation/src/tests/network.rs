@@ -140,6 +140,7 @@ parameter_types! {
 	pub const DrawPatience: u64 = 4;
 	pub const RevealBlocks: u64 = 3;
 	pub const Retention: u64 = 20;
+	pub const DisputeBlocks: u64 = 0;
 	pub const ReportLongevity: u64 = 4;
 	pub const ReportPriority: u64 = 1_000;
 }
@@ -194,6 +195,8 @@ impl pallet_inference::Config for Runtime {
 	type ReportLongevity = ReportLongevity;
 	type ReportPriority = ReportPriority;
 	// docs: runtime-hook
+	type LastJudge = ();
+	type DisputeBlocks = DisputeBlocks;
 	type OnSettled = (Sessions, Moderation);
 	// docs: end
 	type WeightInfo = pallet_inference::weights::SubstrateWeight<Runtime>;
