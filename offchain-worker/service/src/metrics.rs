@@ -248,6 +248,7 @@ const fn code(reason: Unanswerable) -> &'static str {
 		Unanswerable::GraphRefused => "graph_refused",
 		Unanswerable::NotFinite => "not_finite",
 		Unanswerable::OutputTooLarge => "output_too_large",
+		Unanswerable::ConstraintRefused => "constraint_refused",
 	}
 }
 
