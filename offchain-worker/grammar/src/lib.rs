@@ -17,9 +17,11 @@
 //! | [`guide`] | masks for one answer, computed beside whoever uses them |
 //! | [`vocabulary`] | what a model's tokens spell, made once for each model |
 //! | [`json`] | how schemas are read, and what of them is refused |
+//! | [`shape`] | which grammars are not taken, because no count would stop them in time |
 
 pub mod guide;
 pub mod json;
+mod shape;
 pub mod vocabulary;
 
 #[cfg(test)]
@@ -62,6 +64,10 @@ impl Error {
 		Self::refused(&line[..end.map_or(line.len(), |(at, _)| at)])
 	}
 
+	fn too_complex() -> Self {
+		Self::refused("it is too complex: finding the next token takes too many steps")
+	}
+
 	/// A panic of the library's, which is the same everywhere.
 	fn panicked() -> Self {
 		Self::refused("the library that reads constraints fails on it")
@@ -69,15 +75,20 @@ impl Error {
 }
 
 /// What may be spent, counted so that it is the same everywhere: of the lexer's steps to read a constraint and for each mask, of the parser's
-/// items, of states that are kept.
-pub(crate) fn limits() -> ParserLimits {
+/// items, of states that are kept. Grammars have less than schemas and expressions: an item is compared with all of its row, and only grammars can
+/// make long rows of a short text (ADR 33 has what the worst of each costs).
+pub(crate) fn limits(form: ConstraintForm) -> ParserLimits {
+	let (max_items_in_row, step_max_items) = match form {
+		ConstraintForm::JsonSchema | ConstraintForm::Regex => (1_000, 8_000),
+		ConstraintForm::Lark => (250, 5_000),
+	};
 	ParserLimits {
-		max_items_in_row: 1_000,
-		initial_lexer_fuel: 1_000_000,
+		max_items_in_row,
+		initial_lexer_fuel: 200_000,
 		step_lexer_fuel: 100_000,
-		step_max_items: 20_000,
-		max_lexer_states: 50_000,
-		max_grammar_size: 100_000,
+		step_max_items,
+		max_lexer_states: 20_000,
+		max_grammar_size: 10_000,
 		precompute_large_lexemes: false,
 		verbose_errors: false,
 	}

@@ -3,10 +3,12 @@
 use std::sync::{Arc, OnceLock};
 
 use consilience_primitives::sampling::Constraint;
-use llguidance::{earley::SlicedBiasComputer, ParserFactory, TokenParser};
+use llguidance::{
+	api::GrammarInit, earley::SlicedBiasComputer, Logger, ParserFactory, TokenParser,
+};
 use toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
 
-use crate::{grammar, guide::Mask, limits, Error};
+use crate::{grammar, guide::Mask, limits, shape, Error};
 
 /// Longest token that may be part of a constrained answer, in bytes: no vocabulary needs longer ones, and the trie descends by bytes.
 const LONGEST: usize = 255;
@@ -63,7 +65,6 @@ impl Vocabulary {
 		let mut factory = ParserFactory::new(&trie, InferenceCapabilities::default(), &slices)
 			.map_err(|e| Error::of(&e))?;
 		factory.quiet();
-		*factory.limits_mut() = limits();
 		let ends = ends.iter().copied().filter(|end| (*end as usize) < size);
 		Ok(Self {
 			factory,
@@ -75,15 +76,19 @@ impl Vocabulary {
 	/// Reads a constraint.
 	pub(crate) fn read(&self, constraint: &Constraint) -> Result<Reader<'_>, Error> {
 		let grammar = grammar(constraint)?;
+		let (init, logger) = (GrammarInit::Serialized(grammar), Logger::new(0, 0));
+		let capabilities = InferenceCapabilities::default();
 		let mut parser = self
 			.factory
-			.create_parser(grammar)
+			.create_parser_from_init_ext(init, logger, capabilities, limits(constraint.form))
 			.map_err(|e| Error::of(&e))?;
+		shape::check(parser.parser.grammar())?;
 		parser.start_without_prompt();
 		Ok(Reader {
 			vocabulary: self,
 			parser,
-			broken: false,
+			last: None,
+			broken: None,
 		})
 	}
 }
@@ -101,15 +106,17 @@ pub(crate) fn bytes() -> &'static Vocabulary {
 pub(crate) struct Reader<'v> {
 	vocabulary: &'v Vocabulary,
 	parser: TokenParser,
-	/// A token was said that no mask had.
-	broken: bool,
+	/// The mask before the next token.
+	last: Option<Mask>,
+	/// Why there are no more.
+	broken: Option<Error>,
 }
 
 impl Reader<'_> {
 	/// Which tokens may come next. Asked once before each token.
 	pub(crate) fn mask(&mut self) -> Result<Mask, Error> {
-		if self.broken {
-			return Err(Error::refused("the answer has left its constraint"));
+		if let Some(broken) = &self.broken {
+			return Err(broken.clone());
 		}
 		let size = self.vocabulary.size;
 		let set = self.parser.compute_mask().map_err(|e| {
@@ -118,9 +125,7 @@ impl Reader<'_> {
 				NoExtensionBias | NoExtension => {
 					Error::refused("no token can come next: nothing can be said that it describes")
 				}
-				LexerTooComplex | ParserTooComplex => {
-					Error::refused("it is too complex: finding the next token takes too many steps")
-				}
+				LexerTooComplex | ParserTooComplex => Error::too_complex(),
 				_ => Error::of(&e),
 			}
 		})?;
@@ -133,12 +138,29 @@ impl Reader<'_> {
 		if set.is_allowed(size as u32) {
 			self.vocabulary.ends.iter().for_each(|end| mask.admit(*end));
 		}
+		self.last = Some(mask.clone());
 		Ok(mask)
+	}
+
+	/// What the last mask cost.
+	#[cfg(test)]
+	pub(crate) fn cost(&self) -> &llguidance::earley::ParserStats {
+		self.parser.last_step_stats()
 	}
 
 	/// The answer goes on with this token.
 	pub(crate) fn said(&mut self, token: u32) {
-		let spelled = (token as usize) < self.vocabulary.size;
-		self.broken |= !spelled || self.parser.consume_token(token).is_err();
+		if self.broken.is_some() {
+			return;
+		}
+		let admitted = self.last.take().is_some_and(|mask| mask.admits(token));
+		if !admitted {
+			self.broken = Some(Error::refused("the answer has left its constraint"));
+		} else if self.vocabulary.ends.contains(&token) {
+			self.broken = Some(Error::refused("the answer is over"));
+		} else if self.parser.consume_token(token).is_err() {
+			// What a mask has is only refused for what it costs.
+			self.broken = Some(Error::too_complex());
+		}
 	}
 }
