@@ -75,18 +75,13 @@ impl Error {
 }
 
 /// What may be spent, counted so that it is the same everywhere: of the lexer's steps to read a constraint and for each mask, of the parser's
-/// items, of states that are kept. Grammars have less than schemas and expressions: an item is compared with all of its row, and only grammars can
-/// make long rows of a short text (ADR 33 has what the worst of each costs).
-pub(crate) fn limits(form: ConstraintForm) -> ParserLimits {
-	let (max_items_in_row, step_max_items) = match form {
-		ConstraintForm::JsonSchema | ConstraintForm::Regex => (1_000, 8_000),
-		ConstraintForm::Lark => (250, 5_000),
-	};
+/// items, of states that are kept. ADR 33 has what the worst of it costs.
+pub(crate) fn limits() -> ParserLimits {
 	ParserLimits {
-		max_items_in_row,
+		max_items_in_row: 1_000,
 		initial_lexer_fuel: 200_000,
 		step_lexer_fuel: 100_000,
-		step_max_items,
+		step_max_items: 8_000,
 		max_lexer_states: 20_000,
 		max_grammar_size: 10_000,
 		precompute_large_lexemes: false,

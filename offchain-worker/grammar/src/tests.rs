@@ -36,8 +36,14 @@ fn words() -> Arc<Vocabulary> {
 /// The answer in single bytes, or how many of them are admitted.
 fn along(constraint: &Constraint, text: &str) -> Result<(), usize> {
 	let tokens: Vec<u32> = text.bytes().map(Into::into).chain([END]).collect();
-	let guide = Guide::new(&words(), constraint).map_err(|_| usize::MAX)?;
-	let masks = guide.along(&tokens, || true).map_err(|_| usize::MAX)?;
+	let guide = Guide::new(&words(), constraint).map_err(|e| {
+		eprintln!("{e}");
+		usize::MAX
+	})?;
+	let masks = guide.along(&tokens, || true).map_err(|e| {
+		eprintln!("{e}");
+		usize::MAX
+	})?;
 	let said = masks
 		.iter()
 		.zip(&tokens)
@@ -284,7 +290,7 @@ fn all_hostile() {
 		let checked = check(&constraint);
 		let read = from.elapsed();
 		assert!(read.as_secs() < 20, "{name}: {read:?}");
-		let most = crate::limits(constraint.form);
+		let most = crate::limits();
 		let mut reader = match words.read(&constraint) {
 			Ok(reader) => reader,
 			Err(why) => {
@@ -360,6 +366,34 @@ fn a_rule_does_not_end_with_itself() {
 		))
 		.len() > 3
 	);
+}
+
+/// As many tools to choose from as a constraint has bytes for, and as many properties that may be left out as most schemas have.
+#[test]
+fn large_constraints_of_people_are_taken() {
+	let call = |i: usize| {
+		format!("call_{i}: %json {{\"properties\":{{\"name\":{{\"const\":\"t{i}\"}}}},\"required\":[\"name\"]}}\n")
+	};
+	let tools: String = (0..90).map(call).collect();
+	let names: Vec<_> = (0..90).map(|i| format!("call_{i}")).collect();
+	let names = names.join("|");
+	for start in [
+		"start: OPEN call END (\"\\n\" OPEN call END)*",
+		"start: TEXT | (BEGIN call END)+ TEXT",
+	] {
+		let text = format!(
+			"{start}\nOPEN: \"<call>\\n\"\nEND: \"\\n</call>\"\nBEGIN: TEXT OPEN\nTEXT: /(.|\\n)*/ & ~/(.|\\n)*<call>(.|\\n)*/\ncall: {names}\n{tools}"
+		);
+		let answer = "<call>\n{\"name\":\"t77\"}\n</call>";
+		let all = constraint(ConstraintForm::Lark, &text);
+		assert_eq!(along(&all, answer), Ok(()), "{start}");
+	}
+	let properties: Vec<_> = (0..200).map(|i| format!("\"p{i}\":{{}}")).collect();
+	let many = schema(&format!(
+		"{{\"type\":\"object\",\"properties\":{{{}}}}}",
+		properties.join(",")
+	));
+	assert_eq!(along(&many, r#"{"p3": 1, "p199": [], "q": null}"#), Ok(()));
 }
 
 /// Pinned: whatever changes a mask changes which answers are right, and takes another number of rules.

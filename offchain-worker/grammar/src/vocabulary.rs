@@ -3,9 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use consilience_primitives::sampling::Constraint;
-use llguidance::{
-	api::GrammarInit, earley::SlicedBiasComputer, Logger, ParserFactory, TokenParser,
-};
+use llguidance::{earley::SlicedBiasComputer, ParserFactory, TokenParser};
 use toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
 
 use crate::{grammar, guide::Mask, limits, shape, Error};
@@ -65,6 +63,7 @@ impl Vocabulary {
 		let mut factory = ParserFactory::new(&trie, InferenceCapabilities::default(), &slices)
 			.map_err(|e| Error::of(&e))?;
 		factory.quiet();
+		*factory.limits_mut() = limits();
 		let ends = ends.iter().copied().filter(|end| (*end as usize) < size);
 		Ok(Self {
 			factory,
@@ -76,11 +75,9 @@ impl Vocabulary {
 	/// Reads a constraint.
 	pub(crate) fn read(&self, constraint: &Constraint) -> Result<Reader<'_>, Error> {
 		let grammar = grammar(constraint)?;
-		let (init, logger) = (GrammarInit::Serialized(grammar), Logger::new(0, 0));
-		let capabilities = InferenceCapabilities::default();
 		let mut parser = self
 			.factory
-			.create_parser_from_init_ext(init, logger, capabilities, limits(constraint.form))
+			.create_parser(grammar)
 			.map_err(|e| Error::of(&e))?;
 		shape::check(parser.parser.grammar())?;
 		parser.start_without_prompt();

@@ -1,5 +1,7 @@
 //! Constrained answers: what one pass over an answer finds of those that follow their constraint, and of those that do not.
 
+use std::time::Instant;
+
 use codec::Compact;
 use consilience_primitives::{
 	evidence::{Evidence, Verdict},
@@ -14,10 +16,12 @@ use polkadot_sdk::sp_core::H256;
 use serde_json::{json, Value};
 
 use super::{
+	batch::Bounds as Most,
 	exactness::{Model, Run},
 	generate::Writer,
 	measure::Part,
 	prompts::tokenizer,
+	scheduler::Scheduler,
 	schedules::open,
 	tokens::Tokens,
 	LanguageModel,
@@ -548,4 +552,81 @@ fn the_hubs_model_says_constrained_answers_again_or_nearly() {
 	let found = real(&model, &run, &policy(NumericClass::Tolerant, 512, 8_192));
 	let right = |v: &Verdict| v.margin_max <= 512 && v.deviations == 0;
 	assert!(found.iter().all(right), "{found:?}");
+}
+
+/// The time a token of a chat takes, beside another one.
+fn beside(scheduler: &Scheduler, other: Option<Constraint>) -> f64 {
+	let input = |max_tokens, constraint| {
+		let sampling = Sampling {
+			max_tokens,
+			// Neither ends by itself.
+			processing: LogitsProcessing {
+				logit_bias: vec![(2, -100_000)].try_into().unwrap(),
+				..Default::default()
+			}
+			.compact(),
+			..Default::default()
+		};
+		asked(&sampling, constraint)
+	};
+	let seed = H256::repeat_byte(1);
+	let (chat, other) = (input(64, None), input(192, other));
+	let mut seen = Vec::new();
+	std::thread::scope(|threads| {
+		threads.spawn(|| scheduler.generate(&other, &seed).unwrap());
+		let written = scheduler.stream(&chat, &seed, &mut |tokens, _| {
+			seen.extend(tokens.iter().map(|_| Instant::now()));
+		});
+		written.unwrap();
+	});
+	let took = seen[63].duration_since(seen[7]);
+	took.as_secs_f64() * 1e3 / 56.0
+}
+
+/// Against a chat beside which another one has no constraint. Rounds take turns, and the best of each counts: the machine has other work.
+#[test]
+#[ignore = "measures time"]
+fn a_chat_beside_the_worst_grammar_that_is_taken() {
+	let model = Model::open("smollm2-135m-instruct-int8");
+	let run = model.run(2, "disable");
+	let bounds = Most {
+		answers: 4,
+		cache_bytes: 1 << 30,
+		prefix_bytes: 0,
+	};
+	let scheduler = Scheduler::new(model.language, run.graph, bounds, Default::default());
+	let scheduler = scheduler.unwrap();
+	let others = [
+		("any text", None),
+		(
+			"a long string",
+			Some(constraint(
+				ConstraintForm::JsonSchema,
+				r#"{"type": "string", "minLength": 2000}"#,
+			)),
+		),
+		(
+			"letters that are words",
+			Some(constraint(ConstraintForm::Lark, "start: L*\nL: /[a-z ]/")),
+		),
+		(
+			"a pattern with many tails",
+			Some(constraint(
+				ConstraintForm::Regex,
+				"[a-z ]*[aeiou][a-z ]{14}",
+			)),
+		),
+	];
+	let mut best = [f64::INFINITY; 4];
+	for round in 0..5 {
+		for (best, (name, other)) in best.iter_mut().zip(&others) {
+			let took = beside(&scheduler, other.clone());
+			println!("{round}: {name}: {took:.1} ms a token");
+			*best = best.min(took);
+		}
+	}
+	for (took, (name, _)) in best.iter().zip(&others) {
+		println!("{name}: {took:.2} ms a token, {:.3}", took / best[0]);
+	}
+	assert!(best.iter().all(|took| *took < best[0] * 1.25), "{best:?}");
 }
