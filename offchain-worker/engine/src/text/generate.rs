@@ -23,7 +23,7 @@ pub(crate) struct Writer {
 	sampling: Sampling,
 	sampler: Sampler,
 	/// What the answer may go on with, where that is not anything.
-	guide: Option<Guide>,
+	guide: Option<Box<Guide>>,
 	/// Position whose logits say the first token.
 	last_of_prompt: usize,
 	tokens: Vec<u32>,
@@ -44,7 +44,7 @@ impl Writer {
 			sampling,
 			constraint,
 		} = asked;
-		let guide = constraint.map(|constraint| model.guide(constraint));
+		let guide = constraint.map(|constraint| model.guide(constraint).map(Box::new));
 		Ok(Self {
 			sampling: (*sampling).clone(),
 			sampler: Sampler::new(sampling, seed, prompt),
