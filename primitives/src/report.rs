@@ -163,6 +163,9 @@ pub struct Duties<AccountId, BlockNumber> {
 	pub duties: Vec<Duty<BlockNumber>>,
 	/// Requests in which a jury accuses this validator of a lie, each with the last block in which that can be contested.
 	pub accused: Vec<(RequestId, BlockNumber)>,
+	/// Rules of the constraints that this chain takes: [`crate::sampling::CONSTRAINT_RULES`] of its runtime. Whoever follows others finds
+	/// other masks, and serves no text model here.
+	pub rules: u16,
 }
 
 /// A contribution that is asked of a validator ([`crate::contribution`]).

@@ -12,7 +12,9 @@ use crate::{
 	Bytes, List,
 };
 
-pub use crate::sampling::{LogitsProcessing, Sampling, MAX_STOP, MAX_STOPS};
+pub use crate::sampling::{
+	Constraint, ConstraintForm, LogitsProcessing, Sampling, MAX_STOP, MAX_STOPS,
+};
 
 /// Most bytes of text in one message, prompt or text to embed.
 pub const MAX_TEXT: u32 = 32_768;
@@ -103,6 +105,27 @@ pub enum Input<const MAX: u32 = MAX_TENSOR_BYTES> {
 	Embedding(Bytes<MAX_TEXT>),
 	/// For [`Task::Tensor`]: one tensor for each of the graph's inputs, in any order.
 	Tensor(List<Tensor<MAX>, MAX_TENSORS>),
+	/// For [`Task::TextGeneration`], where not every answer will do. A variant of its own, the last, so that whoever knows nothing of
+	/// constraints writes and reads all others as before.
+	ConstrainedText {
+		/// What to go on from.
+		prompt: Prompt,
+		/// How to choose tokens, among those that the constraint leaves.
+		sampling: Sampling,
+		/// What the answer may be.
+		constraint: Constraint,
+	},
+}
+
+/// What is asked where text is to be generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextQuestion<'a> {
+	/// What to go on from.
+	pub prompt: &'a Prompt,
+	/// How to choose tokens.
+	pub sampling: &'a Sampling,
+	/// What the answer may be; anything, without it.
+	pub constraint: Option<&'a Constraint>,
 }
 
 /// An input with all of its data, wherever the chain keeps that.
@@ -153,36 +176,96 @@ pub enum InputError {
 	MalformedTensor,
 	/// A chat, for a model without chat template.
 	NoChat,
+	/// A constraint that is empty, no text, or for other rules than this chain's: [`Constraint::check`] says which.
+	BadConstraint,
+}
+
+impl Prompt {
+	/// Input units to pay for: bytes of text, and [`MESSAGE_UNITS`] for a chat and for each of its messages.
+	fn units(&self) -> u32 {
+		match self {
+			Self::Chat(messages) => messages
+				.iter()
+				.map(|m| MESSAGE_UNITS + m.content.len() as u32)
+				.fold(MESSAGE_UNITS, u32::saturating_add),
+			Self::Text(text) => text.len() as u32,
+		}
+	}
 }
 
 impl<const MAX: u32> Input<MAX> {
+	/// A question whose answer is text.
+	pub fn text(prompt: Prompt, sampling: Sampling, constraint: Option<Constraint>) -> Self {
+		match constraint {
+			None => Self::TextGeneration { prompt, sampling },
+			Some(constraint) => Self::ConstrainedText {
+				prompt,
+				sampling,
+				constraint,
+			},
+		}
+	}
+
+	/// What is asked, if that is text.
+	pub const fn as_text(&self) -> Option<TextQuestion<'_>> {
+		match self {
+			Self::TextGeneration { prompt, sampling } => Some(TextQuestion {
+				prompt,
+				sampling,
+				constraint: None,
+			}),
+			Self::ConstrainedText {
+				prompt,
+				sampling,
+				constraint,
+			} => Some(TextQuestion {
+				prompt,
+				sampling,
+				constraint: Some(constraint),
+			}),
+			Self::Embedding(_) | Self::Tensor(_) => None,
+		}
+	}
+
+	/// Prompt and sampling, to be changed, if text is asked for.
+	pub const fn as_text_mut(&mut self) -> Option<(&mut Prompt, &mut Sampling)> {
+		match self {
+			Self::TextGeneration { prompt, sampling }
+			| Self::ConstrainedText {
+				prompt, sampling, ..
+			} => Some((prompt, sampling)),
+			Self::Embedding(_) | Self::Tensor(_) => None,
+		}
+	}
+
+	/// Most tokens of the answer; zero where it is no text.
+	pub const fn max_tokens(&self) -> u32 {
+		match self.as_text() {
+			Some(question) => question.sampling.max_tokens,
+			None => 0,
+		}
+	}
+
 	/// The task that this asks for.
 	pub const fn task(&self) -> Task {
 		match self {
-			Self::TextGeneration { .. } => Task::TextGeneration,
+			Self::TextGeneration { .. } | Self::ConstrainedText { .. } => Task::TextGeneration,
 			Self::Embedding(_) => Task::Embedding,
 			Self::Tensor(_) => Task::Tensor,
 		}
 	}
 
-	/// Input units to pay for: bytes of text (and [`MESSAGE_UNITS`] for each chat message), or elements of tensors.
+	/// Input units to pay for: bytes of text (and [`MESSAGE_UNITS`] for each chat message) and of a constraint, or elements of tensors.
 	///
 	/// A byte-level tokenizer gives at most one token a byte, so that units bound the tokens of a prompt without a
 	/// tokenizer on chain.
 	pub fn units(&self) -> u32 {
 		match self {
-			Self::TextGeneration {
-				prompt: Prompt::Chat(messages),
-				..
-			} => messages
-				.iter()
-				.map(|m| MESSAGE_UNITS + m.content.len() as u32)
-				.fold(MESSAGE_UNITS, u32::saturating_add),
-			Self::TextGeneration {
-				prompt: Prompt::Text(text),
-				..
-			}
-			| Self::Embedding(text) => text.len() as u32,
+			Self::TextGeneration { prompt, .. } => prompt.units(),
+			Self::ConstrainedText {
+				prompt, constraint, ..
+			} => prompt.units().saturating_add(constraint.text.len() as u32),
+			Self::Embedding(text) => text.len() as u32,
 			Self::Tensor(tensors) => tensors
 				.iter()
 				.map(Tensor::units)
@@ -192,9 +275,9 @@ impl<const MAX: u32> Input<MAX> {
 
 	/// Most output units that an answer to this can have under `limits`: what escrow must cover.
 	pub fn max_output_units(&self, limits: &Limits) -> u32 {
-		match self {
-			Self::TextGeneration { sampling, .. } => sampling.max_tokens,
-			Self::Embedding(_) | Self::Tensor(_) => limits.max_output_units,
+		match self.as_text() {
+			Some(question) => question.sampling.max_tokens,
+			None => limits.max_output_units,
 		}
 	}
 
@@ -210,7 +293,12 @@ impl<const MAX: u32> Input<MAX> {
 			Ok(_) => Ok(()),
 		};
 		match self {
-			Self::TextGeneration { prompt, sampling } => {
+			Self::TextGeneration { .. } | Self::ConstrainedText { .. } => {
+				let TextQuestion {
+					prompt,
+					sampling,
+					constraint,
+				} = self.as_text().expect("both are questions for text; qed");
 				match prompt {
 					Prompt::Chat(_) if !spec.chat => return Err(InputError::NoChat),
 					Prompt::Chat(messages) if messages.is_empty() => return Err(InputError::Empty),
@@ -224,6 +312,9 @@ impl<const MAX: u32> Input<MAX> {
 					return Err(InputError::OutputTooLarge);
 				}
 				sampling.check().map_err(|_| InputError::BadSampling)?;
+				if let Some(constraint) = constraint {
+					constraint.check().map_err(|_| InputError::BadConstraint)?;
+				}
 			}
 			Self::Embedding(bytes) => text(bytes)?,
 			Self::Tensor(tensors) => {
@@ -276,6 +367,15 @@ impl From<Input> for FullInput {
 	fn from(input: Input) -> Self {
 		match input {
 			Input::TextGeneration { prompt, sampling } => Self::TextGeneration { prompt, sampling },
+			Input::ConstrainedText {
+				prompt,
+				sampling,
+				constraint,
+			} => Self::ConstrainedText {
+				prompt,
+				sampling,
+				constraint,
+			},
 			Input::Embedding(text) => Self::Embedding(text),
 			Input::Tensor(tensors) => Self::Tensor(List::truncate_from(
 				tensors
@@ -292,6 +392,15 @@ impl FullInput {
 	pub fn stored(self) -> (StoredInput, Option<Vec<u8>>) {
 		let inline = match self {
 			Self::TextGeneration { prompt, sampling } => Input::TextGeneration { prompt, sampling },
+			Self::ConstrainedText {
+				prompt,
+				sampling,
+				constraint,
+			} => Input::ConstrainedText {
+				prompt,
+				sampling,
+				constraint,
+			},
 			Self::Embedding(text) => Input::Embedding(text),
 			Self::Tensor(tensors) => {
 				if tensors
@@ -432,6 +541,9 @@ pub enum Unanswerable {
 	NotFinite,
 	/// The output is larger than the model's limits or the chain's.
 	OutputTooLarge,
+	/// The constraint is none that answers can follow: it cannot be read, uses what the rules do not know, is too large, or leaves no
+	/// token at some position. One that cannot be read is found before the graph runs, and named where the first two do not hold.
+	ConstraintRefused,
 }
 
 impl Unanswerable {
@@ -443,6 +555,7 @@ impl Unanswerable {
 			Self::GraphRefused => "the model's graph refuses this input",
 			Self::NotFinite => "the model's numbers are not finite for this input",
 			Self::OutputTooLarge => "the output is larger than the model's limits",
+			Self::ConstraintRefused => "the constraint cannot be followed",
 		}
 	}
 }

@@ -24,6 +24,13 @@ pub const MAX_PENALTY: i16 = 2_000;
 /// Largest bias either way, in thousandths, as in the OpenAI API.
 pub const MAX_BIAS: i32 = 100_000;
 
+/// Most bytes of a constraint's text.
+pub const MAX_CONSTRAINT: u32 = 8_192;
+/// The rules by which constraints become masks that this program and this runtime know: which library at which version, its limits, and
+/// how JSON is written. Masks are promised equal among those who follow the same rules, and among no others, so that whatever changes a
+/// mask takes the next number.
+pub const CONSTRAINT_RULES: u16 = 1;
+
 /// How tokens are chosen. A [`Default`] is greedy and gives at most 128 tokens.
 #[derive(
 	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
@@ -136,6 +143,74 @@ impl LogitsProcessing {
 		}
 		if !biases.iter().is_sorted_by(|a, b| a.0 < b.0) {
 			return Err("logit_bias must hold each token once, by rising token");
+		}
+		Ok(())
+	}
+}
+
+/// In which language a [`Constraint`] is written.
+#[derive(
+	Clone,
+	Copy,
+	Debug,
+	PartialEq,
+	Eq,
+	Encode,
+	Decode,
+	DecodeWithMemTracking,
+	MaxEncodedLen,
+	TypeInfo,
+	Serialize,
+	Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ConstraintForm {
+	/// A JSON schema: the answer is one JSON value that it describes.
+	JsonSchema,
+	/// A regular expression, which the whole answer matches.
+	Regex,
+	/// A grammar in the form of Lark, whose rule `start` the whole answer follows.
+	Lark,
+}
+
+/// What an answer may be: at each position only tokens take part that can still become such an answer, and the model may end it only
+/// where it is one.
+///
+/// The mask follows from the constraint and the tokens before a position, so that who checks an answer finds it without another pass. It
+/// comes before everything else that is done to logits; `top_k`, `min_p` and `top_p` count among what it leaves. Who cannot follow
+/// [`Constraint::rules`] cannot judge the answer.
+#[derive(
+	Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Constraint {
+	/// [`CONSTRAINT_RULES`] of whoever asks.
+	pub rules: u16,
+	/// In which language it is written.
+	pub form: ConstraintForm,
+	/// The schema, expression or grammar, in UTF-8.
+	pub text: Bytes<MAX_CONSTRAINT>,
+}
+
+impl Constraint {
+	/// By the rules of this program. Fails, in words, where the text is too long.
+	pub fn new(form: ConstraintForm, text: &str) -> Result<Self, &'static str> {
+		let text = text.as_bytes().to_vec().try_into();
+		let constraint = Self {
+			rules: CONSTRAINT_RULES,
+			form,
+			text: text.map_err(|_| "a constraint has at most 8,192 bytes")?,
+		};
+		constraint.check()?;
+		Ok(constraint)
+	}
+
+	/// What is wrong with it, in words, as far as it can be seen without the library that makes masks of it.
+	pub fn check(&self) -> Result<(), &'static str> {
+		if self.rules != CONSTRAINT_RULES {
+			return Err("the constraint is for other rules than this network's");
+		}
+		if self.text.is_empty() || core::str::from_utf8(&self.text).is_err() {
+			return Err("a constraint is text and not empty");
 		}
 		Ok(())
 	}
@@ -280,6 +355,23 @@ mod tests {
 		for change in right {
 			assert_eq!(said(change), Ok(()));
 		}
+	}
+
+	#[test]
+	fn a_constraint_is_bounded_text_for_known_rules() {
+		let new = |text: &str| Constraint::new(ConstraintForm::JsonSchema, text);
+		let most = new(&"x".repeat(MAX_CONSTRAINT as usize)).unwrap();
+		assert_eq!(most.encoded_size(), Constraint::max_encoded_len());
+		assert_eq!(most.encode()[..3], [1, 0, 0], "rules, then the form");
+		assert!(new(&"x".repeat(MAX_CONSTRAINT as usize + 1)).is_err());
+		assert!(new("").is_err());
+		let other = Constraint {
+			rules: CONSTRAINT_RULES + 1,
+			..most.clone()
+		};
+		assert!(other.check().unwrap_err().contains("rules"));
+		let text = vec![0xff].try_into().unwrap();
+		assert!(Constraint { text, ..most }.check().is_err());
 	}
 
 	#[test]

@@ -262,13 +262,13 @@ pub fn sampling_seed(channel_seed: &H256, number: u32) -> H256 {
 pub fn measured_input(input: &Input, output: &Output) -> Input {
 	let mut input = input.clone();
 	if let (
-		Input::TextGeneration { sampling, .. },
+		Some((_, sampling)),
 		Output::Text {
 			tokens,
 			finish: FinishReason::Length,
 			..
 		},
-	) = (&mut input, output)
+	) = (input.as_text_mut(), output)
 	{
 		sampling.max_tokens = sampling.max_tokens.min(tokens.len() as u32);
 	}

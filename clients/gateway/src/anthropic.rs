@@ -8,11 +8,12 @@ use serde_json::{json, Value};
 
 use crate::{
 	app::{json, App},
+	constraint::{self, Format},
 	error::Error,
 	fields::{empty, text_of, Fields},
 	network::{Finish, Input, Message, Task},
 	sse::{event, reply, Script},
-	tools::{self, Calls, Part, Tool, Tools, FORCED, STRICT},
+	tools::{self, Calls, Choice, Part, Tool, Tools},
 	watch::Said,
 };
 
@@ -104,27 +105,27 @@ fn take_tools(fields: &mut Fields) -> Result<Tools, Error> {
 		let custom = |kind: &Value| kind == "custom";
 		fields.refuse("type", custom, "nothing is run here beside the model")?;
 		all.push(Tool::read(&mut fields, "input_schema")?);
-		fields.refuse("strict", empty, STRICT)?;
 		fields.ignore(&["cache_control"]);
 		fields.end()?;
 	}
-	let mut one = false;
+	let (mut one, mut chosen) = (false, Choice::Auto);
 	if let Some(choice) = fields.take::<Value>("tool_choice")? {
 		let mut choice = Fields::within(choice, "tool_choice")?;
 		one = choice.take("disable_parallel_tool_use")?.unwrap_or(false);
 		match choice.need::<String>("type")?.as_str() {
 			"auto" => (),
+			"any" => chosen = Choice::Required,
+			"tool" => chosen = Choice::Named(choice.need("name")?),
 			"none" => all.clear(),
-			_ => {
-				return Err(Error::Unsupported {
-					parameter: "tool_choice".into(),
-					why: FORCED.into(),
-				})
+			kind => {
+				let message =
+					format!("tool_choice.type is {kind:?}, and may be auto, any, tool or none");
+				return Err(Error::invalid("tool_choice.type", message));
 			}
 		}
 		choice.end()?;
 	}
-	Tools::new(all, one, "tools")
+	Tools::new(all, one, chosen, "tools")
 }
 
 /// Answers a chat.
@@ -144,7 +145,10 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	});
 	sampling.stop = fields.stop("stop_sequences")?;
 	let stops = sampling.stop.clone().unwrap_or_default();
-	tools.stop(&mut sampling);
+	let format = fields.take::<Value>("output_format")?;
+	let format = format.map(|f| Format::read(f, "output_format", None));
+	let format = format.transpose()?.unwrap_or_default();
+	constraint::hold(&mut sampling, &format, &tools, "output_format")?;
 	let stream = fields.take("stream")?.unwrap_or(false);
 	fields.ignore(&["metadata"]);
 	let off = |thinking: &Value| thinking["type"] == "disabled";
@@ -154,9 +158,8 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	for name in ["container", "context_management", "mcp_servers"] {
 		fields.refuse(name, empty, "nothing is kept or run beside the model")?;
 	}
-	for name in ["output_config", "output_format"] {
-		fields.refuse(name, empty, "constrained answers are not built yet")?;
-	}
+	let why = "say what the answer is to be with output_format";
+	fields.refuse("output_config", empty, why)?;
 	fields.end()?;
 
 	let model = app.model_for(&wanted, Task::TextGeneration).await?;

@@ -154,6 +154,7 @@ impl Fields {
 			presence_penalty: self.number("presence_penalty", -2.0, 2.0)?,
 			frequency_penalty: self.number("frequency_penalty", -2.0, 2.0)?,
 			logit_bias,
+			constraint: None,
 		})
 	}
 

@@ -23,6 +23,7 @@ pub mod auth;
 mod budget;
 mod channels;
 pub mod config;
+mod constraint;
 pub mod error;
 mod fields;
 mod inference_protocol;

@@ -200,6 +200,19 @@ pub struct Sampling {
 	/// By token id, what is added to its logit.
 	#[serde(skip_serializing_if = "Option::is_none")]
 	pub logit_bias: Option<BTreeMap<String, f64>>,
+	/// What the answer may be.
+	#[serde(skip_serializing_if = "Option::is_none")]
+	pub constraint: Option<Constraint>,
+}
+
+/// What an answer may be, as text in one of the languages for that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Constraint {
+	/// A JSON schema.
+	JsonSchema(String),
+	/// A grammar in the form of Lark.
+	Lark(String),
 }
 
 /// A tensor as the Open Inference Protocol writes it.

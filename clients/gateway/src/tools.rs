@@ -6,9 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{json, Value};
+use serde_json::{json, Map, Value};
 
 use crate::{
+	constraint::{self, Format},
 	error::Error,
 	fields::Fields,
 	network::{Finish, Message, Sampling},
@@ -21,13 +22,6 @@ pub(crate) const RESULT: &str = "tool";
 /// Longest name of a tool, as OpenAI has it.
 const NAME: usize = 64;
 
-/// Why a model is not made to call a tool.
-pub(crate) const FORCED: &str =
-	"nothing makes a model call a tool: that takes constrained answers, which are not built yet";
-/// Why arguments are not held to a schema.
-pub(crate) const STRICT: &str =
-	"arguments are as the model writes them: to hold them to a schema takes constrained answers, which are not built yet";
-
 /// A tool.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tool {
@@ -35,6 +29,20 @@ pub(crate) struct Tool {
 	pub(crate) description: Option<String>,
 	/// A JSON schema.
 	pub(crate) parameters: Value,
+	/// Whether arguments have to follow it.
+	pub(crate) strict: bool,
+}
+
+/// Which tools an answer calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Choice {
+	/// Those that the model will.
+	#[default]
+	Auto,
+	/// One at least.
+	Required,
+	/// This one.
+	Named(String),
 }
 
 /// A call of a tool.
@@ -75,6 +83,7 @@ impl Tool {
 			name,
 			description: fields.take("description")?,
 			parameters: schema,
+			strict: fields.take("strict")?.unwrap_or(false),
 		})
 	}
 }
@@ -85,17 +94,37 @@ pub(crate) struct Tools {
 	tools: Vec<Tool>,
 	/// Whether the answer ends with the first call.
 	one: bool,
+	choice: Choice,
 }
 
 impl Tools {
 	/// Checks that no two tools have one name. With `one` the answer ends with the first call.
-	pub(crate) fn new(tools: Vec<Tool>, one: bool, parameter: &str) -> Result<Self, Error> {
+	pub(crate) fn new(
+		tools: Vec<Tool>,
+		one: bool,
+		choice: Choice,
+		parameter: &str,
+	) -> Result<Self, Error> {
 		let mut names = BTreeSet::new();
 		if let Some(twice) = tools.iter().find(|tool| !names.insert(&tool.name)) {
 			let message = format!("{parameter} has two tools of the name {:?}", twice.name);
 			return Err(Error::invalid(parameter, message));
 		}
-		Ok(Self { tools, one })
+		let there = match &choice {
+			Choice::Auto => true,
+			Choice::Required => !tools.is_empty(),
+			Choice::Named(name) => tools.iter().any(|tool| tool.name == *name),
+		};
+		if !there {
+			let message = match choice {
+				Choice::Named(name) => {
+					format!("tool_choice names {name:?}, and {parameter} has no such tool")
+				}
+				_ => format!("tool_choice asks for a call, and {parameter} has no tool"),
+			};
+			return Err(Error::invalid("tool_choice", message));
+		}
+		Ok(Self { tools, one, choice })
 	}
 
 	/// Tells the model of the tools and of what came of those that were called: what is left are messages that the chain takes.
@@ -160,6 +189,58 @@ impl Tools {
 		}
 	}
 
+	/// Returns the grammar that an answer follows, where it has to call a tool, where a tool's arguments have to follow their schema, or
+	/// where there is something else to choose from than a format. With `full` there is no stop string left that could end it with its
+	/// first call.
+	pub(crate) fn grammar(&self, format: &Format, full: bool) -> Option<String> {
+		let forced = self.choice != Choice::Auto;
+		let strict = self.tools.iter().any(|tool| tool.strict);
+		let json = matches!(format, Format::Json(_));
+		let one = self.one && full;
+		if self.tools.is_empty() || !(forced || strict || json || one) {
+			return None;
+		}
+		let named = |tool: &&Tool| match &self.choice {
+			Choice::Named(name) => tool.name == *name,
+			Choice::Auto | Choice::Required => true,
+		};
+		let tools: Vec<_> = self.tools.iter().filter(named).collect();
+		let names: Vec<_> = (0..tools.len()).map(|i| format!("call_{i}")).collect();
+		let mut grammar = match (&self.choice, format) {
+			(Choice::Auto, Format::Text) if self.one => "start: TEXT | BEGIN call END\n",
+			(Choice::Auto, Format::Text) => "start: TEXT | (BEGIN call END)+ TEXT\n",
+			(Choice::Auto, Format::Json(_)) if self.one => "start: answer | OPEN call END\n",
+			(Choice::Auto, Format::Json(_)) => {
+				"start: answer | OPEN call END (\"\\n\" OPEN call END)*\n"
+			}
+			(Choice::Required | Choice::Named(_), _) if self.one => "start: OPEN call END\n",
+			(Choice::Required, _) => "start: OPEN call END (\"\\n\" OPEN call END)*\n",
+			// As OpenAI has it: the one that is named, once.
+			(Choice::Named(_), _) => "start: OPEN call END\n",
+		}
+		.to_owned();
+		grammar += &format!("OPEN: \"{OPEN}\\n\"\nEND: \"\\n{CLOSE}\"\n");
+		if (&self.choice, format) == (&Choice::Auto, &Format::Text) {
+			// Text that has no call in it, so that nothing is one that is not held to its schema.
+			grammar += "BEGIN: TEXT OPEN\n";
+			grammar += &format!("TEXT: /(.|\\n)*/ & ~/(.|\\n)*{OPEN}(.|\\n)*/\n");
+		}
+		if let (Choice::Auto, Format::Json(schema)) = (&self.choice, format) {
+			let schema = constraint::within_grammar(&Value::Object(schema.clone()));
+			grammar += &format!("answer: {schema}\n");
+		}
+		grammar += &format!("call: {}\n", names.join(" | "));
+		for (name, tool) in names.iter().zip(tools) {
+			let arguments = match tool.strict {
+				true => tool.parameters.clone(),
+				false => constraint::lenient(&tool.parameters),
+			};
+			let call = called_by(&tool.name, arguments);
+			grammar += &format!("{name}: {}\n", constraint::within_grammar(&call));
+		}
+		Some(grammar)
+	}
+
 	/// Returns whether the answer ends with the first call.
 	pub(crate) fn is_one(&self) -> bool {
 		self.one
@@ -176,6 +257,27 @@ impl Tools {
 			count: 0,
 		}
 	}
+}
+
+/// Returns the schema of a call whose arguments follow this one. Its definitions are looked for at the top.
+fn called_by(name: &str, arguments: Value) -> Value {
+	let is_definitions = |key: &str| key == "$defs" || key == "definitions";
+	let all = match arguments {
+		Value::Object(all) => all,
+		_ => Map::new(),
+	};
+	let (definitions, arguments): (Map<_, _>, Map<_, _>) =
+		all.into_iter().partition(|(key, _)| is_definitions(key));
+	let mut call = json!({
+		"type": "object",
+		"properties": { "name": { "const": name }, "arguments": arguments },
+		"required": ["name", "arguments"],
+		"additionalProperties": false,
+	});
+	if let Some(call) = call.as_object_mut() {
+		call.extend(definitions);
+	}
+	call
 }
 
 /// Returns a call in the form in which a model writes it.
@@ -367,8 +469,10 @@ mod tests {
 			name: (*name).into(),
 			description: Some(format!("does {name}")),
 			parameters: json!({ "type": "object", "properties": { "city": { "type": "string" } } }),
+			strict: false,
 		};
-		Tools::new(names.iter().map(tool).collect(), one, "tools").unwrap()
+		let tools = names.iter().map(tool).collect();
+		Tools::new(tools, one, Choice::Auto, "tools").unwrap()
 	}
 
 	fn message(role: &str, content: &str) -> Message {
@@ -528,6 +632,121 @@ mod tests {
 			assert_eq!(sampling.stop, stop);
 		}
 		let two = vec![tools(&["time"], false).tools[0].clone(); 2];
-		assert!(Tools::new(two, false, "tools").is_err());
+		assert!(Tools::new(two, false, Choice::Auto, "tools").is_err());
+	}
+
+	#[test]
+	fn only_tools_that_are_there_are_asked_for() {
+		let all = |names: &[&str]| tools(names, false).tools;
+		let named = |name: &str| Choice::Named(name.into());
+		assert!(Tools::new(all(&["time"]), false, named("time"), "tools").is_ok());
+		for (names, choice) in [
+			(&["time"][..], named("weather")),
+			(&[], named("time")),
+			(&[], Choice::Required),
+		] {
+			match Tools::new(all(names), false, choice, "tools") {
+				Err(Error::Invalid { parameter, .. }) => {
+					assert_eq!(parameter.as_deref(), Some("tool_choice"));
+				}
+				other => panic!("{other:?}"),
+			}
+		}
+	}
+
+	#[test]
+	fn a_grammar_says_what_has_to_be_called_and_how() {
+		let of = |one, choice, strict| {
+			let mut tools = tools(&["time", "weather"], one);
+			tools.choice = choice;
+			tools.tools[1].strict = strict;
+			tools
+		};
+		let start = |tools: &Tools, format: &Format, full| {
+			let grammar = tools.grammar(format, full)?;
+			let start = grammar.lines().next()?;
+			Some(start.strip_prefix("start: ")?.to_owned())
+		};
+		let json = Format::Json(Default::default());
+		let text = Format::Text;
+		let named = || Choice::Named("weather".into());
+		for (one, choice, strict, format, full, expected) in [
+			// Nothing has to be.
+			(false, Choice::Auto, false, &text, false, None),
+			(true, Choice::Auto, false, &text, false, None),
+			// No stop string is left for it.
+			(
+				true,
+				Choice::Auto,
+				false,
+				&text,
+				true,
+				Some("TEXT | BEGIN call END"),
+			),
+			(
+				false,
+				Choice::Auto,
+				true,
+				&text,
+				false,
+				Some("TEXT | (BEGIN call END)+ TEXT"),
+			),
+			(
+				true,
+				Choice::Auto,
+				false,
+				&json,
+				false,
+				Some("answer | OPEN call END"),
+			),
+			(
+				true,
+				Choice::Required,
+				false,
+				&json,
+				false,
+				Some("OPEN call END"),
+			),
+			(false, named(), false, &text, false, Some("OPEN call END")),
+			(
+				false,
+				Choice::Required,
+				false,
+				&text,
+				false,
+				Some("OPEN call END (\"\\n\" OPEN call END)*"),
+			),
+		] {
+			let tools = of(one, choice, strict);
+			assert_eq!(start(&tools, format, full).as_deref(), expected);
+		}
+		let grammar = of(false, named(), true).grammar(&text, false).unwrap();
+		assert!(
+			grammar.contains("\"const\":\"weather\"") && !grammar.contains("\"const\":\"time\"")
+		);
+		assert!(!grammar.contains("TEXT") && grammar.contains("OPEN: \"<tool_call>\\n\""));
+		assert_eq!(tools(&[], true).grammar(&text, true), None);
+		// What stands at the top of a schema is found where references look for it.
+		let schema =
+			json!({ "$defs": { "a": {} }, "properties": { "x": { "$ref": "#/$defs/a" } } });
+		let call = called_by("f", schema);
+		assert_eq!(call["$defs"], json!({ "a": {} }));
+		assert!(call["properties"]["arguments"].get("$defs").is_none());
+	}
+
+	#[test]
+	fn a_schema_that_nobody_has_to_follow_is_left_out_where_it_may_not_be_known() {
+		let plain = json!({ "type": "object", "properties": { "a": { "type": "string", "enum": ["x"], "description": "y" } },
+			"required": ["a"], "additionalProperties": false });
+		assert_eq!(constraint::lenient(&plain), plain);
+		for odd in [
+			json!({ "type": ["object", "null"] }),
+			json!({ "properties": { "a": { "pattern": "(?=x)" } } }),
+			json!({ "properties": { "a": { "items": { "if": {} } } } }),
+			json!({ "$ref": "https://example.org/x" }),
+			json!({ "oneOf": [{}] }),
+		] {
+			assert_eq!(constraint::lenient(&odd), json!({ "type": "object" }));
+		}
 	}
 }

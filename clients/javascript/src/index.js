@@ -4,7 +4,7 @@ import { ApiPromise, WsProvider } from '@polkadot/api'
 import { u8aConcat, u8aToHex, u8aToU8a } from '@polkadot/util'
 import { blake2AsHex } from '@polkadot/util-crypto'
 
-import { advice, sampling, utf8 } from './sampling.js'
+import { advice, constraint, sampling, utf8 } from './sampling.js'
 import { SETTLED } from './states.js'
 
 export { SETTLED, sampling }
@@ -40,14 +40,14 @@ export async function models(api) {
 	)
 }
 
-/** Input of a text-generation model: one question, answered greedily if `how` does not say otherwise (see {@link sampling}). */
-export function chat(question, maxTokens = 48, how = {}) {
-	return {
-		TextGeneration: {
-			prompt: { Chat: [{ role: 'User', content: utf8(question) }] },
-			sampling: sampling(maxTokens, how),
-		},
-	}
+/**
+ * Input of a text-generation model: one question, answered greedily if `how` does not say otherwise (see {@link sampling}). What the answer
+ * may be is said by one of `jsonSchema` (an object), `regex` and `lark` in `how` (see {@link constraint}).
+ */
+export function chat(question, maxTokens = 48, { jsonSchema, regex, lark, ...how } = {}) {
+	const held = constraint({ jsonSchema, regex, lark })
+	const asked = { prompt: { Chat: [{ role: 'User', content: utf8(question) }] }, sampling: sampling(maxTokens, how) }
+	return held === null ? { TextGeneration: asked } : { ConstrainedText: { ...asked, constraint: held } }
 }
 
 /** Input of an embedding model. */

@@ -7,7 +7,7 @@ import { Binary, Enum, createClient } from 'polkadot-api'
 import { getPolkadotSigner } from 'polkadot-api/signer'
 import { getWsProvider } from 'polkadot-api/ws'
 
-import { sampling } from './sampling.js'
+import { constraint, sampling } from './sampling.js'
 import { SETTLED } from './states.js'
 
 export { SETTLED }
@@ -67,11 +67,13 @@ function advice({ top_k: topK, ...thousandths }) {
 
 /**
  * Input of a text-generation model: one question, answered greedily if `how` does not say otherwise (temperature, topP, topK, minP,
- * repetitionPenalty, presencePenalty, frequencyPenalty, logitBias, stop, as in the OpenAI API).
+ * repetitionPenalty, presencePenalty, frequencyPenalty, logitBias, stop, as in the OpenAI API). What the answer may be is said by one of
+ * `jsonSchema` (an object), `regex` and `lark` in `how`.
  */
-export function chat(question, maxTokens = 48, how = {}) {
+export function chat(question, maxTokens = 48, { jsonSchema, regex, lark, ...how } = {}) {
 	const { processing, stop, ...given } = sampling(maxTokens, how)
-	return Enum('TextGeneration', {
+	const held = constraint({ jsonSchema, regex, lark })
+	const asked = {
 		prompt: Enum('Chat', [{ role: Enum('User'), content: Binary.fromText(question) }]),
 		sampling: {
 			max_tokens: given.maxTokens,
@@ -89,7 +91,9 @@ export function chat(question, maxTokens = 48, how = {}) {
 					}
 				: undefined,
 		},
-	})
+	}
+	if (held === null) return Enum('TextGeneration', asked)
+	return Enum('ConstrainedText', { ...asked, constraint: { rules: held.rules, form: Enum(held.form), text: Binary.fromHex(held.text) } })
 }
 
 /** Input of an embedding model. */

@@ -29,8 +29,11 @@ const TYPES = {
 	},
 	Sampling: { maxTokens: 'u32', temperature: 'u16', topP: 'u16', stop: 'Vec<Bytes>', processing: 'Option<LogitsProcessing>' },
 	TextGeneration: { prompt: 'Prompt', sampling: 'Sampling' },
+	ConstraintForm: { _enum: ['JsonSchema', 'Regex', 'Lark'] },
+	Constraint: { rules: 'u16', form: 'ConstraintForm', text: 'Bytes' },
+	ConstrainedText: { prompt: 'Prompt', sampling: 'Sampling', constraint: 'Constraint' },
 	Tensor: { name: 'Bytes', datatype: 'u8', shape: 'Vec<u32>', data: 'Bytes' },
-	Input: { _enum: { TextGeneration: 'TextGeneration', Embedding: 'Bytes', Tensor: 'Vec<Tensor>' } },
+	Input: { _enum: { TextGeneration: 'TextGeneration', Embedding: 'Bytes', Tensor: 'Vec<Tensor>', ConstrainedText: 'ConstrainedText' } },
 	Anchor: { number: 'u32', block: 'H256' },
 	Ask: { channel: 'u64', number: 'u32', payee: 'AccountId32', model: 'H256', input: 'Input', anchor: 'Anchor', salt: 'H256' },
 	FinishReason: { _enum: ['EndOfText', 'StopString', 'Length'] },
@@ -214,7 +217,7 @@ function describe({ ask, tokens, text, finish, paid, receipt, checks, facts }) {
 function question(input) {
 	if (input.isEmbedding) return u8aToString(input.asEmbedding.toU8a(true))
 	if (input.isTensor) return null
-	const { prompt } = input.asTextGeneration
+	const { prompt } = asked(input)
 	if (prompt.isText) return u8aToString(prompt.asText.toU8a(true))
 	return prompt.asChat.map(({ role, content }) => ({ role: role.type.toLowerCase(), content: u8aToString(content.toU8a(true)) }))
 }
@@ -227,13 +230,17 @@ function finding({ marginMax, marginMean }, { accept, fraud }) {
 
 const nameOf = (receipt, genesis) => blake2AsU8a(payload(genesis, 'receipt', receipt))
 
+/** What is asked where text is wanted. */
+const asked = (input) => (input.isConstrainedText ? input.asConstrainedText : input.asTextGeneration)
+
 /** Input units of a question. */
 function units(input) {
 	if (input.isEmbedding) return input.asEmbedding.toU8a(true).length
-	if (!input.isTextGeneration) throw new Error('the session lane has no such questions')
-	const { prompt } = input.asTextGeneration
-	if (prompt.isText) return prompt.asText.toU8a(true).length
-	return prompt.asChat.reduce((sum, { content }) => sum + MESSAGE_UNITS + content.toU8a(true).length, MESSAGE_UNITS)
+	if (!input.isTextGeneration && !input.isConstrainedText) throw new Error('the session lane has no such questions')
+	const { prompt } = asked(input)
+	const held = input.isConstrainedText ? input.asConstrainedText.constraint.text.toU8a(true).length : 0
+	if (prompt.isText) return held + prompt.asText.toU8a(true).length
+	return prompt.asChat.reduce((sum, { content }) => sum + MESSAGE_UNITS + content.toU8a(true).length, MESSAGE_UNITS + held)
 }
 
 /** Hash of a whole answer to the question of this name. */

@@ -20,6 +20,31 @@ export function advice(stored) {
 /** What changes nothing. */
 const NOTHING = { topK: 0, minP: 0, repetitionPenalty: 1, presencePenalty: 0, frequencyPenalty: 0, logitBias: {} }
 
+/** The rules by which this client's constraints become masks: `CONSTRAINT_RULES` of the chain it was made for. */
+export const CONSTRAINT_RULES = 1
+
+/** Most bytes of a constraint. */
+const LONGEST_CONSTRAINT = 8192
+
+/**
+ * What an answer may be, as the chain takes it: `{ rules, form, text }` out of one of `jsonSchema` (an object), `regex` and `lark` (text);
+ * null out of none. The answer is held to it by whoever writes it and by whoever checks it.
+ */
+export function constraint({ jsonSchema, regex, lark } = {}) {
+	const given = [
+		['JsonSchema', jsonSchema && JSON.stringify(jsonSchema)],
+		['Regex', regex],
+		['Lark', lark],
+	].filter(([, text]) => text !== undefined && text !== null)
+	if (given.length === 0) return null
+	if (given.length > 1) throw new Error('a constraint is one of jsonSchema, regex and lark')
+	const [[form, text]] = given
+	const bytes = new TextEncoder().encode(text).length
+	if (bytes === 0 || bytes > LONGEST_CONSTRAINT)
+		throw new Error(`the constraint has ${bytes} bytes, and may have 1 to ${LONGEST_CONSTRAINT}`)
+	return { rules: CONSTRAINT_RULES, form, text: utf8(text) }
+}
+
 /**
  * How tokens are chosen, as the chain takes it: thousandths. Out of `{ temperature, topP, stop, topK, minP, repetitionPenalty,
  * presencePenalty, frequencyPenalty, logitBias }` as in the OpenAI API and Hugging Face's library, `logitBias` being an object of token

@@ -3,8 +3,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
-import { tensors } from '../src/index.js'
-import { sampling } from '../src/sampling.js'
+import { chat, tensors } from '../src/index.js'
+import { chat as papiChat } from '../src/papi.js'
+import { constraint, sampling } from '../src/sampling.js'
 
 test('what is left out is greedy and takes no room', () => {
 	assert.deepEqual(sampling(48), { maxTokens: 48, temperature: 0, topP: 1000, stop: [], processing: null })
@@ -40,6 +41,26 @@ test('parameters become thousandths', () => {
 			],
 		},
 	})
+})
+
+test('a constraint makes another input, and none the same as ever', () => {
+	const schema = { type: 'object', properties: { z: {}, a: {} } }
+	assert.deepEqual(constraint(), null)
+	const held = constraint({ jsonSchema: schema })
+	assert.deepEqual(held, { rules: 1, form: 'JsonSchema', text: '0x' + Buffer.from(JSON.stringify(schema)).toString('hex') })
+	assert.equal(constraint({ regex: '[0-9]' }).form, 'Regex')
+	assert.equal(constraint({ lark: 'start: "a"' }).form, 'Lark')
+	assert.deepEqual(Object.keys(chat('a', 5, { temperature: 1 })), ['TextGeneration'])
+	const { ConstrainedText } = chat('a', 5, { temperature: 1, jsonSchema: schema })
+	assert.deepEqual(ConstrainedText.constraint, held)
+	assert.equal(ConstrainedText.sampling.temperature, 1000)
+	assert.equal(papiChat('a').type, 'TextGeneration')
+	const papi = papiChat('a', 5, { jsonSchema: schema })
+	assert.equal(papi.type, 'ConstrainedText')
+	assert.equal(papi.value.constraint.form.type, 'JsonSchema')
+	assert.throws(() => chat('a', 5, { regex: 'a', lark: 'b' }), /one of/)
+	assert.throws(() => constraint({ regex: 'a'.repeat(8193) }), /8193 bytes/)
+	assert.throws(() => constraint({ regex: '' }), /0 bytes/)
 })
 
 test('what is not known is refused by name', () => {

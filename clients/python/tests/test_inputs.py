@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from consilience import InputError
-from consilience._inputs import Sampled, assurance, build, sampling
+from consilience._inputs import Sampled, assurance, build, constraint, sampling
 
 
 def test_what_is_left_out_is_greedy_and_takes_no_room():
@@ -99,6 +99,34 @@ def test_inputs():
     assert ask(inputs={"x": np.array([[1]], "i4")}).stored == {
         "Inline": {"Tensor": ([{"name": ("0x78",), "datatype": "Int32", "shape": ([1, 1],), "data": ("0x01000000",)}],)}
     }
+
+
+def test_a_constraint_makes_another_input():
+    schema = {"type": "object", "properties": {"z": {}, "ä": {}}}
+    asked = ask(messages="a", parameters={"temperature": 1, "constraint": {"json_schema": schema}}).stored["Inline"]
+    text = '{"type":"object","properties":{"z":{},"ä":{}}}'
+    held = {"rules": 1, "form": "JsonSchema", "text": ("0x" + text.encode().hex(),)}
+    assert list(asked) == ["ConstrainedText"] and asked["ConstrainedText"]["constraint"] == held
+    assert asked["ConstrainedText"]["sampling"]["temperature"] == 1_000
+    assert constraint({"json_schema": text}) == held
+    assert constraint({"lark": "start: A"})["form"] == "Lark" and constraint({"regex": "a"})["form"] == "Regex"
+    assert list(ask(prompt="a", parameters={"constraint": None}).stored["Inline"]) == ["TextGeneration"]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "one of"),
+        ({"json_schema": {}, "regex": "a"}, "one of"),
+        ({"gbnf": "a"}, "one of"),
+        ({"regex": ""}, "1 to 8192"),
+        ({"regex": "a" * 8_193}, "1 to 8192"),
+        ({"lark": 3}, "1 to 8192"),
+    ],
+)
+def test_what_is_no_constraint(given, says):
+    with pytest.raises(InputError, match=says):
+        constraint(given)
 
 
 def test_large_tensors_stay_in_the_transaction():

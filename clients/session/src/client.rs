@@ -121,10 +121,10 @@ impl Quote {
 
 	fn of(model: &Model, input: &Input, checks: u32) -> Result<Self, Error> {
 		input.validate(&model.spec)?;
-		let Input::TextGeneration { sampling, .. } = input else {
+		let Some(question) = input.as_text() else {
 			return Err(InputError::WrongTask.into());
 		};
-		let (units, tokens) = (input.units(), sampling.max_tokens);
+		let (units, tokens) = (input.units(), question.sampling.max_tokens);
 		let prompt = model.price.of(units, 0).ok_or(Error::Price)?;
 		if prompt == 0 {
 			return Err(Error::Free);

@@ -100,6 +100,7 @@ const fn input_error(e: &InputError) -> &'static str {
 			"a parameter of sampling is out of its range: temperature is from 0 to 2, top_p above 0 and at most 1"
 		}
 		InputError::NoChat => "the model takes no chats. Ask with plain text",
+		InputError::BadConstraint => "the constraint is for other rules than this network's",
 		InputError::SignatureMismatch | InputError::MalformedTensor => {
 			"the input's tensors are not the model's"
 		}

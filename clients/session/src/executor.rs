@@ -6,7 +6,7 @@ use consilience_lane::message::{
 };
 use consilience_primitives::{
 	model::Price,
-	request::{FinishReason, Input, MAX_TEXT},
+	request::{FinishReason, MAX_TEXT},
 	session::{LaneKey, Service, Signable, Transcript, SLICE_TOKENS},
 };
 use polkadot_sdk::sp_core::H256;
@@ -58,10 +58,7 @@ impl Reading {
 		price: Price<Balance>,
 	) -> Self {
 		let request = question.hash(&genesis);
-		let max_tokens = match &question.input {
-			Input::TextGeneration { sampling, .. } => sampling.max_tokens,
-			Input::Embedding(_) | Input::Tensor(_) => 0,
-		};
+		let max_tokens = question.input.max_tokens();
 		Self {
 			genesis,
 			request,

@@ -478,20 +478,13 @@ const VERSION: u32 = 1;
 /// A question for people.
 fn question(input: &Input) -> Value {
 	let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-	match input {
-		Input::TextGeneration {
-			prompt: Prompt::Chat(messages),
-			..
-		} => messages
+	match (input.as_text().map(|question| question.prompt), input) {
+		(Some(Prompt::Chat(messages)), _) => messages
 			.iter()
 			.map(|m| json!({ "role": m.role.name(), "content": text(&m.content) }))
 			.collect(),
-		Input::TextGeneration {
-			prompt: Prompt::Text(prompt),
-			..
-		}
-		| Input::Embedding(prompt) => text(prompt).into(),
-		Input::Tensor(_) => Value::Null,
+		(Some(Prompt::Text(prompt)), _) | (None, Input::Embedding(prompt)) => text(prompt).into(),
+		(None, _) => Value::Null,
 	}
 }
 

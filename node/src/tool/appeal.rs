@@ -195,9 +195,5 @@ pub(super) fn appealable_until(record: &Record) -> BlockNumber {
 
 /// Units of a question and of the longest answer to it.
 fn units(input: &Input) -> u32 {
-	let longest = match input {
-		Input::TextGeneration { sampling, .. } => sampling.max_tokens,
-		Input::Embedding(_) | Input::Tensor(_) => 0,
-	};
-	input.units().saturating_add(longest)
+	input.units().saturating_add(input.max_tokens())
 }

@@ -167,6 +167,8 @@ pub(crate) fn quote(error: QuoteError, model: &super::chain::Model) -> String {
 			InputError::NoChat => format!(
 				"model {name} has no chat template: give the whole text with --prompt and --raw"
 			),
+			InputError::BadConstraint =>
+				"the constraint is for other rules than this network's: use the program's version that its validators run".into(),
 		},
 	}
 }

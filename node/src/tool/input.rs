@@ -7,7 +7,7 @@ use consilience_primitives::{
 	model::{ModelSpec, Task},
 	request::{FullInput, Message, Prompt, Role},
 };
-use consilience_rpc::JsonSampling;
+use consilience_rpc::{JsonConstraint, JsonSampling};
 use consilience_store::open_inference::{to_tensor, JsonTensor};
 use serde_json::Value;
 
@@ -34,7 +34,7 @@ pub(crate) struct InputArguments {
 
 	/// A picture or a WAV file, for a model whose manifest says how that becomes its tensor, or a JSON file of the Open Inference
 	/// Protocol: {"inputs": [{"name", "shape", "datatype", "data"}]}. For text generation and embedding one BYTES tensor with the text; "parameters" may hold max_tokens, temperature, top_p, stop, top_k, min_p,
-	/// repetition_penalty, presence_penalty, frequency_penalty and logit_bias.
+	/// repetition_penalty, presence_penalty, frequency_penalty, logit_bias and constraint.
 	#[arg(long, value_name = "FILE")]
 	pub(crate) input: Option<PathBuf>,
 
@@ -78,6 +78,46 @@ pub(crate) struct InputArguments {
 	/// A token id and what is added to its logit, -100 to 100; up to sixteen.
 	#[arg(long, value_name = "TOKEN=BIAS", value_parser = bias)]
 	pub(crate) logit_bias: Vec<(u32, f64)>,
+
+	#[command(flatten)]
+	pub(crate) constraint: ConstraintArguments,
+}
+
+/// What an answer may be.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct ConstraintArguments {
+	/// A file with a JSON schema that describes the answer.
+	#[arg(long, value_name = "FILE", conflicts_with = "grammar")]
+	pub(crate) json_schema: Option<PathBuf>,
+
+	/// A file with a Lark grammar that the answer follows.
+	#[arg(long, value_name = "FILE")]
+	pub(crate) grammar: Option<PathBuf>,
+}
+
+impl ConstraintArguments {
+	/// The constraint that is named, if one is.
+	pub(crate) fn read(&self) -> Result<Option<JsonConstraint>> {
+		let text = |path: &PathBuf| {
+			std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
+		};
+		Ok(match (&self.json_schema, &self.grammar) {
+			(Some(path), _) => Some(JsonConstraint::JsonSchema(text(path)?.into())),
+			(None, Some(path)) => Some(JsonConstraint::Lark(text(path)?)),
+			(None, None) => None,
+		})
+	}
+}
+
+/// Whether answers can follow what is asked. Here, before anything is paid; every validator would refuse it with the same words.
+pub(crate) fn followed<const MAX: u32>(
+	input: consilience_primitives::request::Input<MAX>,
+) -> Result<consilience_primitives::request::Input<MAX>> {
+	let constraint = input.as_text().and_then(|question| question.constraint);
+	match constraint.map(consilience_grammar::check) {
+		Some(Err(e)) => Err(format!("the constraint cannot be followed: {e}")),
+		Some(Ok(())) | None => Ok(input),
+	}
 }
 
 fn bias(text: &str) -> Result<(u32, f64)> {
@@ -128,10 +168,12 @@ impl InputArguments {
 						)
 					}
 				};
-				Ok(FullInput::TextGeneration {
-					prompt: self.prompt(&prompt)?,
-					sampling: self.sampling(file.as_ref())?.resolve(&spec.sampling)?,
-				})
+				let sampling = self.sampling(file.as_ref())?;
+				followed(FullInput::text(
+					self.prompt(&prompt)?,
+					sampling.resolve(&spec.sampling)?,
+					sampling.constraint()?,
+				))
 			}
 			Task::Embedding => {
 				let text = match (&self.text, &file) {
@@ -214,6 +256,7 @@ impl InputArguments {
 			presence_penalty: self.presence_penalty.or(said.presence_penalty),
 			frequency_penalty: self.frequency_penalty.or(said.frequency_penalty),
 			logit_bias: Some(biases),
+			constraint: self.constraint.read()?.or(said.constraint),
 		})
 	}
 }

@@ -286,6 +286,10 @@ pub(crate) fn altered(input: &FullInput) -> Option<FullInput> {
 		FullInput::TextGeneration {
 			prompt: Prompt::Chat(messages),
 			..
+		}
+		| FullInput::ConstrainedText {
+			prompt: Prompt::Chat(messages),
+			..
 		} => {
 			let message = messages.iter_mut().last()?;
 			let mut content = message.content.to_vec();
@@ -293,6 +297,10 @@ pub(crate) fn altered(input: &FullInput) -> Option<FullInput> {
 			message.content = content.try_into().ok()?;
 		}
 		FullInput::TextGeneration {
+			prompt: Prompt::Text(text),
+			..
+		}
+		| FullInput::ConstrainedText {
 			prompt: Prompt::Text(text),
 			..
 		}
@@ -309,9 +317,7 @@ pub(crate) fn altered(input: &FullInput) -> Option<FullInput> {
 /// The question at another temperature than was asked for: 0.7 times, or half a degree where it was zero.
 pub(crate) fn reheated(input: &FullInput) -> Option<FullInput> {
 	let mut reheated = input.clone();
-	let FullInput::TextGeneration { sampling, .. } = &mut reheated else {
-		return None;
-	};
+	let (_, sampling) = reheated.as_text_mut()?;
 	sampling.temperature = match sampling.temperature {
 		0 => 500,
 		t => (u32::from(t) * 7 / 10) as u16,

@@ -482,7 +482,7 @@ impl Run<'_> {
 				// One token is enough of an answer to see how large a model's values are.
 				let output = if self.text() {
 					let mut short = question.input.clone();
-					if let FullInput::TextGeneration { sampling, .. } = &mut short {
+					if let Some((_, sampling)) = short.as_text_mut() {
 						sampling.max_tokens = 1;
 					}
 					Some((engine.answer(&short, question.seed).await?, short))

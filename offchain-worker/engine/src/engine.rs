@@ -6,7 +6,7 @@ use std::{
 	path::{Path, PathBuf},
 	sync::{
 		atomic::{AtomicBool, AtomicU64, Ordering},
-		Arc, Condvar, Mutex, MutexGuard, RwLock,
+		Arc, Condvar, Mutex, MutexGuard, OnceLock, RwLock,
 	},
 	time::{Duration, Instant},
 };
@@ -669,6 +669,7 @@ pub(crate) fn language_model(
 			element: DataType::Fp32,
 			tables: None,
 		},
+		vocabulary: OnceLock::new(),
 	})
 }
 

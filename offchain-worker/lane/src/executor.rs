@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use codec::Compact;
 use consilience_primitives::{
 	model::Task,
-	request::{Input, Output},
+	request::Output,
 	session::{
 		sampling_seed, Anchor, ChannelId, LaneKey, Receipt, Release, Service, Signable, Transcript,
 		MAX_ANCHOR_AGE, MAX_NUMBER, SLICE_TOKENS,
@@ -153,13 +153,6 @@ pub(crate) async fn model(lane: &Shared, ask: &Question) -> Result<(Model, Block
 		.validate(&model.spec)
 		.map_err(|e| Refused::new(Refusal::Input, format!("the model does not take it: {e:?}")))?;
 	Ok((model, head))
-}
-
-const fn max_tokens(input: &Input) -> u32 {
-	match input {
-		Input::TextGeneration { sampling, .. } => sampling.max_tokens,
-		Input::Embedding(_) | Input::Tensor(_) => 0,
-	}
 }
 
 /// The place of whoever was invited, or one that nobody waits for.
@@ -330,7 +323,7 @@ async fn take(
 		Some(tokens) => u32::try_from(tokens).unwrap_or(u32::MAX),
 		None => u32::MAX,
 	};
-	let most = max_tokens(&ask.input);
+	let most = ask.input.max_tokens();
 	let slice = most.min(SLICE_TOKENS);
 	let payable = tokens(left.min(claimable));
 	if payable < slice {
@@ -770,7 +763,7 @@ fn begin(
 		slot,
 		_turn: turn,
 		seed: sampling_seed(&taken.seed, number),
-		max_tokens: max_tokens(&taken.ask.input),
+		max_tokens: taken.ask.input.max_tokens(),
 		ask: taken.ask,
 		request,
 		answer: taken.answer,

@@ -177,6 +177,7 @@ fn describe(error: consilience_primitives::request::InputError) -> &'static str 
 		}
 		MalformedTensor => "a tensor's data does not fit its shape",
 		NoChat => "the model has no chat template: give a prompt instead of messages",
+		BadConstraint => "the constraint is empty, or made for other rules than this network's",
 	}
 }
 

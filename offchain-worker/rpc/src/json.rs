@@ -388,19 +388,20 @@ impl JsonInput {
 						})
 					})
 					.collect::<Result<Vec<_>, String>>()?;
-				FullInput::TextGeneration {
-					prompt: Prompt::Chat(
-						messages
-							.try_into()
-							.map_err(|_| "more than 16 messages".to_owned())?,
-					),
-					sampling: sampling.resolve(advice)?,
-				}
+				let messages = messages
+					.try_into()
+					.map_err(|_| "more than 16 messages".to_owned())?;
+				FullInput::text(
+					Prompt::Chat(messages),
+					sampling.resolve(advice)?,
+					sampling.constraint()?,
+				)
 			}
-			JsonInput::Prompt { prompt, sampling } => FullInput::TextGeneration {
-				prompt: Prompt::Text(bytes(prompt)?),
-				sampling: sampling.resolve(advice)?,
-			},
+			JsonInput::Prompt { prompt, sampling } => FullInput::text(
+				Prompt::Text(bytes(prompt)?),
+				sampling.resolve(advice)?,
+				sampling.constraint()?,
+			),
 			JsonInput::Text { text } => FullInput::Embedding(bytes(text)?),
 			JsonInput::Tensors { inputs } => FullInput::Tensor(
 				inputs
@@ -437,32 +438,33 @@ impl From<&StoredInput> for JsonInput {
 
 impl<const MAX: u32> From<&Input<MAX>> for JsonInput {
 	fn from(input: &Input<MAX>) -> Self {
-		match input {
-			Input::TextGeneration {
-				prompt: Prompt::Chat(messages),
-				sampling,
-			} => Self::Chat {
-				messages: messages
-					.iter()
-					.map(|m| JsonMessage {
-						role: m.role,
-						content: text(&m.content),
-					})
-					.collect(),
-				sampling: sampling.into(),
-			},
-			Input::TextGeneration {
-				prompt: Prompt::Text(prompt),
-				sampling,
-			} => Self::Prompt {
-				prompt: text(prompt),
-				sampling: sampling.into(),
-			},
-			Input::Embedding(t) => Self::Text { text: text(t) },
-			// What stands on chain was checked when it was submitted.
-			Input::Tensor(tensors) => Self::Tensors {
-				inputs: tensors.iter().filter_map(|t| from_tensor(t).ok()).collect(),
-			},
+		if let Some(question) = input.as_text() {
+			let sampling = JsonSampling::from(question.sampling).constrained(question.constraint);
+			return match question.prompt {
+				Prompt::Chat(messages) => Self::Chat {
+					messages: messages
+						.iter()
+						.map(|m| JsonMessage {
+							role: m.role,
+							content: text(&m.content),
+						})
+						.collect(),
+					sampling,
+				},
+				Prompt::Text(prompt) => Self::Prompt {
+					prompt: text(prompt),
+					sampling,
+				},
+			};
+		}
+		let tensors = match input {
+			Input::Embedding(t) => return Self::Text { text: text(t) },
+			Input::Tensor(tensors) => &tensors[..],
+			Input::TextGeneration { .. } | Input::ConstrainedText { .. } => &[],
+		};
+		// What stands on chain was checked when it was submitted.
+		Self::Tensors {
+			inputs: tensors.iter().filter_map(|t| from_tensor(t).ok()).collect(),
 		}
 	}
 }

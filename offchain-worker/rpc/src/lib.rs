@@ -43,7 +43,7 @@ pub use json::{
 };
 pub use models::{Models, ModelsRpcClient, ModelsRpcServer};
 pub use proof::{Entries, Entry, Proof};
-pub use sampling::JsonSampling;
+pub use sampling::{JsonConstraint, JsonSampling};
 pub use sessions::{
 	JsonAllocation, JsonAllotment, JsonChannel, JsonLane, JsonLowering, Sessions,
 	SessionsRpcClient, SessionsRpcServer,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use consilience_primitives::{
-	request::{LogitsProcessing, Sampling},
+	request::{Constraint, ConstraintForm, LogitsProcessing, Sampling},
 	sampling::{SamplingDefaults, MAX_BIASES, MAX_STOPS},
 };
 use serde::{de::DeserializeOwned, Deserialize, Deserializer, Serialize};
@@ -45,6 +45,49 @@ pub struct JsonSampling {
 	/// By token id, what is added to its logit, −100 to 100.
 	#[serde(skip_serializing_if = "Option::is_none")]
 	pub logit_bias: Option<BTreeMap<String, f64>>,
+	/// What the answer may be.
+	#[serde(skip_serializing_if = "Option::is_none")]
+	pub constraint: Option<JsonConstraint>,
+}
+
+/// What an answer may be: an object with one of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JsonConstraint {
+	/// A JSON schema, as it is or as text.
+	JsonSchema(Value),
+	/// A regular expression.
+	Regex(String),
+	/// A grammar in the form of Lark.
+	Lark(String),
+}
+
+impl JsonConstraint {
+	/// As requests have it. That it can be followed is not looked at: the node that serves this does not read what strangers send it.
+	pub fn resolve(&self) -> Result<Constraint, String> {
+		let (form, text) = match self {
+			Self::JsonSchema(Value::String(text)) => {
+				let schema = serde_json::from_str::<Value>(text);
+				schema.map_err(|e| format!("constraint: the schema is not JSON: {e}"))?;
+				(ConstraintForm::JsonSchema, text.clone())
+			}
+			Self::JsonSchema(schema) => (ConstraintForm::JsonSchema, schema.to_string()),
+			Self::Regex(text) => (ConstraintForm::Regex, text.clone()),
+			Self::Lark(text) => (ConstraintForm::Lark, text.clone()),
+		};
+		Constraint::new(form, &text).map_err(|why| format!("constraint: {why}"))
+	}
+}
+
+impl From<&Constraint> for JsonConstraint {
+	fn from(constraint: &Constraint) -> Self {
+		let text = text(&constraint.text);
+		match constraint.form {
+			ConstraintForm::JsonSchema => Self::JsonSchema(text.into()),
+			ConstraintForm::Regex => Self::Regex(text),
+			ConstraintForm::Lark => Self::Lark(text),
+		}
+	}
 }
 
 /// Takes a field out of an object; null is as if it were not there.
@@ -80,7 +123,7 @@ impl JsonSampling {
 	/// Names of the parameters, for people.
 	pub(crate) const NAMES: &str =
 		"max_tokens, max_completion_tokens, temperature, top_p, stop, top_k, min_p, \
-		repetition_penalty, presence_penalty, frequency_penalty and logit_bias";
+		repetition_penalty, presence_penalty, frequency_penalty, logit_bias and constraint";
 
 	/// Takes the parameters out of an object.
 	pub(crate) fn take(map: &mut Map<String, Value>) -> Result<Self, String> {
@@ -103,7 +146,24 @@ impl JsonSampling {
 			presence_penalty: take(map, "presence_penalty")?,
 			frequency_penalty: take(map, "frequency_penalty")?,
 			logit_bias: take(map, "logit_bias")?,
+			constraint: take(map, "constraint")?,
 		})
+	}
+
+	/// What the answer may be, where that is said.
+	pub fn constraint(&self) -> Result<Option<Constraint>, String> {
+		self.constraint
+			.as_ref()
+			.map(JsonConstraint::resolve)
+			.transpose()
+	}
+
+	/// The same with what the answer may be.
+	pub(crate) fn constrained(self, constraint: Option<&Constraint>) -> Self {
+		Self {
+			constraint: constraint.map(Into::into),
+			..self
+		}
 	}
 
 	/// The sampling of a request: what this leaves open is as the model's publisher advises.
@@ -230,6 +290,7 @@ impl From<&Sampling> for JsonSampling {
 			presence_penalty: said(number(p.presence_penalty), 0.0),
 			frequency_penalty: said(number(p.frequency_penalty), 0.0),
 			logit_bias: (!p.logit_bias.is_empty()).then(|| biases.collect()),
+			constraint: None,
 		}
 	}
 }
@@ -281,6 +342,44 @@ mod tests {
 			})
 		);
 		assert_eq!(to_value(JsonSampling::from(&sampling)).unwrap(), value);
+	}
+
+	#[test]
+	fn constraints_are_read_in_each_form() {
+		let read = |value: Value| {
+			let json: JsonSampling =
+				from_value(json!({ "constraint": value })).map_err(|e| e.to_string())?;
+			json.constraint()
+		};
+		let schema = json!({"type": "object", "properties": {"b": {}, "a": {}}});
+		let constraint = read(json!({ "json_schema": schema })).unwrap().unwrap();
+		assert_eq!(constraint.form, ConstraintForm::JsonSchema);
+		assert_eq!(constraint.text[..], *schema.to_string().as_bytes());
+		// What was read back from the chain is the same again.
+		let again = to_value(JsonConstraint::from(&constraint)).unwrap();
+		assert_eq!(read(again), Ok(Some(constraint)));
+		for (name, form) in [
+			("regex", ConstraintForm::Regex),
+			("lark", ConstraintForm::Lark),
+		] {
+			let constraint = read(json!({ name: "start: A" })).unwrap().unwrap();
+			assert_eq!(
+				(constraint.form, &constraint.text[..]),
+				(form, &b"start: A"[..])
+			);
+		}
+		assert_eq!(read(json!(null)), Ok(None));
+		for (wrong, why) in [
+			(json!({ "json_schema": "{" }), "not JSON"),
+			(json!({ "json_schema": {}, "regex": "a" }), "constraint"),
+			(json!({ "gbnf": "root ::= a" }), "gbnf"),
+			(json!({ "regex": "" }), "empty"),
+			(json!({ "regex": "a".repeat(8_193) }), "8,192"),
+			(json!("a"), "constraint"),
+		] {
+			let said = read(wrong).unwrap_err();
+			assert!(said.contains(why), "{said}");
+		}
 	}
 
 	#[test]

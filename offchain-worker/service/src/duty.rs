@@ -6,8 +6,9 @@ use codec::Encode;
 use consilience_engine::EngineError;
 use consilience_primitives::{
 	evidence::{output_commitment, Evidence},
+	model::Task,
 	report::{Duty, DutyKind, Statement, Work},
-	request::{FullInput, Input, Output, StoredInput, Unanswerable},
+	request::{FullInput, Output, StoredInput, Unanswerable},
 	ModelId,
 };
 use polkadot_sdk::{sp_core::H256, sp_crypto_hashing::blake2_256};
@@ -60,11 +61,10 @@ impl Question {
 			challenge: work.challenge,
 			prior: work.prior,
 			shown: work.output.is_some(),
-			lane: match &work.input {
-				StoredInput::Inline(Input::TextGeneration { .. }) if measured => Lane::Check,
-				StoredInput::Inline(Input::TextGeneration { .. }) => Lane::Answer,
-				StoredInput::Inline(Input::Embedding(_) | Input::Tensor(_))
-				| StoredInput::Indexed(_) => Lane::Graph(work.model),
+			lane: match work.input.task() {
+				Task::TextGeneration if measured => Lane::Check,
+				Task::TextGeneration => Lane::Answer,
+				Task::Embedding | Task::Tensor => Lane::Graph(work.model),
 			},
 			input: H256((work.model, &work.input, &work.output).using_encoded(blake2_256)),
 		}

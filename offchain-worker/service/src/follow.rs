@@ -9,8 +9,9 @@ use std::{
 use codec::Encode;
 use consilience_primitives::{
 	crypto::{InferenceId, InferenceSignature},
-	model::{ModelSpec, ModelStatus},
+	model::{self, ModelSpec, ModelStatus},
 	report::{Duties, Duty, DutyKind, Report, Statement, MAX_STATEMENTS},
+	sampling::CONSTRAINT_RULES,
 	List, ModelId, RequestId,
 };
 use futures::{FutureExt, StreamExt};
@@ -972,6 +973,11 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		let on_chain = &validator.duties.serving;
 		let wanted = self.serving.wanted(&*self.library);
 		let damaged = self.library.damaged();
+		// By other rules this machine would judge constrained answers by other masks. It is drawn for none while it serves no text.
+		let apart = |model: &ModelId| {
+			validator.duties.rules != CONSTRAINT_RULES
+				&& matches!(self.chain.model(head.hash, *model), Ok(Some(view)) if view.spec.task == model::Task::TextGeneration)
+		};
 		for model in &wanted {
 			if !self.library.contains(*model) {
 				self.serving.forget_check(*model);
@@ -982,13 +988,23 @@ impl<C: Chain, R: Runner, L: Library> Worker<C, R, L> {
 		}
 		for model in on_chain {
 			let is_gone = !self.library.contains(*model);
-			if !wanted.contains(model) || self.serving.refusal(model).is_some() || is_gone {
+			let is_apart = apart(model);
+			if is_apart {
+				tracing::warn!(
+					target: LOG_TARGET,
+					"model {model:?} is withdrawn: constrained answers follow rules {} on this chain, and {CONSTRAINT_RULES} in this program. \
+					 Install the release that knows them",
+					validator.duties.rules
+				);
+			}
+			let is_refused = self.serving.refusal(model).is_some();
+			if !wanted.contains(model) || is_refused || is_gone || is_apart {
 				let withdraw = Statement::Withdraw { model: *model };
 				self.say.push(Group::new(vec![withdraw]));
 			}
 		}
 		for model in wanted {
-			if !on_chain.contains(&model) {
+			if !on_chain.contains(&model) && !apart(&model) {
 				if let Some((evidence, speed)) = self.serving.attestation(&model).cloned() {
 					let serve = Statement::Serve {
 						model,

@@ -233,12 +233,13 @@ impl Engine {
 }
 
 /// All reasons for which an input has no answer.
-const CODES: [Unanswerable; 5] = [
+const CODES: [Unanswerable; 6] = [
 	Unanswerable::TemplateRefused,
 	Unanswerable::PromptTooLong,
 	Unanswerable::GraphRefused,
 	Unanswerable::NotFinite,
 	Unanswerable::OutputTooLarge,
+	Unanswerable::ConstraintRefused,
 ];
 
 const fn code(reason: Unanswerable) -> &'static str {
@@ -248,6 +249,7 @@ const fn code(reason: Unanswerable) -> &'static str {
 		Unanswerable::GraphRefused => "graph_refused",
 		Unanswerable::NotFinite => "not_finite",
 		Unanswerable::OutputTooLarge => "output_too_large",
+		Unanswerable::ConstraintRefused => "constraint_refused",
 	}
 }
 

@@ -919,6 +919,8 @@ pub mod pallet {
 		Suspended,
 		/// The validator is not suspended.
 		NotSuspended,
+		/// The constraint is empty, no text, or for other rules than this chain's.
+		BadConstraint,
 	}
 
 	#[pallet::hooks]

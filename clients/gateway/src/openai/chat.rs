@@ -8,10 +8,11 @@ use serde_json::{json, Value};
 
 use super::{
 	failed, finish_reason, message, refuse_common, sampling, streaming, take_tools, usage,
-	NO_FUNCTIONS, NO_LOGPROBS, NO_SCHEMA,
+	NO_FUNCTIONS, NO_LOGPROBS,
 };
 use crate::{
 	app::{json, App},
+	constraint::{self, Format},
 	error::Error,
 	fields::Fields,
 	network::{Input, Task},
@@ -36,7 +37,10 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	tools.tell(&mut messages);
 	super::bounds(&messages, "messages")?;
 	let mut sampling = sampling(&mut fields)?;
-	tools.stop(&mut sampling);
+	let format = fields.take::<Value>("response_format")?;
+	let format = format.map(|f| Format::read(f, "response_format", Some("json_schema")));
+	let format = format.transpose()?.unwrap_or_default();
+	constraint::hold(&mut sampling, &format, &tools, "response_format")?;
 	let (most, completion) = (
 		fields.tokens("max_tokens")?,
 		fields.tokens("max_completion_tokens")?,
@@ -64,7 +68,6 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 		|c| c == "none" || c == "auto",
 		NO_FUNCTIONS,
 	)?;
-	fields.refuse("response_format", |f| f["type"] == "text", NO_SCHEMA)?;
 	fields.refuse(
 		"modalities",
 		|m| *m == json!(["text"]),

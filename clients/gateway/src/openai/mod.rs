@@ -13,7 +13,7 @@ use crate::{
 	fields::{empty, text_of, Fields},
 	network::{Answer, Finish, Message, Sampling, Step},
 	status::consilience,
-	tools::{self, Tool, Tools, FORCED, STRICT},
+	tools::{self, Choice, Tool, Tools},
 	watch::Said,
 };
 
@@ -27,7 +27,6 @@ const NO_SEED: &str = "the chain draws the seed after the request is made, so th
 const NO_LOGPROBS: &str =
 	"log probabilities are no part of the evidence on chain: nobody could check them";
 const NO_FUNCTIONS: &str = "functions have become tools: send them as those";
-const NO_SCHEMA: &str = "constrained answers are not built yet";
 const ONE_ANSWER: &str = "a request has one answer: make several requests";
 const NO_STORE: &str = "nothing is stored here: a conversation is sent whole each time";
 
@@ -75,22 +74,52 @@ fn take_tools(fields: &mut Fields, within: Option<&str>) -> Result<Tools, Error>
 		}
 		let mut function = function?;
 		all.push(Tool::read(&mut function, "parameters")?);
-		function.refuse("strict", empty, STRICT)?;
 		function.end()?;
 	}
 	let one = fields.take("parallel_tool_calls")? == Some(false);
-	match fields.take::<Value>("tool_choice")? {
-		None => (),
-		Some(choice) if choice == "auto" => (),
-		Some(choice) if choice == "none" => all.clear(),
-		Some(_) => {
-			return Err(Error::Unsupported {
-				parameter: "tool_choice".into(),
-				why: FORCED.into(),
-			})
-		}
+	let choice = match fields.take::<Value>("tool_choice")? {
+		None => Choice::Auto,
+		Some(Value::String(word)) => match word.as_str() {
+			"auto" => Choice::Auto,
+			"required" => Choice::Required,
+			"none" => {
+				all.clear();
+				Choice::Auto
+			}
+			_ => {
+				let message = format!(
+					"tool_choice is {word:?}, and may be auto, required, none or a function"
+				);
+				return Err(Error::invalid("tool_choice", message));
+			}
+		},
+		Some(choice) => chosen(choice, within)?,
+	};
+	Tools::new(all, one, choice, "tools")
+}
+
+/// Reads which function has to be called.
+fn chosen(choice: Value, within: Option<&str>) -> Result<Choice, Error> {
+	let mut fields = Fields::within(choice, "tool_choice")?;
+	let kind: String = fields.need("type")?;
+	if kind != "function" {
+		return Err(Error::Unsupported {
+			parameter: "tool_choice.type".into(),
+			why: format!("{kind:?} is not a function"),
+		});
 	}
-	Tools::new(all, one, "tools")
+	let name = match within {
+		Some(within) => {
+			let name = format!("tool_choice.{within}");
+			let mut function = Fields::within(fields.need(within)?, &name)?;
+			let name = function.need("name")?;
+			function.end()?;
+			name
+		}
+		None => fields.need("name")?,
+	};
+	fields.end()?;
+	Ok(Choice::Named(name))
 }
 
 /// Takes the sampling parameters, `max_tokens` left out.

@@ -6,9 +6,10 @@ use axum::{
 };
 use serde_json::{json, Value};
 
-use super::{bounded, message, refuse_common, take_tools, NO_SCHEMA, NO_STORE};
+use super::{bounded, message, refuse_common, take_tools, NO_STORE};
 use crate::{
 	app::{json, App},
+	constraint::{self, Format},
 	error::Error,
 	fields::{empty, Fields},
 	network::{Finish, Input, Message, Task},
@@ -108,7 +109,18 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 	tools.tell(&mut messages);
 	super::bounds(&messages, "input")?;
 	let mut sampling = fields.sampling()?;
-	tools.stop(&mut sampling);
+	let (mut format, mut shown_format) = (Format::Text, json!({ "type": "text" }));
+	if let Some(text) = fields.take::<Value>("text")? {
+		let mut text = Fields::within(text, "text")?;
+		if let Some(value) = text.take::<Value>("format")? {
+			shown_format = value.clone();
+			format = Format::read(value, "text.format", None)?;
+		}
+		let usual = |v: &Value| v == "medium";
+		text.refuse("verbosity", usual, "models here have no such setting")?;
+		text.end()?;
+	}
+	constraint::hold(&mut sampling, &format, &tools, "text.format")?;
 	sampling.max_tokens = fields.tokens("max_output_tokens")?;
 	let stream = fields.take("stream")?.unwrap_or(false);
 	fields.refuse("stream_options", |_| true, "")?;
@@ -124,8 +136,6 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 		|_| false,
 		"nothing is run here beside the model",
 	)?;
-	let text = |t: &Value| empty(t) || (t["format"]["type"] == "text" && t["verbosity"].is_null());
-	fields.refuse("text", text, NO_SCHEMA)?;
 	let whole = |t: &Value| t == "disabled";
 	fields.refuse("truncation", whole, "nothing is left out of what is sent")?;
 	fields.end()?;
@@ -148,6 +158,7 @@ pub(crate) async fn create(State(app): State<App>, request: Request) -> Result<R
 		input_units: 0,
 		tools: shown.unwrap_or_else(|| json!([])),
 		tool_choice: choice.unwrap_or_else(|| "auto".into()),
+		format: shown_format,
 		parallel: !tools.is_one(),
 	};
 	let input = Input::Chat { messages, sampling };
@@ -199,6 +210,7 @@ struct Head {
 	input_units: u32,
 	tools: Value,
 	tool_choice: Value,
+	format: Value,
 	parallel: bool,
 }
 
@@ -235,7 +247,7 @@ impl Head {
 			"previous_response_id": null,
 			"store": false,
 			"temperature": self.temperature,
-			"text": { "format": { "type": "text" } },
+			"text": { "format": self.format },
 			"tool_choice": self.tool_choice,
 			"tools": self.tools,
 			"top_p": self.top_p,

@@ -66,6 +66,12 @@ def test_tools(client):
         assert stream.get_final_message().content[-1].input == {"city": "Paris"}
 
 
+def test_a_call_that_is_forced(client):
+    for choice in [{"type": "any"}, {"type": "tool", "name": "weather"}]:
+        said = client.messages.create(**ask(CALL), tools=TOOLS, tool_choice=choice)
+        assert (said.stop_reason, said.content[0].type) == ("tool_use", "tool_use")
+
+
 def test_what_fails(client):
     with pytest.raises(anthropic.APIStatusError) as failed:
         client.messages.create(**ask("expire"))
@@ -78,8 +84,8 @@ def test_what_fails(client):
 
 def test_what_is_refused(client, gateway, poor_gateway):
     with pytest.raises(anthropic.BadRequestError) as refused:
-        client.messages.create(**ask("a"), tools=TOOLS, tool_choice={"type": "any"})
-    assert "tool_choice is not supported" in refused.value.body["error"]["message"]
+        client.messages.create(**ask("a"), tool_choice={"type": "any"})
+    assert "tool_choice asks for a call" in refused.value.body["error"]["message"]
     with pytest.raises(anthropic.BadRequestError):
         client.messages.create(model="chat", max_tokens=64, messages=[])
     with pytest.raises(anthropic.NotFoundError):

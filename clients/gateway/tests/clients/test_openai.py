@@ -3,6 +3,7 @@
 import asyncio
 
 import openai
+import pydantic
 import pytest
 from conftest import CALL, KEY
 
@@ -93,6 +94,53 @@ def test_tools(client):
     assert streamed.finish_reason == "tool_calls"
 
 
+class City(pydantic.BaseModel):
+    name: str
+    millions: float
+
+
+CITY = '{"name": "Paris", "millions": 2.1}'
+
+
+def test_answers_in_a_form(client):
+    # The network that only behaves like one says what it is told, where it is held to a form.
+    messages = [{"role": "user", "content": CITY}]
+    said = client.chat.completions.parse(model="chat", messages=messages, response_format=City)
+    assert said.choices[0].message.parsed == City(name="Paris", millions=2.1)
+    said = client.chat.completions.create(model="chat", messages=messages, response_format={"type": "json_object"})
+    assert said.choices[0].message.content == CITY
+    with client.chat.completions.stream(model="chat", messages=messages, response_format=City) as stream:
+        for _ in stream:
+            pass
+        assert stream.get_final_completion().choices[0].message.parsed.name == "Paris"
+    said = client.responses.parse(model="chat", input=CITY, text_format=City)
+    assert said.output_parsed == City(name="Paris", millions=2.1)
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model="chat", messages=messages, response_format={"type": "grammar"})
+    assert refused.value.param == "response_format.type"
+
+
+def test_calls_that_are_forced(client):
+    tools = [openai.pydantic_function_tool(City, name="weather")]
+    assert tools[0]["function"]["strict"]
+    for choice in ["required", {"type": "function", "function": {"name": "weather"}}]:
+        said = client.chat.completions.create(
+            model="chat", messages=[{"role": "user", "content": CALL}], tools=tools, tool_choice=choice
+        ).choices[0]
+        assert said.finish_reason == "tool_calls" and said.message.content is None
+        assert said.message.tool_calls[0].function.arguments == '{"city":"Paris"}'
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model="chat", messages=HELLO, tool_choice="required")
+    assert refused.value.param == "tool_choice"
+    said = client.responses.create(
+        model="chat",
+        input=CALL,
+        tools=[{"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}],
+        tool_choice={"type": "function", "name": "weather"},
+    )
+    assert said.output[-1].type == "function_call"
+
+
 def test_responses_tools(client):
     tools = [{"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}]
     said = client.responses.create(model="chat", input=CALL, tools=tools)
@@ -179,7 +227,7 @@ def test_embeddings(client):
 
 @pytest.mark.parametrize(
     ("parameter", "value"),
-    [("seed", 1), ("n", 2), ("logprobs", True), ("tool_choice", "required")],
+    [("seed", 1), ("n", 2), ("logprobs", True)],
 )
 def test_what_is_not_honoured(client, parameter, value):
     with pytest.raises(openai.BadRequestError) as refused:

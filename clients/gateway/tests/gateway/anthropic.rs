@@ -143,7 +143,7 @@ async fn errors_have_the_shape_of_the_interface() {
 		(json!({ "tools": [{ "name": "a b" }] }), "tools.0.name is"),
 		(
 			json!({ "tool_choice": { "type": "any" } }),
-			"tool_choice is not supported",
+			"tool_choice asks for a call",
 		),
 		(
 			json!({ "thinking": { "type": "enabled", "budget_tokens": 1024 } }),
@@ -151,8 +151,8 @@ async fn errors_have_the_shape_of_the_interface() {
 		),
 		(json!({ "container": "x" }), "container is not supported"),
 		(
-			json!({ "output_format": { "type": "json_schema" } }),
-			"output_format is not supported",
+			json!({ "output_format": { "type": "xml" } }),
+			"output_format.type is not supported",
 		),
 		(json!({ "seed": 3 }), "unknown parameter \"seed\""),
 		(

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What a refused call says: status, code, parameter.
-fn refused(reply: &Reply) -> (u16, String, Value) {
+pub(crate) fn refused(reply: &Reply) -> (u16, String, Value) {
 	let error = &reply.json()["error"];
 	assert!(
 		error["message"].is_string() && error["type"].is_string(),
@@ -206,16 +206,11 @@ async fn what_is_not_honoured_is_refused_by_its_name() {
 		("n", json!(2), "unsupported_parameter"),
 		("logprobs", json!(true), "unsupported_parameter"),
 		("top_logprobs", json!(2), "unsupported_parameter"),
-		("tool_choice", json!("required"), "unsupported_parameter"),
+		("tool_choice", json!("required"), "invalid_value"),
 		("functions", json!([{}]), "unsupported_parameter"),
 		(
 			"function_call",
 			json!({ "name": "f" }),
-			"unsupported_parameter",
-		),
-		(
-			"response_format",
-			json!({ "type": "json_object" }),
 			"unsupported_parameter",
 		),
 		("store", json!(true), "unsupported_parameter"),

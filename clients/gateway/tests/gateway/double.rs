@@ -13,7 +13,7 @@ use std::{
 
 use consilience_gateway::network::{
 	Answer, Ask, Block, Finish, FollowError, Input, Keep, Model, Network, Price, Quote, Recovered,
-	Refusal, State, Step, Task, Tensor, TensorSpec, Ticket,
+	Refusal, Sampling, State, Step, Task, Tensor, TensorSpec, Ticket,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 use serde_json::{json, Value};
@@ -405,9 +405,14 @@ fn said(ask: &Ask) -> String {
 	}
 }
 
-fn generate(text: &str, most: Option<u32>, stops: &[String]) -> Answer {
-	let most = most.unwrap_or(128) as usize;
-	let text = format!("You said: {text}");
+fn generate(text: &str, sampling: &Sampling) -> Answer {
+	let most = sampling.max_tokens.unwrap_or(128) as usize;
+	let stops = sampling.stop.as_deref().unwrap_or_default();
+	// Whoever asks for a form asks with an answer in it.
+	let text = match sampling.constraint {
+		Some(_) => text.to_owned(),
+		None => format!("You said: {text}"),
+	};
 	let words: Vec<_> = text.split_inclusive(' ').collect();
 	let mut finish = Finish::EndOfText;
 	let mut tokens = words.len() + 1;
@@ -430,11 +435,9 @@ fn generate(text: &str, most: Option<u32>, stops: &[String]) -> Answer {
 /// What the double's models say.
 pub(crate) fn answer_to(ask: &Ask) -> Answer {
 	match &ask.input {
-		Input::Chat { sampling, .. } | Input::Prompt { sampling, .. } => generate(
-			&said(ask),
-			sampling.max_tokens,
-			sampling.stop.as_deref().unwrap_or_default(),
-		),
+		Input::Chat { sampling, .. } | Input::Prompt { sampling, .. } => {
+			generate(&said(ask), sampling)
+		}
 		Input::Text { text } => Answer::Tensors {
 			outputs: vec![Tensor {
 				name: "last_hidden_state".into(),

@@ -6,6 +6,7 @@ mod anthropic;
 mod chat;
 mod client;
 mod completions;
+mod constraint;
 #[allow(dead_code)]
 mod double;
 mod embeddings;

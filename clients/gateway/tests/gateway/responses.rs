@@ -146,8 +146,8 @@ async fn state_and_tools_are_refused() {
 			"tools[0].type",
 		),
 		(
-			json!({ "text": { "format": { "type": "json_schema" } } }),
-			"text",
+			json!({ "text": { "format": { "type": "grammar" } } }),
+			"text.format.type",
 		),
 		(json!({ "reasoning": { "effort": "low" } }), "reasoning"),
 		(json!({ "truncation": "auto" }), "truncation"),

@@ -193,9 +193,9 @@ async fn tools_that_are_wrong_are_named() {
 			"invalid_value",
 		),
 		(
-			function(json!({ "strict": true })),
+			function(json!({ "strict": "yes" })),
 			"tools[0].function.strict",
-			"unsupported_parameter",
+			"invalid_value",
 		),
 		(
 			function(json!({ "x": 1 })),
@@ -208,9 +208,29 @@ async fn tools_that_are_wrong_are_named() {
 			"invalid_value",
 		),
 		(
-			json!({ "tools": tools(), "tool_choice": "required" }),
+			json!({ "tool_choice": "required" }),
 			"tool_choice",
+			"invalid_value",
+		),
+		(
+			json!({ "tools": tools(), "tool_choice": "always" }),
+			"tool_choice",
+			"invalid_value",
+		),
+		(
+			json!({ "tools": tools(), "tool_choice": { "type": "function", "function": { "name": "news" } } }),
+			"tool_choice",
+			"invalid_value",
+		),
+		(
+			json!({ "tools": tools(), "tool_choice": { "type": "allowed_tools" } }),
+			"tool_choice.type",
 			"unsupported_parameter",
+		),
+		(
+			function(json!({ "strict": true, "parameters": { "description": "x".repeat(9_000) } })),
+			"tools",
+			"invalid_value",
 		),
 		(
 			json!({ "parallel_tool_calls": 1 }),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,16 +80,47 @@ def build(
                 ]
             )
         }
-        return Input({"Inline": {"TextGeneration": {"prompt": chat, "sampling": sampling(parameters, advice)}}})
+        return _text(chat, parameters, advice)
     if prompt is not None:
-        plain = {"Text": utf8(prompt)}
-        return Input({"Inline": {"TextGeneration": {"prompt": plain, "sampling": sampling(parameters, advice)}}})
+        return _text({"Text": utf8(prompt)}, parameters, advice)
     if parameters:
         raise InputError(f"{', '.join(parameters)}: parameters of sampling are for messages and prompt")
     if text is not None:
         return Input({"Inline": {"Embedding": utf8(text)}})
     assert inputs is not None
     return _tensors({name: Tensor.of(value) for name, value in inputs.items()})
+
+
+def _text(prompt: Scale, parameters: Mapping[str, Any], advice: Mapping[str, Any]) -> Input:
+    parameters = dict(parameters)
+    held = constraint(parameters.pop("constraint", None))
+    asked = {"prompt": prompt, "sampling": sampling(parameters, advice)}
+    if held is None:
+        return Input({"Inline": {"TextGeneration": asked}})
+    return Input({"Inline": {"ConstrainedText": {**asked, "constraint": held}}})
+
+
+#: The rules by which constraints become masks: ``CONSTRAINT_RULES`` of the chain that this client was made for.
+CONSTRAINT_RULES = 1
+_FORMS = {"json_schema": "JsonSchema", "regex": "Regex", "lark": "Lark"}
+_LONGEST_CONSTRAINT = 8_192
+
+
+def constraint(given: Mapping[str, Any] | None) -> dict[str, Scale] | None:
+    """Returns what an answer may be, as the chain takes it.
+
+    ``given`` has one of ``json_schema`` (a schema, or its text), ``regex`` and ``lark`` (a grammar).
+    """
+    if given is None:
+        return None
+    if len(given) != 1 or not set(given) <= set(_FORMS):
+        raise InputError(f"a constraint has one of {', '.join(_FORMS)}")
+    ((name, text),) = given.items()
+    if name == "json_schema" and not isinstance(text, str):
+        text = json.dumps(text, ensure_ascii=False, separators=(",", ":"))
+    if not isinstance(text, str) or not 0 < len(text.encode()) <= _LONGEST_CONSTRAINT:
+        raise InputError(f"a constraint is text of 1 to {_LONGEST_CONSTRAINT} bytes")
+    return {"rules": CONSTRAINT_RULES, "form": _FORMS[name], "text": utf8(text)}
 
 
 _ROLES = ("system", "user", "assistant", "tool", "developer")

@@ -644,6 +644,7 @@ _REFUSALS = {
     "SignatureMismatch": "names, types or shapes of the tensors are not the model's",
     "MalformedTensor": "a tensor's data does not fit its shape",
     "NoChat": "the model has no chat template: give a prompt instead of messages",
+    "BadConstraint": "the constraint is for other rules than this network's: use the client's version that its validators run",
 }
 
 

@@ -33,7 +33,14 @@ _DATATYPES = (
 )
 _ROLES = ("system", "user", "assistant", "tool", "developer")
 _FINISH = ("end_of_text", "stop_string", "length")
-_UNANSWERABLE = ("template_refused", "prompt_too_long", "graph_refused", "not_finite", "output_too_large")
+_UNANSWERABLE = (
+    "template_refused",
+    "prompt_too_long",
+    "graph_refused",
+    "not_finite",
+    "output_too_large",
+    "constraint_refused",
+)
 
 
 @dataclass(frozen=True)

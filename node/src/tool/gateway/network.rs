@@ -27,6 +27,7 @@ use super::{
 use crate::tool::{
 	ask,
 	chain::{self, Chain},
+	input::followed,
 };
 
 /// Time without an update after which a request is subscribed to again: a subscription can end without a word.
@@ -95,7 +96,8 @@ impl NodeNetwork {
 		let model = model.ok_or(Refusal::UnknownModel)?;
 		let json = serde_json::to_value(&ask.input).and_then(serde_json::from_value::<JsonInput>);
 		let json = json.map_err(|e| Refusal::Input(e.to_string()))?;
-		let input = json.input(&model.spec.sampling).map_err(Refusal::Input)?;
+		let input = json.input(&model.spec.sampling).and_then(followed);
+		let input = input.map_err(Refusal::Input)?;
 		let verifiers = ask.verifiers.unwrap_or(model.spec.policy.min_verifiers);
 		Ok((model, input, Assurance::Committee(verifiers)))
 	}

@@ -44,6 +44,7 @@ use super::network::{failed, NodeNetwork};
 use crate::tool::{
 	chain::{address, Chain, Model},
 	csl,
+	input::followed,
 	session::{find, open_for, usable, Network, Witness},
 	Result as ToolResult,
 };
@@ -242,6 +243,7 @@ impl NodeLane {
 		let json = serde_json::to_value(&ask.input).and_then(serde_json::from_value::<JsonInput>);
 		let json = json.map_err(|e| Refusal::Input(e.to_string()))?;
 		let input = json.input(&view.model.spec.sampling);
+		let input = input.and_then(followed);
 		match input.map_err(Refusal::Input)?.stored().0 {
 			StoredInput::Inline(input) => Ok((view, input)),
 			StoredInput::Indexed(_) => Err(Refusal::Input("the session lane takes text".into())),
@@ -603,10 +605,7 @@ fn outcome(record: &Record) -> Outcome {
 		Ok(library::Status::Checked { .. }) => Status::Checked,
 		Ok(library::Status::Refuted) => Status::Refuted,
 	};
-	let most = match &ask.input {
-		Input::TextGeneration { sampling, .. } => sampling.max_tokens,
-		Input::Embedding(_) | Input::Tensor(_) => 0,
-	};
+	let most = ask.input.max_tokens();
 	let receipt = record.receipt.as_ref();
 	let answer = receipt.map_or(record.paid, |signed| signed.body.amount.max(record.paid));
 	let check = facts.check.of(ask.input.units(), tokens).unwrap_or(0);

@@ -24,7 +24,9 @@ use super::{
 use crate::tool::{
 	block_on,
 	chain::{address, pair, Model},
-	csl, parse_csl, Format, NodeAddress, Result,
+	csl,
+	input::{followed, ConstraintArguments},
+	parse_csl, Format, NodeAddress, Result,
 };
 
 /// Talk to a model through the session lane: answers stream from a validator, and others check them within moments. Opens a channel
@@ -49,6 +51,9 @@ pub(crate) struct ChatCommand {
 	/// Temperature, 0 (always the likeliest token) to 2 [default: as the model's publisher advises, or 0].
 	#[arg(long)]
 	temperature: Option<f64>,
+
+	#[command(flatten)]
+	constraint: ConstraintArguments,
 
 	/// Validators that check each answer.
 	#[arg(long, default_value_t = 2)]
@@ -216,16 +221,18 @@ impl ChatCommand {
 		let sampling = JsonSampling {
 			max_tokens: Some(self.max_tokens),
 			temperature: self.temperature,
+			constraint: self.constraint.read()?,
 			..Default::default()
 		};
 		let prompt = match (model.spec.chat, conversation.last()) {
 			(false, Some(last)) => Prompt::Text(last.content.clone()),
 			_ => Prompt::Chat(List::truncate_from(conversation.to_vec())),
 		};
-		Ok(Input::TextGeneration {
+		followed(Input::text(
 			prompt,
-			sampling: sampling.resolve(&model.spec.sampling)?,
-		})
+			sampling.resolve(&model.spec.sampling)?,
+			sampling.constraint()?,
+		))
 	}
 
 	/// Says one thing, and shows the answer as it comes and what checkers find.

@@ -67,9 +67,9 @@ fn inputs(folder: &Path, manifest: &Manifest, graph: &Graph) -> Result<Vec<Named
 			let others = (1..=OTHERS).map(turned);
 			Ok(std::iter::once(reference.clone()).chain(others).collect())
 		}
-		FullInput::TextGeneration { .. } => Err(EngineError::Mismatch(
-			"the reference input is text to be continued".into(),
-		)),
+		FullInput::TextGeneration { .. } | FullInput::ConstrainedText { .. } => Err(
+			EngineError::Mismatch("the reference input is text to be continued".into()),
+		),
 	}
 }
 

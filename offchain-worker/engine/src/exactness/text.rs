@@ -211,7 +211,7 @@ fn subject(
 	graph: &Graph,
 ) -> Result<Subject, EngineError> {
 	let input = reference_input(manifest)?;
-	let mut prompts = vec![model.question(&input)?.0];
+	let mut prompts = vec![model.question(&input)?.prompt];
 	if m.options.thorough {
 		for prompt in PROMPTS {
 			let bytes = prompt.as_bytes().to_vec();

@@ -94,6 +94,7 @@ impl Model {
 			eos: vec![2],
 			context: number("context"),
 			layout,
+			vocabulary: Default::default(),
 		};
 		Self { folder, language }
 	}

@@ -3,6 +3,7 @@
 use std::sync::mpsc::Sender;
 
 use codec::Compact;
+use consilience_grammar::Guide;
 use consilience_primitives::{
 	request::{FinishReason, Output, Sampling, Unanswerable},
 	List,
@@ -10,9 +11,10 @@ use consilience_primitives::{
 use polkadot_sdk::sp_core::H256;
 
 use super::{
+	constraint,
 	sampling::{self, Sampler},
 	stop::Transcript,
-	LanguageModel,
+	Asked, LanguageModel,
 };
 use crate::EngineError;
 
@@ -20,6 +22,8 @@ use crate::EngineError;
 pub(crate) struct Writer {
 	sampling: Sampling,
 	sampler: Sampler,
+	/// What the answer may go on with, where that is not anything.
+	guide: Option<Box<Guide>>,
 	/// Position whose logits say the first token.
 	last_of_prompt: usize,
 	tokens: Vec<u32>,
@@ -29,21 +33,27 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-	/// For a prompt of these tokens, at least one.
+	/// For a question whose prompt has a token at least. Where it has a constraint, that is read now, and not on the graph's thread.
 	pub(crate) fn new(
 		model: &LanguageModel,
-		prompt: &[u32],
-		sampling: &Sampling,
+		asked: &Asked<'_>,
 		seed: &H256,
-	) -> Self {
-		Self {
-			sampling: sampling.clone(),
+	) -> Result<Self, EngineError> {
+		let Asked {
+			prompt,
+			sampling,
+			constraint,
+		} = asked;
+		let guide = constraint.map(|constraint| model.guide(constraint).map(Box::new));
+		Ok(Self {
+			sampling: (*sampling).clone(),
 			sampler: Sampler::new(sampling, seed, prompt),
+			guide: guide.transpose()?,
 			last_of_prompt: prompt.len() - 1,
 			tokens: Vec::new(),
 			transcript: Transcript::new(&model.tokens, sampling),
 			told: None,
-		}
+		})
 	}
 
 	/// The same, and each token is told when it is written. That never waits for who listens.
@@ -82,8 +92,16 @@ impl Writer {
 			);
 			return Err(EngineError::Unanswerable(Unanswerable::NotFinite, why));
 		}
+		if let Some(guide) = &mut self.guide {
+			// It was begun when the token before was said, and is there when the graph is done with that.
+			let mask = guide.mask().map_err(constraint::refused)?;
+			self.sampler.only(Some(mask));
+		}
 		let next = self.sampler.choose(self.tokens.len() as u32, logits);
 		self.sampler.said(next);
+		if let Some(guide) = &mut self.guide {
+			guide.said(next);
+		}
 		self.tokens.push(next);
 		if let Some(told) = &self.told {
 			// Who listened may have gone.

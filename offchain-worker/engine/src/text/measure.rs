@@ -1,6 +1,9 @@
 //! Measuring a claimed answer: fingerprint and verdict from one prefill pass.
 
+use std::sync::Arc;
+
 use codec::{Compact, Decode, Encode};
+use consilience_grammar::Mask;
 use consilience_primitives::{
 	challenge,
 	evidence::{Evidence, Fingerprint, Verdict},
@@ -13,7 +16,7 @@ use polkadot_sdk::sp_core::H256;
 
 use super::{
 	sampling::{Sampler, STEPS},
-	LanguageModel,
+	Asked, LanguageModel,
 };
 use crate::EngineError;
 
@@ -140,6 +143,9 @@ pub(crate) struct Measurement {
 	sampler: Sampler,
 	/// Empty if no model could have said it.
 	answer: Vec<u32>,
+	/// Under a constraint, the tokens that there could be at each position of the answer, up to the first token that is none of them: it
+	/// and all after it are infinitely far from what the model says.
+	masks: Option<Vec<Arc<Mask>>>,
 	/// Position whose logits say the answer's first token.
 	last_of_prompt: usize,
 	/// The last position that is fed.
@@ -156,7 +162,11 @@ impl LanguageModel {
 		parts: &[Part],
 		policy: &VerificationPolicy,
 	) -> Result<(Vec<u32>, Measurement), EngineError> {
-		let (mut fed, sampling) = self.question(input)?;
+		let Asked {
+			prompt: mut fed,
+			sampling,
+			constraint,
+		} = self.question(input)?;
 		let prompt = fed.len();
 		let Output::Text {
 			tokens,
@@ -189,12 +199,18 @@ impl LanguageModel {
 			.collect();
 		let sampler = Sampler::new(sampling, seed, &fed);
 		let longest = collectors.iter().map(|c| c.tokens).max().unwrap_or(1);
+		// All of them before the graph runs, on the thread of whoever asked.
+		let claimed = &answer[..longest.min(answer.len())];
+		let masks = constraint
+			.map(|constraint| self.masks(constraint, claimed))
+			.transpose()?;
 		fed.extend(answer.iter().take(longest - 1));
 		let measurement = Measurement {
 			policy: *policy,
 			collectors,
 			sampler,
 			answer,
+			masks,
 			last_of_prompt: prompt - 1,
 			last: fed.len() - 1,
 		};
@@ -218,10 +234,20 @@ impl Measurement {
 		if let Some(token) = self.answer.get(i) {
 			let bounds = [self.policy.accept, self.policy.fraud];
 			let slacks = bounds.map(|b| f64::from(b.margin_max) / STEPS);
-			let margin = self.sampler.margin(i as u32, logits, *token, &slacks);
+			let mask = self.masks.as_ref().map(|masks| masks.get(i));
+			let margin = match mask {
+				// The answer left its constraint before.
+				Some(None) => f64::INFINITY,
+				mask => {
+					self.sampler.only(mask.flatten().cloned());
+					self.sampler
+						.margin(i as u32, logits, *token, &slacks)
+						.margin
+				}
+			};
 			self.sampler.said(*token);
 			for collector in self.collectors.iter_mut().filter(|c| i < c.tokens) {
-				collector.weigh(margin.margin, &self.policy);
+				collector.weigh(margin, &self.policy);
 			}
 		}
 		(position == self.last).then(|| {

@@ -3,6 +3,9 @@
 pub(crate) mod batch;
 pub(crate) mod cache;
 #[cfg(test)]
+mod constrained;
+mod constraint;
+#[cfg(test)]
 mod exactness;
 pub(crate) mod generate;
 mod jinja;
@@ -26,7 +29,10 @@ pub(crate) mod template;
 pub(crate) mod tokens;
 mod truncation;
 
-use consilience_primitives::request::{FullInput, Prompt, Sampling, Unanswerable};
+use std::sync::{Arc, OnceLock};
+
+use consilience_grammar::Vocabulary;
+use consilience_primitives::request::{Constraint, FullInput, Prompt, Sampling, Unanswerable};
 
 use crate::EngineError;
 use cache::Layout;
@@ -40,6 +46,22 @@ pub(crate) struct LanguageModel {
 	pub(crate) eos: Vec<u32>,
 	pub(crate) context: usize,
 	pub(crate) layout: Layout,
+	/// What its tokens spell, made for the first constrained answer.
+	pub(crate) vocabulary: OnceLock<Result<Arc<Vocabulary>, consilience_grammar::Error>>,
+}
+
+/// A question, its prompt in tokens.
+pub(crate) struct Asked<'i> {
+	pub(crate) prompt: Vec<u32>,
+	pub(crate) sampling: &'i Sampling,
+	pub(crate) constraint: Option<&'i Constraint>,
+}
+
+impl Asked<'_> {
+	/// Most tokens of prompt and answer.
+	pub(crate) fn most(&self) -> usize {
+		self.prompt.len() + self.sampling.max_tokens as usize
+	}
 }
 
 impl LanguageModel {
@@ -75,22 +97,24 @@ impl LanguageModel {
 		Ok(ids)
 	}
 
-	/// Prompt and sampling of an input, checked against the context.
-	pub(crate) fn question<'i>(
-		&self,
-		input: &'i FullInput,
-	) -> Result<(Vec<u32>, &'i Sampling), EngineError> {
-		let FullInput::TextGeneration { prompt, sampling } = input else {
-			return Err(EngineError::Input(
-				"the model generates text and takes a prompt".into(),
-			));
-		};
+	/// What an input asks, checked against the context.
+	pub(crate) fn question<'i>(&self, input: &'i FullInput) -> Result<Asked<'i>, EngineError> {
+		let question = input.as_text().ok_or_else(|| {
+			EngineError::Input("the model generates text and takes a prompt".into())
+		})?;
+		let (prompt, sampling) = (question.prompt, question.sampling);
 		if sampling.max_tokens == 0 {
 			return Err(EngineError::Input("max_tokens is zero".into()));
 		}
 		sampling
 			.check()
 			.map_err(|why| EngineError::Input(why.into()))?;
+		if let Some(constraint) = question.constraint {
+			// Not a refusal that others would find, too: by other rules there are other masks.
+			constraint
+				.check()
+				.map_err(|why| EngineError::Input(why.into()))?;
+		}
 		let ids = self.prompt(prompt)?;
 		let wanted = ids.len() + sampling.max_tokens as usize;
 		if wanted > self.context {
@@ -102,6 +126,10 @@ impl LanguageModel {
 			);
 			return Err(EngineError::Unanswerable(Unanswerable::PromptTooLong, why));
 		}
-		Ok((ids, sampling))
+		Ok(Asked {
+			prompt: ids,
+			sampling,
+			constraint: question.constraint,
+		})
 	}
 }

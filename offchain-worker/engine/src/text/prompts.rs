@@ -573,6 +573,7 @@ pub(super) fn model(tokenizer: Tokenizer, eos: &[u32]) -> LanguageModel {
 			element: DataType::Fp32,
 			tables: None,
 		},
+		vocabulary: Default::default(),
 	}
 }
 

@@ -86,8 +86,9 @@ fn replayed(model: &Model, run: &Run, policy: &VerificationPolicy) -> Vec<Verdic
 			sampling: sampling.clone(),
 		};
 		let seed = H256::repeat_byte(n);
-		let (prompt, _) = language.question(&input).unwrap();
-		let mut writer = Writer::new(language, &prompt, &sampling, &seed);
+		let asked = language.question(&input).unwrap();
+		let mut writer = Writer::new(language, &asked, &seed).unwrap();
+		let prompt = asked.prompt;
 		let mut cache = layout.empty(&run.graph, prompt.len() + 12).unwrap();
 		let mut logits = layout.step(&run.graph, &mut cache, &prompt).unwrap();
 		let (tokens, finish) = loop {
@@ -120,7 +121,7 @@ fn replayed(model: &Model, run: &Run, policy: &VerificationPolicy) -> Vec<Verdic
 		verdicts.push(of(&input));
 		// Sold as plain, it shows.
 		let mut plain = input.clone();
-		if let FullInput::TextGeneration { sampling, .. } = &mut plain {
+		if let Some((_, sampling)) = plain.as_text_mut() {
 			sampling.processing = None;
 		}
 		let lie = of(&plain);

@@ -6,18 +6,22 @@
 //! softmax at temperature T (Gumbel 1954; Maddison et al. 2014, "A* Sampling"), and lets anybody who knows the seed repeat the
 //! draw. All arithmetic is IEEE 754 double precision and `libm`'s software functions, in a fixed order.
 //!
-//! Logits come in here as a request would have them ([`Sampling::processing`]), in vLLM's order: biases and penalties
+//! Logits come in here as a request would have them ([`Sampling::processing`]), in vLLM's order: first a constraint's mask, outside of
+//! which no token is said whatever its logit, greedily or not; then biases and penalties
 //! (`penalties.rs`), which count for greedy answers too; division by the temperature; then only some entries take part: at most
 //! `top_k` of the highest (and what ties with the last), those of at least `min_p` times the likeliest's probability, and among what
 //! these leave, with `top_p` below one, the nucleus: the fewest entries, by falling logit, whose probabilities add up to it.
 //! (Hugging Face's library takes `min_p` after `top_p`, whose shares are then of more entries.) Each of the three is a least logit, so
 //! that the highest of them holds.
 
+use std::sync::Arc;
+
 use super::{
 	nucleus::{self, Nucleus},
 	penalties::{thousandths, Penalties},
 	truncation,
 };
+use consilience_grammar::Mask;
 use consilience_primitives::request::Sampling;
 use polkadot_sdk::sp_core::H256;
 use rand_chacha::{
@@ -43,8 +47,10 @@ pub struct Sampler {
 	min_p: f64,
 	/// None where they change nothing.
 	penalties: Option<Penalties>,
+	/// The only tokens that take part at the next position, where not all do.
+	mask: Option<Arc<Mask>>,
 	nucleus: Nucleus,
-	/// Room for logits after penalties, for the highest, and for those that take part in the nucleus.
+	/// Room for logits after penalties and mask, for the highest, and for those that take part in the nucleus.
 	penalised: Vec<f32>,
 	high: Vec<f32>,
 	left: Vec<f32>,
@@ -99,6 +105,7 @@ impl Sampler {
 			top_k: processing.map_or(0, |p| p.top_k.into()),
 			min_p: processing.map_or(0.0, |p| thousandths(p.min_p)),
 			penalties: penalties.filter(|p| !p.are_none()),
+			mask: None,
 			nucleus: Nucleus::default(),
 			penalised: Vec::new(),
 			high: Vec::new(),
@@ -107,6 +114,11 @@ impl Sampler {
 			noise: None,
 			room: Vec::new(),
 		}
+	}
+
+	/// Only these tokens take part at the positions that are looked at next; one at least. All do with `None`, and at the beginning.
+	pub fn only(&mut self, mask: Option<Arc<Mask>>) {
+		self.mask = mask;
 	}
 
 	/// The best token at an answer position.
@@ -129,6 +141,8 @@ impl Sampler {
 	/// A token just inside of the entries that take part may be just outside on another honest machine, and it may have so much
 	/// noise that it is the best, or would be. What the edge must move by for that is the distance then, if it is less; it is only
 	/// told from more in steps, which are `slacks`, rising, in logits.
+	///
+	/// A token outside a constraint's mask is infinitely far away: masks do not round, so that nothing excuses it.
 	pub fn margin(
 		&mut self,
 		position: u32,
@@ -146,7 +160,7 @@ impl Sampler {
 		self.penalised(logits, |sampler, logits| {
 			let floor = sampler.floor(logits, 0.0);
 			let (best, mut margin) = sampler.distance(position, logits, claimed, floor, floor);
-			let cut = floor > f32::NEG_INFINITY && margin.is_finite();
+			let cut = floor > sampler.lowest() && margin.is_finite();
 			for slack in slacks.iter().filter(|s| cut && **s > 0.0) {
 				if margin > *slack {
 					let inner = sampler.floor(logits, *slack);
@@ -199,15 +213,21 @@ impl Sampler {
 		(best, margin)
 	}
 
-	/// Does something with the logits after biases and penalties.
+	/// Does something with the logits after mask, biases and penalties.
 	fn penalised<R>(&mut self, logits: &[f32], with: impl FnOnce(&mut Self, &[f32]) -> R) -> R {
-		let Some(penalties) = &self.penalties else {
+		if self.penalties.is_none() && self.mask.is_none() {
 			return with(self, logits);
-		};
+		}
 		let mut changed = std::mem::take(&mut self.penalised);
 		changed.clear();
 		changed.extend_from_slice(logits);
-		penalties.apply(&mut changed);
+		if let Some(penalties) = &self.penalties {
+			penalties.apply(&mut changed);
+		}
+		// Penalties keep logits finite, so that nothing brings back what the mask has taken.
+		if let Some(mask) = &self.mask {
+			mask.apply(&mut changed);
+		}
 		let result = with(self, &changed);
 		self.penalised = changed;
 		result
@@ -273,10 +293,19 @@ impl Sampler {
 		}
 	}
 
-	/// The lowest logit of the entries that take part; minus infinity where all do. With `slack` it is where none is that could be
+	/// Below the logit of every entry that takes part where nothing cuts the vocabulary off: what a mask has taken has minus infinity.
+	fn lowest(&self) -> f32 {
+		match self.mask {
+			Some(_) => f32::MIN,
+			None => f32::NEG_INFINITY,
+		}
+	}
+
+	/// The lowest logit of the entries that take part; [`Self::lowest`] where all do. With `slack` it is where none is that could be
 	/// without part (or, where it is negative, all are that could have part) if every raw logit changed by so much.
 	fn floor(&mut self, logits: &[f32], slack: f64) -> f32 {
-		let mut floor = f32::NEG_INFINITY;
+		let lowest = self.lowest();
+		let mut floor = lowest;
 		let all = self.top_k == 0 && self.min_p == 0.0 && self.top_p >= 1.0;
 		if all || self.temperature == 0.0 {
 			return floor;
@@ -287,7 +316,10 @@ impl Sampler {
 		let top = nucleus::highest(logits);
 		if (1..logits.len()).contains(&self.top_k) {
 			let edge = truncation::kth(logits, self.top_k, &mut self.high);
-			floor = floor.max(moved(edge.into()));
+			// A mask may leave fewer.
+			if edge > f32::NEG_INFINITY {
+				floor = floor.max(moved(edge.into()));
+			}
 		}
 		if self.min_p > 0.0 {
 			let edge = truncation::min_p(top.into(), self.temperature, self.min_p);

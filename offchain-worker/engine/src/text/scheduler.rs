@@ -186,10 +186,10 @@ impl Scheduler {
 
 	/// The answer of this model to this input with this seed.
 	pub(crate) fn generate(&self, input: &FullInput, seed: &H256) -> Result<Output, EngineError> {
-		let (prompt, sampling) = self.model.question(input)?;
-		let most = prompt.len() + sampling.max_tokens as usize;
-		let writer = Writer::new(&self.model, &prompt, sampling, seed);
-		let replied = self.send(prompt, most, Reader::Write(writer))?;
+		let asked = self.model.question(input)?;
+		let (most, sampling) = (asked.most(), asked.sampling);
+		let writer = Writer::new(&self.model, &asked, seed)?;
+		let replied = self.send(asked.prompt, most, Reader::Write(writer))?;
 		self.answer(&replied, sampling)
 	}
 
@@ -202,10 +202,10 @@ impl Scheduler {
 		see: &mut dyn FnMut(Vec<u32>, &str),
 	) -> Result<Output, EngineError> {
 		let model = &self.model;
-		let (prompt, sampling) = model.question(input)?;
-		let most = prompt.len() + sampling.max_tokens as usize;
+		let asked = model.question(input)?;
+		let (most, sampling) = (asked.most(), asked.sampling);
 		let (told, tokens) = channel();
-		let writer = Writer::new(model, &prompt, sampling, seed).telling(told);
+		let writer = Writer::new(model, &asked, seed)?.telling(told);
 		let wake = self.sender.clone();
 		// Dropped when the answer is there: whoever keeps a sender keeps the thread.
 		let _listens = Ticket::current().listen(move || {
@@ -214,7 +214,7 @@ impl Scheduler {
 				let _ = thread.send(Message::Look);
 			}
 		});
-		let replied = self.send(prompt, most, Reader::Write(writer))?;
+		let replied = self.send(asked.prompt, most, Reader::Write(writer))?;
 		let mut transcript = Transcript::new(&model.tokens, sampling);
 		let (mut shown, mut decodes) = (0, true);
 		// Nobody tells any more once the answer is there, or there will be none.
@@ -241,10 +241,10 @@ impl Scheduler {
 
 	/// The answer that is over with the last of these tokens. Runs no graph.
 	pub(crate) fn cut(&self, input: &FullInput, tokens: &[u32]) -> Result<Output, EngineError> {
-		let FullInput::TextGeneration { sampling, .. } = input else {
-			return Err(EngineError::Input("text is asked for otherwise".into()));
-		};
-		self.model.cut(tokens, sampling)
+		let question = input.as_text();
+		let question =
+			question.ok_or_else(|| EngineError::Input("text is asked for otherwise".into()))?;
+		self.model.cut(tokens, question.sampling)
 	}
 
 	/// Whether answers that pause are ended, with [`EngineError::Busy`]: others want the model's memory.

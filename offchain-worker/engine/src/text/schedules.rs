@@ -45,7 +45,7 @@ fn folder(name: &str) -> PathBuf {
 		.join(name)
 }
 
-fn open(name: &str, threads: usize, optimization: &str) -> (Graph, Layout) {
+pub(super) fn open(name: &str, threads: usize, optimization: &str) -> (Graph, Layout) {
 	let graph = Graph::load(
 		&folder(name).join("model.onnx"),
 		threads,
@@ -159,6 +159,7 @@ fn language(name: &str, layout: Layout) -> Arc<LanguageModel> {
 		eos: vec![1],
 		context: CONTEXT,
 		layout,
+		vocabulary: Default::default(),
 	})
 }
 
@@ -201,12 +202,12 @@ impl Job {
 	/// What the model answers to this alone, its prompt fed at once; without the code that batches.
 	fn answer(&self, model: &LanguageModel, graph: &Graph) -> Outcome {
 		let input = self.input();
-		let (prompt, sampling) = model.question(&input).unwrap();
-		assert_eq!(prompt, self.prompt);
+		let asked = model.question(&input).unwrap();
+		assert_eq!(asked.prompt, self.prompt);
 		let layout = &model.layout;
-		let mut writer = Writer::new(model, &prompt, sampling, &self.seed());
+		let mut writer = Writer::new(model, &asked, &self.seed()).unwrap();
 		let mut cache = layout.empty(graph, CONTEXT).unwrap();
-		let mut logits = layout.step(graph, &mut cache, &prompt).unwrap();
+		let mut logits = layout.step(graph, &mut cache, &asked.prompt).unwrap();
 		loop {
 			let last = &logits[logits.len() - layout.vocabulary..];
 			let seen = writer.see(model, cache.lengths()[0] - 1, last).unwrap();
@@ -222,11 +223,12 @@ impl Job {
 	fn prepare(&self, model: &LanguageModel, graph: &Graph) -> (Vec<u32>, Reader, Outcome) {
 		let answer = self.answer(model, graph);
 		let input = self.input();
-		let (prompt, sampling) = model.question(&input).unwrap();
+		let asked = model.question(&input).unwrap();
+		let sampling = asked.sampling;
 		let (Some(exchanged), Outcome::Answer(mut tokens, finish)) = (self.check, answer.clone())
 		else {
-			let writer = Writer::new(model, &prompt, sampling, &self.seed());
-			return (prompt, Reader::Write(writer), answer);
+			let writer = Writer::new(model, &asked, &self.seed()).unwrap();
+			return (asked.prompt, Reader::Write(writer), answer);
 		};
 		if let Some(i) = exchanged {
 			let n = tokens.len();

@@ -354,9 +354,48 @@ impl Tokens {
 			.map_err(|e| EngineError::Mismatch(format!("the tokenizer cannot decode: {e}")))
 	}
 
+	/// The bytes that each of so many tokens adds to an answer's text, by its id. No bytes for those that the text leaves out, and those
+	/// of which it is not known; `None` where what a token adds depends on its neighbours.
+	pub(crate) fn spelled(&self, vocabulary: usize) -> Option<Vec<Vec<u8>>> {
+		let decoder = self.tokenizer.get_decoder()?;
+		let levels = any(decoder, &|d| matches!(d, DecoderWrapper::ByteLevel(_)));
+		let fallback = any(decoder, &|d| matches!(d, DecoderWrapper::ByteFallback(_)));
+		let pieces = any(decoder, &|d| matches!(d, DecoderWrapper::Metaspace(_)));
+		if !(levels || fallback || pieces) {
+			return None;
+		}
+		let anchor = [self.find_word()?];
+		let before = self.decode(&anchor).ok()?;
+		let table = levels.then(byte_level);
+		let spelling = |id: u32| {
+			let token = self.tokenizer.id_to_token(id)?;
+			let all = self.decode(&[&anchor[..], &[id]].concat()).ok()?;
+			let added = all.strip_prefix(&before)?;
+			if !added.contains('\u{fffd}') {
+				return Some(added.as_bytes().to_vec());
+			}
+			// Part of a character, or of what is none.
+			match &table {
+				Some(table) => token.chars().map(|c| table.get(&c).copied()).collect(),
+				None if fallback => {
+					let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
+					Some(vec![u8::from_str_radix(digits, 16).ok()?])
+				}
+				None => None,
+			}
+		};
+		let all = (0..vocabulary as u32).map(|id| spelling(id).unwrap_or_default());
+		Some(all.collect())
+	}
+
 	/// A token before which a decoder takes nothing from what follows, where it takes the first space of a text.
 	fn find_anchor(&self) -> Vec<u32> {
 		let strips = self.tokenizer.get_decoder().is_some_and(strips);
+		self.find_word().filter(|_| strips).into_iter().collect()
+	}
+
+	/// A token that says a word, or something like it.
+	fn find_word(&self) -> Option<u32> {
 		let candidates = ["a", "A", ".", "0", "x"];
 		let word = |text: &&str| {
 			let ids = self.tokenizer.encode(*text, false).ok()?.get_ids().to_vec();
@@ -367,8 +406,7 @@ impl Tokens {
 			let said = self.decode(&[last]).ok()?;
 			(said.trim() == *text).then_some(last)
 		};
-		let found = candidates.iter().find_map(word);
-		found.filter(|_| strips).into_iter().collect()
+		candidates.iter().find_map(word)
 	}
 }
 
@@ -380,6 +418,24 @@ fn strips(decoder: &DecoderWrapper) -> bool {
 		DecoderWrapper::Sequence(sequence) => sequence.get_decoders().iter().any(strips),
 		_ => false,
 	}
+}
+
+/// Whether this holds of a decoder, or of one of which it consists.
+fn any(decoder: &DecoderWrapper, holds: &impl Fn(&DecoderWrapper) -> bool) -> bool {
+	match decoder {
+		DecoderWrapper::Sequence(sequence) => sequence.get_decoders().iter().any(|d| any(d, holds)),
+		decoder => holds(decoder),
+	}
+}
+
+/// The byte that each character stands for in a byte-level vocabulary: those that can be seen for themselves, the others in order from
+/// U+0100 on.
+fn byte_level() -> HashMap<char, u8> {
+	let seen = |b: &u8| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+	let own = (0..=u8::MAX).filter(seen).map(|b| (char::from(b), b));
+	let others = (0..=u8::MAX).filter(|b| !seen(b));
+	let others = ('\u{100}'..).zip(others);
+	own.chain(others).collect()
 }
 
 fn is_theirs(prompt: &Prompted, range: std::ops::Range<usize>) -> bool {

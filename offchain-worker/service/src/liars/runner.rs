@@ -108,8 +108,16 @@ fn another_question(input: &FullInput) -> Option<FullInput> {
 			prompt: Prompt::Text(text),
 			..
 		}
+		| FullInput::ConstrainedText {
+			prompt: Prompt::Text(text),
+			..
+		}
 		| FullInput::Embedding(text) => *text = turned(&text[..]).try_into().ok()?,
 		FullInput::TextGeneration {
+			prompt: Prompt::Chat(messages),
+			..
+		}
+		| FullInput::ConstrainedText {
 			prompt: Prompt::Chat(messages),
 			..
 		} => {

@@ -29,6 +29,7 @@ use consilience_primitives::{
 	},
 	report::{Duties, Duty, DutyKind, Report, Statement, Work},
 	request::{FinishReason, FullInput, Input, Output, Prompt, Sampling},
+	sampling::CONSTRAINT_RULES,
 	view::ModelView,
 	ModelId, RequestId,
 };
@@ -100,6 +101,8 @@ pub(crate) struct ChainState {
 	pub(crate) asked: (usize, usize),
 	/// Whether an answer is taken where a commitment to one is due.
 	pub(crate) claims: bool,
+	/// Rules of constraints, if they are not this program's.
+	pub(crate) rules: Option<u16>,
 	/// Data that transactions brought.
 	pub(crate) data: HashMap<H256, Vec<u8>>,
 	/// How often it was looked for.
@@ -195,6 +198,7 @@ impl Chain for MockChain {
 				.map(|b| b.duties.clone())
 				.unwrap_or_default(),
 			accused: Vec::new(),
+			rules: state.rules.unwrap_or(CONSTRAINT_RULES),
 		}))
 	}
 

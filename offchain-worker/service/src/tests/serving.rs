@@ -61,6 +61,29 @@ async fn a_model_is_withdrawn_on_command_and_unloaded_when_nothing_is_due_for_it
 }
 
 #[tokio::test]
+async fn who_follows_other_rules_for_constraints_serves_no_text() {
+	let mut bench = Bench::new();
+	let model = manifest().id();
+	bench.register();
+	bench.serve().await.unwrap();
+	bench.block(1);
+	bench.said().await;
+	// The runtime is upgraded before this program is.
+	bench.state().serving = vec![model];
+	bench.state().rules = Some(CONSTRAINT_RULES + 1);
+	bench.block(2);
+	assert_eq!(bench.said().await, [Statement::Withdraw { model }]);
+	bench.state().serving.clear();
+	bench.block(3);
+	bench.seen().await;
+	assert!(bench.silent());
+	// The other way round it comes back by itself.
+	bench.state().rules = None;
+	bench.block(4);
+	assert!(matches!(&bench.said().await[..], [Statement::Serve { .. }]));
+}
+
+#[tokio::test]
 async fn a_machine_that_computes_other_bits_says_so_and_is_never_announced() {
 	let mut bench = Bench::new();
 	*bench.engine.reference.lock().unwrap() = evidence(41);

@@ -48,6 +48,7 @@ impl<T: Config> From<QuoteError> for Error<T> {
 				InputError::SignatureMismatch => Self::SignatureMismatch,
 				InputError::MalformedTensor => Self::MalformedTensor,
 				InputError::NoChat => Self::NoChat,
+				InputError::BadConstraint => Self::BadConstraint,
 			},
 		}
 	}

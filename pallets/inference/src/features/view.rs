@@ -5,6 +5,7 @@ use consilience_primitives::{
 	crypto::InferenceId,
 	evidence::Evidence,
 	report::{Duties, Duty, DutyKind, Work},
+	sampling::CONSTRAINT_RULES,
 	view::{RequestState, RequestView},
 	RequestId,
 };
@@ -88,6 +89,7 @@ impl<T: Config> Pallet<T> {
 			serving: ServedBy::<T>::get(validator).into_inner(),
 			duties,
 			accused: Self::accusations(validator),
+			rules: CONSTRAINT_RULES,
 		})
 	}
 

@@ -1,13 +1,16 @@
+use codec::Encode;
 use consilience_primitives::{
-	request::{Assurance, Input, Prompt, Sampling},
+	request::{Assurance, Constraint, ConstraintForm, Input, InputError, Prompt, Sampling},
 	view::{QuoteError, RequestState},
 };
 use polkadot_sdk::{
-	frame_support::{assert_noop, assert_ok, traits::fungible::InspectHold},
+	frame_support::{
+		assert_noop, assert_ok, dispatch::GetDispatchInfo, traits::fungible::InspectHold,
+	},
 	sp_runtime::{DispatchError, TokenError},
 };
 
-use crate::{mock::*, Error, HoldReason};
+use crate::{mock::*, weights::SubstrateWeight, Call, Error, HoldReason, WeightInfo};
 
 fn ask_with(input: Input, assurance: u8, limit: u64) -> Result<u64, DispatchError> {
 	Inference::do_request(
@@ -88,6 +91,75 @@ fn bad_input_is_refused_each_with_its_reason() {
 			Balances::balance_on_hold(&HoldReason::Escrow.into(), &ALICE),
 			0
 		);
+	});
+}
+
+fn constrained(constraint: Constraint) -> Input {
+	let Input::TextGeneration { prompt, sampling } = text("hi", 4) else {
+		unreachable!("it is text")
+	};
+	Input::text(prompt, sampling, Some(constraint))
+}
+
+fn schema(bytes: usize) -> Constraint {
+	Constraint::new(ConstraintForm::JsonSchema, &"x".repeat(bytes)).unwrap()
+}
+
+#[test]
+fn a_constraint_is_charged_by_its_bytes() {
+	run(|| {
+		let quote = |input: Input| {
+			let quote = Inference::quote(id(TEXT), &input.into(), Assurance::Committee(2));
+			quote.map(|quote| quote.fee)
+		};
+		let plain = quote(text("hi", 4)).unwrap();
+		assert_eq!(quote(constrained(schema(1))).unwrap(), plain + 1 + 2 + 1);
+		assert!(quote(constrained(schema(100))).unwrap() >= plain + 100);
+		assert_eq!(
+			quote(constrained(schema(200))),
+			Err(QuoteError::Input(InputError::InputTooLarge)),
+			"it counts as input"
+		);
+	});
+	let weight = |input: Input| {
+		let bytes = input.encoded_size() as u64;
+		let call = Call::<Test>::request {
+			model: id(TEXT),
+			input,
+			assurance: Assurance::Committee(2),
+			fee_limit: 1_000,
+			tip: 0,
+		};
+		let real = SubstrateWeight::<Test>::request(bytes as u32);
+		assert_eq!(
+			call.get_dispatch_info().call_weight,
+			<Test as crate::Config>::WeightInfo::request(bytes as u32)
+		);
+		(bytes, real.ref_time())
+	};
+	let (plain, most) = (weight(text("hi", 4)), weight(constrained(schema(8_192))));
+	assert!(most.0 >= plain.0 + 8_192);
+	// A nanosecond a byte and more, as for a prompt.
+	assert!(most.1 - plain.1 >= 8_192 * 1_000);
+}
+
+#[test]
+fn a_constraint_that_nobody_could_judge_is_refused() {
+	run(|| {
+		let with = |change: fn(&mut Constraint)| {
+			let mut constraint = schema(3);
+			change(&mut constraint);
+			constrained(constraint)
+		};
+		assert!(ask_with(with(|_| ()), 2, 1_000).is_ok());
+		for input in [
+			with(|c| c.rules += 1),
+			with(|c| c.rules = 0),
+			with(|c| c.text = Default::default()),
+			with(|c| c.text = vec![0xff].try_into().unwrap()),
+		] {
+			assert_eq!(ask_with(input, 2, 1_000), refused(Error::BadConstraint));
+		}
 	});
 }
 

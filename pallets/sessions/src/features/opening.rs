@@ -3,7 +3,8 @@
 use alloc::boxed::Box;
 use codec::Encode;
 use consilience_primitives::{
-	request::{Input, Output},
+	model::Task,
+	request::Output,
 	session::{
 		measured_input, sampling_seed, Ask, ClaimId, Opening, Receipt, Service, Signable, SumNode,
 		SumProof, Transcript, Voucher, MAX_NUMBER, SLICE_TOKENS,
@@ -249,8 +250,7 @@ impl<T: Config> Pallet<T> {
 			return Ok(false);
 		};
 		ensure!(
-			ask.input.validate(&model.spec).is_ok()
-				&& matches!(ask.input, Input::TextGeneration { .. }),
+			ask.input.validate(&model.spec).is_ok() && ask.input.task() == Task::TextGeneration,
 			Error::<T>::WrongInput
 		);
 		ensure!(

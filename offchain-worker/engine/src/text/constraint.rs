@@ -1,0 +1,55 @@
+//! Constrained answers: what a model's tokens spell, and the masks of an answer.
+//!
+//! Whoever writes an answer and whoever checks one ask for the same masks in the same order ([`consilience_grammar`]): the writer for the
+//! next one while the graph runs, the checker for all of them before, on the thread of whoever asked. Both are refused what the other is
+//! refused.
+
+use std::sync::Arc;
+
+use consilience_grammar::{Error, Guide, Mask, Vocabulary};
+use consilience_primitives::request::{Constraint, Unanswerable};
+
+use super::LanguageModel;
+use crate::{ticket::Ticket, EngineError};
+
+/// What no machine that follows the same rules can answer; or what this one could not.
+pub(super) fn refused(error: Error) -> EngineError {
+	match error {
+		Error::Refused(why) => EngineError::Unanswerable(
+			Unanswerable::ConstraintRefused,
+			format!("the constraint cannot be followed: {why}"),
+		),
+		Error::Failed(_) => EngineError::Limit(error.to_string()),
+	}
+}
+
+impl LanguageModel {
+	/// The masks of a constrained answer, from its beginning.
+	pub(super) fn guide(&self, constraint: &Constraint) -> Result<Guide, EngineError> {
+		let vocabulary = self.vocabulary.get_or_init(|| {
+			let spelled = self.tokens.spelled(self.layout.vocabulary);
+			let spelled = spelled.ok_or_else(|| {
+				let why = "what this model's tokens say depends on their neighbours";
+				Error::Refused(why.into())
+			})?;
+			Vocabulary::new(&spelled, &self.eos).map(Arc::new)
+		});
+		let vocabulary = vocabulary.as_ref().map_err(|e| refused(e.clone()))?;
+		Guide::new(vocabulary, constraint).map_err(refused)
+	}
+
+	/// The masks at the positions of a claimed answer, up to the first token that its mask does not have.
+	pub(super) fn masks(
+		&self,
+		constraint: &Constraint,
+		claimed: &[u32],
+	) -> Result<Vec<Arc<Mask>>, EngineError> {
+		let ticket = Ticket::current();
+		let guide = self.guide(constraint)?;
+		let masks = guide.along(claimed, || !ticket.is_over());
+		if ticket.is_over() {
+			return Err(EngineError::Cancelled);
+		}
+		masks.map_err(refused)
+	}
+}
