@@ -1,8 +1,10 @@
 // What the tests of the page in a browser need: a gateway on its double, a node of a developer's chain, a browser.
 
+import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
@@ -98,6 +100,21 @@ export async function gateway({ block = 150, node, keys, listen = '127.0.0.1:0' 
 	}
 }
 
+/** The program's own gateway, on a real node. */
+export async function realGateway(program, node) {
+	const data = mkdtempSync(path.join(tmpdir(), 'consilience-web-gateway-'))
+	const listen = `127.0.0.1:${await freePort()}`
+	const process_ = start(program, ['gateway', '--suri', '//Eve', '--url', node, '--data', data, '--listen', listen, '--web', DIST])
+	await process_.line(/the gateway listens on/)
+	return {
+		url: `http://${listen}/`,
+		stop: async () => {
+			await process_.stop()
+			rmSync(data, { recursive: true, force: true })
+		},
+	}
+}
+
 /** A node of a developer's chain with the models of these folders; nothing where no node was built. */
 export async function developersNode(models) {
 	const program = process.env.CONSILIENCE_BIN
@@ -140,6 +157,23 @@ export async function developersNode(models) {
 			rmSync(base, { recursive: true, force: true })
 		},
 	}
+}
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+/** Axe finds nothing, nothing is wider than the screen, and a picture is left to look at. */
+export async function look(page, picture) {
+	// Axe is put in past the page's policy, which lets no other script in.
+	await page.evaluate(AXE)
+	const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'] }))
+	assert.deepEqual(
+		violations.map((v) => `${v.id}: ${v.nodes.map((n) => `${n.html} ${n.failureSummary}`).join('; ')}`),
+		[],
+		picture
+	)
+	const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+	assert.ok(over <= 0, `${picture} is ${over} px too wide`)
+	await page.screenshot({ path: picture, fullPage: true })
 }
 
 export const SIZES = { telephone: { width: 360, height: 740 }, desk: { width: 1280, height: 900 } }
