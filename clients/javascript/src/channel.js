@@ -94,7 +94,7 @@ async function find(at, wallet, owner) {
  *
  * Resolves with the channel's number.
  */
-export async function openChannel(api, wallet, { account, signer, model, deposit, onStep = () => {}, patience = 180_000 }) {
+export async function openChannel(api, wallet, { account, signer, model, deposit, onStep = () => {}, patience = 300_000 }) {
 	await cryptoWaitReady()
 	if (wallet.bound) return wallet.bound.channel
 	const chain = new Chain(api)

@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { browser, look, open, realGateway } from './harness.mjs'
+import { browser, elsewhere, look, open, realGateway } from './harness.mjs'
 
 const { CONSILIENCE_URL: node, CONSILIENCE_BIN: program } = process.env
 const skip = (!node || !program) && 'CONSILIENCE_URL and CONSILIENCE_BIN name no network and no program'
@@ -125,4 +125,24 @@ test('a channel is opened with one signature, answers come and are checked, and 
 	await page.getByText('A channel sets money apart').waitFor()
 	assert.deepEqual(errors, [])
 	await close()
+})
+
+test('a page from elsewhere asks out of its channel without a gateway of its own, and one lets it pass', { skip }, async () => {
+	const config = { node }
+	const files = await elsewhere(() => config)
+	const relay = await realGateway(program, node, '--cors', files.url)
+	config.relay = `${relay.url}v1/lane`
+	// There is no gateway beside it: the browser reports that.
+	const { page, close } = await open(chromium, `${files.url}/`, { quiet: true })
+	await payer(page).click()
+	await page.getByLabel('A channel of yours, held by this page').check()
+	await page.getByLabel('Or a development key').selectOption('Ferdie')
+	await page.getByLabel('Deposit in CSL').fill('2')
+	await page.getByRole('button', { name: 'Sign and open a channel' }).click()
+	await page.getByText('1.5 CSL left for answers of all its validators').waitFor()
+	await ask(page, 'What is the capital of France?')
+	await last(page).getByText('checked (2 of 2)', { exact: true }).waitFor()
+	await close()
+	await relay.stop()
+	files.stop()
 })

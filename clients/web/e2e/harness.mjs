@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { createServer as createHttpServer } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
@@ -101,10 +102,10 @@ export async function gateway({ block = 150, node, keys, listen = '127.0.0.1:0' 
 }
 
 /** The program's own gateway, on a real node. */
-export async function realGateway(program, node) {
+export async function realGateway(program, node, ...more) {
 	const data = mkdtempSync(path.join(tmpdir(), 'consilience-web-gateway-'))
 	const listen = `127.0.0.1:${await freePort()}`
-	const process_ = start(program, ['gateway', '--suri', '//Eve', '--url', node, '--data', data, '--listen', listen, '--web', DIST])
+	const process_ = start(program, ['gateway', '--suri', '//Eve', '--url', node, '--data', data, '--listen', listen, '--web', DIST, ...more])
 	await process_.line(/the gateway listens on/)
 	return {
 		url: `http://${listen}/`,
@@ -113,6 +114,22 @@ export async function realGateway(program, node) {
 			rmSync(data, { recursive: true, force: true })
 		},
 	}
+}
+
+/** The page's files at an address of their own, and beside them this `config.json`. */
+export async function elsewhere(config) {
+	const types = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json' }
+	const server = createHttpServer((request, response) => {
+		const name = new URL(request.url, 'http://localhost').pathname.replace(/\/$/, '/index.html')
+		try {
+			const body = name === '/config.json' ? JSON.stringify(config()) : readFileSync(path.join(DIST, path.normalize(name)))
+			response.writeHead(200, { 'content-type': types[path.extname(name)] ?? 'application/octet-stream' }).end(body)
+		} catch {
+			response.writeHead(404).end()
+		}
+	})
+	await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+	return { url: `http://127.0.0.1:${server.address().port}`, stop: () => server.close() }
 }
 
 /** A node of a developer's chain with the models of these folders; nothing where no node was built. */

@@ -1,5 +1,7 @@
 import { batch, signal } from '@preact/signals'
 import { useEffect, useRef, useState } from 'preact/hooks'
+import { models as modelsOfChain } from '../chain'
+import type { Model } from '../decode'
 import { GatewayError, advice, chat, models, type ChatModel } from '../gateway'
 import { askOwn, own, quoteOwn, readLeft } from '../lane'
 import { BEGINNING, follow, laneTrust, type LaneAnswer } from '../lane-status'
@@ -48,17 +50,30 @@ const CHECKS = 2
 
 const MOST_MESSAGES = 16
 
+/** Models that take chats: by the gateway, or, where there is none and a channel of the page's own pays, by the node. */
 async function load() {
-	try {
-		const found = (await models(gateway.value)).filter((m) => m.task === 'text-generation' && m.chat)
+	const show = (all: ChatModel[]) => {
+		const found = all.filter((m) => m.task === 'text-generation' && m.chat)
 		batch(() => {
 			available.value = found
 			trouble.value = undefined
 			if (!found.some((m) => m.name === chosen.value)) choose(found[0])
 		})
+	}
+	try {
+		show(await models(gateway.value))
 	} catch (e) {
+		const now = node.peek()
+		if (payer.peek() === 'own' && now.phase === 'connected' && e instanceof GatewayError && e.code === 'unreachable') {
+			const active = (await modelsOfChain(now.api)).filter(({ status }) => status === 'active')
+			return show(active.map(ofChain))
+		}
 		trouble.value = { ...explain(e), needsKey: e instanceof GatewayError && e.code === 'invalid_api_key' }
 	}
+}
+
+function ofChain({ serving, policy, ...model }: Model): ChatModel {
+	return { ...model, class: policy.class, serving: serving.length, minVerifiers: policy.minVerifiers, advice: {} }
 }
 
 function choose(model: ChatModel | undefined) {
@@ -180,9 +195,10 @@ function stop() {
 }
 
 export function Chat() {
+	const isConnected = node.value.phase === 'connected'
 	useEffect(() => {
-		if (!available.value) void load()
-	}, [])
+		if (!available.value) void load().catch((e) => (trouble.value = { ...explain(e), needsKey: false }))
+	}, [payer.value, isConnected])
 	const model = available.value?.find((m) => m.name === chosen.value)
 	return (
 		<>
@@ -194,7 +210,7 @@ export function Chat() {
 				</Notice>
 			)}
 			{available.value && available.value.length > 0 && <Settings model={model} />}
-			{model && <Payer model={model} />}
+			<Payer model={model} />
 			<Turns />
 			{model && (payer.value !== 'own' || own.value.phase === 'ready') && <Compose model={model} />}
 		</>
@@ -237,7 +253,7 @@ function Trouble() {
 }
 
 /** Who asks and pays, and who holds what then. */
-function Payer({ model }: { model: ChatModel }) {
+function Payer({ model }: { model?: ChatModel }) {
 	const isOwn = payer.value === 'own'
 	const now = own.value
 	// Whoever cannot ask yet sees what to do; otherwise it is as it was left.
@@ -266,7 +282,7 @@ function Payer({ model }: { model: ChatModel }) {
 				</label>
 			</fieldset>
 			{isOwn ? (
-				<OwnChannel model={model.id} />
+				model && <OwnChannel model={model.id} />
 			) : (
 				<p class="muted">
 					The gateway asks from its own account and pays; nothing of yours is spent. What it says of an answer is its word: the chain, read
