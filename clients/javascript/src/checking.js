@@ -6,7 +6,7 @@ import { limitOf } from './channel.js'
 import { unexpected } from './connection.js'
 import { Fault } from './faults.js'
 import { candidates, make, nameOf, priceOf, units } from './lane.js'
-import { address, certify, fieldsOf, verifyVerdict } from './record.js'
+import { address, certify, fieldsOf, plain, verifyVerdict } from './record.js'
 
 /** All checks of one answer. */
 export class Checking {
@@ -124,7 +124,13 @@ export class Checking {
 		const subject = subjectOf(kept, wallet.preimage(noted))
 		if (!session.promise(subject.price, this.limit)) throw new Fault('Funds')
 		try {
-			await this.#measured(lane, connection, subject, from)
+			const { signed, keys } = await this.#measured(lane, connection, subject, from)
+			const record = plain(kept)
+			certify(record, checker, signed.body.session.toNumber(), keys)
+			record.checks = kept.checks.map((check) =>
+				u8aEq(check.checker.toU8a(), checker) ? { checker, outcome: { Verdict: signed } } : check
+			)
+			await wallet.put(make('Record', record))
 			return wallet.last(checker, 'Check')?.body.amount.toBigInt() ?? from
 		} catch (why) {
 			// It has not checked that, and will not: it may check this.

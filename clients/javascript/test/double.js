@@ -32,7 +32,7 @@ const number = (value) => make('u128', value)
 
 /**
  * A validator. `ways` change what it does: `frames(frames)`, `end(end)`, `offer(offer)`, `verdict(evidence)` get what it would say and
- * return what it says; `free` how many places it has; `refuse` a refusal of questions; `silentAfter` tokens after which the connection breaks.
+ * return what it says; `free` how many places it has; `mute` how many checks it does not answer; `refuse` a refusal of questions; `silentAfter` tokens after which the connection breaks.
  */
 export class Validator {
 	constructor(byte, ways = {}) {
@@ -45,6 +45,8 @@ export class Validator {
 		this.cancelled = 0
 		this.asked = 0
 		this.checked = 0
+		/** Numbers of the answers that it was given to check. */
+		this.checks = []
 	}
 
 	async listen() {
@@ -185,6 +187,8 @@ export class Validator {
 
 	#check(socket, { receipt }) {
 		this.checked++
+		this.checks.push(receipt.body.number.toNumber())
+		if (this.ways.mute-- > 0) return
 		if (this.ways.unavailable) {
 			this.#say(socket, { Refused: { number: receipt.body.number, why: 'Busy', words: '' } })
 			return

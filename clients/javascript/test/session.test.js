@@ -200,6 +200,22 @@ test('who does not check, or signs what is no verdict of its own, is passed over
 	assert.deepEqual(checkers.map(({ finding }) => finding).sort(), ['right', 'skipped', 'skipped'])
 })
 
+test('what a checker found when nobody waited any more is fetched and paid before its next check', async () => {
+	const { session, validators } = await scene({ free: 9 }, { mute: 1 })
+	const [executor, checker] = validators
+	const first = await events(session.ask(MODEL, INPUT(), { checks: 1 }))
+	assert.deepEqual([first.done.status, of(first.seen, 'skipped').map(({ code }) => code)], ['answered', ['Silent']])
+	const second = await events(session.ask(MODEL, INPUT(4), { checks: 1 }))
+	assert.deepEqual([second.done.status, second.done.right], ['checked', 1])
+	await session.close()
+	assert.deepEqual(checker.checks, [1, 1, 2])
+	const check = (tokens) => priceOf(CHECK, units(make('Input', INPUT())), tokens)
+	assert.equal(checker.held.Check.body.amount.toBigInt(), check(40) + check(4))
+	assert.equal(executor.checked, 0)
+	// What it found stands with the first answer now.
+	assert.equal((await verifyReceipt(await session.receipt(1))).status, 'checked')
+})
+
 test('where the pot has no more, nothing is signed away for checks', async () => {
 	const { session, validators, api } = await scene({}, {}, {})
 	api.channel.pot.amount = make('u128', 10n)
