@@ -20,6 +20,7 @@ use crate::{
 	jobs::{Heard, Job, Jobs, Repeat, Way},
 	metrics::Metrics,
 	network::{Ask, Input, Model, Network, Sampling, Step, Task},
+	relay::Relays,
 	status::Wait,
 	talk::Listener,
 	watch::{Following, Said, Terms, Watcher},
@@ -55,12 +56,14 @@ pub(crate) struct Inner {
 	pub(crate) calls: Arc<Semaphore>,
 	/// The web page, where one is served.
 	pub(crate) page: Option<Page>,
-	network: Arc<dyn Network>,
+	pub(crate) network: Arc<dyn Network>,
 	/// Its channels in the session lane, which pay.
 	pub(crate) channels: Channels,
+	/// Web pages that speak to validators themselves.
+	pub(crate) relays: Relays,
 	jobs: Jobs,
 	models: Mutex<Option<(Instant, Models)>>,
-	stopping: watch::Receiver<bool>,
+	pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl std::ops::Deref for App {
@@ -144,6 +147,7 @@ impl App {
 	) -> Self {
 		Self(Arc::new(Inner {
 			calls: Arc::new(Semaphore::new(config.concurrency)),
+			relays: Relays::new(config.relays),
 			config,
 			keys,
 			page,

@@ -163,9 +163,23 @@ impl Keys {
 			.map(|(_, key)| key);
 		let own = headers.get("x-api-key").map(|v| v.as_bytes());
 		let given = own.or(bearer).filter(|k| !k.is_empty());
-		let digest: [u8; 32] = Sha256::digest(given.ok_or(Error::NoKey)?).into();
+		let asked = given.is_none().then(|| of_socket(headers)).flatten();
+		let given = given.or(asked.as_deref()).ok_or(Error::NoKey)?;
+		let digest: [u8; 32] = Sha256::digest(given).into();
 		by_digest.get(&digest).cloned().ok_or(Error::WrongKey)
 	}
+}
+
+/// Returns the key that a web page offers with a WebSocket: browsers send no headers with one, but names of protocols. A key may have other
+/// characters than such a name, and is written in hexadecimal digits.
+fn of_socket(headers: &HeaderMap) -> Option<Vec<u8>> {
+	let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+	let mut words = offered
+		.filter_map(|value| value.to_str().ok())
+		.flat_map(|value| value.split(','));
+	let key = words.find_map(|word| word.trim().strip_prefix("consilience-key."))?;
+	let key = HEXLOWER_PERMISSIVE.decode(key.as_bytes()).ok()?;
+	Some(key).filter(|key| !key.is_empty())
 }
 
 #[cfg(test)]
@@ -190,6 +204,11 @@ mod tests {
 			headers("authorization", "Bearer secret"),
 			headers("authorization", "bearer secret"),
 			headers("x-api-key", "secret"),
+			// What a browser can say with a WebSocket: 736563726574 is `secret`.
+			headers(
+				"sec-websocket-protocol",
+				"consilience-lane, consilience-key.736563726574",
+			),
 		] {
 			let key = keys.find(&headers).unwrap();
 			assert_eq!(key.budget_per_day, Some(1_500_000_000_000));
@@ -201,6 +220,15 @@ mod tests {
 		for none in ["Basic secret", "Bearer ", "secret"] {
 			let found = keys.find(&headers("authorization", none));
 			assert_eq!(found, Err(Error::NoKey), "{none}");
+		}
+		for (offered, error) in [
+			("consilience-lane", Error::NoKey),
+			("consilience-key.", Error::NoKey),
+			("consilience-key.xx", Error::NoKey),
+			("consilience-key.00", Error::WrongKey),
+		] {
+			let found = keys.find(&headers("sec-websocket-protocol", offered));
+			assert_eq!(found, Err(error), "{offered}");
 		}
 		assert_eq!(Keys::none().find(&HeaderMap::new()).unwrap().name, "local");
 	}

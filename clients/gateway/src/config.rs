@@ -29,6 +29,14 @@ pub struct Config {
 	pub body_limit: usize,
 	/// Calls at once.
 	pub concurrency: usize,
+	/// Relays at once, between web pages and validators; an eighth of them for one address elsewhere.
+	pub relays: usize,
+	/// Most bytes of a relay, both ways together.
+	pub relay_bytes: usize,
+	/// Longest that a relay is open.
+	pub relay_for: Duration,
+	/// Longest that nothing is said over one.
+	pub relay_idle: Duration,
 	/// Requests on chain at once, those included whose clients hung up.
 	pub open_requests: usize,
 	/// Idempotency keys that are remembered at once.
@@ -67,6 +75,11 @@ impl Config {
 			cors: Vec::new(),
 			body_limit: 4 << 20,
 			concurrency: 1_024,
+			relays: 256,
+			// Some thousand long answers.
+			relay_bytes: 64 << 20,
+			relay_for: Duration::from_secs(3_600),
+			relay_idle: Duration::from_secs(600),
 			// The chain lets an account have 1,024, and a node a connection as many subscriptions.
 			open_requests: 900,
 			idempotency_keys: 20_000,

@@ -33,6 +33,7 @@ pub mod lane;
 pub mod metrics;
 pub mod network;
 mod openai;
+mod relay;
 pub mod server;
 mod sse;
 pub mod status;

@@ -68,6 +68,7 @@ pub struct Metrics {
 	registry: Registry,
 	pub(crate) requests: IntCounterVec,
 	pub(crate) calls: IntGauge,
+	pub(crate) relays: IntGauge,
 	pub(crate) open: IntGauge,
 	provisional: HistogramVec,
 	settled: HistogramVec,
@@ -103,6 +104,10 @@ impl Metrics {
 				&["endpoint", "outcome"],
 			)?,
 			calls: IntGauge::new(name("calls_open"), "Calls that are being answered")?,
+			relays: IntGauge::new(
+				name("relays_open"),
+				"Web pages joined to a validator of the session lane",
+			)?,
 			open: IntGauge::new(name("requests_open"), "Requests on chain that are not settled, and questions that are not at their end")?,
 			provisional: seconds(
 				"provisional_seconds",
@@ -150,7 +155,7 @@ impl Metrics {
 		for counter in [&m.requests, &m.answers, &m.ended, &m.units, &m.outages] {
 			m.registry.register(Box::new(counter.clone()))?;
 		}
-		for gauge in [&m.calls, &m.open] {
+		for gauge in [&m.calls, &m.relays, &m.open] {
 			m.registry.register(Box::new(gauge.clone()))?;
 		}
 		for histogram in [&m.provisional, &m.settled, &m.first_token] {

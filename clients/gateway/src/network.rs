@@ -447,6 +447,15 @@ pub enum Refusal {
 	Other(String),
 }
 
+/// Where a validator answers in the session lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneAddress {
+	/// The validator's account.
+	pub account: [u8; 32],
+	/// What it has certified on chain: `ws://…` or `wss://…`.
+	pub endpoint: String,
+}
+
 /// What became of a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovered {
@@ -491,6 +500,20 @@ pub trait Network: Send + Sync + 'static {
 	/// # Errors
 	/// [`Refusal::Unreachable`], as a rule.
 	async fn models(&self) -> Result<Vec<Model>, Refusal>;
+
+	/// Returns where a validator answers for a model in the session lane, as finalised state says it; `None` where it does not, or there is
+	/// no such lane. `validator` is an address, `model` a hash in hexadecimal digits; what cannot be read is nobody's.
+	///
+	/// # Errors
+	/// [`Refusal::Unreachable`], as a rule.
+	async fn lane_address(
+		&self,
+		model: &str,
+		validator: &str,
+	) -> Result<Option<LaneAddress>, Refusal> {
+		let _ = (model, validator);
+		Ok(None)
+	}
 
 	/// Returns what a request would cost at most.
 	///

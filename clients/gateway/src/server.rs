@@ -39,6 +39,7 @@ use crate::{
 	metrics::Metrics,
 	network::Network,
 	openai::{chat, completions, embeddings, models, responses},
+	relay,
 	sse::{Outcome, Streams},
 	web::Page,
 	LOG_TARGET,
@@ -214,7 +215,7 @@ impl Gateway {
 
 /// Where a call comes from.
 #[derive(Clone, Copy)]
-struct Peer(SocketAddr);
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 fn router(app: App) -> Router {
 	let router = Router::new()
@@ -227,6 +228,7 @@ fn router(app: App) -> Router {
 		.route("/v1/responses", post(responses::create))
 		.route("/v1/embeddings", post(embeddings::create))
 		.route("/v1/messages", post(anthropic::create))
+		.route("/v1/lane/{model}/{validator}", get(relay::open))
 		.route("/v2", get(inference_protocol::server))
 		.route("/v2/", get(inference_protocol::server))
 		.route("/v2/health/live", get(inference_protocol::live))

@@ -42,7 +42,7 @@ impl Page {
 			return Err(io::Error::new(io::ErrorKind::NotFound, why));
 		}
 		if let Some(node) = node {
-			let config = json!({ "node": node }).to_string();
+			let config = json!({ "node": node, "relay": "v1/lane" }).to_string();
 			let file = File {
 				media_type: "application/json",
 				bytes: config.into(),

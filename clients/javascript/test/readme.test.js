@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { before, test } from 'node:test'
@@ -50,7 +50,7 @@ before(async () => {
 	await api.disconnect()
 })
 
-test('the README has four examples', () => assert.equal(examples.length, 4))
+test('the README has five examples', () => assert.equal(examples.length, 5))
 
 test('polkadot.js', { timeout: 300_000 }, async () => {
 	const printed = await run([examples[0]], { url })
@@ -65,6 +65,25 @@ test('without trusting a server', { timeout: 300_000 }, async () => {
 	assert.ok(Buffer.from(output).includes(stringToU8a(answer)), 'what the light client read is what is proven')
 })
 
+test('a channel of one’s own', { timeout: 300_000 }, async () => {
+	const printed = await run([examples[3]], { url })
+	const [status, right, wanted, file] = printed.slice(-4)
+	assert.deepEqual([status, right, wanted], ['checked', 2, 2])
+	assert.equal(printed.slice(0, -4).join(''), file.answer)
+	assert.match(file.answer, /Paris/)
+	if (binary) {
+		// The chain's own program finds the same in the file, and runs the model again.
+		const folder = mkdtempSync(join(tmpdir(), 'receipt-'))
+		try {
+			writeFileSync(join(folder, 'receipt.json'), JSON.stringify(file))
+			const shown = await program('verify', join(folder, 'receipt.json'), '--url', url, '--json').catch((e) => `${e.stdout}${e.stderr}`)
+			assert.doesNotMatch(shown, /changed it|is not one|cannot be read/, shown)
+		} finally {
+			rmSync(folder, { recursive: true })
+		}
+	}
+})
+
 test('a receipt, by the chain', { timeout: 300_000, skip: !binary && 'CONSILIENCE_BIN is not set' }, async () => {
 	const api = await connect(url)
 	const wallet = mkdtempSync(join(tmpdir(), 'wallet-'))
@@ -72,7 +91,7 @@ test('a receipt, by the chain', { timeout: 300_000, skip: !binary && 'CONSILIENC
 		const { id } = (await models(api)).find(({ task, status }) => task === 'TextGeneration' && status === 'Active')
 		await program('chat', '--model', id, '--suri', ACCOUNT, '--url', url, '--wallet', wallet, '--json', '--max-tokens', '8', 'Hello')
 		const text = await program('channel', 'receipt', '1', '--wallet', wallet)
-		const [status, right, wanted, executor, answer] = await run([examples[3]], { api, text })
+		const [status, right, wanted, executor, answer] = await run([examples[4]], { api, text })
 		assert.deepEqual([status, right, wanted], ['checked', 2, 2])
 		const file = JSON.parse(text)
 		assert.deepEqual([executor, answer], [file.executor, file.answer])

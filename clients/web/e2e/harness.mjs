@@ -1,8 +1,11 @@
 // What the tests of the page in a browser need: a gateway on its double, a node of a developer's chain, a browser.
 
+import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { createServer as createHttpServer } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
@@ -98,6 +101,37 @@ export async function gateway({ block = 150, node, keys, listen = '127.0.0.1:0' 
 	}
 }
 
+/** The program's own gateway, on a real node. */
+export async function realGateway(program, node, ...more) {
+	const data = mkdtempSync(path.join(tmpdir(), 'consilience-web-gateway-'))
+	const listen = `127.0.0.1:${await freePort()}`
+	const process_ = start(program, ['gateway', '--suri', '//Eve', '--url', node, '--data', data, '--listen', listen, '--web', DIST, ...more])
+	await process_.line(/the gateway listens on/)
+	return {
+		url: `http://${listen}/`,
+		stop: async () => {
+			await process_.stop()
+			rmSync(data, { recursive: true, force: true })
+		},
+	}
+}
+
+/** The page's files at an address of their own, and beside them this `config.json`. */
+export async function elsewhere(config) {
+	const types = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json' }
+	const server = createHttpServer((request, response) => {
+		const name = new URL(request.url, 'http://localhost').pathname.replace(/\/$/, '/index.html')
+		try {
+			const body = name === '/config.json' ? JSON.stringify(config()) : readFileSync(path.join(DIST, path.normalize(name)))
+			response.writeHead(200, { 'content-type': types[path.extname(name)] ?? 'application/octet-stream' }).end(body)
+		} catch {
+			response.writeHead(404).end()
+		}
+	})
+	await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+	return { url: `http://127.0.0.1:${server.address().port}`, stop: () => server.close() }
+}
+
 /** A node of a developer's chain with the models of these folders; nothing where no node was built. */
 export async function developersNode(models) {
 	const program = process.env.CONSILIENCE_BIN
@@ -140,6 +174,23 @@ export async function developersNode(models) {
 			rmSync(base, { recursive: true, force: true })
 		},
 	}
+}
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+/** Axe finds nothing, nothing is wider than the screen, and a picture is left to look at. */
+export async function look(page, picture) {
+	// Axe is put in past the page's policy, which lets no other script in.
+	await page.evaluate(AXE)
+	const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'] }))
+	assert.deepEqual(
+		violations.map((v) => `${v.id}: ${v.nodes.map((n) => `${n.html} ${n.failureSummary}`).join('; ')}`),
+		[],
+		picture
+	)
+	const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+	assert.ok(over <= 0, `${picture} is ${over} px too wide`)
+	await page.screenshot({ path: picture, fullPage: true })
 }
 
 export const SIZES = { telephone: { width: 360, height: 740 }, desk: { width: 1280, height: 900 } }

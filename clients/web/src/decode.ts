@@ -40,6 +40,8 @@ export interface Sampling {
 	maxTokens: number
 	temperature: number
 	topP: number
+	/** What the answer is held to. */
+	constraint?: { form: string; text: string }
 }
 
 export type Output =
@@ -125,23 +127,29 @@ function tensor(json: Json): TensorShown {
 	return { name: utf8(json.name), datatype: json.datatype.toUpperCase(), shape: json.shape, bytes: data?.length ?? json.bytes, data }
 }
 
-function sampling(json: Json): Sampling {
-	return { maxTokens: json.maxTokens, temperature: json.temperature / 1000, topP: json.topP / 1000 }
+/** What a constraint's form is called among people. */
+const FORMS: Record<string, string> = { JsonSchema: 'JSON schema', Regex: 'regular expression', Lark: 'grammar' }
+
+function sampling(json: Json, held?: Json): Sampling {
+	const how: Sampling = { maxTokens: json.maxTokens, temperature: json.temperature / 1000, topP: json.topP / 1000 }
+	if (held) how.constraint = { form: FORMS[held.form] ?? kebab(held.form), text: utf8(held.text) }
+	return how
 }
 
 /** An input, whether the chain keeps it whole, says where the rest is, or is from before it could say that. */
 export function input(json: Json): Input {
 	if (json.inline) return input(json.inline)
 	if (json.indexed) return { kind: 'tensors', tensors: json.indexed.tensors.map(tensor), hash: json.indexed.dataHash }
-	if (json.textGeneration) {
-		const { prompt, sampling: how } = json.textGeneration
+	const asked = json.textGeneration ?? json.constrainedText
+	if (asked) {
+		const { prompt, sampling: how, constraint } = asked
 		return prompt.chat
 			? {
 					kind: 'chat',
 					messages: prompt.chat.map((m: Json) => ({ role: m.role.toLowerCase(), content: utf8(m.content) })),
-					sampling: sampling(how),
+					sampling: sampling(how, constraint),
 				}
-			: { kind: 'text', text: utf8(prompt.text), sampling: sampling(how) }
+			: { kind: 'text', text: utf8(prompt.text), sampling: sampling(how, constraint) }
 	}
 	if (json.embedding) return { kind: 'text', text: utf8(json.embedding) }
 	if (json.tensor) return { kind: 'tensors', tensors: json.tensor.map(tensor) }

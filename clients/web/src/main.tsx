@@ -1,7 +1,7 @@
 import { render } from 'preact'
 import { useEffect } from 'preact/hooks'
 import { connectNodes, node } from './node'
-import { gatewayBase, loadServed, place, theme, to } from './state'
+import { gatewayBase, loadServed, payer, place, theme, to } from './state'
 import { Ask } from './views/ask'
 import { Chat } from './views/chat'
 import { Models } from './views/models'
@@ -63,9 +63,17 @@ function Sources() {
 	return (
 		<footer>
 			<p>
-				Chat: gateway <code>{gatewayBase}</code>, which is trusted for what it relays. Everything else is read from the node{' '}
-				<code>{now.url}</code> <span class={`dot ${now.phase}`} aria-hidden="true" /> <span id="node-state">{state}</span>.{' '}
-				<a href={to('node')}>Change the node</a>
+				{payer.value === 'own' ? (
+					<>
+						Chat: a channel of yours; the gateway <code>{gatewayBase}</code> passes bytes on.
+					</>
+				) : (
+					<>
+						Chat: gateway <code>{gatewayBase}</code>, which is trusted for what it relays.
+					</>
+				)}{' '}
+				Everything else is read from the node <code>{now.url}</code> <span class={`dot ${now.phase}`} aria-hidden="true" />{' '}
+				<span id="node-state">{state}</span>. <a href={to('node')}>Change the node</a>
 			</p>
 		</footer>
 	)

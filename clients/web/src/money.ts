@@ -24,6 +24,14 @@ export function shortCsl(amount: Amount, round: 'up' | 'down' = 'up'): string {
 	return csl(((value + (round === 'up' ? step - 1n : 0n)) / step) * step)
 }
 
+/** Reads an amount that somebody wrote: `1.5`, in CSL. Nothing where it is none, or zero. */
+export function parseCsl(text: string): bigint | undefined {
+	const found = /^(\d{1,15})(?:\.(\d{1,12}))?$/.exec(text.trim())
+	if (!found) return undefined
+	const amount = BigInt(found[1]!) * ONE + BigInt((found[2] ?? '').padEnd(DECIMALS, '0'))
+	return amount > 0n ? amount : undefined
+}
+
 export interface Price {
 	perRequest: bigint
 	perInputUnit: bigint

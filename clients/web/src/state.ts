@@ -34,8 +34,8 @@ export function nodeAddress(text: string, isSecure = false): { url: string } | {
 export const place = signal<Place>(parsePlace(location.hash))
 addEventListener('hashchange', () => (place.value = parsePlace(location.hash)))
 
-/** What whoever serves the page says: which node to read. */
-export const served = signal<{ node?: string }>({})
+/** What whoever serves the page says: which node to read, and where it passes bytes on to validators. */
+export const served = signal<{ node?: string; relay?: string }>({})
 
 export const nodeUrl = computed(() => {
 	const given = nodeAddress(place.value.node ?? served.value.node ?? DEFAULT_NODE, location.protocol === 'https:')
@@ -77,6 +77,9 @@ effect(() => {
 
 /** The API key, where the gateway wants one. It is gone when the tab is closed. */
 export const apiKey = stored(() => sessionStorage, 'consilience-key', '')
+
+/** Who asks and pays in the chat: the gateway's account, or the page's own channel. */
+export const payer = stored(() => localStorage, 'consilience-payer', 'gateway')
 
 export const gateway = computed(() => ({ base: gatewayBase, key: apiKey.value }))
 

@@ -99,3 +99,13 @@ describe('tensors', () => {
 		])
 	})
 })
+
+it('what an answer is held to is read with the question', () => {
+	const constraint = { rules: 1, form: 'JsonSchema', text: hex('{"type":"object"}') }
+	const held = decode.input({ constrainedText: { ...chat.textGeneration, constraint } })
+	expect(held).toEqual({
+		kind: 'chat',
+		messages: [{ role: 'user', content: 'größer?' }],
+		sampling: { maxTokens: 20, temperature: 0.7, topP: 1, constraint: { form: 'JSON schema', text: '{"type":"object"}' } },
+	})
+})

@@ -12,8 +12,8 @@ use std::{
 };
 
 use consilience_gateway::network::{
-	Answer, Ask, Block, Finish, FollowError, Input, Keep, Model, Network, Price, Quote, Recovered,
-	Refusal, Sampling, State, Step, Task, Tensor, TensorSpec, Ticket,
+	Answer, Ask, Block, Finish, FollowError, Input, Keep, LaneAddress, Model, Network, Price,
+	Quote, Recovered, Refusal, Sampling, State, Step, Task, Tensor, TensorSpec, Ticket,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 use serde_json::{json, Value};
@@ -60,6 +60,8 @@ struct Inner {
 	tickets: watch::Sender<usize>,
 	block: Option<Duration>,
 	lanes: Mutex<Vec<lane::LaneDouble>>,
+	/// Where the only validator of the session lane answers: what it is called, and that.
+	lane_address: Mutex<Option<(String, LaneAddress)>>,
 }
 
 /// The network.
@@ -144,6 +146,7 @@ impl Double {
 			tickets: watch::channel(0).0,
 			block,
 			lanes: Mutex::default(),
+			lane_address: Mutex::default(),
 		}))
 	}
 
@@ -152,6 +155,11 @@ impl Double {
 		let channels = (0..count).map(|n| lane::LaneDouble::new(lane::CHANNEL + n, self.0.block));
 		*self.0.lanes.lock().unwrap() = channels.collect();
 		self
+	}
+
+	/// Says where a validator answers in the session lane.
+	pub(crate) fn name_lane(&self, validator: &str, address: LaneAddress) {
+		*self.0.lane_address.lock().unwrap() = Some((validator.into(), address));
 	}
 
 	/// Its channels.
@@ -470,6 +478,19 @@ impl Network for Double {
 	async fn models(&self) -> Result<Vec<Model>, Refusal> {
 		self.unreachable()?;
 		Ok(self.0.models.lock().unwrap().clone())
+	}
+
+	async fn lane_address(
+		&self,
+		model: &str,
+		validator: &str,
+	) -> Result<Option<LaneAddress>, Refusal> {
+		self.unreachable()?;
+		let named = self.0.lane_address.lock().unwrap();
+		let named = named
+			.as_ref()
+			.filter(|(name, _)| name == validator && model == CHAT);
+		Ok(named.map(|(_, address)| address.clone()))
 	}
 
 	async fn quote(&self, ask: &Ask) -> Result<Quote, Refusal> {

@@ -17,6 +17,7 @@ mod inference_protocol;
 mod keys;
 mod limits;
 mod models;
+mod relay;
 mod responses;
 mod session;
 mod tools;

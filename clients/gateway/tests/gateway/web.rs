@@ -40,7 +40,7 @@ async fn a_page_is_served_with_its_types_and_a_policy() {
 		(
 			"/config.json",
 			"application/json",
-			r#"{"node":"ws://node.example:9944"}"#,
+			r#"{"node":"ws://node.example:9944","relay":"v1/lane"}"#,
 		),
 	] {
 		let reply = gateway.get(path).await;

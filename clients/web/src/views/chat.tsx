@@ -1,11 +1,18 @@
 import { batch, signal } from '@preact/signals'
-import { useEffect, useRef } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { models as modelsOfChain } from '../chain'
+import type { Model } from '../decode'
 import { GatewayError, advice, chat, models, type ChatModel } from '../gateway'
+import { askOwn, own, quoteOwn, readLeft } from '../lane'
+import { BEGINNING, follow, laneTrust, type LaneAnswer } from '../lane-status'
 import { answerPrice, chatUnits, csl, type Message } from '../money'
 import { node } from '../node'
-import { apiKey, gateway, to } from '../state'
+import { apiKey, gateway, payer, to } from '../state'
 import { NAME, advance, ladder, sentence, trust, type Mark } from '../status'
 import { Long, Money, Notice, Title } from '../ui'
+import { chainInput } from '../wallet'
+import { OwnChannel } from './channel'
+import { LaneFacts, LaneTurn } from './lane-turn'
 
 // The conversation lives as long as the page: it is written nowhere.
 
@@ -14,6 +21,8 @@ interface Turn {
 	asked: string
 	said: string
 	marks: Mark[]
+	/** Where the page's own channel asked: what came, instead of marks. */
+	lane?: LaneAnswer
 	finish?: string
 	/** Whether anything more can come on this stream. */
 	open: boolean
@@ -34,21 +43,37 @@ const system = signal('')
 const maxTokens = signal(64)
 const temperature = signal(0)
 const waitingSince = signal(false)
-let abort: AbortController | undefined
+let abort: { abort(): void } | undefined
+
+/** Checkers that are wanted in the session lane. */
+const CHECKS = 2
 
 const MOST_MESSAGES = 16
 
+/** Models that take chats: by the gateway, or, where there is none and a channel of the page's own pays, by the node. */
 async function load() {
-	try {
-		const found = (await models(gateway.value)).filter((m) => m.task === 'text-generation' && m.chat)
+	const show = (all: ChatModel[]) => {
+		const found = all.filter((m) => m.task === 'text-generation' && m.chat)
 		batch(() => {
 			available.value = found
 			trouble.value = undefined
 			if (!found.some((m) => m.name === chosen.value)) choose(found[0])
 		})
+	}
+	try {
+		show(await models(gateway.value))
 	} catch (e) {
+		const now = node.peek()
+		if (payer.peek() === 'own' && now.phase === 'connected' && e instanceof GatewayError && e.code === 'unreachable') {
+			const active = (await modelsOfChain(now.api)).filter(({ status }) => status === 'active')
+			return show(active.map(ofChain))
+		}
 		trouble.value = { ...explain(e), needsKey: e instanceof GatewayError && e.code === 'invalid_api_key' }
 	}
+}
+
+function ofChain({ serving, policy, ...model }: Model): ChatModel {
+	return { ...model, class: policy.class, serving: serving.length, minVerifiers: policy.minVerifiers, advice: {} }
 }
 
 function choose(model: ChatModel | undefined) {
@@ -71,7 +96,7 @@ function explain(e: unknown): { message: string; advice: string } {
 /** What a model is told: the conversation so far, without answers that failed or never came, the oldest left out where there are too many. */
 function conversation(next: string): Message[] {
 	const past: Message[] = turns.value
-		.filter((t) => t.said && !['failed', 'none'].includes(trust(t.marks)))
+		.filter((t) => t.said && (t.lane ? ['answered', 'checked'].includes(laneTrust(t.lane)) : !['failed', 'none'].includes(trust(t.marks))))
 		.flatMap((t) => [
 			{ role: 'user' as const, content: t.asked },
 			{ role: 'assistant' as const, content: t.said },
@@ -90,7 +115,7 @@ let count = 0
 
 async function send() {
 	const asked = draft.value.trim()
-	if (!asked || !chosen.value || abort) return
+	if (!asked || !chosen.value || abort || (payer.value === 'own' && own.value.phase !== 'ready')) return
 	const messages = conversation(asked)
 	const id = ++count
 	const began = performance.now()
@@ -100,16 +125,18 @@ async function send() {
 		draft.value = ''
 		waitingSince.value = true
 	})
-	const own = (abort = new AbortController())
+	if (payer.value === 'own') return sendOwn(id, messages, since)
+	const controller = new AbortController()
+	abort = controller
 	try {
 		const ask = { model: chosen.value, messages, maxTokens: maxTokens.value, temperature: temperature.value }
-		for await (const said of chat(gateway.value, ask, own.signal)) {
+		for await (const said of chat(gateway.value, ask, controller.signal)) {
 			if (said.kind === 'text') change(id, (t) => ({ said: t.said + said.text, first: t.first ?? since() }))
 			if (said.kind === 'step') change(id, (t) => ({ marks: advance(t.marks, said.step) }))
 			if (said.kind === 'finish') change(id, () => ({ finish: said.reason }))
 		}
 	} catch (e) {
-		if (own.signal.aborted) change(id, () => ({ stopped: true }))
+		if (controller.signal.aborted) change(id, () => ({ stopped: true }))
 		else {
 			change(id, (t) => ({
 				error: explain(e),
@@ -118,6 +145,10 @@ async function send() {
 			if (e instanceof GatewayError && e.code === 'invalid_api_key') trouble.value = { ...explain(e), needsKey: true }
 		}
 	}
+	over(id, since)
+}
+
+function over(id: number, since: () => number) {
 	batch(() => {
 		change(id, () => ({ open: false, ended: since() }))
 		abort = undefined
@@ -125,14 +156,49 @@ async function send() {
 	})
 }
 
+/** Asks out of the page's own channel. */
+async function sendOwn(id: number, messages: Message[], since: () => number) {
+	change(id, () => ({ lane: BEGINNING }))
+	try {
+		const answer = askOwn(
+			questionOf(
+				available.value!.find((m) => m.name === chosen.value)!,
+				messages
+			)
+		)
+		abort = {
+			abort: () => {
+				answer.cancel()
+				change(id, () => ({ stopped: true }))
+			},
+		}
+		for await (const event of answer) {
+			change(id, (t) => {
+				const lane = follow(t.lane!, event)
+				return { lane, said: lane.said, first: lane.said ? (t.first ?? since()) : undefined }
+			})
+		}
+	} catch (e) {
+		change(id, (t) => ({ lane: { ...t.lane!, isOver: true }, error: { message: asSentence((e as Error).message), advice: '' } }))
+	}
+	over(id, since)
+	void readLeft().catch(() => {})
+}
+
+function questionOf(model: ChatModel, messages: Message[]) {
+	const question = { model: model.id, messages, maxTokens: maxTokens.value, temperature: temperature.value, verifiers: 0 }
+	return { model: model.id, input: chainInput(question), checks: CHECKS }
+}
+
 function stop() {
 	abort?.abort()
 }
 
 export function Chat() {
+	const isConnected = node.value.phase === 'connected'
 	useEffect(() => {
-		if (!available.value) void load()
-	}, [])
+		if (!available.value) void load().catch((e) => (trouble.value = { ...explain(e), needsKey: false }))
+	}, [payer.value, isConnected])
 	const model = available.value?.find((m) => m.name === chosen.value)
 	return (
 		<>
@@ -144,8 +210,9 @@ export function Chat() {
 				</Notice>
 			)}
 			{available.value && available.value.length > 0 && <Settings model={model} />}
+			<Payer model={model} />
 			<Turns />
-			{model && <Compose model={model} />}
+			{model && (payer.value !== 'own' || own.value.phase === 'ready') && <Compose model={model} />}
 		</>
 	)
 }
@@ -182,6 +249,47 @@ function Trouble() {
 				</form>
 			)}
 		</>
+	)
+}
+
+/** Who asks and pays, and who holds what then. */
+function Payer({ model }: { model?: ChatModel }) {
+	const isOwn = payer.value === 'own'
+	const now = own.value
+	// Whoever cannot ask yet sees what to do; otherwise it is as it was left.
+	const isStuck = isOwn && !['ready', 'reading', 'opening'].includes(now.phase)
+	const [isShown, show] = useState(false)
+	useEffect(() => {
+		if (isStuck) show(true)
+	}, [isStuck])
+	const choose = (who: string) => () => (payer.value = who)
+	return (
+		<details class="settings" open={isShown} onToggle={(e) => show(e.currentTarget.open)}>
+			<summary>
+				Who asks and pays
+				<span class="muted">
+					{' '}
+					· {isOwn ? (now.phase === 'ready' ? `a channel of yours, number ${now.channel}` : 'a channel of yours') : 'this gateway'}
+				</span>
+			</summary>
+			<fieldset class="row" disabled={waitingSince.value}>
+				<legend class="hidden">Who asks and pays</legend>
+				<label class="choice">
+					<input type="radio" name="payer" checked={!isOwn} onChange={choose('gateway')} /> This gateway, on chain
+				</label>
+				<label class="choice">
+					<input type="radio" name="payer" checked={isOwn} onChange={choose('own')} /> A channel of yours, held by this page
+				</label>
+			</fieldset>
+			{isOwn ? (
+				model && <OwnChannel model={model.id} />
+			) : (
+				<p class="muted">
+					The gateway asks from its own account and pays; nothing of yours is spent. What it says of an answer is its word: the chain, read
+					by a node of your own, shows whether it is true. Question and answer are public on the chain.
+				</p>
+			)}
+		</details>
 	)
 }
 
@@ -240,7 +348,7 @@ function Settings({ model }: { model?: ChatModel }) {
 			{model && (
 				<p class="muted">
 					{model.class} class, served by {model.serving}, checked by {model.minVerifiers} or more validators where the chain has them
-					{model.contextLength ? `, context of ${model.contextLength} tokens` : ''}. Prompt and answer are public on the chain.
+					{model.contextLength ? `, context of ${model.contextLength} tokens` : ''}.
 				</p>
 			)}
 		</details>
@@ -275,18 +383,57 @@ const TAG = {
 }
 
 function One({ turn: t }: { turn: Turn }) {
-	const rely = trust(t.marks)
 	const last = t.marks.at(-1)
-	const over = !t.open
 	const paid = last && BigInt(last.step.fee.paid) + BigInt(last.step.fee.refunded) > 0n ? last.step.fee : undefined
-	const replaced = t.error && t.said && rely !== 'final' && rely !== 'checked'
-	const kind = replaced ? 'failed' : rely
 	return (
 		<article class="turn" aria-label={`Question ${t.id}`}>
 			<p class="mine">
 				<span class="hidden">You asked: </span>
 				{t.asked}
 			</p>
+			{t.lane ? <LaneTurn answer={t.lane} cut={t.stopped} /> : <ChainTurn turn={t} />}
+			{t.error && (
+				<Notice kind="error">
+					{t.error.message} {t.error.advice}
+				</Notice>
+			)}
+			<p class="facts muted">
+				{t.lane && <LaneFacts answer={t.lane} />}
+				{last && (
+					<>
+						<a href={to(`requests/${last.step.request}`)}>Request {last.step.request}</a>
+						{' · '}
+					</>
+				)}
+				{paid ? (
+					<>
+						paid {csl(paid.paid)}, {csl(paid.refunded)} returned ·{' '}
+					</>
+				) : last ? (
+					<>{csl(last.step.fee.held)} held · </>
+				) : (
+					''
+				)}
+				{t.first !== undefined && (
+					<>
+						text after {t.first.toFixed(1)} s
+						{t.ended !== undefined && !t.stopped && !t.error ? `, ${t.lane ? 'checked' : 'final'} after ${t.ended.toFixed(1)} s` : ''}
+					</>
+				)}
+			</p>
+		</article>
+	)
+}
+
+/** An answer on chain. */
+function ChainTurn({ turn: t }: { turn: Turn }) {
+	const rely = trust(t.marks)
+	const last = t.marks.at(-1)
+	const over = !t.open
+	const replaced = t.error && t.said && rely !== 'final' && rely !== 'checked'
+	const kind = replaced ? 'failed' : rely
+	return (
+		<>
 			{t.said && (
 				<div class={`answer ${kind}`}>
 					<p class="tag">{replaced ? 'do not rely on this' : TAG[rely]}</p>
@@ -332,35 +479,7 @@ function One({ turn: t }: { turn: Turn }) {
 					)}
 				</Notice>
 			)}
-			{t.error && (
-				<Notice kind="error">
-					{t.error.message} {t.error.advice}
-				</Notice>
-			)}
-			<p class="facts muted">
-				{last && (
-					<>
-						<a href={to(`requests/${last.step.request}`)}>Request {last.step.request}</a>
-						{' · '}
-					</>
-				)}
-				{paid ? (
-					<>
-						paid {csl(paid.paid)}, {csl(paid.refunded)} returned ·{' '}
-					</>
-				) : last ? (
-					<>{csl(last.step.fee.held)} held · </>
-				) : (
-					''
-				)}
-				{t.first !== undefined && (
-					<>
-						text after {t.first.toFixed(1)} s
-						{t.ended !== undefined && !t.stopped && !t.error ? `, final after ${t.ended.toFixed(1)} s` : ''}
-					</>
-				)}
-			</p>
-		</article>
+		</>
 	)
 }
 
@@ -397,12 +516,37 @@ function useQuote(model: ChatModel, messages: Message[], most: number) {
 	return quoted.value.key === key ? quoted.value : undefined
 }
 
+/** What the page's own channel would pay. */
+const quotedOwn = signal<{ key: string; prompt?: bigint; most?: bigint; refusal?: string }>({ key: '' })
+
+function useOwnQuote(model: ChatModel, messages: Message[], most: number, isWanted: boolean) {
+	const key = JSON.stringify([own.value.phase, model.id, messages, most])
+	const isAsked = isWanted && own.value.phase === 'ready' && messages.at(-1)!.content !== ''
+	useEffect(() => {
+		if (!isAsked) return
+		const timer = setTimeout(async () => {
+			try {
+				const { prompt, answer, checks } = await quoteOwn(questionOf(model, messages))
+				quotedOwn.value = { key, prompt, most: answer + checks }
+			} catch (e) {
+				quotedOwn.value = { key, refusal: asSentence((e as Error).message) }
+			}
+		}, 250)
+		return () => clearTimeout(timer)
+	}, [key, isAsked])
+	return quotedOwn.value.key === key ? quotedOwn.value : undefined
+}
+
 function Compose({ model }: { model: ChatModel }) {
 	const busy = waitingSince.value
+	const isOwn = payer.value === 'own'
+	/** Whether the whole answer is there: nothing is left to be cut. */
+	const isSigned = isOwn && !!turns.value.at(-1)?.lane?.receipt
 	const text = draft.value.trim()
 	const messages = conversation(text)
 	const units = chatUnits(messages)
 	const quote = useQuote(model, messages, maxTokens.value)
+	const ownQuote = useOwnQuote(model, messages, maxTokens.value, isOwn)
 	const submit = (e: Event) => {
 		e.preventDefault()
 		void send()
@@ -432,6 +576,15 @@ function Compose({ model }: { model: ChatModel }) {
 						<span class="wrong">
 							{units} units are more than the {model.maxInputUnits} that the model takes: shorten it, or clear the conversation.
 						</span>
+					) : isOwn && ownQuote?.refusal ? (
+						<span class="wrong">{ownQuote.refusal}</span>
+					) : isOwn && ownQuote?.most !== undefined ? (
+						<>
+							At most <strong>{csl(ownQuote.most)}</strong> of your channel, {CHECKS} checks included, and more only where a validator fails
+							after it was asked. Tokens that do not come are not paid.
+						</>
+					) : isOwn ? (
+						'Asking what it costs …'
 					) : quote?.amount !== undefined ? (
 						<>
 							At most <strong>{csl(quote.amount)}</strong> is held, checks included; what is not used comes back. On chain it is expected to
@@ -452,8 +605,8 @@ function Compose({ model }: { model: ChatModel }) {
 					</button>
 				)}
 				{busy ? (
-					<button type="button" onClick={stop}>
-						Stop reading
+					<button type="button" onClick={stop} disabled={isSigned}>
+						{isSigned ? 'Being checked' : isOwn ? 'Stop here' : 'Stop reading'}
 					</button>
 				) : (
 					<button type="submit" disabled={!text || isLong}>
@@ -461,7 +614,15 @@ function Compose({ model }: { model: ChatModel }) {
 					</button>
 				)}
 			</div>
-			{busy && <p class="muted">Stopping ends what you see here. The request on chain goes on and is paid.</p>}
+			{busy && (
+				<p class="muted">
+					{isSigned
+						? 'The answer is whole and paid.'
+						: isOwn
+							? 'Stopping cuts the answer: what came is paid, and no more comes.'
+							: 'Stopping ends what you see here. The request on chain goes on and is paid.'}
+				</p>
+			)}
 		</form>
 	)
 }

@@ -2,7 +2,7 @@ import type { ApiPromise } from '@polkadot/api'
 import type { ComponentChildren } from 'preact'
 import { useState } from 'preact/hooks'
 import { life, modelNames, models, palletOf, seen, type ChainEvent } from '../chain'
-import { SETTLED, elements, type Input, type Model, type Output, type Request, type TensorShown } from '../decode'
+import { SETTLED, elements, type Input, type Model, type Output, type Request, type Sampling, type TensorShown } from '../decode'
 import type { Head } from '../node'
 import { csl } from '../money'
 import { nodeUrl, to } from '../state'
@@ -246,14 +246,14 @@ function Asked({ input }: { input: Input }) {
 							<span class="who">{m.role}</span> {m.content}
 						</p>
 					))}
-					<p class="muted">{how(input.sampling)}</p>
+					<How of={input.sampling} />
 				</div>
 			)
 		case 'text':
 			return (
 				<div class="said">
 					<p>{input.text}</p>
-					{input.sampling && <p class="muted">{how(input.sampling)}</p>}
+					{input.sampling && <How of={input.sampling} />}
 				</div>
 			)
 		case 'tensors':
@@ -276,6 +276,21 @@ function Asked({ input }: { input: Input }) {
 		case 'unknown':
 			return <Notice>The input is of a kind that this page does not know.</Notice>
 	}
+}
+
+/** How the answer is chosen, and what it is held to. */
+function How({ of }: { of: Sampling }) {
+	return (
+		<>
+			<p class="muted">{how(of)}</p>
+			{of.constraint && (
+				<details>
+					<summary>Held to a {of.constraint.form}</summary>
+					<pre>{of.constraint.text}</pre>
+				</details>
+			)}
+		</>
+	)
 }
 
 function how(s: { maxTokens: number; temperature: number; topP: number }): string {

@@ -4,9 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use consilience_gateway::network::{
-	Amount, Ask, FollowError, Keep, Model, Network, Quote, Recovered, Refusal, Step, Ticket,
+	Amount, Ask, FollowError, Keep, LaneAddress, Model, Network, Quote, Recovered, Refusal, Step,
+	Ticket,
 };
-use consilience_primitives::request::{Assurance, FullInput};
+use consilience_primitives::{
+	request::{Assurance, FullInput},
+	session::LaneView,
+};
 use consilience_rpc::{code, JsonInput, LocalModel, Update};
 use consilience_runtime::AccountId;
 use futures::{
@@ -120,6 +124,32 @@ impl Network for NodeNetwork {
 				shapes::model(model, local)
 			})
 			.collect())
+	}
+
+	async fn lane_address(
+		&self,
+		model: &str,
+		validator: &str,
+	) -> Result<Option<LaneAddress>, Refusal> {
+		let (Ok(model), Ok(validator)) = (model.parse::<H256>(), validator.parse::<AccountId>())
+		else {
+			return Ok(None);
+		};
+		let chain = self.chain().await?;
+		let at = chain.recently_finalized().await;
+		let at = at.map_err(|e| failed(&chain, e))?.hash;
+		let lanes: Result<Vec<LaneView<AccountId>>, _> = chain
+			.runtime_finalized("SessionsApi_lanes", model, at)
+			.await;
+		let mut lanes = lanes.map_err(|e| failed(&chain, e))?.into_iter();
+		let lane = lanes.find(|lane| lane.validator == validator);
+		Ok(lane.and_then(|lane| {
+			let endpoint = String::from_utf8(lane.endpoint.to_vec()).ok()?;
+			Some(LaneAddress {
+				account: lane.validator.into(),
+				endpoint,
+			})
+		}))
 	}
 
 	async fn quote(&self, ask: &Ask) -> Result<Quote, Refusal> {
