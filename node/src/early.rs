@@ -4,12 +4,12 @@
 //! that invalid and bans it for a while, and no node sends a transaction twice: only the validator itself could have included it, three
 //! blocks later at best. So a node keeps such a transaction until it has the block.
 
-use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use codec::{DecodeLimit, Encode};
 use consilience_runtime::{opaque::Block, BlockNumber, Hash, RuntimeCall, UncheckedExtrinsic};
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use polkadot_sdk::{
 	frame_support::MAX_EXTRINSIC_DEPTH,
 	sc_client_api::BlockchainEvents,
@@ -20,7 +20,7 @@ use polkadot_sdk::{
 	sp_blockchain::HeaderBackend,
 	sp_runtime::{generic::Preamble, OpaqueExtrinsic},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{watch, Semaphore};
 
 /// How long a transaction is kept. Blocks come every three seconds, and it is one behind.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -28,23 +28,51 @@ const PATIENCE: Duration = Duration::from_secs(6);
 /// How far ahead the block of a transaction may be. What is further is none of a network that this node keeps up with.
 const AHEAD: BlockNumber = 2;
 
-/// Most transactions that are kept at once. Anybody can send some that will never be valid.
-const MOST: usize = 1_024;
+/// KiB of transactions that are kept at once, and that each counts at least. Nobody can tell whether they will be valid, and anybody can
+/// send such: where there is no room they are refused, as they would be without this.
+const KEPT: (usize, usize) = (32 << 10, 32);
+
+/// The last best block that the pool has come to.
+type Tip = (BlockNumber, Hash);
 
 /// A transaction pool that keeps what peers send too early.
-pub(crate) struct Patient<Pool, Client> {
+///
+/// What is signed for another block of the same height is refused: it cannot be told from what will never be valid.
+pub(crate) struct Patient<Pool> {
 	pool: Arc<Pool>,
-	client: Arc<Client>,
-	places: Semaphore,
+	tip: watch::Receiver<Tip>,
+	room: Semaphore,
 }
 
-impl<Pool, Client> Patient<Pool, Client> {
-	pub(crate) fn new(pool: Arc<Pool>, client: Arc<Client>) -> Self {
-		Self {
-			pool,
-			client,
-			places: Semaphore::new(MOST),
-		}
+impl<Pool: TransactionPool<Block = Block> + 'static> Patient<Pool> {
+	/// Returns the pool, and what is to run beside it.
+	pub(crate) fn new<Client>(
+		pool: Arc<Pool>,
+		client: Arc<Client>,
+	) -> (Self, impl Future<Output = ()>)
+	where
+		Client: HeaderBackend<Block> + BlockchainEvents<Block> + Send + Sync + 'static,
+	{
+		let info = client.info();
+		let (sender, tip) = watch::channel((info.best_number, info.best_hash));
+		let mut blocks = client.import_notification_stream();
+		let follow = {
+			let pool = pool.clone();
+			async move {
+				while let Some(block) = blocks.next().await {
+					if !block.is_new_best {
+						continue;
+					}
+					// Once for all that wait: it is no little work.
+					drop(pool.ready_at_with_timeout(block.hash, PATIENCE).await);
+					if sender.send((block.header.number, block.hash)).is_err() {
+						return;
+					}
+				}
+			}
+		};
+		let room = Semaphore::new(KEPT.0);
+		(Self { pool, tip, room }, follow)
 	}
 }
 
@@ -67,51 +95,20 @@ fn needed(transaction: &OpaqueExtrinsic) -> Option<BlockNumber> {
 	}
 }
 
-/// Waits until the best block is this one or a later one, as long as that is to be expected.
-async fn wait_for(
-	block: BlockNumber,
-	best: impl Fn() -> BlockNumber,
-	mut imported: impl Stream<Item = ()> + Unpin,
-) {
-	let coming = async {
-		while (1..=AHEAD).contains(&block.saturating_sub(best())) {
-			if imported.next().await.is_none() {
-				break;
-			}
-		}
-	};
-	// What is too early still is refused by the pool.
-	let _ = tokio::time::timeout(PATIENCE, coming).await;
-}
-
-impl<Pool, Client> Patient<Pool, Client>
-where
-	Pool: TransactionPool<Block = Block>,
-	Client: HeaderBackend<Block> + BlockchainEvents<Block>,
-{
-	/// Waits for the block that a transaction needs. Returns the best block then, on which the pool is.
-	async fn settle_on(&self, at: Hash, transaction: &OpaqueExtrinsic) -> Hash {
-		let (Some(block), Ok(_place)) = (needed(transaction), self.places.try_acquire()) else {
-			return at;
-		};
-		let imported = self
-			.client
-			.import_notification_stream()
-			.filter(|block| futures::future::ready(block.is_new_best))
-			.map(|_| ());
-		wait_for(block, || self.client.info().best_number, imported).await;
-		let best = self.client.info().best_hash;
-		drop(self.pool.ready_at_with_timeout(best, PATIENCE).await);
-		best
+/// Waits for a block, as long as it is to be expected. Returns the tip where that was waited for.
+async fn wait_for(block: BlockNumber, tip: &mut watch::Receiver<Tip>) -> Option<Hash> {
+	let now = tip.borrow_and_update().0;
+	if !(1..=AHEAD).contains(&block.saturating_sub(now)) {
+		return None;
 	}
+	// What is too early still is refused by the pool.
+	let come = tip.wait_for(|(number, _)| *number >= block);
+	let tip = tokio::time::timeout(PATIENCE, come).await.ok()?.ok()?;
+	Some(tip.1)
 }
 
 #[async_trait]
-impl<Pool, Client> TransactionPool for Patient<Pool, Client>
-where
-	Pool: TransactionPool<Block = Block>,
-	Client: HeaderBackend<Block> + BlockchainEvents<Block> + Send + Sync,
-{
+impl<Pool: TransactionPool<Block = Block>> TransactionPool for Patient<Pool> {
 	type Block = Block;
 	type Hash = Pool::Hash;
 	type InPoolTransaction = Pool::InPoolTransaction;
@@ -132,7 +129,15 @@ where
 		source: TransactionSource,
 		transaction: TransactionFor<Self>,
 	) -> Result<TxHash<Self>, Self::Error> {
-		let at = self.settle_on(at, &transaction).await;
+		let kib = (transaction.encoded_size() >> 10).max(KEPT.1);
+		let room = u32::try_from(kib).map(|kib| self.room.try_acquire_many(kib));
+		let at = match (needed(&transaction), room) {
+			(Some(block), Ok(Ok(_room))) => {
+				let mut tip = self.tip.clone();
+				wait_for(block, &mut tip).await.unwrap_or(at)
+			}
+			_ => at,
+		};
 		self.pool.submit_one(at, source, transaction).await
 	}
 
@@ -199,8 +204,6 @@ where
 
 #[cfg(test)]
 mod tests {
-	use std::sync::{atomic::AtomicU32, atomic::Ordering::SeqCst};
-
 	use consilience_primitives::{
 		contribution::Contribution,
 		report::{Report, Statement},
@@ -276,37 +279,32 @@ mod tests {
 		}
 	}
 
-	/// Blocks that are imported when they are sent.
-	fn blocks() -> (
-		Arc<AtomicU32>,
-		futures::channel::mpsc::UnboundedSender<()>,
-		impl Stream<Item = ()> + Unpin,
-	) {
-		let (sender, receiver) = futures::channel::mpsc::unbounded();
-		(Arc::new(AtomicU32::new(5)), sender, receiver)
+	fn tip(number: BlockNumber) -> Tip {
+		(number, Hash::from_low_u64_be(number.into()))
 	}
 
 	#[tokio::test]
-	async fn it_waits_until_the_block_is_there() {
-		let (best, sender, imported) = blocks();
-		let number = best.clone();
-		let waiting =
-			tokio::spawn(async move { wait_for(7, || number.load(SeqCst), imported).await });
+	async fn it_waits_until_the_pool_has_the_block() {
+		let (sender, mut blocks) = watch::channel(tip(5));
+		let waiting = tokio::spawn(async move { wait_for(7, &mut blocks).await });
 		for block in [6, 7] {
 			tokio::task::yield_now().await;
 			assert!(!waiting.is_finished(), "block {block} is not there yet");
-			best.store(block, SeqCst);
-			sender.unbounded_send(()).expect("it listens");
+			sender.send(tip(block)).expect("it listens");
 		}
-		waiting.await.expect("the block is there");
+		assert_eq!(waiting.await.expect("it ends"), Some(tip(7).1));
 	}
 
 	#[tokio::test]
 	async fn it_does_not_wait_for_what_is_there_nor_for_what_is_far_away() {
 		for block in [0, 4, 5, 5 + AHEAD + 1, BlockNumber::MAX] {
-			let (best, _sender, imported) = blocks();
-			let mut waiting = Box::pin(wait_for(block, || best.load(SeqCst), imported));
-			assert!(futures::poll!(&mut waiting).is_ready(), "block {block}");
+			let (_sender, mut blocks) = watch::channel(tip(5));
+			let mut waiting = Box::pin(wait_for(block, &mut blocks));
+			assert_eq!(
+				futures::poll!(&mut waiting),
+				std::task::Poll::Ready(None),
+				"block {block}"
+			);
 		}
 	}
 }

@@ -314,12 +314,16 @@ pub(crate) async fn new_full<N: sc_network::NetworkBackend<Block, <Block as Bloc
 		Vec::new(),
 	));
 
+	let (patient_pool, follow) = Patient::new(transaction_pool.clone(), client.clone());
+	task_manager
+		.spawn_handle()
+		.spawn("early-transactions", None, follow);
 	let (network, system_rpc_tx, tx_handler_controller, sync_service, _bitswap) =
 		sc_service::build_network(sc_service::BuildNetworkParams {
 			config: &config,
 			net_config,
 			client: client.clone(),
-			transaction_pool: Arc::new(Patient::new(transaction_pool.clone(), client.clone())),
+			transaction_pool: Arc::new(patient_pool),
 			spawn_handle: task_manager.spawn_handle(),
 			spawn_essential_handle: task_manager.spawn_essential_handle(),
 			import_queue,

@@ -282,7 +282,9 @@ impl<T: Config> Pallet<T> {
 		Self::remember_randomness(now);
 		Self::process_tosses(now);
 		let mut seats = Self::free_seats();
-		Vacated::<T>::kill();
+		if Vacated::<T>::exists() {
+			Vacated::<T>::kill();
+		}
 		let due = Draws::<T>::take(now);
 		if due.is_empty() {
 			return;
@@ -327,20 +329,19 @@ impl<T: Config> Pallet<T> {
 		// They go before those that came later, who would take what becomes free.
 		let next = now.saturating_add(One::one());
 		let later = Draws::<T>::take(next);
-		// Half of a block is left to the others, however many can't be drawn for.
-		let front = (T::MaxDraws::get() as usize).div_ceil(2);
-		for (place, (id, draw)) in failed.into_iter().enumerate() {
-			let wanted = if place < front {
-				next
-			} else {
-				next.saturating_add(One::one())
-			};
+		let wait = |id, draw, wanted| {
 			let at = Self::place_draw(id, wanted);
 			Requests::<T>::mutate(id, |request| {
 				if let Some(request) = request {
 					request.draw = Some(Draw { at, ..draw });
 				}
 			});
+		};
+		// Half of a block is left to the others, however many can't be drawn for, and they have it before the rest of those.
+		let front = failed.len().min((T::MaxDraws::get() as usize).div_ceil(2));
+		let behind = failed.split_off(front);
+		for (id, draw) in failed {
+			wait(id, draw, next);
 		}
 		for id in later {
 			let at = Self::place_draw(id, next);
@@ -353,6 +354,9 @@ impl<T: Config> Pallet<T> {
 					}
 				});
 			}
+		}
+		for (id, draw) in behind {
+			wait(id, draw, next.saturating_add(One::one()));
 		}
 	}
 

@@ -9,7 +9,7 @@ use polkadot_sdk::{frame_support::pallet_prelude::Weight, sp_runtime::traits::Ge
 use crate::{Config, Pallet};
 
 /// Values that are shared, and those of them that change with requests.
-const VALUES: (u64, u64) = (21, 14);
+const VALUES: (u64, u64) = (22, 15);
 
 /// What is due in one block and shared by all that come due in it: draws of this block, of the next and of audits, the toss of the next.
 const BUCKETS: u64 = 4;
