@@ -31,6 +31,8 @@ pub struct Config {
 	pub concurrency: usize,
 	/// Relays at once, between web pages and validators; an eighth of them for one address elsewhere.
 	pub relays: usize,
+	/// Whether relays lead to addresses that are no public ones too. Without keys they do: the gateway is somebody's own then.
+	pub relay_local: bool,
 	/// Most bytes of a relay, both ways together.
 	pub relay_bytes: usize,
 	/// Longest that a relay is open.
@@ -76,6 +78,7 @@ impl Config {
 			body_limit: 4 << 20,
 			concurrency: 1_024,
 			relays: 256,
+			relay_local: false,
 			// Some thousand long answers.
 			relay_bytes: 64 << 20,
 			relay_for: Duration::from_secs(3_600),

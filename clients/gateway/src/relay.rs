@@ -4,12 +4,13 @@
 //! that browsers take. So a WebSocket of the page is joined to one of a validator here, and what goes over them is passed on as it is.
 //!
 //! **Invariant**: this is no proxy to anywhere. Who calls names a validator, never an address: that is the one that the chain names. A
-//! validator could name an address behind this gateway's own walls; so nothing but one greeting goes there before the other side has
-//! shown, in the lane's own words, that it is the endpoint of this validator. Connections, bytes, messages and time are bounded.
+//! validator could name an address behind this gateway's own walls: a gateway with keys connects to public addresses alone, asks for the
+//! root of what is there and for nothing else, and beside that one greeting goes there before the other side has shown, in the lane's own
+//! words, that it is the endpoint of this validator. Connections, bytes, messages and time are bounded.
 
 use std::{
 	collections::HashMap,
-	net::{IpAddr, SocketAddr},
+	net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 	sync::{Arc, Mutex, Once, PoisonError},
 	time::Duration,
 };
@@ -17,7 +18,7 @@ use std::{
 use axum::{
 	body::Body,
 	extract::{Path, Request, State},
-	http::{header, HeaderMap, HeaderValue, StatusCode},
+	http::{header, HeaderMap, HeaderValue, StatusCode, Uri},
 	response::Response,
 };
 use futures::{SinkExt, StreamExt};
@@ -25,17 +26,18 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::{
 	io::{AsyncRead, AsyncWrite},
+	net::{lookup_host, TcpStream},
 	sync::{OwnedSemaphorePermit, Semaphore},
 	time::{sleep_until, timeout, Instant},
 };
 use tokio_tungstenite::{
-	connect_async_with_config,
+	client_async_tls_with_config,
 	tungstenite::{
 		handshake::derive_accept_key,
 		protocol::{frame::coding::CloseCode, CloseFrame, Role, WebSocketConfig},
 		Error as SocketError, Message,
 	},
-	WebSocketStream,
+	MaybeTlsStream, WebSocketStream,
 };
 
 use crate::{
@@ -54,6 +56,8 @@ const MAX_MESSAGE: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The lane's first message: its kind, its version, a genesis hash, a channel's number.
 const HELLO: (u8, usize) = (0, 1 + 1 + 32 + 8);
+/// What is said wherever a validator's endpoint does not answer, whatever is there: a port that is closed or not is nobody's business.
+const NOT_REACHED: &str = "the validator cannot be reached";
 /// Kind of what answers it, before the account whose endpoint it is.
 const OFFER: u8 = 0;
 /// Kind of a refusal, after which a greeting that was not taken ends.
@@ -233,6 +237,65 @@ where
 	let _ = timeout(PATIENCE, page.close(Some(frame))).await;
 }
 
+/// Whether an address can be anybody's, and not one of this machine or of the network that it is in.
+fn is_public(address: IpAddr) -> bool {
+	let is_public_v4 = |ip: Ipv4Addr| {
+		let [a, b, c, _] = ip.octets();
+		let shared = a == 100 && (64..128).contains(&b);
+		let for_tests = a == 198 && (18..20).contains(&b);
+		let for_protocols = (a, b, c) == (192, 0, 0);
+		!(ip.is_private()
+			|| ip.is_loopback()
+			|| ip.is_link_local()
+			|| ip.is_multicast()
+			|| ip.is_documentation()
+			|| shared || for_tests
+			|| for_protocols
+			|| a == 0 || a >= 240)
+	};
+	// Global unicast is 2000::/3; of that, what stands for an IPv4 address leads there.
+	let is_public_v6 = |ip: Ipv6Addr| {
+		let [first, second, ..] = ip.segments();
+		let stands_for_another = first == 0x2002 || (first, second) == (0x2001, 0);
+		first & 0xe000 == 0x2000 && !stands_for_another && (first, second) != (0x2001, 0xdb8)
+	};
+	match address.to_canonical() {
+		IpAddr::V4(ip) => is_public_v4(ip),
+		IpAddr::V6(ip) => is_public_v6(ip),
+	}
+}
+
+/// Connects to a validator's endpoint. An address is looked up once, and it is that one which is connected to.
+async fn connected(
+	endpoint: &str,
+	local: bool,
+) -> Option<WebSocketStream<MaybeTlsStream<TcpStream>>> {
+	let uri: Uri = endpoint.parse().ok()?;
+	let port = uri
+		.port_u16()
+		.unwrap_or(if uri.scheme_str()? == "wss" { 443 } else { 80 });
+	// Nothing is asked for but the root: what else is there is not the lane.
+	let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
+	if !bare || uri.authority()?.as_str().contains('@') {
+		return None;
+	}
+	let host = uri.host()?.trim_matches(['[', ']']);
+	let found: Vec<_> = lookup_host((host, port)).await.ok()?.collect();
+	let mut stream = None;
+	for address in found {
+		if local || is_public(address.ip()) {
+			stream = TcpStream::connect(address).await.ok();
+			if stream.is_some() {
+				break;
+			}
+		}
+	}
+	let stream = stream?;
+	stream.set_nodelay(true).ok()?;
+	let joined = client_async_tls_with_config(endpoint, stream, Some(settings()), None).await;
+	joined.ok().map(|(lane, _)| lane)
+}
+
 /// Greets, and then passes on what either says, until one ends it or a bound is reached.
 async fn joined<P>(app: &App, page: &mut WebSocketStream<P>, address: &LaneAddress) -> End
 where
@@ -251,16 +314,16 @@ where
 	// One provider in a process; whoever has installed one before is right.
 	static TLS: Once = Once::new();
 	TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-	let connecting = connect_async_with_config(&address.endpoint, Some(settings()), true);
-	let Ok(Ok((mut lane, _))) = timeout(PATIENCE, connecting).await else {
-		return End(CloseCode::Again, "the validator cannot be reached");
+	let local = config.relay_local || config.keys.is_none();
+	let Ok(Some(mut lane)) = timeout(PATIENCE, connected(&address.endpoint, local)).await else {
+		return End(CloseCode::Again, NOT_REACHED);
 	};
 	let met = async {
 		lane.send(Message::Binary(greeting)).await.ok()?;
 		binary(&mut lane).await.ok()
 	};
 	let Ok(Some(offer)) = timeout(PATIENCE, met).await else {
-		return End(CloseCode::Again, "the validator does not answer");
+		return End(CloseCode::Again, NOT_REACHED);
 	};
 	let is_offer = offer.first() == Some(&OFFER) && offer.get(1..33) == Some(&address.account[..]);
 	if !is_offer && offer.first() != Some(&REFUSED) {
@@ -324,5 +387,60 @@ where
 		Ok(Ok(())) => Ok(()),
 		Ok(Err(_)) => Err(End(CloseCode::Error, "the connection broke")),
 		Err(_) => Err(End::because("one side does not read")),
+	}
+}
+
+#[cfg(test)]
+mod tests {
+	use super::*;
+
+	#[test]
+	fn only_some_addresses_are_public() {
+		let public = |text: &str| is_public(text.parse().expect("an address"));
+		for text in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111"] {
+			assert!(public(text), "{text}");
+		}
+		for text in [
+			"127.0.0.1",
+			"0.0.0.0",
+			"10.1.2.3",
+			"172.16.0.1",
+			"192.168.0.1",
+			"169.254.169.254",
+			"100.64.0.1",
+			"198.18.0.1",
+			"224.0.0.1",
+			"255.255.255.255",
+			"::",
+			"::1",
+			"fc00::1",
+			"fe80::1",
+			"::ffff:127.0.0.1",
+			"64:ff9b::7f00:1",
+			"2002:7f00:1::",
+			"2001:db8::1",
+		] {
+			assert!(!public(text), "{text}");
+		}
+	}
+
+	#[tokio::test]
+	async fn nothing_but_the_root_is_asked_for() {
+		let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+			.await
+			.expect("a port");
+		let address = listener.local_addr().expect("it listens");
+		for endpoint in [
+			format!("ws://{address}/admin/stop"),
+			format!("ws://{address}/?x=1"),
+			format!("ws://me@{address}"),
+			format!("http://{address}x"),
+		] {
+			assert!(connected(&endpoint, true).await.is_none(), "{endpoint}");
+		}
+		// Nor is this machine reached where that is not wanted.
+		assert!(connected(&format!("ws://{address}"), false).await.is_none());
+		let nobody = futures::poll!(Box::pin(listener.accept()));
+		assert!(nobody.is_pending(), "somebody has connected");
 	}
 }

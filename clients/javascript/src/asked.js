@@ -311,7 +311,9 @@ export class Asked {
 		}
 		record.finish = end.finish
 		await this.#receipt(record, end.receipt, Math.min(terms.session, terms.lane.session))
-		if (end.finish.isLength && reading.tokens.length < reading.maxTokens && !cut) throw new Fault('Short')
+		// A constraint may leave nothing more to say; whether it does is for those to find who check.
+		const held = record.ask.input.isConstrainedText
+		if (end.finish.isLength && reading.tokens.length < reading.maxTokens && !cut && !held) throw new Fault('Short')
 		const { body } = end.receipt
 		this.answer.tell({
 			type: 'receipt',

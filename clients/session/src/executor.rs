@@ -6,7 +6,7 @@ use consilience_lane::message::{
 };
 use consilience_primitives::{
 	model::Price,
-	request::{FinishReason, MAX_TEXT},
+	request::{FinishReason, Input, MAX_TEXT},
 	session::{LaneKey, Service, Signable, Transcript, SLICE_TOKENS},
 };
 use polkadot_sdk::sp_core::H256;
@@ -210,7 +210,9 @@ impl Asking<'_> {
 		record.finish = Some(end.finish);
 		let from = self.session.min(self.lane.session);
 		self.receipt(record, end.receipt, from).await?;
-		let short = (record.tokens.len() as u32) < reading.max_tokens;
+		// A constraint may leave nothing more to say; whether it does is for those to find who check.
+		let held = matches!(record.ask.input, Input::ConstrainedText { .. });
+		let short = !held && (record.tokens.len() as u32) < reading.max_tokens;
 		if end.finish == FinishReason::Length && short && !cancelled {
 			return Err(Stop::Fault(Fault::Short));
 		}

@@ -139,9 +139,10 @@ impl Guide {
 		let _ = self.said.send(token);
 	}
 
-	/// The masks before each of these tokens, up to the first that is not admitted, whose mask is the last.
+	/// The masks before each of these tokens, up to the first that is not admitted, whose mask is the last; or up to where nothing is left to
+	/// be said, though the tokens go on.
 	pub fn along(
-		mut self,
+		&mut self,
 		tokens: &[u32],
 		mut goes_on: impl FnMut() -> bool,
 	) -> Result<Vec<Arc<Mask>>, Error> {
@@ -150,7 +151,10 @@ impl Guide {
 			if !goes_on() {
 				break;
 			}
-			let mask = self.mask()?;
+			let mask = match self.mask() {
+				Err(Error::Refused(_)) if !masks.is_empty() => break,
+				mask => mask?,
+			};
 			let admits = mask.admits(*token);
 			// Within a string masks are alike: one is kept of those that follow each other.
 			match masks.last() {

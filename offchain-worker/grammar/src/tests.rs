@@ -36,7 +36,7 @@ fn words() -> Arc<Vocabulary> {
 /// The answer in single bytes, or how many of them are admitted.
 fn along(constraint: &Constraint, text: &str) -> Result<(), usize> {
 	let tokens: Vec<u32> = text.bytes().map(Into::into).chain([END]).collect();
-	let guide = Guide::new(&words(), constraint).map_err(|e| {
+	let mut guide = Guide::new(&words(), constraint).map_err(|e| {
 		eprintln!("{e}");
 		usize::MAX
 	})?;

@@ -135,6 +135,10 @@ impl Reader<'_> {
 		if set.is_allowed(size as u32) {
 			self.vocabulary.ends.iter().for_each(|end| mask.admit(*end));
 		}
+		if mask.count() == 0 {
+			// Nothing but the end is left, and the model has none.
+			return Err(Error::refused("nothing more can be said"));
+		}
 		self.last = Some(mask.clone());
 		Ok(mask)
 	}

@@ -274,13 +274,25 @@ async fn pages_of_others_are_kept_out_and_keys_are_asked_for() {
 		format!("[[keys]]\nname = \"a\"\nsha256 = \"{digest}\""),
 	)
 	.unwrap();
-	let gateway = self::gateway(endpoint, |c| c.keys = Some(file)).await;
-	let refused = dial(&gateway, &path, &[]).await.unwrap_err();
-	assert_eq!(status(refused), 401);
 	let key = [(
 		"sec-websocket-protocol",
 		"consilience-lane, consilience-key.736563726574",
 	)];
+	// Strangers have keys: what is behind the gateway's own walls is not for them.
+	let walled = self::gateway(endpoint.clone(), |c| c.keys = Some(file.clone())).await;
+	let mut page = dial(&walled, &path, &key).await.unwrap();
+	page.send(Message::binary(hello())).await.unwrap();
+	assert!(
+		matches!(page.next().await, Some(Ok(Message::Close(Some(_))))),
+		"it leads to this machine"
+	);
+	let gateway = self::gateway(endpoint, |c| {
+		c.keys = Some(file);
+		c.relay_local = true;
+	})
+	.await;
+	let refused = dial(&gateway, &path, &[]).await.unwrap_err();
+	assert_eq!(status(refused), 401);
 	let mut page = dial(&gateway, &path, &key).await.unwrap();
 	page.send(Message::binary(hello())).await.unwrap();
 	assert_eq!(next(&mut page).await, Message::binary(offer(ACCOUNT)));

@@ -33,6 +33,10 @@ pub(crate) struct GatewayCommand {
 	#[arg(long, value_name = "FILE")]
 	keys: Option<PathBuf>,
 
+	/// Whether web pages are joined to validators at addresses that are no public ones. Without --keys they are.
+	#[arg(long, requires = "keys")]
+	relay_local: bool,
+
 	/// Folder of the gateway's journal: requests that are not settled, what keys have spent, and idempotency keys. Each account needs its
 	/// own.
 	#[arg(long, value_name = "DIRECTORY")]
@@ -90,6 +94,7 @@ impl GatewayCommand {
 		let lanes = self.lanes(&network).await?;
 		let mut config = Config::new(self.listen, self.data.clone());
 		config.keys = self.keys.clone();
+		config.relay_local = self.relay_local;
 		config.web = self.web.clone();
 		config.web_node = self
 			.web_node

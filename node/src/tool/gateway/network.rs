@@ -31,7 +31,7 @@ use super::{
 use crate::tool::{
 	ask,
 	chain::{self, Chain},
-	input::followed,
+	input::followed_apart,
 };
 
 /// Time without an update after which a request is subscribed to again: a subscription can end without a word.
@@ -100,7 +100,8 @@ impl NodeNetwork {
 		let model = model.ok_or(Refusal::UnknownModel)?;
 		let json = serde_json::to_value(&ask.input).and_then(serde_json::from_value::<JsonInput>);
 		let json = json.map_err(|e| Refusal::Input(e.to_string()))?;
-		let input = json.input(&model.spec.sampling).and_then(followed);
+		let input = json.input(&model.spec.sampling);
+		let input = followed_apart(input.map_err(Refusal::Input)?).await;
 		let input = input.map_err(Refusal::Input)?;
 		let verifiers = ask.verifiers.unwrap_or(model.spec.policy.min_verifiers);
 		Ok((model, input, Assurance::Committee(verifiers)))

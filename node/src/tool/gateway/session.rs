@@ -44,7 +44,7 @@ use super::network::{failed, NodeNetwork};
 use crate::tool::{
 	chain::{address, Chain, Model},
 	csl,
-	input::followed,
+	input::followed_apart,
 	session::{find, open_for, usable, Network, Witness},
 	Result as ToolResult,
 };
@@ -243,7 +243,7 @@ impl NodeLane {
 		let json = serde_json::to_value(&ask.input).and_then(serde_json::from_value::<JsonInput>);
 		let json = json.map_err(|e| Refusal::Input(e.to_string()))?;
 		let input = json.input(&view.model.spec.sampling);
-		let input = input.and_then(followed);
+		let input = followed_apart(input.map_err(Refusal::Input)?).await;
 		match input.map_err(Refusal::Input)?.stored().0 {
 			StoredInput::Inline(input) => Ok((view, input)),
 			StoredInput::Indexed(_) => Err(Refusal::Input("the session lane takes text".into())),

@@ -380,6 +380,51 @@ fn lies_are_found() {
 }
 
 #[test]
+fn an_answer_stops_where_its_constraint_leaves_nothing_to_say() {
+	let (model, graph) = small();
+	let small = (&model, &graph);
+	for (n, temperature) in [(1u8, 0), (2, 1_500), (3, 1_500)] {
+		let sampling = Sampling {
+			temperature,
+			max_tokens: 20,
+			..Default::default()
+		};
+		let seed = H256::repeat_byte(n);
+		// The vocabulary has no capitals, which is found when three letters were said.
+		let input = asked(
+			&sampling,
+			Some(constraint(ConstraintForm::Regex, "[a-c]{3}Z")),
+		);
+		let answer = write(small, &input, &seed).unwrap();
+		let (tokens, text, finish) = parts(&answer);
+		assert_eq!((tokens.len(), finish), (3, FinishReason::Length), "{text}");
+		assert_eq!(verdict(small, &input, &seed, &answer), Verdict::default());
+		let claimed = |tokens: &[u32]| {
+			let until = Sampling {
+				max_tokens: tokens.len() as u32,
+				..sampling.clone()
+			};
+			verdict(small, &input, &seed, &claim(&model, tokens, &until))
+		};
+		// Whoever stops before that, or goes on, lies.
+		let longer = [&tokens[..], &[22]].concat();
+		let endless = tokens.iter().cycle().take(20).copied().collect::<Vec<_>>();
+		for lie in [&tokens[..1], &tokens[..2], &longer, &endless] {
+			assert_eq!(claimed(lie).margin_max, u32::MAX, "{lie:?}");
+		}
+		// A machine that says another letter comes to such an end as well: what it is charged with is that letter alone.
+		let mut other = tokens.clone();
+		other[2] = 22 + (other[2] - 21) % 3;
+		let found = claimed(&other);
+		assert_eq!(found.deviations, 1);
+		assert!(found.margin_max < u32::MAX, "{found:?}");
+		// Without a constraint nothing excuses it.
+		let free = asked(&sampling, None);
+		assert_eq!(verdict(small, &free, &seed, &answer).margin_max, u32::MAX);
+	}
+}
+
+#[test]
 fn what_no_answer_can_follow_is_found_by_all_alike() {
 	let (model, graph) = small();
 	let small = (&model, &graph);
@@ -399,9 +444,8 @@ fn what_no_answer_can_follow_is_found_by_all_alike() {
 		(json("{"), "not JSON"),
 		(json(r#"{"type": "object", "if": {}}"#), "if"),
 		(json(r#"{"enum": []}"#), "nsatisfiable"),
-		// The vocabulary has no capitals: at the beginning, and in the middle.
+		// The vocabulary has no capitals.
 		(constraint(ConstraintForm::Regex, "Z"), "no token"),
-		(constraint(ConstraintForm::Regex, "aZ|bZ"), "no token"),
 		(
 			Constraint {
 				rules: 2,

@@ -44,12 +44,40 @@ impl LanguageModel {
 		constraint: &Constraint,
 		claimed: &[u32],
 	) -> Result<Vec<Arc<Mask>>, EngineError> {
+		self.along(constraint, claimed).map(|(masks, _)| masks)
+	}
+
+	/// Whether the constraint leaves nothing to say after these tokens, each of which it leaves.
+	pub(super) fn is_over(
+		&self,
+		constraint: &Constraint,
+		claimed: &[u32],
+	) -> Result<bool, EngineError> {
+		let (masks, guide) = self.along(constraint, claimed)?;
+		let last = masks.last().zip(claimed.last());
+		let followed = last.is_some_and(|(mask, token)| mask.admits(*token));
+		if masks.len() < claimed.len() || !followed {
+			return Ok(false);
+		}
+		let mut guide = guide;
+		match guide.mask() {
+			Ok(_) => Ok(false),
+			Err(Error::Refused(_)) => Ok(true),
+			Err(failed) => Err(refused(failed)),
+		}
+	}
+
+	fn along(
+		&self,
+		constraint: &Constraint,
+		claimed: &[u32],
+	) -> Result<(Vec<Arc<Mask>>, Guide), EngineError> {
 		let ticket = Ticket::current();
-		let guide = self.guide(constraint)?;
+		let mut guide = self.guide(constraint)?;
 		let masks = guide.along(claimed, || !ticket.is_over());
 		if ticket.is_over() {
 			return Err(EngineError::Cancelled);
 		}
-		masks.map_err(refused)
+		Ok((masks.map_err(refused)?, guide))
 	}
 }

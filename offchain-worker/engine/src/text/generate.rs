@@ -3,7 +3,7 @@
 use std::sync::mpsc::Sender;
 
 use codec::Compact;
-use consilience_grammar::Guide;
+use consilience_grammar::{Error::Refused, Guide};
 use consilience_primitives::{
 	request::{FinishReason, Output, Sampling, Unanswerable},
 	List,
@@ -94,7 +94,14 @@ impl Writer {
 		}
 		if let Some(guide) = &mut self.guide {
 			// It was begun when the token before was said, and is there when the graph is done with that.
-			let mask = guide.mask().map_err(constraint::refused)?;
+			let mask = match guide.mask() {
+				// Where machines may say other tokens they may come to other ends, so the answer tells to which.
+				Err(Refused(_)) if !self.tokens.is_empty() => {
+					let tokens = std::mem::take(&mut self.tokens);
+					return Ok(Some((tokens, FinishReason::Length)));
+				}
+				mask => mask.map_err(constraint::refused)?,
+			};
 			self.sampler.only(Some(mask));
 		}
 		let next = self.sampler.choose(self.tokens.len() as u32, logits);

@@ -9,7 +9,7 @@ use consilience_primitives::{
 	evidence::{Evidence, Fingerprint, Verdict},
 	fixed,
 	model::{NumericClass, VerificationPolicy},
-	request::{FullInput, Output},
+	request::{FinishReason, FullInput, Output},
 	List,
 };
 use polkadot_sdk::sp_core::H256;
@@ -180,9 +180,22 @@ impl LanguageModel {
 		};
 		let mut answer: Vec<u32> = tokens.iter().map(|Compact(t)| *t).collect();
 		let vocabulary = self.layout.vocabulary as u32;
-		let possible = !answer.is_empty()
-			&& answer.iter().all(|t| *t < vocabulary)
-			&& self.is_whole(&answer, text, *finish, sampling)?;
+		let mut possible = !answer.is_empty() && answer.iter().all(|t| *t < vocabulary);
+		if possible {
+			// An answer may stop where its constraint leaves nothing more to say.
+			let stopped = constraint.filter(|_| {
+				*finish == FinishReason::Length && answer.len() < sampling.max_tokens as usize
+			});
+			let mut until = sampling.clone();
+			if stopped.is_some() {
+				until.max_tokens = answer.len() as u32;
+			}
+			possible = self.is_whole(&answer, text, *finish, &until)?
+				&& match stopped {
+					Some(constraint) => self.is_over(constraint, &answer)?,
+					None => true,
+				};
+		}
 		if !possible {
 			// Of what no model could have said there are no parts either: the prompt alone is fed.
 			answer.clear();
