@@ -11,7 +11,7 @@ use consilience_primitives::{
 	session::{ChannelId, MAX_ALLOCATIONS},
 	List, ModelId,
 };
-use consilience_runtime::{AccountId, Balance, Runtime, RuntimeEvent};
+use consilience_runtime::{AccountId, Balance, Runtime};
 use consilience_session::{chain::Channel, release, Fault, Wallet};
 use pallet_sessions::Part;
 use polkadot_sdk::{
@@ -26,6 +26,9 @@ use crate::tool::{
 	chain::{address, pair},
 	csl, parse_csl, Format, NodeAddress, Result, Signer,
 };
+
+/// Finalised blocks for which a transaction that was in a block is waited for.
+const OPENING: u32 = 40;
 
 /// Part of a deposit that pays checkers, in hundredths.
 const POT_PERCENT: u128 = 25;
@@ -405,16 +408,8 @@ pub(in crate::tool) async fn open_for(
 		allocations,
 		pot,
 	};
-	let (_, events) = network.0.submit(pair, call.into()).await?;
-	let opened = events.iter().find_map(|event| match event {
-		RuntimeEvent::Sessions(pallet_sessions::Event::ChannelOpened { channel, .. }) => {
-			Some(*channel)
-		}
-		_ => None,
-	});
-	let channel = opened.ok_or("the transaction is in a block, and opened no channel")?;
-	bind(network, wallet, channel)?;
-	Ok(channel)
+	network.0.submit(pair, call.into()).await?;
+	await_own(network, wallet, &pair.public().into()).await
 }
 
 /// Opens a channel that pays those who answer for a model, or `only` some of them where any are named, and binds the wallet to it.
@@ -460,12 +455,31 @@ pub(in crate::tool) async fn find(
 	wallet: &Wallet,
 	pair: &sr25519::Pair,
 ) -> Result<Option<ChannelId>> {
-	let views = network.best_views(&pair.public().into()).await?;
-	let found = views.iter().find(|view| view.key == wallet.key());
-	if let Some(view) = found {
-		bind(network, wallet, view.id)?;
+	let owner = pair.public().into();
+	let views = network.best_views(&owner).await?;
+	if !views.iter().any(|view| view.key == wallet.key()) {
+		return Ok(None);
 	}
-	Ok(found.map(|view| view.id))
+	await_own(network, wallet, &owner).await.map(Some)
+}
+
+/// Waits until the channel with the wallet's key is in finalised state, and binds the wallet to it. In another fork the same transaction
+/// opens a channel of another number, and somebody else's has this one.
+async fn await_own(network: &Network, wallet: &Wallet, owner: &AccountId) -> Result<ChannelId> {
+	let mut heads = network.0.heads(true).await?;
+	for _ in 0..OPENING {
+		let views = network.views(owner).await?;
+		if let Some(view) = views.iter().find(|view| view.key == wallet.key()) {
+			bind(network, wallet, view.id)?;
+			return Ok(view.id);
+		}
+		heads
+			.next()
+			.await
+			.ok_or("the node went away")?
+			.map_err(|e| e.to_string())?;
+	}
+	Err("the block that opened the channel is not in the chain any more, and no other has opened it since: open it again".into())
 }
 
 /// Waits until a channel is in finalised state and has its seed. Fails where there is no such channel.

@@ -46,6 +46,11 @@ impl Network {
 		self.0.runtime("SessionsApi_channel", channel, None).await
 	}
 
+	/// An account's channels in finalised state.
+	pub(super) async fn views(&self, owner: &AccountId) -> Result<Vec<Channel>> {
+		self.finalised_call("SessionsApi_channels_of", owner).await
+	}
+
 	/// An account's channels in the best block.
 	pub(super) async fn best_views(&self, owner: &AccountId) -> Result<Vec<Channel>> {
 		self.0.runtime("SessionsApi_channels_of", owner, None).await
