@@ -57,7 +57,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The lane's first message: its kind, its version, a genesis hash, a channel's number.
 const HELLO: (u8, usize) = (0, 1 + 1 + 32 + 8);
 /// What is said wherever a validator's endpoint does not answer, whatever is there: a port that is closed or not is nobody's business.
-const NOT_REACHED: &str = "the validator cannot be reached";
+const NOT_REACHED: &str = "the validator does not answer";
 /// Kind of what answers it, before the account whose endpoint it is.
 const OFFER: u8 = 0;
 /// Kind of a refusal, after which a greeting that was not taken ends.
