@@ -194,9 +194,9 @@ impl pallet_inference::Config for Runtime {
 	type Retention = Retention;
 	type ReportLongevity = ReportLongevity;
 	type ReportPriority = ReportPriority;
-	// docs: runtime-hook
 	type LastJudge = ();
 	type DisputeBlocks = DisputeBlocks;
+	// docs: runtime-hook
 	type OnSettled = (Sessions, Moderation);
 	// docs: end
 	type WeightInfo = pallet_inference::weights::SubstrateWeight<Runtime>;
