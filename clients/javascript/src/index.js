@@ -111,10 +111,10 @@ function refusal(error) {
 }
 
 /**
- * Submits a request and resolves when it stands in a block, with `{ id, block, fee }`. A refusal rejects with the name and the
- * documentation of the pallet's error.
+ * Submits a request and resolves when it stands in a block, with `{ id, block, fee }`; with `final` when that block is final, before which
+ * a fork may give it another number and another fee. A refusal rejects with the name and the documentation of the pallet's error.
  */
-export async function request(api, account, model, input, { verifiers = 2, feeLimit, tip = 0n } = {}) {
+export async function request(api, account, model, input, { verifiers = 2, feeLimit, tip = 0n, final = false } = {}) {
 	const limit = feeLimit ?? (await quote(api, model, input, verifiers)).fee + tip
 	const { stored, data } = split(input)
 	const call = data
@@ -124,12 +124,12 @@ export async function request(api, account, model, input, { verifiers = 2, feeLi
 		call
 			.signAndSend(account, ({ status, events, dispatchError, isError }) => {
 				if (isError) return reject(new Error(`the transaction was dropped: ${status.type}`))
-				if (!status.isInBlock) return
+				if (final ? !status.isFinalized : !status.isInBlock) return
 				if (dispatchError) return reject(describe(api, dispatchError))
 				const find = (section, method) => events.find(({ event }) => event.section === section && event.method === method)?.event.data
 				resolve({
 					id: find('inference', 'RequestSubmitted').request.toBigInt(),
-					block: status.asInBlock.toHex(),
+					block: (final ? status.asFinalized : status.asInBlock).toHex(),
 					fee: find('transactionPayment', 'TransactionFeePaid').actualFee.toBigInt(),
 				})
 			})

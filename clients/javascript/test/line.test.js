@@ -45,7 +45,7 @@ test('a request is answered, checked and paid', { timeout: 300_000 }, async () =
 	const { fee: limit, surcharge, taken, blocks } = await quote(api, model.id, chat('What is the capital of France?'))
 	assert.ok(surcharge < limit && taken <= 1_000 && blocks >= 5, 'the quote says how long it takes')
 	assert.ok(limit > 0n)
-	const { id, fee } = await request(api, account, model.id, chat('What is the capital of France?'), { feeLimit: limit })
+	const { id, fee } = await request(api, account, model.id, chat('What is the capital of France?'), { feeLimit: limit, final: true })
 
 	const states = []
 	const stored = await settled(api, id, (state) => states.push(state))

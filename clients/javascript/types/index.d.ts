@@ -42,7 +42,7 @@ export declare function request(
 	account: KeyringPair,
 	model: string,
 	input: Input,
-	options?: { verifiers?: number; feeLimit?: bigint; tip?: bigint }
+	options?: { verifiers?: number; feeLimit?: bigint; tip?: bigint; final?: boolean }
 ): Promise<{ id: bigint; block: string; fee: bigint }>
 /** Resolves with the request as stored: a codec of polkadot.js. */
 export declare function settled(api: ApiPromise, id: bigint, onState?: (state: RequestState) => void): Promise<any>

@@ -25,6 +25,8 @@ export declare function payload(genesis: Bytes, type: Signable, body: Value): By
 export declare const nameOf: (genesis: Bytes, type: Signable, body: Value) => Bytes
 export declare const sign: (genesis: Bytes, type: Signable, body: Value, pair: { publicKey: Bytes; secretKey: Bytes }) => Bytes
 export declare function verify(genesis: Bytes, type: Signable, signed: Value, key: Bytes): boolean
+/** What is asked where text is wanted, constrained or not; null where something else is. */
+export declare function textOf(input: Value): Value | null
 export declare function units(input: Value): number
 export declare function priceOf(price: Value, input: number, output: number): bigint
 export declare class Transcript {
