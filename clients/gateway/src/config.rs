@@ -31,7 +31,7 @@ pub struct Config {
 	pub concurrency: usize,
 	/// Relays at once, between web pages and validators; an eighth of them for one address elsewhere.
 	pub relays: usize,
-	/// Whether relays lead to addresses that are no public ones too. Without keys they do: the gateway is somebody's own then.
+	/// Allows relays to addresses that are not public. Without keys all are allowed: the gateway is its user's own then.
 	pub relay_local: bool,
 	/// Most bytes of a relay, both ways together.
 	pub relay_bytes: usize,

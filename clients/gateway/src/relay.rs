@@ -56,7 +56,7 @@ const MAX_MESSAGE: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The lane's first message: its kind, its version, a genesis hash, a channel's number.
 const HELLO: (u8, usize) = (0, 1 + 1 + 32 + 8);
-/// What is said wherever a validator's endpoint does not answer, whatever is there: a port that is closed or not is nobody's business.
+/// The reason wherever a validator's endpoint does not answer, whatever is there: callers are not to learn which ports are open.
 const NOT_REACHED: &str = "the validator does not answer";
 /// Kind of what answers it, before the account whose endpoint it is.
 const OFFER: u8 = 0;

@@ -33,7 +33,7 @@ pub(crate) struct GatewayCommand {
 	#[arg(long, value_name = "FILE")]
 	keys: Option<PathBuf>,
 
-	/// Whether web pages are joined to validators at addresses that are no public ones. Without --keys they are.
+	/// Join web pages to validators at addresses that are not public, too. Without --keys they always are.
 	#[arg(long, requires = "keys")]
 	relay_local: bool,
 
