@@ -48,7 +48,7 @@ use crate::{
 	LOG_TARGET,
 };
 
-/// What a page says that it wants to speak; browsers expect one of the protocols that they offered in the reply.
+/// The subprotocol that a page offers; browsers expect one that they offered in the reply.
 const PROTOCOL: &str = "consilience-lane";
 /// Longest message of the lane, in bytes.
 const MAX_MESSAGE: usize = 1 << 20;
@@ -237,7 +237,7 @@ where
 	let _ = timeout(PATIENCE, page.close(Some(frame))).await;
 }
 
-/// Whether an address can be anybody's, and not one of this machine or of the network that it is in.
+/// Checks whether an address is public, and not one of this machine or of the network that it is in.
 fn is_public(address: IpAddr) -> bool {
 	let is_public_v4 = |ip: Ipv4Addr| {
 		let [a, b, c, _] = ip.octets();

@@ -1,8 +1,8 @@
 //! Constrained answers: what a model's tokens spell, and the masks of an answer.
 //!
 //! Whoever writes an answer and whoever checks one ask for the same masks in the same order ([`consilience_grammar`]): the writer for the
-//! next one while the graph runs, the checker for all of them before, on the thread of whoever asked. Both are refused what the other is
-//! refused.
+//! next one while the graph runs, the checker for all of them before, on the thread of whoever asked. A constraint that is refused before the
+//! first token is refused to both; one that leaves nothing to say later ends the answer there.
 
 use std::sync::Arc;
 
@@ -47,22 +47,21 @@ impl LanguageModel {
 		self.along(constraint, claimed).map(|(masks, _)| masks)
 	}
 
-	/// Whether the constraint leaves nothing to say after these tokens, each of which it leaves.
-	pub(super) fn is_over(
+	/// The masks at all positions of a claimed answer that follows its constraint to where that leaves nothing more to say; `None` of any other.
+	pub(super) fn masks_to_the_end(
 		&self,
 		constraint: &Constraint,
 		claimed: &[u32],
-	) -> Result<bool, EngineError> {
-		let (masks, guide) = self.along(constraint, claimed)?;
+	) -> Result<Option<Vec<Arc<Mask>>>, EngineError> {
+		let (masks, mut guide) = self.along(constraint, claimed)?;
 		let last = masks.last().zip(claimed.last());
 		let followed = last.is_some_and(|(mask, token)| mask.admits(*token));
 		if masks.len() < claimed.len() || !followed {
-			return Ok(false);
+			return Ok(None);
 		}
-		let mut guide = guide;
 		match guide.mask() {
-			Ok(_) => Ok(false),
-			Err(Error::Refused(_)) => Ok(true),
+			Ok(_) => Ok(None),
+			Err(Error::Refused(_)) => Ok(Some(masks)),
 			Err(failed) => Err(refused(failed)),
 		}
 	}

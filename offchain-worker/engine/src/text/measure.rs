@@ -181,6 +181,7 @@ impl LanguageModel {
 		let mut answer: Vec<u32> = tokens.iter().map(|Compact(t)| *t).collect();
 		let vocabulary = self.layout.vocabulary as u32;
 		let mut possible = !answer.is_empty() && answer.iter().all(|t| *t < vocabulary);
+		let mut masks = None;
 		if possible {
 			// An answer may stop where its constraint leaves nothing more to say.
 			let stopped = constraint.filter(|_| {
@@ -192,7 +193,10 @@ impl LanguageModel {
 			}
 			possible = self.is_whole(&answer, text, *finish, &until)?
 				&& match stopped {
-					Some(constraint) => self.is_over(constraint, &answer)?,
+					Some(constraint) => {
+						masks = self.masks_to_the_end(constraint, &answer)?;
+						masks.is_some()
+					}
 					None => true,
 				};
 		}
@@ -214,9 +218,9 @@ impl LanguageModel {
 		let longest = collectors.iter().map(|c| c.tokens).max().unwrap_or(1);
 		// All of them before the graph runs, on the thread of whoever asked.
 		let claimed = &answer[..longest.min(answer.len())];
-		let masks = constraint
-			.map(|constraint| self.masks(constraint, claimed))
-			.transpose()?;
+		if let (None, Some(constraint)) = (&masks, constraint) {
+			masks = Some(self.masks(constraint, claimed)?);
+		}
 		fed.extend(answer.iter().take(longest - 1));
 		let measurement = Measurement {
 			policy: *policy,
